@@ -6,6 +6,7 @@ stored as JSON and sent to a page.
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from math import isfinite
 from typing import Any
 
 
@@ -44,6 +45,7 @@ class Receipt:
         residual: value − Σ terms, each added in that order.
         bound: how large a residual rounding alone can leave.
         notes: sentences that a reader must know to read the receipt right.
+        opened: the receipts of the terms, one level down, where they were asked for.
 
     Example:
         >>> print(Receipt("c", "value", "c = a + b", "5.0 = 2.0 + 3.0", 5.0,
@@ -64,6 +66,7 @@ class Receipt:
     residual: float = 0.0
     bound: float = 0.0
     notes: list[str] = field(default_factory=list)
+    opened: list["Receipt"] = field(default_factory=list)
 
     @property
     def magnitude(self) -> float:
@@ -115,10 +118,13 @@ class Receipt:
             yield "  rounding noise: no larger than rounding alone could have made it"
         for note in self.notes:
             yield f"  {note}"
+        for receipt in self.opened:
+            yield from (f"    {line}" for line in receipt.lines(limit))
 
     def __str__(self) -> str:
         return "\n".join(self.lines())
 
     def to_dict(self) -> dict[str, Any]:
         """Return the receipt as plain numbers, strings and lists, ready for JSON."""
-        return {"schema": 1, **asdict(self), "cancellation": self.cancellation}
+        ratio = self.cancellation
+        return {"schema": 1, **asdict(self), "cancellation": ratio if isfinite(ratio) else None}
