@@ -95,8 +95,25 @@ def test_muon_equals_torch():
         reference.step()
         for a, b, p in zip(ours, theirs, start, strict=True):
             moved = (b - p).norm()
-            # bfloat16 products round at 2^-8, in another order than torch's.
-            assert (a - b).norm() < 0.02 * moved
+            # Both round at 2^-8 in every product, in another order; torch also before the first.
+            assert (a - b).norm() < 0.05 * moved
+
+
+@pytest.mark.parametrize("triples", [JORDAN, POLAR_EXPRESS, POLAR_EXPRESS[:3]])
+def test_orthogonalize_is_a_polynomial_of_the_singular_values(triples):
+    torch.manual_seed(0)
+    matrix = torch.randn(24, 40)
+    u, s, vh = torch.linalg.svd(matrix.double(), full_matrices=False)
+    s = s / s.norm()
+    for a, b, c in triples:
+        s = a * s + b * s**3 + c * s**5
+    expected = u @ torch.diag(s) @ vh
+    torch.testing.assert_close(
+        orthogonalize([matrix], triples)[0].double(), expected, atol=1e-5, rtol=1e-4
+    )
+    torch.testing.assert_close(
+        orthogonalize([matrix.mT], triples)[0].double(), expected.mT, atol=1e-5, rtol=1e-4
+    )
 
 
 def test_rank_one_in_bfloat16_stays_near_one():

@@ -1,6 +1,5 @@
 """The loss on all of a text, each token counted once."""
 
-import math
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ class Evaluation:
         n_bytes: UTF-8 bytes those tokens stand for.
 
     Example:
+        >>> import math
         >>> Evaluation(loss=math.log(4), n_tokens=100, n_bytes=100).bits_per_byte
         2.0
     """

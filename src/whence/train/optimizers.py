@@ -13,7 +13,8 @@ from whence.errors import WhenceError
 # One (a, b, c) for each step x ← a·x + b·(xxᵀ)x + c·(xxᵀ)²x.
 # Jordan's triple is the same at every step; Polar Express (arXiv 2505.16932) has the best triple
 # for each, given what the step before left over. Its triples assume singular values of at most 1
-# (at most 2 after a step) and blow up a little above, where rounding may lead: x is taken as x/1.01.
+# (at most 2 after a step) and blow up a little above, where rounding may lead: x is taken as
+# x/1.01.
 JORDAN = ((3.4445, -4.7750, 2.0315),) * 5
 POLAR_EXPRESS = tuple(
     (a / 1.01, b / 1.01**3, c / 1.01**5)
