@@ -54,7 +54,7 @@ def figures(v: Value) -> str:
 def not_finite(v: Value) -> str:
     """Return the sentence that says which operation left the ordinary numbers, and on what."""
     return (
-        f"{formula(v, 1)} gave {v.data!r}: {figures(v)}. "
+        f"{formula(v)} gave {v.data!r}: {figures(v)}. "
         "What is made from it is not a number to trust."
     )
 

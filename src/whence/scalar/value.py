@@ -12,6 +12,7 @@ Python's cyclic garbage collector finds nothing to do.
 """
 
 import math
+import sys
 import warnings
 from collections.abc import Iterable
 from numbers import Real
@@ -369,7 +370,7 @@ def many(op: Op, inputs: Iterable[Value], operands: tuple[float, ...], z: float)
     out._data, out.grad, out.op, out.label = z, 0.0, op, None
     out._a, out._b, out._x, out._y = _NONE, tuple(inputs), operands, None
     if z - z:
-        _warn(out, 4)
+        _warn(out)
     return out
 
 
@@ -392,7 +393,7 @@ def _unary(op: Op, a: Value, z: float) -> Value:
     out._data, out.grad, out.op, out.label = z, 0.0, op, None
     out._a, out._b, out._x, out._y = a, None, a._data, None
     if z - z:
-        _warn(out, 4)
+        _warn(out)
     return out
 
 
@@ -406,7 +407,7 @@ def _binary(op: Op, a: Value, other: Any, formula: Any) -> Value:
     out._data, out.grad, out.op, out.label = z, 0.0, op, None
     out._a, out._b, out._x, out._y = a, b, x, y
     if z - z:
-        _warn(out, 4)
+        _warn(out)
     return out
 
 
@@ -424,9 +425,13 @@ def _number(other: Any) -> float:
     raise TypeError(f"a Value cannot be compared with {type(other).__name__}")
 
 
-def _warn(v: Value, stacklevel: int = 3) -> None:
+def _warn(v: Value) -> None:
     # Only where it begins: what is made from an infinity would only repeat the news.
-    if all(x - x == 0.0 for x in v.operands):
-        from whence.scalar import explain
+    if any(x - x != 0.0 for x in v.operands):
+        return
+    from whence.scalar import explain
 
-        warnings.warn(explain.not_finite(v), NotFiniteWarning, stacklevel=stacklevel)
+    level, frame = 2, sys._getframe(1)
+    while frame.f_back and frame.f_globals.get("__name__", "").startswith("whence.scalar"):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(explain.not_finite(v), NotFiniteWarning, stacklevel=level)
