@@ -78,10 +78,11 @@ def _term(source: Value, x: float, depth: int, sign: float = 1.0) -> Term:
     label = name(source, depth)
     if source.op is not None and not source.label and source.op in _LOOSE:
         label = f"({label})"
-    detail = figures(source) if source.op is ops.MUL and not source.label else ""
+    product = source.op in (ops.MUL, ops.DOT) and not source.label
+    detail = figures(source) if product else ""
     if sign < 0.0:
         label = f"−{label}"
-        detail = f"−{detail}" if detail else ""
+        detail = detail and (f"−({detail})" if source.op is ops.DOT else f"−{detail}")
     return Term(label, sign * x, detail, source.label or (label if source.op else None))
 
 
