@@ -21,7 +21,6 @@ from whence.models.line import (
     squared_error,
 )
 from whence.scalar import SGD, Matrix
-
 from whence.scalar.matrix import values_of
 from whence.scalar.table import Table, read_table, table_of
 from whence.train.loop import train
@@ -142,7 +141,7 @@ def _fit(
         if not math.isfinite(loss.data):
             raise WhenceError(
                 f"The fit diverged: at step {step} the error is no number any more. "
-                f"Use a rate below {rate:g}{'' if any(scaling.mean) else ', or scale the features'}."
+                f"Use a rate below {rate:g}, or leave the features to be scaled."
             )
         if _worth_a_line(step) or still or step == steps - 1:
             fitted = "  ".join(
@@ -163,7 +162,7 @@ def _fit(
 
 
 def _worth_a_line(step: int) -> bool:
-    """Whether a step is one of 0, 1, 2, 5, 10, 20, 50, 100 …"""
+    """Return whether a step is one of 0, 1, 2, 5, 10, 20, 50, 100 and so on."""
     return step == 0 or f"{step:g}".strip("0") in ("1", "2", "5")
 
 

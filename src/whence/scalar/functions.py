@@ -143,14 +143,16 @@ def cross_entropy(logits: Sequence[Any], target: Any) -> Value:
 def binary_cross_entropy(logit: Any, target: Any) -> Value:
     """Return −[t·ln σ(z) + (1−t)·ln(1−σ(z))], in the form that never overflows.
 
-    It is max(z, 0) − z·t + ln(1 + exp(−|z|)) for a score z and t = 0 or 1.
+    It is ln(1 + eᶻ) − z·t for a score z and t between 0 and 1; the larger of 0 and z is taken out
+    of the logarithm and held fixed, so that there is no kink at 0, where training begins.
 
     Example:
         >>> round(binary_cross_entropy(Value(0), 1).data, 4)
         0.6931
     """
     z = as_value(logit)
-    return z.relu() - z * target + ((-abs(z)).exp() + 1.0).log()
+    m = z.relu().detach()
+    return ((-m).exp() + (z - m).exp()).log() + m - z * target
 
 
 def nll(probability: Any) -> Value:
