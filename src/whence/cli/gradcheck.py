@@ -137,8 +137,8 @@ class _Elements(dict[str, Any]):
         found = re.fullmatch(r"(.+)\[([\d,\s]+)\]", name)
         tensor: Any = self.named.get(found[1]) if found else None
         index = tuple(int(i) for i in found[2].split(",")) if found else ()
-        fits = tensor is not None and len(index) == tensor.dim()
-        if not fits or any(i >= n for i, n in zip(index, tensor.shape, strict=True)):
+        shape = () if tensor is None else tuple(tensor.shape)
+        if not index or len(index) != len(shape) or any(map(int.__ge__, index, shape)):
             raise WhenceError(f"{name!r} is no parameter; there are {_few(self.named)}.")
         return tensor, index
 
