@@ -60,8 +60,7 @@ def record(loss: Loss, model: Any, shape: Any, numbers: list[Any]) -> Recording:
     for p in parameters:
         p.__class__ = watched
     try:
-        queue = iter(leaves)
-        root = loss(model, put_together(shape, lambda: next(queue)))
+        root = loss(model, put_together(shape, iter(leaves).__next__))
     finally:
         for p in parameters:
             p.__class__ = Value
@@ -75,19 +74,15 @@ def record(loss: Loss, model: Any, shape: Any, numbers: list[Any]) -> Recording:
     mine = set(map(id, leaves))
     kept = [v for v in tape.leaves if id(v) not in mine]
     # Of what the recording made nobody else holds on to: such a leaf is a figure of the program.
-    del root, guards, queue, leaves, watched, tape.leaves[:]
+    del root, guards, leaves, watched, tape.leaves[:]
     outside = _held_elsewhere(kept)
     slots = np.array([slot_of[id(v)] for v in outside], dtype=np.int64)
     return Recording(tape, inputs, outside, slots)
 
 
 def _held_elsewhere(leaves: list[Value]) -> list[Value]:
-    found = []
-    for i in range(len(leaves)):
-        # One reference is the list's, one the argument of getrefcount.
-        if sys.getrefcount(leaves[i]) > 2:
-            found.append(leaves[i])
-    return found
+    # One reference is the list's, one the argument of getrefcount.
+    return [leaves[i] for i in range(len(leaves)) if sys.getrefcount(leaves[i]) > 2]
 
 
 class Compiled:
@@ -114,7 +109,7 @@ class Compiled:
         """
         self.calls += 1
         shape, numbers = take_apart(batch)
-        data = np.array([x._data if isinstance(x, Value) else x for x in numbers])
+        data = as_array(numbers)
         known = self.tapes.setdefault(shape, [])
         for i, recording in enumerate(known):
             slots = replay(recording, data)
@@ -123,11 +118,11 @@ class Compiled:
                     known.insert(0, known.pop(i))
                 out = self._result(recording, slots, numbers)
                 if self.calls & (self.calls - 1) == 0:  # calls 2, 4, 8, 16 …
-                    _check(self.loss, model, batch, out.data)
+                    check(self.loss, model, batch, out.data)
                 return out
         recording = record(self.loss, model, shape, numbers)
         self.recordings += 1
-        _notice(self.recordings, self.calls)
+        notice(self.recordings, self.calls)
         known.insert(0, recording)
         del known[self.LIMIT :]
         slots = replay(recording, data)
@@ -137,22 +132,18 @@ class Compiled:
     def _result(self, recording: Recording, slots: Any, numbers: list[Any]) -> Value:
         """Return the loss as one node over everything that a gradient flows to."""
         tape, sources = recording.tape, recording.sources
-        grad = np.zeros(tape.program.size)
-        grad[tape.program.root] = 1.0
         p = tape.program
-        kernels.backward(
-            p.code, p.out, p.a, p.b, p.start, p.count, p.ta, p.tb, p.last, slots, grad
-        )
+        grad = kernels.gradients(p.rows, p.terms, p.last, p.root, slots)
         inputs: list[Value] = list(sources)
         where = recording.source_slots
-        given = [
-            (x, slot)
-            for x, slot in zip(numbers, recording.inputs.tolist(), strict=True)
-            if isinstance(x, Value) and slot >= 0
-        ] if any(isinstance(x, Value) for x in numbers) else []
-        if given:
+        if Value in set(map(type, numbers)):
+            given = [
+                (x, slot)
+                for x, slot in zip(numbers, recording.inputs.tolist(), strict=True)
+                if isinstance(x, Value) and slot >= 0
+            ]
             inputs += [x for x, _ in given]
-            where = np.concatenate([where, np.array([slot for _, slot in given])])
+            where = np.concatenate([where, np.array([slot for _, slot in given], dtype=np.int64)])
         # Backward goes through inputs from the last to the first, and each slot has its whole
         # gradient already, so one pass gives the graph's own bits.
         out = many(ops.REPLAY, inputs, tuple(slots[where].tolist()), float(slots[p.root]))
@@ -160,10 +151,17 @@ class Compiled:
         return out
 
 
+def as_array(numbers: list[Any]) -> Any:
+    """Return a batch's numbers, `Value`s as what they are now."""
+    if Value in set(map(type, numbers)):
+        numbers = [x._data if isinstance(x, Value) else x for x in numbers]
+    return np.array(numbers, dtype=np.float64)
+
+
 def replay(recording: Recording, data: Any) -> Any:
     """Return all slots for the batch's numbers and the parameters as they are, or `None`.
 
-    `None` means that a guard does not hold: for these numbers the program would build another graph.
+    `None` means that a guard does not hold: for these numbers the program has another graph.
     """
     tape = recording.tape
     slots = tape.constants.copy()
@@ -171,11 +169,11 @@ def replay(recording: Recording, data: Any) -> Any:
     slots[recording.inputs[used]] = data[used]
     slots[recording.source_slots] = [v._data for v in recording.sources]
     p = tape.program
-    fits = kernels.forward(p.code, p.out, p.a, p.b, p.start, p.count, p.ta, p.tb, slots)
-    return slots if fits and kernels.all_hold(tape.guards, slots) else None
+    fits = kernels.replay(p.rows, p.terms, tape.guards, slots)
+    return slots if fits else None
 
 
-def _check(loss: Loss, model: Any, batch: Any, replayed: float) -> None:
+def check(loss: Loss, model: Any, batch: Any, replayed: float) -> None:
     """Compare with the function itself, now and then: a figure it takes from elsewhere may move."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -183,13 +181,14 @@ def _check(loss: Loss, model: Any, batch: Any, replayed: float) -> None:
     same = plain == replayed or (plain != plain and replayed != replayed)
     if not same and abs(plain - replayed) > 1e-9 * max(abs(plain), abs(replayed)):
         raise WhenceError(
-            f"The compiled loss gave {replayed!r} where the function itself gives {plain!r}: it "
-            "uses numbers that it is not given (a counter, random numbers, a setting that changed). "
-            "Pass them in the batch."
+            f"The compiled loss gave {replayed!r} where the function itself gives {plain!r}: "
+            "it uses numbers that it is not given (a counter, random numbers, a setting that "
+            "changed). Pass them in the batch."
         )
 
 
-def _notice(recordings: int, calls: int) -> None:
+def notice(recordings: int, calls: int) -> None:
+    """Warn once where most calls record a graph."""
     if recordings == 32 and calls < 64:
         warnings.warn(
             f"{recordings} of {calls} calls recorded a new graph, which is slower than not "
@@ -200,7 +199,7 @@ def _notice(recordings: int, calls: int) -> None:
         )
 
 
-def compile(loss: Loss) -> Compiled:  # named as torch names it
+def compile(loss: Loss, *, each: bool = False) -> Any:  # named as torch names it
     """Return a loss that is recorded once for each shape of batch and replayed from then on.
 
     The batch and the parameters may both change between calls. Where the loss branches on a number,
@@ -211,6 +210,11 @@ def compile(loss: Loss) -> Compiled:  # named as torch names it
 
     Args:
         loss: `(model, batch) -> Value`. `model.parameters()` are read anew at every call.
+        each: the loss is of one sample, `(model, sample) -> Value`, and the batch is a sequence of
+            samples, or arrays with a sample in each row. The result is the mean over samples, and
+            those that share a graph are computed side by side: the fastest there is. Every sample's
+            loss has the bits of the plain graph; in the gradients samples are added up in another
+            order.
 
     Example:
         >>> from whence.scalar import Value
@@ -218,5 +222,9 @@ def compile(loss: Loss) -> Compiled:  # named as torch names it
         >>> fast = compile(lambda model, x: (model * x - 1.0) ** 2)
         >>> [fast(w, x).data for x in (1.0, 2.0, 3.0)], fast.recordings
         ([4.0, 25.0, 64.0], 1)
+        >>> compile(lambda model, x: (model * x - 1.0) ** 2, each=True)(w, [1.0, 2.0, 3.0]).data
+        31.0
     """
-    return Compiled(loss)
+    from whence.scalar.samples import CompiledEach
+
+    return CompiledEach(loss) if each else Compiled(loss)

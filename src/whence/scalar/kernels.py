@@ -2,23 +2,30 @@
 
 import math
 
+import numpy as np
 from numba import njit
 
 from whence.scalar.tape import (
     ABS,
+    CODE,
     COPY,
+    COUNT,
     DIV,
     DOT,
     EXP,
     LOG,
     MAX,
     MIN,
+    OUT,
     PICK,
     POW,
     RELU,
     SIGMOID,
     SQRT,
+    START,
     TANH,
+    A,
+    B,
 )
 
 # error_model="numpy": 1/0 is ∞, as in the table of operations. No fastmath: the order of adding is
@@ -104,55 +111,55 @@ def slope_of_second(op, x, y, z):
 
 
 @_compiled
-def forward(code, out, a, b, start, count, ta, tb, data):
+def forward(rows, terms, data):
     """Compute every slot; return False where an index is outside its choices."""
-    for i in range(len(code)):
-        op = code[i]
+    for i in range(len(rows)):
+        op = rows[i, CODE]
+        start = rows[i, START]
         if op == DOT:
-            s = start[i]
-            n = count[i]
             total = 0.0
-            if n > 0:
-                total = data[ta[s]] * data[tb[s]]
-            for k in range(s + 1, s + n):
-                total += data[ta[k]] * data[tb[k]]
-            data[out[i]] = total
+            if rows[i, COUNT] > 0:
+                total = data[terms[start, 0]] * data[terms[start, 1]]
+            for k in range(start + 1, start + rows[i, COUNT]):
+                total += data[terms[k, 0]] * data[terms[k, 1]]
+            data[rows[i, OUT]] = total
         elif op == PICK:
-            x = data[a[i]]
-            if not 0.0 <= x < count[i] or x != math.floor(x):
+            index = data[rows[i, A]]
+            if not 0.0 <= index < rows[i, COUNT] or index != math.floor(index):
                 return False
-            data[out[i]] = data[ta[start[i] + int(x)]]
+            data[rows[i, OUT]] = data[terms[start + int(index), 0]]
         else:
-            y = data[b[i]] if b[i] >= 0 else 0.0
-            data[out[i]] = value_of(op, data[a[i]], y)
+            y = data[rows[i, B]] if rows[i, B] >= 0 else 0.0
+            data[rows[i, OUT]] = value_of(op, data[rows[i, A]], y)
     return True
 
 
 @_compiled
-def backward(code, out, a, b, start, count, ta, tb, last, data, grad):
+def backward(rows, terms, last, data, grad):
     """Add up every slot's gradient, from the root's, which is in `grad` already."""
     for i in range(last - 1, -1, -1):
-        op = code[i]
-        g = grad[out[i]]
+        op = rows[i, CODE]
+        start = rows[i, START]
+        a = rows[i, A]
+        b = rows[i, B]
+        g = grad[rows[i, OUT]]
         if op == DOT:
-            for k in range(start[i] + count[i] - 1, start[i] - 1, -1):
-                p = ta[k]
-                q = tb[k]
+            for k in range(start + rows[i, COUNT] - 1, start - 1, -1):
+                p = terms[k, 0]
+                q = terms[k, 1]
                 x = data[p]
                 y = data[q]
                 grad[p] += g * y
                 grad[q] += g * x
         elif op == PICK:
-            grad[ta[start[i] + int(data[a[i]])]] += g
+            grad[terms[start + int(data[a]), 0]] += g
         elif op != COPY:
-            x = data[a[i]]
-            z = data[out[i]]
-            if b[i] >= 0:
-                y = data[b[i]]
-                grad[b[i]] += g * slope_of_second(op, x, y, z)
-                grad[a[i]] += g * slope_of_first(op, x, y, z)
+            z = data[rows[i, OUT]]
+            if b >= 0:
+                grad[b] += g * slope_of_second(op, data[a], data[b], z)
+                grad[a] += g * slope_of_first(op, data[a], data[b], z)
             else:
-                grad[a[i]] += g * slope_of_first(op, x, 0.0, z)
+                grad[a] += g * slope_of_first(op, data[a], 0.0, z)
 
 
 @_compiled
@@ -179,3 +186,18 @@ def all_hold(guards, data):
         if not holds(kind, data[left], data[right], held == 1):
             return False
     return True
+
+
+@_compiled
+def replay(rows, terms, guards, data):
+    """Compute every slot; return whether the graph fits the numbers."""
+    return forward(rows, terms, data) and all_hold(guards, data)
+
+
+@_compiled
+def gradients(rows, terms, last, root, data):
+    """Return ∂root/∂(slot) of every slot."""
+    grad = np.zeros(len(data))
+    grad[root] = 1.0
+    backward(rows, terms, last, data, grad)
+    return grad

@@ -36,32 +36,25 @@ _LINEAR = (ops.ADD, ops.SUB, ops.NEG, ops.MUL, ops.SUM, ops.DOT)
 ONE, MINUS_ONE = 0, 1  # the first two numbers of every tape
 
 
+# Columns of an instruction.
+CODE, OUT, A, B, START, COUNT = range(6)
+
+
 @dataclass
 class Program:
-    """The instructions, one row each, over numbered slots.
+    """The instructions over numbered slots.
 
     Attributes:
-        code: what to do.
-        out: the slot of the result.
-        a: the first input's slot; of `PICK` the index's.
-        b: the second input's slot, or −1.
-        start: where the terms of a `DOT`, or the choices of a `PICK`, begin.
-        count: how many there are.
-        ta: first factors of the terms, or choices.
-        tb: second factors of the terms.
+        rows: `[code, out, a, b, start, count]` each: what to do, the result's slot, the inputs'
+            slots (a is the index of a `PICK`; −1 for none), and which terms or choices it has.
+        terms: the two factors of each term; a choice has 1 as its second one.
         size: how many slots there are.
         root: the slot of the result that was asked for.
         last: how many instructions lead to the root; those behind it only serve guards.
     """
 
-    code: Any
-    out: Any
-    a: Any
-    b: Any
-    start: Any
-    count: Any
-    ta: Any
-    tb: Any
+    rows: Any
+    terms: Any
     size: int
     root: int
     last: int
@@ -189,9 +182,8 @@ def _assemble(
     """Return the program, or `None` if taking sums in would change an order of adding."""
     # When the graph's own backward pass reaches each operation: the later, the larger.
     turn = {id(v): len(order) - i for i, v in enumerate(order)}
-    code, out, first, second, start, count = [], [], [], [], [], []
-    ta: list[int] = []
-    tb: list[int] = []
+    rows: list[tuple[int, ...]] = []
+    terms: list[tuple[int, int]] = []
     whose: list[int] = []
     size = len(slots) + 2
     made = []
@@ -199,37 +191,35 @@ def _assemble(
     for i, v in enumerate(order):
         if id(v) not in fused:
             a = b = -1
-            begin = len(ta)
+            begin = len(terms)
             if v.op in _LINEAR:
                 kind = DOT
                 for p, q, owner in _terms(v, fused):
-                    ta.append(p if isinstance(p, int) else slots[id(p)])
-                    tb.append(q if isinstance(q, int) else slots[id(q)])
+                    terms.append(
+                        (
+                            p if isinstance(p, int) else slots[id(p)],
+                            q if isinstance(q, int) else slots[id(q)],
+                        )
+                    )
                     whose.append(turn[owner])
             else:
                 assert v.op is not None
                 kind = _CODES[v.op]
-                inputs = [slots[id(source)] for source in v.inputs]
-                a = inputs[0]
+                a, *others = [slots[id(source)] for source in v.inputs]
                 if kind == PICK:
-                    ta += inputs[1:]
-                    tb += [ONE] * (len(inputs) - 1)
-                    whose += [turn[id(v)]] * (len(inputs) - 1)
-                elif len(inputs) > 1:
-                    b = inputs[1]
+                    terms += [(slot, ONE) for slot in others]
+                    whose += [turn[id(v)]] * len(others)
+                elif others:
+                    b = others[0]
             slots[id(v)] = size
-            for row, x in zip(
-                (code, out, first, second, start, count),
-                (kind, size, a, b, begin, len(ta) - begin),
-                strict=True,
-            ):
-                row.append(x)
+            rows.append((kind, size, a, b, begin, len(terms) - begin))
             made.append(size)
             size += 1
         if i + 1 == last:
-            led_to = len(code)
+            led_to = len(rows)
     program = Program(
-        *(np.array(x, dtype=np.int32) for x in (code, out, first, second, start, count, ta, tb)),
+        np.array(rows, dtype=np.int32).reshape(-1, 6),
+        np.array(terms, dtype=np.int32).reshape(-1, 2),
         size=size,
         root=slots[id(root)],
         last=led_to,
@@ -242,15 +232,14 @@ def _assemble(
 
 
 def _same_order(program: Program, whose: list[int], turns: list[int]) -> bool:
-    """Whether every slot's gradient is added up in the graph's own order."""
+    """Return whether every slot's gradient is added up in the graph's own order."""
     latest = [0] * program.size
-    a, b = program.a.tolist(), program.b.tolist()
-    start, count = program.start.tolist(), program.count.tolist()
-    ta, tb = program.ta.tolist(), program.tb.tolist()
+    rows, terms = program.rows.tolist(), program.terms.tolist()
     for i in range(program.last - 1, -1, -1):
-        met = [(a[i], turns[i]), (b[i], turns[i])] if a[i] >= 0 else []
-        for k in range(start[i] + count[i] - 1, start[i] - 1, -1):
-            met += [(ta[k], whose[k]), (tb[k], whose[k])]
+        _, _, a, b, start, count = rows[i]
+        met = [(a, turns[i]), (b, turns[i])] if a >= 0 else []
+        for k in range(start + count - 1, start - 1, -1):
+            met += [(slot, whose[k]) for slot in terms[k]]
         for slot, turn in met:
             if slot > MINUS_ONE:
                 if turn < latest[slot]:
