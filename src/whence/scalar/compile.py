@@ -133,7 +133,7 @@ class Compiled:
         """Return the loss as one node over everything that a gradient flows to."""
         tape, sources = recording.tape, recording.sources
         p = tape.program
-        grad = kernels.gradients(p.rows, p.terms, p.last, p.root, slots)
+        grad = kernels.gradients(p.rows, p.terms, p.back, p.root, slots)
         inputs: list[Value] = list(sources)
         where = recording.source_slots
         if Value in set(map(type, numbers)):

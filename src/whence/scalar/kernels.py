@@ -135,9 +135,9 @@ def forward(rows, terms, data):
 
 
 @_compiled
-def backward(rows, terms, last, data, grad):
+def backward(rows, terms, back, data, grad):
     """Add up every slot's gradient, from the root's, which is in `grad` already."""
-    for i in range(last - 1, -1, -1):
+    for i in back:
         op = rows[i, CODE]
         start = rows[i, START]
         a = rows[i, A]
@@ -195,9 +195,9 @@ def replay(rows, terms, guards, data):
 
 
 @_compiled
-def gradients(rows, terms, last, root, data):
+def gradients(rows, terms, back, root, data):
     """Return ∂root/∂(slot) of every slot."""
     grad = np.zeros(len(data))
     grad[root] = 1.0
-    backward(rows, terms, last, data, grad)
+    backward(rows, terms, back, data, grad)
     return grad

@@ -42,6 +42,7 @@ class LaneProgram(NamedTuple):
         common: the instructions over common slots, in the tape's numbering.
         rows: the instructions over lanes; of `PICK`, b is 1 where the choices are common slots.
         terms: the two factors of each term, and what they are.
+        back: the instructions over lanes that gradients flow through, in backward order.
         guards: `[kind, left, left is common, right, right is common, held]` each.
         root: the result's row of lanes.
         size: how many rows of lanes there are.
@@ -50,6 +51,7 @@ class LaneProgram(NamedTuple):
     common: Program
     rows: Any
     terms: Any
+    back: Any
     guards: Any
     root: int
     size: int
@@ -94,18 +96,20 @@ def split(tape: Tape, inputs: Any) -> LaneProgram:
         if slot >= 0:
             row[slot], rows = rows, rows + 1
     instructions, factors = p.rows.tolist(), p.terms.tolist()
-    common, varying = [], []
+    common: list[int] = []
+    varying = []
     for i, (code, out, a, b, start, count) in enumerate(instructions):
         read = [slot for term in factors[start : start + count] for slot in term]
         read += [slot for slot in (a, b) if slot >= 0]
         if any(row[slot] >= 0 for slot in read):
             row[out], rows = rows, rows + 1
-            varying.append((code, out, a, b, start, count))
+            varying.append((i, code, out, a, b, start, count))
         else:
             common.append(i)
     writer = _Writer(row, rows)
-    for code, out, a, b, start, count in varying:
-        begin = len(writer.terms)
+    written: dict[int, list[int]] = {}  # an instruction's place, and those of what it had spread
+    for i, code, out, a, b, start, count in varying:
+        earlier, begin = len(writer.table), len(writer.terms)
         if code == DOT:
             writer.terms += [writer.term(*term) for term in factors[start : start + count]]
             first = second = -1
@@ -119,17 +123,23 @@ def split(tape: Tape, inputs: Any) -> LaneProgram:
         else:
             first, second = writer.spread(a), writer.spread(b) if b >= 0 else -1
             begin = len(writer.terms)
+        written[i] = list(range(len(writer.table), earlier - 1, -1))
         writer.table.append((code, row[out], first, second, begin, count))
+    behind = len(writer.table)
     root = writer.spread(p.root)  # a row of its own only if no input reaches the loss
+    back = list(range(behind, len(writer.table)))
+    back += [place for i in p.back.tolist() for place in written.get(i, [])]
+    place_of = {i: place for place, i in enumerate(common)}
+    back_common = [place_of[i] for i in p.back.tolist() if i in place_of]
     guards = []
     for kind, left, right, held in tape.guards.tolist():
         sides = [(row[slot], 0) if row[slot] >= 0 else (slot, 1) for slot in (left, right)]
         guards.append((kind, *sides[0], *sides[1], held))
-    before = sum(1 for i in common if i < p.last)
     return LaneProgram(
-        Program(p.rows[common], p.terms, size=p.size, root=p.root, last=before),
+        Program(p.rows[common], p.terms, np.array(back_common, dtype=np.int32), p.size, p.root),
         np.array(writer.table, dtype=np.int32).reshape(-1, 6),
         np.array(writer.terms, dtype=np.int32).reshape(-1, 3),
+        np.array(back, dtype=np.int32),
         np.array(guards, dtype=np.int32).reshape(-1, 6),
         root,
         writer.rows,
@@ -137,8 +147,8 @@ def split(tape: Tape, inputs: Any) -> LaneProgram:
 
 
 @_compiled
-def _forward(rows, terms, common, lanes):
-    """Compute every row; return False where an index is outside its choices."""
+def _forward(rows, terms, common, lanes, inside):
+    """Compute every row; clear `inside` of a sample whose index is outside its choices."""
     for i in range(len(rows)):
         op = rows[i, CODE]
         start = rows[i, START]
@@ -167,7 +177,8 @@ def _forward(rows, terms, common, lanes):
             for lane in range(LANES):
                 index = lanes[x + lane]
                 if not 0.0 <= index < rows[i, COUNT] or index != math.floor(index):
-                    return False
+                    inside[lane] = False
+                    index = 0.0
                 slot = terms[start + int(index), 0]
                 lanes[o + lane] = common[slot] if rows[i, B] == 1 else lanes[slot * LANES + lane]
         elif rows[i, B] < 0:
@@ -177,13 +188,12 @@ def _forward(rows, terms, common, lanes):
             y = rows[i, B] * LANES
             for lane in range(LANES):
                 lanes[o + lane] = value_of(op, lanes[x + lane], lanes[y + lane])
-    return True
 
 
 @_compiled
-def _backward(rows, terms, common, lanes, g_common, g_lanes):
+def _backward(rows, terms, back, common, lanes, g_common, g_lanes):
     """Add up the gradients of rows, and of common slots lane by lane."""
-    for i in range(len(rows) - 1, -1, -1):
+    for i in back:
         op = rows[i, CODE]
         start = rows[i, START]
         if op == DOT:
@@ -251,7 +261,19 @@ def _guarded(guards, common, lanes, lane):
 
 @_compiled
 def _all_samples(
-    common_rows, common_terms, last, rows, terms, guards, root, size, common, used, data, seeds
+    common_rows,
+    common_terms,
+    common_back,
+    rows,
+    terms,
+    back,
+    guards,
+    root,
+    size,
+    common,
+    used,
+    data,
+    seeds,
 ):
     """Go through all samples in blocks.
 
@@ -267,15 +289,17 @@ def _all_samples(
     g_common = np.zeros(len(common) * LANES)
     lanes = np.zeros(size * LANES)
     g_lanes = np.zeros(size * LANES)
+    inside = np.ones(LANES, dtype=np.bool_)
     whole = True
     for block in range(0, n, LANES):
         for j in range(len(used)):
             for lane in range(LANES):
                 # The last block is filled up with its last sample, at weight 0.
                 lanes[j * LANES + lane] = data[min(block + lane, n - 1), used[j]]
-        inside = _forward(rows, terms, common, lanes)
+        inside[:] = True
+        _forward(rows, terms, common, lanes, inside)
         for lane in range(min(LANES, n - block)):
-            fit = inside and _guarded(guards, common, lanes, lane)
+            fit = inside[lane] and _guarded(guards, common, lanes, lane)
             fits[block + lane] = fit
             losses[block + lane] = lanes[root * LANES + lane]
             whole = whole and fit
@@ -283,7 +307,7 @@ def _all_samples(
             g_lanes[:] = 0.0
             for lane in range(min(LANES, n - block)):
                 g_lanes[root * LANES + lane] = seeds[block + lane]
-            _backward(rows, terms, common, lanes, g_common, g_lanes)
+            _backward(rows, terms, back, common, lanes, g_common, g_lanes)
     for slot in range(len(common)):
         half = LANES // 2  # in pairs: sixteen additions one after the other would wait
         while half:
@@ -291,7 +315,7 @@ def _all_samples(
                 g_common[lane] += g_common[lane + half]
             half //= 2
         grad[slot] = g_common[slot * LANES]
-    kernels.backward(common_rows, common_terms, last, common, grad)
+    kernels.backward(common_rows, common_terms, common_back, common, grad)
     return losses, grad, fits, whole
 
 
@@ -311,6 +335,6 @@ def run(program: LaneProgram, used: Any, common: Any, data: Any, seeds: Any) -> 
     """
     c = program.common
     return _all_samples(
-        c.rows, c.terms, c.last, program.rows, program.terms, program.guards,
+        c.rows, c.terms, c.back, program.rows, program.terms, program.back, program.guards,
         program.root, program.size, common, used, data, seeds,
     )  # fmt: skip

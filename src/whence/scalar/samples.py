@@ -78,8 +78,8 @@ class CompiledEach:
         parts: list[Part] = []
         for shape, rows, data in groups:
             parts += self._group(model, shape, rows, data, 1.0 / n, losses)
-        total = 0.0
-        for x in losses.tolist():
+        total, *others = losses.tolist()
+        for x in others:
             total += x
         if self.calls & (self.calls - 1) == 0 and self.calls > 1:
             k = self.calls % n
