@@ -11,8 +11,8 @@ NormKind = Literal["rms", "layer", "none"]
 class RMSNorm(nn.Module):
     """Divide each vector by its root mean square.
 
-    y = x / √(mean(x²) + eps) · weight, over the last axis. It is computed in fp32 whatever the
-    dtype of x, and comes back in x's dtype.
+    y = x / √(mean(x²) + eps) · weight, over the last axis. It is computed in fp32 (or
+    wider, if x is), and comes back in x's dtype.
 
     Args:
         d: length of the vectors that are normalised.
@@ -37,7 +37,7 @@ class RMSNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise the last axis of x."""
-        wide = x.float()
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
         y = wide * (wide.square().mean(-1, keepdim=True) + self.eps).rsqrt()
         y = y.to(x.dtype)
         return y if self.weight is None else self.weight * y
@@ -57,8 +57,8 @@ def norm(kind: NormKind, d: int, *, weight: bool = True, bias: bool, eps: float)
         eps: keeps the division finite.
 
     Example:
-        >>> norm("layer", 8, bias=False, eps=1e-5)
-        LayerNorm((8,), eps=1e-05, elementwise_affine=True)
+        >>> norm("layer", 8, bias=True, eps=1e-5)
+        LayerNorm((8,), eps=1e-05, elementwise_affine=True, bias=True)
 
     Source:
         Ba, Kiros and Hinton, "Layer Normalization", 2016.
