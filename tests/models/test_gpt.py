@@ -37,12 +37,13 @@ def close_to(name):
 @pytest.mark.parametrize("form", ["formula", "fast"])
 @pytest.mark.parametrize("batch", [1, 3])
 def test_cache_equals_the_full_forward(name, form, batch):
-    model = model_of(name, attention=form)
+    model = model_of(name, attention=form).eval()
     tokens = torch.randint(0, V, (batch, 16))
     with torch.inference_mode():
         want, cache = model(tokens), model.new_cache(batch)
         parts = [model(part, cache) for part in tokens.split([5, 1, 1, 6, 1, 2], dim=1)]
     assert cache.length == 16
+    assert (cache.step is not None) == (form == "fast")
     torch.testing.assert_close(torch.cat(parts, 1), want, rtol=1e-5, atol=1e-5)
 
 

@@ -1,5 +1,7 @@
 """The memory of a model that generates: keys and values of the tokens read so far."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -38,6 +40,8 @@ class Cache:
         layers: one `LayerCache` a block.
         last_token: the token read last, [B, 1], or None.
         rotation: rotary positions of the whole window, or None.
+        length: how many tokens were read.
+        step: the fast twin of the model for one more token, or None.
     """
 
     def __init__(
@@ -54,4 +58,5 @@ class Cache:
         self.layers = [LayerCache(room[i]) for i in range(n_layers)]
         self.rotation = rotation
         self.last_token: Tensor | None = None
+        self.step: Callable[[Tensor, Cache], Tensor] | None = None
         self.length = 0

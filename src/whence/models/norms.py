@@ -32,7 +32,7 @@ class RMSNorm(nn.Module):
 
     def __init__(self, d: int, *, weight: bool = True, eps: float = 1e-5) -> None:
         super().__init__()
-        self.eps = eps
+        self.d, self.eps = d, eps
         self.weight = nn.Parameter(torch.ones(d)) if weight else None
 
     def forward(self, x: Tensor) -> Tensor:
