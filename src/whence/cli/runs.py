@@ -59,7 +59,9 @@ def _list(*, folder: Path = Path("runs"), json: bool = False) -> None:
             in_bytes(row["disk"]),
         )
     Console(soft_wrap=True).print(table)
-    print(f"{len(rows)} run{'s' if len(rows) != 1 else ''}, {in_bytes(sum(r['disk'] for r in rows))}")
+    print(
+        f"{len(rows)} run{'s' if len(rows) != 1 else ''}, {in_bytes(sum(r['disk'] for r in rows))}"
+    )
 
 
 def _remove(runs: tuple[Path, ...], /, *, yes: bool = False) -> None:
