@@ -40,7 +40,7 @@ def test_a_file(tmp_path, name):
 def test_a_file_larger_than_what_is_read_at_once(tmp_path, monkeypatch):
     monkeypatch.setattr(reading, "BLOCK", 7)
     path = tmp_path / "a.txt"
-    text = "ein Wort, 字字字字字字字字字🙂🙂🙂 und noch eins\n" * 9
+    text = "ein\tWort,\t字字字字字字字字字🙂🙂🙂 und\x1cnoch\r eins\n" * 9
     path.write_bytes(text.encode())
     source = open_source(str(path))
     check(source, text)

@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from whence.errors import WhenceError
 
-BLOCK = 1 << 20  # bytes read at a time
+BLOCK = 1 << 16  # bytes read at a time; Hugging Face's trainer reads 256 pieces ahead
 SPOOL_IN_MEMORY = 64 << 20  # what can be read only once goes to a temporary file beyond this
 
 

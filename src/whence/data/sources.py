@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from whence.data.reading import (
-    BLOCK,
     NotTextError,
     Piece,
     file_blocks,
@@ -24,6 +23,8 @@ from whence.data.reading import (
     unreadable,
 )
 from whence.errors import WhenceError
+
+LONGEST = 1 << 20  # characters to look for a place to cut in
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class Source:
     _blocks: Callable[[], Iterator[bytes]] = field(repr=False, compare=False, kw_only=True)
 
     def chunks(self) -> Iterator[str]:
-        """Read the text from its start in pieces of about a megabyte.
+        """Read the text from its start in pieces of some 64 KiB.
 
         A piece ends between a character and the space or newline after it, which no tokenizer here
         ever joins into one token: pieces encoded one by one give the tokens of the whole. Only
@@ -89,7 +90,7 @@ def _last_safe_cut(text: str) -> int:
         end = len(text[: max(end, 0)].rstrip())  # jumps over a whole run of white space
         if end and text[end] in " \n":
             return end
-    return len(text) if len(text) >= BLOCK else 0
+    return len(text) if len(text) >= LONGEST else 0
 
 
 def open_source(source: str | Sequence[str]) -> Source:
