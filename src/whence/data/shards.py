@@ -56,7 +56,7 @@ def prepare(
     can be compared: of n characters the first int((1 − validation)·n) are for training. The two
     sides are tokenised apart. Characters are collected from the whole text; words and bpe are
     learnt from the training side only, so that validation measures what was never seen. Memory
-    stays at some megabytes, whatever the size of the text.
+    stays at some megabytes (words and bpe: what a table of the different words takes).
 
     Args:
         source: the text.
