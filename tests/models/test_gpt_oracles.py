@@ -3,7 +3,6 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from tests.models.hf import copy_gpt2, copy_llama, llama_name
 from transformers import (
     GPT2Config,
     GPT2LMHeadModel,
@@ -13,6 +12,7 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
+from tests.models.hf import copy_gpt2, copy_llama, llama_name
 from whence.models.gpt import GPT, gpt2, llama, qwen3
 
 V, T = 37, 24

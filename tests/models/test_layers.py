@@ -137,6 +137,16 @@ def test_rms_norm_is_torchs(weight, dtype):
     torch.testing.assert_close(ours(x), F.rms_norm(x, (16,), ours.weight, 1e-5))
 
 
+def test_rms_norms_derivative():
+    x = torch.randn(3, 5, dtype=torch.float64, requires_grad=True)
+    ours = RMSNorm(5, eps=1e-3).double()
+    assert torch.autograd.gradcheck(ours, (x,))
+    upstream = torch.randn_like(x)
+    (want,) = torch.autograd.grad(F.rms_norm(x, (5,), eps=1e-3), x, upstream)
+    (got,) = torch.autograd.grad(ours(x), x, upstream)
+    torch.testing.assert_close(got, want)
+
+
 def test_feed_forward_parts():
     torch.manual_seed(0)
     x = torch.randn(4, 8)
