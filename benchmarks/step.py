@@ -60,7 +60,7 @@ def ours(config: GPTConfig, bf16: bool, **adamw: Any) -> Callable[[], object]:
     return step_of(GPT(config, V), lambda model, x: model(x), bf16, **adamw)
 
 
-def run(rounds: int = 60) -> list[dict]:
+def run(rounds: int = 20) -> list[dict]:
     contestants = {REFERENCE: step_of(hugging_face(), lambda model, x: model(x).logits, False)}
     for name, form in (("gpt2", gpt2), ("modern", modern)):
         for precision in ("fp32", "bf16"):
