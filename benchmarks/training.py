@@ -69,9 +69,7 @@ def hugging_face_step(dataset: Dataset) -> Callable[[], object]:
         for _, part in batches[next(steps)]:
             adamw.zero_grad()
             logits = model(part.inputs).logits
-            torch.nn.functional.cross_entropy(
-                logits.flatten(0, 1), part.targets.flatten()
-            ).backward()
+            cross_entropy(logits, part.targets).backward()
             adamw.step()
 
     return step
