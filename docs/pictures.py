@@ -1,4 +1,4 @@
-"""Make the pictures of the README from real runs: `python docs/pictures.py [words of whence train]`."""
+"""Make the README's picture from a real run: `python docs/pictures.py [words of whence train]`."""
 
 import io
 import sys
