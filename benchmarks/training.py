@@ -35,10 +35,10 @@ from whence.train.schedules import Schedule
 TEXT = Path(__file__).resolve().parents[2] / "shared" / "data" / "tinyshakespeare.txt"
 GOAL, REFERENCE_STEPS = 1.898, 2000
 RECIPE = Recipe(
-    model=GPTConfig(n_layers=4, n_heads=4, d_model=128, context_length=64),
-    optimizer=Muon(learning_rate=0.02, momentum=0.9, head_rate=0.02),
-    schedule=Schedule("wsd", warmup=0, cooldown=0.4),
-    steps=140,
+    model=GPTConfig(n_layers=4, n_heads=4, d_model=128, context_length=64, bigram_embedding=True),
+    optimizer=Muon(learning_rate=0.03, momentum=0.85, embedding_rate=0.1, head_rate=0.02),
+    schedule=Schedule("wsd", warmup=0, cooldown=0.5),
+    steps=120,
     batch_size=24,
 )
 
@@ -160,7 +160,7 @@ def variants() -> dict[str, tuple[Recipe, dict[str, Any]]]:
         "tied embeddings": model(zero_head=False, tied_embeddings=True),
         "QK norm": model(qk_norm=True),
         "blocks start at the identity": model(zero_residual=True),
-        "bigram embedding": model(bigram_embedding=not RECIPE.model.bigram_embedding),
+        "no bigram embedding": model(bigram_embedding=False),
         "attention as its formula": model(attention="formula"),
         "fp32": (RECIPE, {"precision": "fp32"}),
     }
