@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from benchmarks.timing import interleaved, ratio, table
 from torch import Tensor, nn
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from benchmarks.timing import interleaved, ratio, table
 from whence.models.gpt import GPT, GPTConfig, gpt2, modern
 
 B, T, V = 12, 64, 65
