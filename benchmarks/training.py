@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.machine import table
+from benchmarks.timing import ratio, table
 from whence.data import Dataset, WindowBatches, open_source, prepare
 from whence.models import GPTConfig
 from whence.runs.recipe import Recipe
@@ -111,6 +111,7 @@ def race(dataset: Dataset, hardware: Hardware, seeds: range) -> list[dict]:
         ours = run_steps(session, lambda into=theirs: seconds_of(reference, into))
         needs = REFERENCE_STEPS * statistics.median(theirs)
         loss = session.evaluate().loss
+        print(f"seed {seed}: {loss:.4f} after {sum(ours):.2f} s", file=sys.stderr, flush=True)
         rows.append(
             {
                 "seed": seed,
@@ -176,6 +177,7 @@ def ablations(dataset: Dataset, hardware: Hardware, seeds: range) -> list[dict]:
             session = session_of(replace(recipe, seed=seed), dataset, replace(hardware, **changes))
             run_steps(session)
             losses[name].append(session.evaluate().loss)
+            print(f"{name}: {losses[name][-1]:.4f}", file=sys.stderr, flush=True)
             sessions[name] = session
     seconds: dict[str, list[float]] = {name: [] for name in table_of}
     for step in range(20):
@@ -189,14 +191,10 @@ def ablations(dataset: Dataset, hardware: Hardware, seeds: range) -> list[dict]:
             "validation loss": f"{statistics.mean(found):.4f}",
             "against the recipe": f"{statistics.mean(found) - base:+.4f}",
             "worst seed": f"{max(found):.4f}",
-            "time of a step": f"{_ratio(seconds[name], seconds['the recipe']):.2f}",
+            "time of a step": f"{ratio(seconds[name], seconds['the recipe']):.2f}",
         }
         for name, found in losses.items()
     ]
-
-
-def _ratio(seconds: list[float], reference: list[float]) -> float:
-    return statistics.median(a / b for a, b in zip(seconds, reference, strict=True))
 
 
 def default(folder: str) -> list[dict]:
