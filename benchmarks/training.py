@@ -55,11 +55,9 @@ def hugging_face_step(dataset: Dataset) -> Callable[[], object]:
     from transformers import GPT2Config, GPT2LMHeadModel
 
     torch.manual_seed(0)
-    settings: dict[str, Any] = {
-        **{"n_positions": 64, "n_embd": 128, "n_layer": 4, "n_head": 4},
-        **{"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0},
-        **{"bos_token_id": None, "eos_token_id": None},
-    }
+    settings: dict[str, Any] = {"n_positions": 64, "n_embd": 128, "n_layer": 4, "n_head": 4}
+    settings |= {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
+    settings |= {"bos_token_id": None, "eos_token_id": None}
     model = GPT2LMHeadModel(GPT2Config(vocab_size=dataset.tokenizer.vocab_size, **settings))
     adamw = torch.optim.AdamW(model.parameters(), lr=1e-3)
     batches = WindowBatches(dataset.train, context_length=64, batch_size=12, seed=0)
