@@ -155,7 +155,7 @@ def freeze(model: nn.Module, names: tuple[str, ...]) -> list[str]:
         found = [n for n, _ in model.named_parameters() if n == name or n.startswith(f"{name}.")]
         if not found:
             known = [n for n, _ in [*model.named_modules(), *model.named_parameters()] if n]
-            raise WhenceError(f"the model has nothing called {name}{nearest(name, known)}.")
+            raise WhenceError(f"the model has nothing called {name}{nearest(name, known)}")
         frozen += found
     for name, parameter in model.named_parameters():
         if name in frozen:
