@@ -10,6 +10,7 @@ from torch import nn
 from whence.data import Dataset, Part, Tokenizer
 from whence.errors import WhenceError
 from whence.runs.checkpoints import load_model, load_optimizer
+from whence.runs.files import DamagedError
 from whence.runs.recipe import Recipe
 from whence.runs.run import Run
 from whence.runs.session import Session
@@ -172,6 +173,11 @@ class Moment:
         while self.step < step:
             yield self.step, self.advance()
 
+    def leave_the_record(self, batches: Any) -> None:
+        """From here on train on other batches, so that the record has nothing to say."""
+        self.session.batches = batches
+        self._records = []
+
     def trace(self, **options: Any):
         """Open every number of this step; see `whence.why.trace_step`."""
         from importlib import import_module  # why stands above runs and reads it, never below
@@ -233,10 +239,19 @@ def start_from(run: Run, checkpoint: int, approximate: bool = False) -> Moment:
     """
     session = run.session()
     if checkpoint in run.checkpoints:
-        load_model(run.checkpoint_folder, checkpoint, session.model)
-        session.optimizer.load_state(load_optimizer(run.checkpoint_folder, checkpoint), checkpoint)
+        try:
+            load_model(run.checkpoint_folder, checkpoint, session.model)
+        except DamagedError as error:
+            raise WhenceError(
+                f"{error} 'whence verify {run.path} --repair' puts that checkpoint aside; its "
+                "steps are then reached from the one before."
+            ) from error
+        memory = load_optimizer(run.checkpoint_folder, checkpoint)
+        session.optimizer.load_state(memory, checkpoint)
     elif checkpoint != 0 or run.origin:
-        raise WhenceError(f"{run.path} has no checkpoint {checkpoint}: there are {run.checkpoints}.")
+        raise WhenceError(
+            f"{run.path} has no checkpoint {checkpoint}: there are {run.checkpoints}."
+        )
     return Moment(run, session, checkpoint, approximate)
 
 

@@ -2,6 +2,7 @@
 
 from array import array
 from collections.abc import Callable
+from itertools import pairwise
 
 from whence.runs.recipe import Record
 
@@ -97,7 +98,7 @@ def surplus(saved: list[int], precious: set[int], spacing: Spacing) -> list[int]
 
     gone: list[int] = []
     before = 0
-    for step, after in zip(saved, saved[1:], strict=False):
+    for step, after in pairwise(saved):
         if step not in precious and near(before, after):
             gone.append(step)
         else:

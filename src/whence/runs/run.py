@@ -96,15 +96,18 @@ class Run:
             prepare_tokens(source, data.tokenizer, data.vocab_size, data.validation, folder)
             return Header(recipe, _now())
 
-        return cls._make(path, fill)
+        return cls.make(path, fill)
 
     @classmethod
-    def _make(cls, path: Path, fill: Callable[[Path], Header]) -> "Run":
+    def make(cls, path: Path, fill: Callable[[Path], Header]) -> "Run":
         """Make a run's folder under a temporary name, so that it is there whole or not at all.
 
         Args:
             path: the folder.
             fill: writes the tokens into the folder it is given and returns the header.
+
+        Raises:
+            WhenceError: where the folder exists, can't be written, or the run could take no step.
         """
         if path.exists():
             raise WhenceError(
@@ -262,12 +265,11 @@ class Run:
         """
         records, damage = self.logs.sound_steps()
         n, saved = len(records), self.checkpoints
-        root = self.origin.step if self.origin else 0
         steps_file = self.logs.steps.path
         if damage is None and saved and n < saved[-1]:
             # A kill can't do that: a step is recorded before its checkpoint.
             damage = DamagedError(steps_file, f"it ends before step {n}, and checkpoints do not")
-        sound = root
+        sound = None if self.origin else 0
         for step in reversed([s for s in saved if s <= n]):
             try:
                 check_checkpoint(self.checkpoint_folder, step)
@@ -275,10 +277,11 @@ class Run:
                 break
             except DamagedError as error:
                 damage = damage or error
-        if self.origin and sound not in saved:
+        if sound is None:
+            assert self.origin
             raise WhenceError(
-                f"{damage or self.checkpoint_folder} is damaged and a fork can't begin without the "
-                f"checkpoint it began with ({root}): fork {self.origin.run} again."
+                f"{damage or f'{self.checkpoint_folder} is empty.'} A fork can't begin without the "
+                f"checkpoint it began with: fork {self.origin.run} again at {self.origin.step}."
             )
         if damage:
             raise WhenceError(

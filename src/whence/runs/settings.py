@@ -63,6 +63,53 @@ def from_settings(base: T, tree: Mapping[str, Any], where: str) -> T:
     return replace(base, **changes)  # type: ignore[type-var]  # every base is a dataclass
 
 
+def flat(tree: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    """Return nested plain values as one table of dotted names.
+
+    Example:
+        >>> flat({"steps": 9, "model": {"n_layers": 2}})
+        {'steps': 9, 'model.n_layers': 2}
+    """
+    table: dict[str, Any] = {}
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            table |= flat(value, f"{before}{name}.")
+        else:
+            table[before + name] = value
+    return table
+
+
+def nested(table: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a table of dotted names as nested ones; `-` counts as `_`.
+
+    Example:
+        >>> nested({"steps": 9, "model.n-layers": 2})
+        {'steps': 9, 'model': {'n_layers': 2}}
+    """
+    tree: dict[str, Any] = {}
+    for name, value in table.items():
+        *path, last = name.replace("-", "_").split(".")
+        place = tree
+        for part in path:
+            place = place.setdefault(part, {})
+            if not isinstance(place, dict):
+                raise WhenceError(f"{name} and {part} can't both be set: set one of them.")
+        place[last] = value
+    return tree
+
+
+def differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    """Return (name, one, other) for every value that two nested tables don't share.
+
+    Example:
+        >>> differences({"steps": 9, "seed": 0}, {"steps": 8, "seed": 0})
+        [('steps', 9, 8)]
+    """
+    one, other = flat(a), flat(b)
+    names = [*one, *(name for name in other if name not in one)]
+    return [(n, one.get(n), other.get(n)) for n in names if one.get(n) != other.get(n)]
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return the end of an error that names what was perhaps meant.
 

@@ -221,7 +221,7 @@ class Training:
         remove_leftovers(self.folder)
         if self.checkpoints.is_dir():
             remove_leftovers(self.checkpoints)
-        if self.start:
+        if self.start in saved_steps(self.checkpoints):  # else it is 0, the first weights
             load_model(self.checkpoints, self.start, self.session.model)
             memory = load_optimizer(self.checkpoints, self.start)
             self.session.optimizer.load_state(memory, self.start)
