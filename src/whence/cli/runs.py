@@ -23,9 +23,6 @@ def runs(words: list[str]) -> None:
         tyro.cli(_list, args=words, prog="whence runs")
 
 
-runs.takes_arguments = True
-
-
 def _list(*, folder: Path = Path("runs"), json: bool = False) -> None:
     """List the runs in a folder, with their loss and the disk they use.
 

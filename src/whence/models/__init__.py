@@ -1,11 +1,10 @@
 """The models, one file for each rung of the ladder, and the table of their names."""
 
-from torch import nn
-
 from whence.models.config import GPTConfig, gpt2, llama, modern, qwen3
 from whence.models.gpt import GPT
 
 ModelConfig = GPTConfig
+Model = GPT
 
 MODELS: dict[str, ModelConfig] = {
     "gpt": GPTConfig(),
@@ -16,7 +15,7 @@ MODELS: dict[str, ModelConfig] = {
 }
 
 
-def build(config: ModelConfig, vocab_size: int) -> nn.Module:
+def build(config: ModelConfig, vocab_size: int) -> Model:
     """Make the model that a configuration describes, its weights drawn anew.
 
     Args:
