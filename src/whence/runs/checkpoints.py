@@ -97,16 +97,19 @@ def check_checkpoint(folder: Path, step: int) -> dict[str, str]:
     """
     path = folder / folder_name(step)
     state = read_json(path / "state.json")
-    hashes, aliases = state.get("sha256"), state.get("aliases")
-    texts = isinstance(hashes, dict) and isinstance(aliases, dict)
-    if not texts or not all(isinstance(v, str) for v in (hashes | aliases).values()):
-        raise DamagedError(path / "state.json", "it lacks checksums or aliases")
+    hashes, aliases = (_texts(path / "state.json", state.get(n)) for n in ("sha256", "aliases"))
     if state.get("step") != step:
         raise DamagedError(path / "state.json", f"it is of step {state.get('step')!r}")
     for part in PARTS:
         if sha256(path / part) != hashes.get(part):
             raise DamagedError(path / part, "it isn't what was saved (its sha256 differs)")
     return aliases
+
+
+def _texts(path: Path, table: object) -> dict[str, str]:
+    if not isinstance(table, dict) or not all(isinstance(v, str) for v in table.values()):
+        raise DamagedError(path, "it lacks checksums or aliases")
+    return table
 
 
 def load_weights(folder: Path, step: int) -> dict[str, Tensor]:

@@ -167,6 +167,7 @@ class Lines:
         >>> lines.append({"step": 0})
         >>> list(lines)
         [{'step': 0}]
+        >>> lines.close()
     """
 
     def __init__(self, path: Path, fields: Mapping[str, type]):

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
 
 from whence.data import Dataset, Part, Tokenizer
 from whence.errors import WhenceError
+from whence.models import Model
 from whence.runs.checkpoints import load_model, load_optimizer
 from whence.runs.files import DamagedError
 from whence.runs.recipe import Recipe
@@ -98,7 +98,7 @@ class Moment:
         return self.session.recipe
 
     @property
-    def model(self) -> nn.Module:
+    def model(self) -> Model:
         """The model, as written."""
         return self.session.model
 
@@ -134,7 +134,7 @@ class Moment:
             return None
         return float.fromhex(self._records[self.step]["loss_hex"])
 
-    def loss_fn(self, model: nn.Module, part: Part):
+    def loss_fn(self, model: Model, part: Part):
         """Return the loss of a part of the batch, in the run's precision."""
         return self.session.loss(model, part)
 

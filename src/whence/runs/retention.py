@@ -1,7 +1,6 @@
 """Which checkpoints are made and kept, so that any step can be gone back to within a bound."""
 
 from array import array
-from collections.abc import Callable
 from itertools import pairwise
 
 from whence.runs.recipe import Record
@@ -90,11 +89,10 @@ def surplus(saved: list[int], precious: set[int], spacing: Spacing) -> list[int]
     record, end = spacing.record, saved[-1]
     if record.keep == "last":
         return [s for s in saved[: -record.keep_last] if s not in precious]
-    near: Callable[[int, int], bool] = spacing.allows
-    if record.keep == "logarithmic":
 
-        def near(start: int, stop: int) -> bool:
-            return spacing.allows(start, stop) or stop - start <= end - stop
+    def near(start: int, stop: int) -> bool:
+        old = record.keep == "logarithmic" and stop - start <= end - stop
+        return old or spacing.allows(start, stop)
 
     gone: list[int] = []
     before = 0

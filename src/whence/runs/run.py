@@ -10,13 +10,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from torch import nn
-
 from whence.data import Dataset, Source, Tokenizer, load_tokenizer, open_dataset, open_source
 from whence.data import prepare as prepare_tokens
 from whence.errors import WhenceError
 from whence.generate import generate
-from whence.models import build
+from whence.models import Model, build
 from whence.runs.checkpoints import check_checkpoint, load_weights, put_weights, saved_steps
 from whence.runs.events import Event
 from whence.runs.files import DamagedError, disk_use, refuse_links
@@ -305,7 +303,7 @@ class Run:
         """Return model, batches and optimiser as they are before step 0."""
         return assemble(self.recipe, self.dataset)
 
-    def model(self, at: int | Literal["best", "last"] = "best") -> nn.Module:
+    def model(self, at: int | Literal["best", "last"] = "best") -> Model:
         """Return the trained model in evaluation mode.
 
         Args:
@@ -323,9 +321,11 @@ class Run:
             step = at
         if step not in saved:
             raise WhenceError(f"{self.path} has no checkpoint {step}: there are {saved}.")
-        return self._model_of(step).eval()
+        model = self._model_of(step)
+        model.eval()
+        return model
 
-    def _model_of(self, step: int) -> nn.Module:
+    def _model_of(self, step: int) -> Model:
         weights = load_weights(self.checkpoint_folder, step)
         where = self.checkpoint_folder / f"{step:06d}"
         layers = getattr(self.recipe.model, "n_layers", 1)
@@ -426,13 +426,13 @@ class Run:
 
 def _check_trainable(run: Run) -> None:
     """Find out now whether the run can take its first step, and be measured."""
+    run.session().batches[run.origin.step if run.origin else 0]
     n_validation = len(run.dataset.validation)
     if n_validation < 2:
         raise WhenceError(
             f"the text keeps {n_validation} token(s) for validation, too few to measure anything: "
             "give more text, or a larger data.validation."
         )
-    run.session().batches[run.origin.step if run.origin else 0]
 
 
 def resolve(recipe: Recipe, source: Source) -> Recipe:

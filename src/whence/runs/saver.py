@@ -1,14 +1,13 @@
 """Checkpoints in the background: the step's thread only copies, another one writes."""
 
-import shutil
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from torch import Tensor
 
-from whence.errors import WhenceError
 from whence.runs.checkpoints import copied, folder_name, save_checkpoint
+from whence.scale.plan import check_disk
 
 
 class Saver:
@@ -39,12 +38,7 @@ class Saver:
             return done
         need = 2 * sum(t.nbytes for t in [*model.values(), *optimizer.values()])
         self.folder.mkdir(exist_ok=True)
-        free = shutil.disk_usage(self.folder).free
-        if free < need:
-            raise WhenceError(
-                f"the disk of {self.folder} is nearly full: {free / 1e6:,.0f} MB are free and a "
-                f"checkpoint wants up to {need / 1e6:,.0f} MB; make room, then resume the run."
-            )
+        check_disk(need, self.folder, "make room, then resume the run")
         weights, memory = copied(model), copied(optimizer)
         self._writing = self._pool.submit(self._write, step, weights, memory)
         return done

@@ -1,6 +1,6 @@
 """What a recipe becomes in memory: model, batches, loss and optimiser, ready for the loop."""
 
-import os
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -9,10 +9,11 @@ from torch import nn
 
 from whence.data import Dataset, WindowBatches
 from whence.errors import WhenceError
-from whence.models import ModelConfig, build
+from whence.models import Model, ModelConfig, build
 from whence.runs.recipe import Recipe
 from whence.runs.settings import nearest
 from whence.scale.hardware import Hardware
+from whence.scale.plan import check_memory
 from whence.train.evaluation import Evaluation, evaluate
 from whence.train.losses import next_token_loss
 from whence.train.optimizer import Optimizer
@@ -67,8 +68,8 @@ class Session:
 
     recipe: Recipe
     dataset: Dataset
-    model: nn.Module
-    forward: nn.Module
+    model: Model
+    forward: Callable[..., Any]
     batches: WindowBatches | SkippingBatches
     optimizer: Optimizer
 
@@ -82,7 +83,7 @@ class Session:
         """How many tokens a batch holds."""
         return self.recipe.batch_size * self.recipe.model.context_length
 
-    def loss(self, model: nn.Module, part: Any):
+    def loss(self, model: Callable[..., Any], part: Any):
         """Return the loss of a part of a batch, in the run's precision."""
         with self.hardware.context():
             return next_token_loss(model, part)
@@ -120,7 +121,8 @@ def assemble(recipe: Recipe, dataset: Dataset) -> Session:
     _check_memory(recipe, vocab_size)
     hardware.apply()
     torch.manual_seed(recipe.seed)
-    model = build(recipe.model, vocab_size).to(hardware.device)
+    model = build(recipe.model, vocab_size)
+    model.to(hardware.device)
     freeze(model, recipe.change.freeze)
     batches = WindowBatches(
         dataset.train,
@@ -199,19 +201,5 @@ def _check_memory(recipe: Recipe, vocab_size: int) -> None:
     need += 24 * recipe.batch_size * recipe.model.context_length
     if "n_layers" in {f.name for f in fields(recipe.model)}:
         need += 20_000 * recipe.model.n_layers  # the layers' Python objects
-    there = _memory(recipe.hardware.device)
-    if need > there:
-        raise WhenceError(
-            f"the run needs at least {need / 1e9:,.1f} GB of memory and this machine has "
-            f"{there / 1e9:,.1f}: take a smaller model (model.n_layers, model.d_model) or a "
-            "smaller batch_size."
-        )
-
-
-def _memory(device: str) -> int:
-    if device == "cuda":
-        return torch.cuda.get_device_properties(0).total_memory
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return 1 << 40  # not told here, as on Windows: only what is absurd is refused
+    advice = "take a smaller model (model.n_layers, model.d_model) or a smaller batch_size"
+    check_memory(need, recipe.hardware.device, advice)

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from whence.generate import generate
 from whence.runs.checkpoints import (
@@ -110,7 +110,7 @@ class Training:
         yield from map(Saved, self.saver.wait())
         yield Ended(state, why)
 
-    def _losses(self, start: int, stop: int) -> Iterator[tuple[int, object]]:
+    def _losses(self, start: int, stop: int) -> Iterator[tuple[int, Any]]:
         """The loop, in stretches that went by the same schedule."""
         session = self.session
         while start < stop:

@@ -15,7 +15,7 @@ from whence.runs.checkpoints import (
     load_optimizer,
     load_weights,
 )
-from whence.runs.files import DamagedError
+from whence.runs.files import DamagedError, remove_leftovers
 from whence.runs.replay import Difference, Moment, changed_since, start_from
 from whence.runs.run import Run
 from whence.scale.hardware import manifest
@@ -72,7 +72,8 @@ def verify(
         True
     """
     done, saved = len(run.steps), run.checkpoints
-    list(run.logs.evals), list(run.logs.samples)
+    for lines in (run.logs.evals, run.logs.samples):
+        list(lines)  # raises at a damaged line
     for step in saved:
         check_checkpoint(run.checkpoint_folder, step)
     first = run.origin.step if run.origin else 0
@@ -126,7 +127,8 @@ def repair(run: Run) -> list[str]:
 
     Checkpoints that aren't what was saved, or that the record doesn't reach, and the damaged end of
     a record are moved or copied into the run's folder `damaged`. Training then goes on from the
-    last sound checkpoint and does the lost steps again.
+    last sound checkpoint and does the lost steps again. What a killed process had begun to write
+    is removed.
 
     Args:
         run: the run.
@@ -142,6 +144,9 @@ def repair(run: Run) -> list[str]:
     aside = run.path / "damaged"
     with run.locked():
         assert run.dataset is not None
+        remove_leftovers(run.path)
+        if run.checkpoint_folder.is_dir():
+            remove_leftovers(run.checkpoint_folder)
         records, damage = run.logs.sound_steps()
         if damage:
             _copy_aside(run.logs.steps.path, aside)

@@ -51,7 +51,8 @@ class WithoutWindows:
     def _touch(self, starts: np.ndarray) -> np.ndarray:
         first = starts[:, None]
         last = first + self.context_length  # is only predicted
-        return ((first < self.ranges[:, 1]) & (last >= self.ranges[:, 0])).any(axis=1)
+        touches = (first < self.ranges[:, 1]) & (last >= self.ranges[:, 0])  # [windows, ranges]
+        return np.asarray(touches.any(axis=1))
 
     def __getitem__(self, step: int) -> list[tuple[float, Part]]:
         """Return the parts of a step's batch, without the windows.
