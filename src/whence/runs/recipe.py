@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from whence.errors import WhenceError
 from whence.models import MODELS, ModelConfig
-from whence.runs.settings import from_settings, nearest, settings
+from whence.runs.settings import from_settings, nearest, settings, short
 from whence.scale.hardware import Hardware
 from whence.train.optimizers import OPTIMIZERS, Muon, OptimizerConfig
 from whence.train.schedules import Schedule
@@ -215,7 +215,7 @@ def choose(what: str, name: Any, table: Mapping[str, Any]) -> Any:
     """
     if isinstance(name, str) and name in table:
         return table[name]
-    raise WhenceError(f"{what} {name!r} is unknown{nearest(str(name), table)}")
+    raise WhenceError(f"{what} {short(name)} is unknown{nearest(str(name), table)}")
 
 
 def kind_of(config: Any, table: Mapping[str, Any]) -> str:

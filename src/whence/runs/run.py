@@ -165,7 +165,13 @@ class Run:
             WhenceError: where they aren't the run's, to the last bit.
         """
         self.header.check_pins(self.path)
-        return open_dataset(self.path, verify=True)
+        dataset = open_dataset(self.path, verify=True)
+        highest = max(int(part.max(initial=0)) for part in (dataset.train, dataset.validation))
+        if highest >= dataset.tokenizer.vocab_size:
+            raise DamagedError(
+                self.path / "tokens.bin", f"it holds token {highest}, which its tokenizer has not"
+            )
+        return dataset
 
     @cached_property
     def tokenizer(self) -> Tokenizer:

@@ -168,9 +168,20 @@ def freeze(model: nn.Module, names: tuple[str, ...]) -> list[str]:
 
 
 def outline(config: ModelConfig, vocab_size: int) -> dict[str, torch.Tensor]:
-    """Return the names and shapes of a model's weights, on no device: it takes no memory."""
-    with torch.device("meta"):
-        return build(config, vocab_size).state_dict(keep_vars=True)
+    """Return the names and shapes of a model's weights, on no device: it takes no memory.
+
+    Raises:
+        WhenceError: where a size is beyond what a tensor can have, or there are no tokens.
+    """
+    if vocab_size < 1:
+        raise WhenceError("the tokenizer knows no token, so there is nothing to predict.")
+    try:
+        with torch.device("meta"):
+            return build(config, vocab_size).state_dict(keep_vars=True)
+    except (RuntimeError, TypeError, OverflowError) as error:  # as torch tells of such sizes
+        raise WhenceError(
+            "the model is too large for any machine: lower its sizes (model.d_model and others)."
+        ) from error
 
 
 def n_parameters(config: ModelConfig, vocab_size: int) -> int:
@@ -194,10 +205,7 @@ def n_parameters(config: ModelConfig, vocab_size: int) -> int:
 
 def _check_memory(recipe: Recipe, vocab_size: int) -> None:
     """Refuse what can't fit: weights, gradients and two moments, and the tokens of a batch."""
-    try:
-        need = 16 * n_parameters(recipe.model, vocab_size)
-    except RuntimeError as error:  # a size beyond what a tensor's shape can say
-        raise WhenceError(f"the model is too large for any machine: {error}") from error
+    need = 16 * n_parameters(recipe.model, vocab_size)
     need += 24 * recipe.batch_size * recipe.model.context_length
     if "n_layers" in {f.name for f in fields(recipe.model)}:
         need += 20_000 * recipe.model.n_layers  # the layers' Python objects

@@ -56,7 +56,7 @@ def from_settings(base: T, tree: Mapping[str, Any], where: str) -> T:
         old = getattr(base, name)
         if is_dataclass(old) and not isinstance(old, type):
             if not isinstance(value, Mapping):
-                raise WhenceError(f"{where}{name} is {value!r}: it must be a table of fields.")
+                raise WhenceError(f"{where}{name} is {short(value)}: it must be a table of fields.")
             changes[name] = from_settings(old, value, f"{where}{name}.")
         else:
             changes[name] = _fit(value, hints[name], f"{where}{name}")
@@ -110,6 +110,17 @@ def differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[tuple[str, A
     return [(n, one.get(n), other.get(n)) for n in names if one.get(n) != other.get(n)]
 
 
+def short(value: Any) -> str:
+    """Return a value as an error can show it, cut where it is long.
+
+    Example:
+        >>> short("x" * 1000)[-4:]
+        'xxx…'
+    """
+    shown = repr(value)
+    return shown if len(shown) <= 80 else shown[:79] + "…"
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return the end of an error that names what was perhaps meant.
 
@@ -133,7 +144,8 @@ def _fit(value: Any, hint: Any, where: str) -> Any:
             return float(value)
         if isinstance(option, type) and type(value) is option:
             return value
-    raise WhenceError(f"{where} is {value!r}: it must be {' or '.join(map(_in_words, options))}.")
+    wanted = " or ".join(map(_in_words, options))
+    raise WhenceError(f"{where} is {short(value)}: it must be {wanted}.")
 
 
 def _in_words(hint: Any) -> str:
