@@ -16,6 +16,11 @@ VERBS: dict[str, tuple[str, str]] = {
     "runs": ("whence.cli.runs:runs", "list runs; 'whence runs remove NAME' deletes one"),
     "generate": ("whence.cli.generate:generate", "let a trained model write"),
     "evaluate": ("whence.cli.evaluate:evaluate", "measure a model on all of a text"),
+    "rewind": ("whence.cli.rewind:rewind", "go back to the exact state before any step"),
+    "fork": ("whence.cli.fork:fork", "make a run that differs from another from some step on"),
+    "compare": ("whence.cli.compare:compare", "put two runs side by side"),
+    "what-if": ("whence.cli.whatif:what_if", "replay a run without some of its text"),
+    "verify": ("whence.cli.verify:verify", "prove by replay that a run is what its record says"),
 }
 # Verbs whose function reads the words itself: their flags depend on them.
 OWN_WORDS = ("train", "runs")
