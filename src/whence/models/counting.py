@@ -279,9 +279,7 @@ class _Counter:
         return _Level(first, token[:n], count[:n])
 
 
-def _as_tree(
-    levels: list[_Level], vocab_size: int, start: int | None, scratch: Scratch
-) -> Counts:
+def _as_tree(levels: list[_Level], vocab_size: int, start: int | None, scratch: Scratch) -> Counts:
     """Joins the levels into one tree, numbering their nodes through."""
     sizes = [1, *(len(level.token) for level in levels)]
     bounds = np.cumsum([0, *sizes])

@@ -14,18 +14,13 @@ import numpy as np
 import torch
 
 from whence.errors import WhenceError
+from whence.models.backoff import NO_TOKEN, Table, contexts_of, distributions, score
+from whence.models.backoff import contexts as contexts_after
 from whence.models.counting import Counts, check_tokens, count_ngrams
+from whence.models.leave_one_out import LeaveOneOut
 from whence.models.scratch import Scratch
-from whence.models.smoothing import (
-    Table,
-    additive,
-    adjusted_counts,
-    discounts,
-    kneser_ney,
-    suffixes,
-)
+from whence.models.smoothing import additive, discounts, kneser_ney
 
-NO_START = 0xFFFFFFFF
 ROWS = 1 << 14  # contexts worked on at a time
 
 
@@ -56,11 +51,11 @@ class NGramConfig:
         if self.order < 1:
             raise WhenceError(f"order is {self.order}: an n-gram has at least 1 token.")
         if self.smoothing not in ("mle", "add-k", "kneser-ney"):
-            raise WhenceError(
-                f"smoothing is {self.smoothing!r}: choose mle, add-k or kneser-ney."
-            )
+            raise WhenceError(f"smoothing is {self.smoothing!r}: choose mle, add-k or kneser-ney.")
         if not (self.k > 0 and math.isfinite(self.k)):
-            raise WhenceError(f"k is {self.k}: add-k adds a positive number (smoothing mle adds 0).")
+            raise WhenceError(
+                f"k is {self.k}: add-k adds a positive number (smoothing mle adds 0)."
+            )
         if self.memory_mb < 1:
             raise WhenceError(f"memory_mb is {self.memory_mb}: give at least 1.")
 
@@ -102,7 +97,7 @@ class NGram:
         self.table: Table | None = None
         self.discounts = np.zeros((config.order, 4))
         self.notes: list[str] = []
-        self._adjusted: np.ndarray | None = None
+        self._leave_one_out: LeaveOneOut | None = None
 
     def fit(self, tokens: np.ndarray, folder: Path | None = None) -> Self:
         """Counts `tokens` and turns the counts into probabilities.
@@ -127,7 +122,7 @@ class NGram:
             memory_mb=c.memory_mb,
             folder=folder,
         )
-        self._adjusted = None
+        self._leave_one_out = None
         self.notes = []
         if c.smoothing == "kneser-ney":
             self.discounts, self.notes = discounts(self.counts)
@@ -137,7 +132,7 @@ class NGram:
         return self
 
     def score(self, tokens: np.ndarray) -> np.ndarray:
-        """log P of each token given those before it.
+        """Log P of each token given those before it.
 
         Args:
             tokens: ids, [N].
@@ -149,30 +144,8 @@ class NGram:
         Raises:
             WhenceError: the model hasn't been fitted, or an id is outside the vocabulary.
         """
-        from whence.models import ngram_kernels as kernels
-
-        t = self._fitted()
         check_tokens(tokens, self.vocab_size)
-        out = np.empty(len(tokens), np.float32)
-        nodes = np.full(t.order, kernels.NONE)
-        nodes[0] = 0
-        reach = 0
-        for begin in range(0, len(tokens), 1 << 22):
-            there = slice(begin, begin + (1 << 22))
-            reach = kernels.score(
-                tokens[there].astype(np.uint32),
-                t.first,
-                t.token,
-                t.log_prob,
-                t.log_backoff,
-                self._start,
-                t.flat,
-                self._log_uniform,
-                nodes,
-                reach,
-                out[there],
-            )
-        return out
+        return score(self._fitted(), tokens)
 
     def cross_entropy(self, tokens: np.ndarray) -> float:
         """Mean of −log P over the tokens of a text, start marks left out; nats per token."""
@@ -186,7 +159,7 @@ class NGram:
         return float(np.exp(self.cross_entropy(tokens)))
 
     def log_probs(self, contexts: np.ndarray) -> np.ndarray:
-        """log P of each possible next token, for a batch of contexts.
+        """Log P of each possible next token, for a batch of contexts.
 
         Args:
             contexts: ids, [B, C]; the last order − 1 of each row are used; C may be 0.
@@ -199,11 +172,9 @@ class NGram:
         """
         rows = self._rows(contexts[:, -self.context_length :])
         if rows.shape[1] == 0:
-            rows = np.full((len(rows), 1), NO_START, np.uint32)
-        nodes, reach = self._contexts(rows)
-        out = np.empty((len(rows), self.vocab_size), np.float32)
-        self._distributions(nodes[:, -1], reach[:, -1], out)
-        return out
+            rows = np.full((len(rows), 1), NO_TOKEN)
+        nodes, reach = contexts_after(self._fitted(), rows)
+        return distributions(self._fitted(), nodes[:, -1], reach[:, -1])
 
     def __call__(self, tokens: torch.Tensor) -> torch.Tensor:
         """Log-probabilities of the token after each position, in the place of logits.
@@ -219,9 +190,8 @@ class NGram:
         """
         rows = self._rows(tokens.detach().cpu().numpy())
         B, T = rows.shape
-        nodes, reach = self._contexts(rows)
-        out = np.empty((B * T, self.vocab_size), np.float32)
-        self._distributions(nodes.reshape(B * T, -1), reach.ravel(), out)
+        nodes, reach = contexts_after(self._fitted(), rows)
+        out = distributions(self._fitted(), nodes.reshape(B * T, -1), reach.ravel())
         return torch.from_numpy(out).view(B, T, -1).to(tokens.device)
 
     def all_log_probs(
@@ -230,7 +200,7 @@ class NGram:
         leave_one_out: bool = False,
         dtype: type[np.floating] = np.float32,
     ) -> np.ndarray:
-        """log P of every token of the vocabulary at each position, given the tokens before it.
+        """Log P of every token of the vocabulary at each position, given the tokens before it.
 
         Args:
             tokens: ids, [N].
@@ -247,23 +217,16 @@ class NGram:
                 are no Kneser–Ney counts.
         """
         check_tokens(tokens, self.vocab_size)
-        n = self.config.order
+        table, without = self._fitted(), self._without() if leave_one_out else None
         out = np.empty((len(tokens), self.vocab_size), dtype)
         for begin in range(0, len(tokens), ROWS):
             end = min(begin + ROWS, len(tokens))
-            row = np.full(end - begin + n, NO_START, np.uint32)
-            known = tokens[max(0, begin - n) : end]
-            row[len(row) - len(known) :] = known
-            nodes, reach = self._contexts(row[None, :-1])
-            nodes, reach = nodes[0, n - 1 :], reach[0, n - 1 :]
-            if leave_one_out:
-                out[begin:end] = self._without(nodes, reach, row[n:])
-            elif dtype == np.float32:
-                self._distributions(nodes, reach, out[begin:end])
+            nodes, reach = contexts_of(table, tokens, begin, end)
+            if without is None:
+                out[begin:end] = distributions(table, nodes, reach)
             else:
-                part = np.empty((end - begin, self.vocab_size), np.float32)
-                self._distributions(nodes, reach, part)
-                out[begin:end] = part
+                targets = tokens[begin:end].astype(np.uint32)
+                out[begin:end] = without.log_probs(nodes, reach, targets)
         return out
 
     def leave_one_out(self, inputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
@@ -285,8 +248,9 @@ class NGram:
         """
         rows, wanted = self._rows(inputs), self._rows(targets)
         B, T = rows.shape
-        nodes, reach = self._contexts(rows)
-        out = self._without(nodes.reshape(B * T, -1), reach.ravel(), wanted.ravel())
+        nodes, reach = contexts_after(self._fitted(), rows)
+        without = self._without()
+        out = without.log_probs(nodes.reshape(B * T, -1), reach.ravel(), wanted.ravel())
         return out.reshape(B, T, -1)
 
     def count(self, ngram: tuple[int, ...]) -> int:
@@ -336,7 +300,7 @@ class NGram:
         flat = self.config.smoothing == "add-k"
         self.table = Table(*tree, state["log_prob"], state["log_backoff"], flat)
         self.discounts = state["discounts"]
-        self.counts, self._adjusted = None, None
+        self.counts, self._leave_one_out = None, None
         if "count" in state:
             self.counts = Counts(*tree, state["count"], Scratch(limit=1 << 62))
         return self
@@ -345,14 +309,6 @@ class NGram:
     def n_parameters(self) -> int:
         """How many n-grams, of every length, the model keeps."""
         return len(self._fitted().token) - 1
-
-    @property
-    def _start(self) -> np.uint32:
-        return np.uint32(NO_START if self.start is None else self.start)
-
-    @property
-    def _log_uniform(self) -> np.float32:
-        return np.float32(-math.log(self._fitted().n_outcomes))
 
     def _fitted(self) -> Table:
         if self.table is None:
@@ -375,57 +331,12 @@ class NGram:
             check_tokens(tokens.ravel(), self.vocab_size)
         return tokens.astype(np.uint32)
 
-    def _contexts(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The tree's nodes for the context after each token: [B, T, order], and its length."""
-        from whence.models import ngram_kernels as kernels
-
-        t = self._fitted()
-        nodes = np.empty((*rows.shape, t.order), np.uint32)
-        reach = np.empty(rows.shape, np.int64)
-        kernels.contexts(rows, t.first, t.token, self._start, nodes, reach)
-        return nodes, reach
-
-    def _distributions(self, nodes: np.ndarray, reach: np.ndarray, out: np.ndarray) -> None:
-        from whence.models import ngram_kernels as kernels
-
-        t = self._fitted()
-        kernels.distributions(
-            np.ascontiguousarray(nodes),
-            np.ascontiguousarray(reach),
-            t.first,
-            t.token,
-            t.log_prob,
-            t.log_backoff,
-            self._start,
-            t.flat,
-            self._log_uniform,
-            self.vocab_size,
-            out,
-        )
-
-    def _without(self, nodes: np.ndarray, reach: np.ndarray, targets: np.ndarray) -> np.ndarray:
-        from whence.models import ngram_kernels as kernels
-
+    def _without(self) -> LeaveOneOut:
         if self.config.smoothing != "kneser-ney":
             raise WhenceError(
-                f"Leaving one out needs Kneser–Ney counts, and this model's smoothing is "
+                "Leaving one out needs Kneser–Ney counts, and this model's smoothing is "
                 f"{self.config.smoothing}."
             )
-        counts, t = self._counted(), self._fitted()
-        if self._adjusted is None:
-            self._adjusted = adjusted_counts(counts, suffixes(counts))
-        out = np.empty((len(targets), self.vocab_size), np.float32)
-        kernels.leave_one_out(
-            np.ascontiguousarray(nodes),
-            np.ascontiguousarray(reach),
-            np.ascontiguousarray(targets),
-            t.first,
-            t.token,
-            self._adjusted,
-            self.discounts,
-            np.exp(t.log_prob[1 : 1 + self.vocab_size]),
-            self._start,
-            out,
-        )
-        with np.errstate(divide="ignore"):  # a start mark's 0 becomes −inf
-            return np.log(out, out=out)
+        if self._leave_one_out is None:
+            self._leave_one_out = LeaveOneOut(self._counted(), self._fitted(), self.discounts)
+        return self._leave_one_out

@@ -5,44 +5,12 @@ log-weight for every context, by which the next shorter context's probability is
 the n-gram was never seen.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 
+from whence.models.backoff import Table
 from whence.models.counting import Counts
 
 FALLBACK = (0.5, 1.0, 1.5)
-
-
-@dataclass(frozen=True)
-class Table:
-    """A back-off model over the nodes of a `Counts` tree.
-
-    log P(w | c) = log_prob[c w] where the n-gram is in the tree, else log_backoff[c] +
-    log P(w | c without its first token). A context that isn't in the tree has weight 1. Below the
-    empty context lies the uniform distribution.
-
-    Args:
-        order, vocab_size, start, bounds, first, token: as in `Counts`.
-        log_prob: float32 [nodes], natural logarithms.
-        log_backoff: float32 [contexts].
-        flat: back off to the uniform distribution at once (add-k), not to shorter contexts.
-    """
-
-    order: int
-    vocab_size: int
-    start: int | None
-    bounds: np.ndarray
-    first: np.ndarray
-    token: np.ndarray
-    log_prob: np.ndarray
-    log_backoff: np.ndarray
-    flat: bool = False
-
-    @property
-    def n_outcomes(self) -> int:
-        """Tokens that can follow: all of the vocabulary but the start mark."""
-        return self.vocab_size - (self.start is not None)
 
 
 def additive(counts: Counts, k: float) -> Table:

@@ -7,8 +7,9 @@ from whence.models.counting_kernels import compiled
 
 @compiled
 def additive(first, count, k, vocab_size, log_prob, log_backoff):
-    """P = (count + k) / (total + k·V) for each child of each context; a token unseen there has
-    k / (total + k·V), which is the uniform 1/V times the weight k·V / (total + k·V).
+    """P = (count + k) / (total + k·V) for each child of each context.
+
+    A token unseen there has k / (total + k·V), which is 1/V times the weight k·V / (total + k·V).
     """
     for context in range(len(first) - 1):
         low, high = np.int64(first[context]), np.int64(first[context + 1])

@@ -24,7 +24,7 @@ def child(first, token, node, wanted):
 def advance(first, token, start, nodes, reach, new):
     """Moves a context on by one token; NONE in place of a token forgets it. Returns the reach."""
     longest = len(nodes) - 1
-    if new == NONE or new == start:
+    if new in (NONE, start):
         nodes[1:] = NONE
         if new == NONE or longest == 0:
             return 0
@@ -51,7 +51,7 @@ def contexts(rows, first, token, start, nodes, reach):
 
 @compiled
 def score(tokens, first, token, log_prob, log_backoff, start, flat, uniform, nodes, reach, out):
-    """log P of each token given those before it; carries on from nodes and reach."""
+    """Log P of each token given those before it; carries on from nodes and reach."""
     for i in range(len(tokens)):
         new = tokens[i]
         if new == start:
@@ -74,10 +74,8 @@ def score(tokens, first, token, log_prob, log_backoff, start, flat, uniform, nod
 
 
 @compiled
-def distributions(
-    nodes, reach, first, token, log_prob, log_backoff, start, flat, uniform, vocab_size, out
-):
-    """log P of every token after each context; nodes [M, order], out [M, V].
+def distributions(nodes, reach, first, token, log_prob, log_backoff, start, flat, uniform, out):
+    """Log P of every token after each context; nodes [M, order], out [M, V].
 
     Shorter contexts write first, longer ones over them: all log-weights are known by then.
     """
@@ -95,7 +93,7 @@ def distributions(
             if node != NONE:
                 for there in range(first[node], first[node + np.uint32(1)]):
                     out[m, token[there]] = log_prob[there] + weights[j]
-        if start < vocab_size:
+        if start < out.shape[1]:
             out[m, start] = -np.inf
 
 
