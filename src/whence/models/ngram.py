@@ -145,7 +145,7 @@ class NGram:
             WhenceError: the model hasn't been fitted, or an id is outside the vocabulary.
         """
         check_tokens(tokens, self.vocab_size)
-        return score(self._fitted(), tokens)
+        return score(self.fitted_table, tokens)
 
     def cross_entropy(self, tokens: np.ndarray) -> float:
         """Mean of −log P over the tokens of a text, start marks left out; nats per token."""
@@ -173,8 +173,8 @@ class NGram:
         rows = self._rows(contexts[:, -self.context_length :])
         if rows.shape[1] == 0:
             rows = np.full((len(rows), 1), NO_TOKEN)
-        nodes, reach = contexts_after(self._fitted(), rows)
-        return distributions(self._fitted(), nodes[:, -1], reach[:, -1])
+        nodes, reach = contexts_after(self.fitted_table, rows)
+        return distributions(self.fitted_table, nodes[:, -1], reach[:, -1])
 
     def __call__(self, tokens: torch.Tensor) -> torch.Tensor:
         """Log-probabilities of the token after each position, in the place of logits.
@@ -190,8 +190,8 @@ class NGram:
         """
         rows = self._rows(tokens.detach().cpu().numpy())
         B, T = rows.shape
-        nodes, reach = contexts_after(self._fitted(), rows)
-        out = distributions(self._fitted(), nodes.reshape(B * T, -1), reach.ravel())
+        nodes, reach = contexts_after(self.fitted_table, rows)
+        out = distributions(self.fitted_table, nodes.reshape(B * T, -1), reach.ravel())
         return torch.from_numpy(out).view(B, T, -1).to(tokens.device)
 
     def all_log_probs(
@@ -217,7 +217,7 @@ class NGram:
                 are no Kneser–Ney counts.
         """
         check_tokens(tokens, self.vocab_size)
-        table, without = self._fitted(), self._without() if leave_one_out else None
+        table, without = self.fitted_table, self._without() if leave_one_out else None
         out = np.empty((len(tokens), self.vocab_size), dtype)
         for begin in range(0, len(tokens), ROWS):
             end = min(begin + ROWS, len(tokens))
@@ -248,7 +248,7 @@ class NGram:
         """
         rows, wanted = self._rows(inputs), self._rows(targets)
         B, T = rows.shape
-        nodes, reach = contexts_after(self._fitted(), rows)
+        nodes, reach = contexts_after(self.fitted_table, rows)
         without = self._without()
         out = without.log_probs(nodes.reshape(B * T, -1), reach.ravel(), wanted.ravel())
         return out.reshape(B, T, -1)
@@ -269,7 +269,7 @@ class NGram:
 
     def state(self) -> dict[str, np.ndarray]:
         """The fitted model as plain arrays, for a safetensors file; `load_state` reads them."""
-        t = self._fitted()
+        t = self.fitted_table
         arrays = {
             "bounds": t.bounds,
             "first": t.first,
@@ -308,9 +308,15 @@ class NGram:
     @property
     def n_parameters(self) -> int:
         """How many n-grams, of every length, the model keeps."""
-        return len(self._fitted().token) - 1
+        return len(self.fitted_table.token) - 1
 
-    def _fitted(self) -> Table:
+    @property
+    def fitted_table(self) -> Table:
+        """The probabilities.
+
+        Raises:
+            WhenceError: the model hasn't been fitted.
+        """
         if self.table is None:
             raise WhenceError("This n-gram model hasn't counted anything yet: call fit(tokens).")
         return self.table
@@ -338,5 +344,5 @@ class NGram:
                 f"{self.config.smoothing}."
             )
         if self._leave_one_out is None:
-            self._leave_one_out = LeaveOneOut(self._counted(), self._fitted(), self.discounts)
+            self._leave_one_out = LeaveOneOut(self._counted(), self.fitted_table, self.discounts)
         return self._leave_one_out
