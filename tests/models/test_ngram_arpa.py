@@ -114,7 +114,7 @@ def test_every_token_survives_being_written(token):
 @pytest.mark.parametrize(
     ("before", "after", "message"),
     [
-        ("ngram 2=2", "ngram 2=2", "announces"),
+        ("ngram 2=2", "ngram 2=3", "announces"),
         ("\\end\\", "", "end mark is missing"),
         ("-0.5\tsun moon", "-0.5\tsun", "line 14: expected a probability, 2 words"),
         ("-0.5\tsun moon", "half\tsun moon", "line 14: expected"),
