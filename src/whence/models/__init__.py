@@ -1,0 +1,29 @@
+"""The models, one file for each rung of the ladder, and the table of their names."""
+
+from whence.models.config import GPTConfig, gpt2, llama, modern, qwen3
+from whence.models.gpt import GPT
+
+ModelConfig = GPTConfig
+Model = GPT
+
+MODELS: dict[str, ModelConfig] = {
+    "gpt": GPTConfig(),
+    "modern": modern(),
+    "gpt2": gpt2(),
+    "llama": llama(),
+    "qwen3": qwen3(),
+}
+
+
+def build(config: ModelConfig, vocab_size: int) -> Model:
+    """Make the model that a configuration describes, its weights drawn anew.
+
+    Args:
+        config: one of the values of `MODELS`, or a changed one.
+        vocab_size: how many tokens there are.
+
+    Example:
+        >>> build(MODELS["gpt2"], vocab_size=65).vocab_size
+        65
+    """
+    return GPT(config, vocab_size)
