@@ -98,7 +98,7 @@ def distributions(nodes, reach, first, token, log_prob, log_backoff, start, flat
 
 
 @compiled
-def longest_match(tokens, first, token, start, order, matches):
+def longest_match(tokens, first, token, count, start, order, matches):
     """matches[k] += 1 for each token whose longest n-gram in the tree has k tokens."""
     nodes = np.empty(order, np.uint32)
     nodes[:] = NONE
@@ -107,7 +107,8 @@ def longest_match(tokens, first, token, start, order, matches):
     for i in range(len(tokens)):
         if tokens[i] != start:
             for j in range(reach, -1, -1):
-                if child(first, token, nodes[j], tokens[i]) != NONE:
+                there = child(first, token, nodes[j], tokens[i])
+                if there != NONE and count[there] > 0:
                     matches[j + 1] += 1
                     break
         reach = advance(first, token, start, nodes, reach, tokens[i])
