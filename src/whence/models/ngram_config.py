@@ -11,7 +11,7 @@ from whence.errors import WhenceError
 class NGramConfig:
     """What an n-gram model is made of.
 
-    Args:
+    Attributes:
         order: n; a bigram is 2 and looks at one token back.
         smoothing: "mle" (none), "add-k", or "kneser-ney" (interpolated, modified).
         k: what add-k adds to every count.
