@@ -90,11 +90,16 @@ def balance(trace: Trace, *, numbers: int = 10_000, each: int = 50, seed: int = 
     calls: dict[str, list[Call]] = defaultdict(list)
     for call in _calls(trace):
         calls[f"{call.name} {str(call.output.dtype).removeprefix('torch.')}"].append(call)
-    whole = sum(len(several) for several in calls.values()) or 1
-    rows = []
-    for operation, several in sorted(calls.items()):
-        draw = max(each, round(numbers * len(several) / whole))
-        rows.append(_check(trace, operation, several, draw, random))
+    there = {name: sum(c.output.numel for c in several) for name, several in calls.items()}
+    draws = {name: min(each, there[name]) for name in calls}
+    left = numbers - sum(draws.values())
+    while left > 0 and (open_ := [n for n in calls if draws[n] < there[n]]):
+        share = sum(len(calls[name]) for name in open_)
+        for name in open_:
+            more = min(-(-left * len(calls[name]) // share), there[name] - draws[name])
+            draws[name] += more
+        left = numbers - sum(draws.values())
+    rows = [_check(trace, n, several, draws[n], random) for n, several in sorted(calls.items())]
     return Balance(rows, trace.closed())
 
 
@@ -116,13 +121,13 @@ def _check(
     trace: Trace, operation: str, calls: list[Call], draw: int, random: np.random.Generator
 ) -> Row:
     row = Row(operation)
+    # Each call is drawn from alike, whatever its size, as far as it has numbers enough.
+    counts = np.zeros(len(calls), dtype=np.int64)
     sizes = np.array([call.output.numel for call in calls])
-    if sizes.sum() <= draw:
-        counts = sizes
-    else:
-        counts = np.minimum(random.multinomial(draw, np.full(len(calls), 1 / len(calls))), sizes)
-        short = draw - counts.sum()
-        counts = np.minimum(counts + -(-short // len(calls)), sizes) if short > 0 else counts
+    while (short := draw - counts.sum()) > 0:
+        room = np.flatnonzero(counts < sizes)
+        some = random.permutation(room)[:short]
+        counts[some] += np.minimum(max(short // len(room), 1), sizes[some] - counts[some])
     for call, count in zip(calls, counts, strict=True):
         if count:
             at = random.choice(call.output.numel, size=int(count), replace=False)

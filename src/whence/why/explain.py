@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from whence.why.open import open_element
-from whence.why.opening import Factor, Opened, Part, bound
+from whence.why.opening import Cells, Factor, Opened, Part, bound
 from whence.why.receipt import CLOSED, GIVEN, Receipt, Term, figure, verdict
-from whence.why.storage import Ref
 from whence.why.tape import Call
 
 if TYPE_CHECKING:
@@ -143,14 +142,13 @@ def _term(
     )
 
 
-def _element(factor: Factor, place: int) -> tuple[Ref, int, float]:
+def _element(factor: Factor, place: int) -> tuple[Cells, int, float]:
     at = np.asarray(factor.at)[0]
     i = place if len(at) > 1 else 0
-    assert isinstance(factor.cells, Ref)
     return factor.cells, int(at[i]), float(factor.values[0][i])
 
 
-def _largest(factors: list[Factor], top: int) -> list[tuple[Ref, int, float]]:
+def _largest(factors: list[Factor], top: int) -> list[tuple[Cells, int, float]]:
     found = []
     for factor in factors:
         order = np.argsort(-np.abs(factor.values[0]), kind="stable")[:top]
@@ -158,7 +156,7 @@ def _largest(factors: list[Factor], top: int) -> list[tuple[Ref, int, float]]:
     return found
 
 
-def _detail(trace: Trace, part: Part, place: int, factors: list[tuple[Ref, int, float]]) -> str:
+def _detail(trace: Trace, part: Part, place: int, factors: list[tuple[Cells, int, float]]) -> str:
     """The term in figures: its coefficient, and each factor with its address."""
     words = []
     coefficient = np.asarray(part.coefficient, dtype=np.float64)

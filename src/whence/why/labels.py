@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from whence.errors import WhenceError
+from whence.why.opening import Cells
 from whence.why.rules.positions import coordinates
 from whence.why.storage import Index, Ref
 from whence.why.tape import Op
@@ -126,15 +127,13 @@ class Labels:
             examples += batch
         return cls(parts, decode, where)
 
-    def part_of(self, ref: Ref) -> Part | None:
+    def part_of(self, ref: Cells) -> Part | None:
         """Return the part of the batch in which a tensor was made."""
-        writer = ref.version.writer
-        ordinal = 0 if writer is None else writer.ordinal
-        return next((p for p in reversed(self.parts) if p.first <= ordinal), None) or (
+        return next((p for p in reversed(self.parts) if p.first <= ref.ordinal), None) or (
             self.parts[0] if self.parts else None
         )
 
-    def place(self, ref: Ref, at: Index) -> Place:
+    def place(self, ref: Cells, at: Index) -> Place:
         """Tell where in the batch the elements of a tensor stand."""
         part = self.part_of(ref)
         if part is None or not part.batch:
@@ -174,7 +173,7 @@ class Labels:
                 return token
         raise WhenceError(f"No token of the {vocabulary} there are is {text!r}.")
 
-    def describe(self, ref: Ref, at: int) -> str:
+    def describe(self, ref: Cells, at: int) -> str:
         """Say in words where a number stands: `'mat' at position 5 of example 0`."""
         place = self.place(ref, np.array([at]))
         words = []

@@ -14,7 +14,6 @@ from whence.why.opening import Cells, Factor
 from whence.why.open import open_element
 from whence.why.receipt import Receipt
 from whence.why.rules.positions import position
-from whence.why.storage import Ref
 
 if TYPE_CHECKING:
     from whence.why.trace import Trace
@@ -39,7 +38,7 @@ class Numbers:
         ((2,), [2.0, 4.0])
     """
 
-    def __init__(self, trace: Trace, ref: Ref, name: str):
+    def __init__(self, trace: Trace, ref: Cells, name: str):
         self.trace, self.ref, self.name = trace, ref, name
 
     def __repr__(self) -> str:
@@ -115,7 +114,7 @@ class Number:
         at: its place in that tensor, counted row by row.
     """
 
-    def __init__(self, trace: Trace, ref: Ref, at: int, name: str | None = None):
+    def __init__(self, trace: Trace, ref: Cells, at: int, name: str | None = None):
         self.trace, self.ref, self.at, self._name = trace, ref, at, name
 
     def __repr__(self) -> str:
@@ -180,8 +179,8 @@ class Number:
         return explain(self, top, depth)
 
 
-def _inputs(parts: Any) -> list[tuple[Ref, int, float]]:
-    found: list[tuple[Ref, int, float]] = []
+def _inputs(parts: Any) -> list[tuple[Cells, int, float]]:
+    found: list[tuple[Cells, int, float]] = []
     for part in parts:
         width = part.terms().shape[1]
         valid = np.ones(width, bool) if part.valid is None else np.broadcast_to(
@@ -201,9 +200,8 @@ def _inputs(parts: Any) -> list[tuple[Ref, int, float]]:
 
 def _listed(
     factor: Factor, slope: np.ndarray, width: int, valid: np.ndarray | None
-) -> list[tuple[Ref, int, float]]:
-    cells: Cells = factor.cells
-    assert isinstance(cells, Ref)
+) -> list[tuple[Cells, int, float]]:
+    cells = factor.cells
     at = np.broadcast_to(factor.at, (1, width))[0]
     slopes = np.broadcast_to(slope, (1, width))[0]
     keep = range(width) if valid is None else np.flatnonzero(valid)

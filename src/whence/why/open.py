@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from whence.errors import WhenceError
-from whence.why.opening import Factor, Opened, Part
+from whence.why.opening import Cells, Factor, Opened, Part
+from whence.why.recomputed import Recomputed
 from whence.why.rules import RULES, SCHEMAS
 from whence.why.storage import Index, Ref
 from whence.why.tape import Call
@@ -36,15 +37,21 @@ def open_call(call: Call, at: Index) -> Opened | None:
     return rule(call, np.asarray(at, dtype=np.int64))
 
 
-def open_element(ref: Ref, at: int) -> tuple[Opened | None, Call | None]:
-    """Open one element of a recorded tensor, wherever in the step its storage was written.
+def open_element(cells: Cells, at: int) -> tuple[Opened | None, Call | None]:
+    """Open one element of a tensor, wherever in the step its storage was written.
 
     Returns:
         The opened element and the call that made it; without a call, it was there before the step.
     """
-    ((op, slot, where, _),) = ref.writers(np.array([at]))
+    if isinstance(cells, Recomputed):
+        return cells.open(np.array([at])), cells.call
+    assert isinstance(cells, Ref)
+    ((op, slot, where, _),) = cells.writers(np.array([at]))
+    original = cells.version.stands_for
+    if op is None and original is not None:
+        return open_element(original, at)
     if op is None:
-        factor = Factor(ref, np.array([[at]]))
+        factor = Factor(cells, np.array([[at]]))
         part = Part("x", value=factor.values)
         return Opened("stored before this step", [part], roundings=0, exact=True), None
     call = op.call(slot)

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from whence.why.storage import Index
 from whence.why.tape import Call
@@ -28,6 +29,20 @@ class Cells(Protocol):
 
     size: tuple[int, ...]
     dtype: Any
+
+    @property
+    def ordinal(self) -> int:
+        """Place in the step of the operation that made it, −1 if it was there before."""
+        ...
+
+    @property
+    def numel(self) -> int:
+        """Number of elements."""
+        ...
+
+    def tensor(self) -> Tensor:
+        """Return the whole tensor."""
+        ...
 
     def gather(self, at: Index) -> np.ndarray:
         """Return the values at logical positions, as float64."""

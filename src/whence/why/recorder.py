@@ -31,6 +31,7 @@ class Recorder(TorchDispatchMode):
         model: whose modules give names to the tensors, if there is one.
         optimizer: what updates it, likewise.
         budget: bytes that may be kept; `None` for no limit.
+        ordinal: the place in the step of all that is recorded; `None` to count.
 
     Attributes:
         ops: the operations, in order.
@@ -40,10 +41,11 @@ class Recorder(TorchDispatchMode):
         nbytes: bytes kept so far.
     """
 
-    def __init__(self, model: nn.Module | None, optimizer: Any, budget: int | None = None):
+    def __init__(self, model: nn.Module | None, optimizer: Any, budget: int | None = None,
+                 ordinal: int | None = None):
         super().__init__()
         self.namer = Namer(self.ref, model, optimizer)
-        self.budget = budget
+        self.budget, self.ordinal = budget, ordinal
         self.ops: list[Op] = []
         self.memories: dict[int, Memory] = {}
         self.gradients: list[tuple[Ref, Ref]] = []
@@ -105,14 +107,15 @@ class Recorder(TorchDispatchMode):
         elif not self._in_backward:
             self._walk([node])  # begun by a call that could not be seen
         op = Op(
-            len(self.ops),
+            len(self.ops) if self.ordinal is None else self.ordinal,
             func,
             replace(args, Tensor, self.ref),
             replace(kwargs, Tensor, self.ref),
             module=self.namer.module,
         )
         if node is not None:
-            op.phase, op.node, op.node_name = "backward", node._sequence_nr(), node.name()
+            op.phase, op.node = "backward", node._sequence_nr()
+            op.forward = self.by_sequence.get(op.node)
         elif self._in_backward:
             op.phase = "backward"
         elif torch.is_grad_enabled():
@@ -168,10 +171,16 @@ class Recorder(TorchDispatchMode):
         """Begin a new version of every storage that was written."""
         begun: set[int] = set()
         for target in targets:
-            memory = self.memories[target.untyped_storage()._cdata]
+            known = len(self.memories)
+            ref = self.ref(target, op)
+            if ref is None:
+                op.outputs.append(None)
+                continue
+            memory = ref.version.memory
             if id(memory) not in begun:
                 begun.add(id(memory))
-                memory.versions.append(Version(memory, len(memory.versions), op))
+                if len(self.memories) == known:  # else it was given new memory, as by set_
+                    memory.versions.append(Version(memory, len(memory.versions), op))
             ref = self.ref(target)
             assert ref is not None
             ref.version.regions.append((ref, len(op.outputs)))

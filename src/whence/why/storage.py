@@ -24,15 +24,17 @@ class Version:
             writer's outputs.
         kept: copies of the regions that the *next* write replaced.
         names: (rank, name, ref) of every name given to a part of it.
+        stands_for: the tensor of the step that this is a float64 copy of, element by element.
     """
 
-    __slots__ = ("kept", "memory", "names", "number", "regions", "writer")
+    __slots__ = ("kept", "memory", "names", "number", "regions", "stands_for", "writer")
 
     def __init__(self, memory: Memory, number: int, writer: Op | None):
         self.memory, self.number, self.writer = memory, number, writer
         self.regions: list[tuple[Ref, int]] = []
         self.kept: list[tuple[Ref, Tensor]] = []
         self.names: list[tuple[int, str, Ref]] = []
+        self.stands_for: Ref | None = None
 
     def content(self) -> torch.UntypedStorage:
         """Return the whole storage as it was at this version."""
@@ -107,6 +109,14 @@ class Ref:
     def numel(self) -> int:
         """Number of elements."""
         return int(np.prod(self.size, dtype=np.int64))
+
+    @property
+    def ordinal(self) -> int:
+        """Place in the step of the operation that wrote it, −1 if it was there before."""
+        writer, original = self.version.writer, self.version.stands_for
+        if original is not None:
+            return original.ordinal
+        return -1 if writer is None else writer.ordinal
 
     def over(self, storage: torch.UntypedStorage) -> Tensor:
         """Lay this tensor's shape over a storage."""

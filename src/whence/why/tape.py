@@ -25,7 +25,7 @@ class Op:
         phase: "forward", "backward" or "update".
         sequence: number of its node in the autograd graph, −1 without one.
         node: in the backward pass, the number of the node that ran.
-        node_name: and its name.
+        forward: in the backward pass, the operation whose gradient is worked out.
     """
 
     ordinal: int
@@ -38,7 +38,14 @@ class Op:
     phase: str = "forward"
     sequence: int = -1
     node: int = -1
-    node_name: str = ""
+    forward: Op | None = None
+    _memory: dict[str, Any] = field(default_factory=dict)
+
+    def remember(self, key: str, make: Callable[[], Any]) -> Any:
+        """Return what was worked out for this operation before, or work it out now."""
+        if key not in self._memory:
+            self._memory[key] = make()
+        return self._memory[key]
 
     @property
     def name(self) -> str:
@@ -136,12 +143,18 @@ def arguments(op: Op) -> dict[str, Any]:
     return values
 
 
+# In-place operations that write no number: they only change how the memory is seen.
+_RESHAPES = {"transpose", "t", "squeeze", "unsqueeze", "as_strided", "detach", "swapdims", "swapaxes"}
+
+
 @functools.cache
 def written(func: Any) -> tuple[tuple[int, str], ...]:
     """Tell which arguments an operation writes: (position, name) of each."""
     schema = func._schema
     # The fused optimisers say that they write the gradients, but do so only to unscale them.
     spared = {"grads"} if plain_name(func).startswith("_fused_") else set()
+    if plain_name(func) in _RESHAPES:
+        return ()
     return tuple(
         (i, a.name)
         for i, a in enumerate(schema.arguments)

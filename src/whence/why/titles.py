@@ -112,8 +112,7 @@ def _name_outputs(recorder: Recorder, op: Op, owners: dict[Memory, str]) -> None
         if op.phase == "update":
             place = f"{owner}.optimizer" if owner else "optimizer"
         elif op.phase == "backward":
-            forward = recorder.by_sequence.get(op.node)
-            module = forward.module if forward is not None else ""
+            module = op.forward.module if op.forward is not None else ""
             place = f"{module}.backward" if module else "backward"
         else:
             place = op.module

@@ -19,7 +19,10 @@ from whence.why.naming import ARGUMENT, PARAMETER
 from whence.why.titles import name_the_rest
 from whence.why.number import Number, Numbers
 from whence.why.recorder import UNWRITTEN, Recorder
+from whence.why.opening import Cells
+from whence.why.recomputed import Recomputed
 from whence.why.rules import RULES
+from whence.why.rules.attention import FUSED_ATTENTION, Attention, AttentionGradient
 from whence.why.rules.positions import coordinates
 from whence.why.storage import Ref, Version
 
@@ -61,12 +64,31 @@ class Trace:
         self.nbytes = recorder.nbytes
         self.parameters = parameters
         self._after = after
-        self._names = recorder.namer.names
-        self._gradients: dict[Ref, Ref] = dict(recorder.gradients)
+        self._names: dict[str, Cells] = dict(recorder.namer.names)
+        self._gradients: dict[Cells, Cells] = dict(recorder.gradients)
         self._losses = recorder.losses
         self._views: dict[Version, list[Ref]] = {}
         for ref in self._gradients:
-            self._views.setdefault(ref.version, []).append(ref)
+            if isinstance(ref, Ref):
+                self._views.setdefault(ref.version, []).append(ref)
+        self._add_recomputed()
+
+    def _add_recomputed(self) -> None:
+        """Name the scores and weights that fused attention keeps to itself, and their gradients."""
+        forward: dict[int, Attention] = {}
+        for op in self.ops:
+            if op.name not in FUSED_ATTENTION:
+                continue
+            if op.phase != "backward":
+                forward[op.sequence] = fused = Attention.of(op.call(0))
+                self._names.setdefault(fused.scores.name, fused.scores)
+                self._names.setdefault(fused.weights.name, fused.weights)
+            elif op.node in forward:
+                fused, back = forward[op.node], AttentionGradient.of(op.call(0))
+                back.scores.name = f"{fused.scores.name}.grad"
+                back.weights.name = f"{fused.weights.name}.grad"
+                self._gradients[fused.scores] = back.scores
+                self._gradients[fused.weights] = back.weights
 
     def names(self) -> list[str]:
         """List the names of all tensors of the step, parameters first."""
@@ -125,27 +147,31 @@ class Trace:
                     count[name] += 1
         return dict(count)
 
-    def gradient_of(self, ref: Ref) -> Ref | None:
+    def gradient_of(self, ref: Cells) -> Cells | None:
         """Return the gradient that reached a tensor, `None` if none did."""
         return self._gradients.get(ref)
 
-    def gradient_at(self, ref: Ref, at: int) -> tuple[Ref, int]:
+    def gradient_at(self, ref: Cells, at: int) -> tuple[Cells, int]:
         """Return where the gradient of one number lies, also if it reached another view of it.
 
         Raises:
             WhenceError: no gradient reached it.
         """
+        direct = self._gradients.get(ref)
+        if direct is not None:
+            return direct, at
+        if not isinstance(ref, Ref):
+            raise WhenceError(f"{self.address(ref, at)} has no gradient in this step.")
         place = ref.places(np.array([at]))
         same = [r for r in self._views.get(ref.version, ()) if r is not ref]
-        for view in [ref, *same]:
-            gradient = self._gradients.get(view)
-            if gradient is not None and (where := int(view.locate(place)[0])) >= 0:
-                return gradient, where
+        for view in same:
+            if (where := int(view.locate(place)[0])) >= 0:
+                return self._gradients[view], where
         raise WhenceError(
             f"{self.address(ref, at)} has no gradient in this step: none reached it."
         )
 
-    def address(self, ref: Ref, at: int, name: str | None = None) -> str:
+    def address(self, ref: Cells, at: int, name: str | None = None) -> str:
         """Write the address of a number, by the best name that its storage has.
 
         Args:
@@ -155,6 +181,11 @@ class Trace:
         """
         if name is not None:
             return _spell(name, ref, at)
+        if isinstance(ref, Recomputed):
+            return _spell(ref.name, ref, at)
+        assert isinstance(ref, Ref)
+        if ref.version.stands_for is not None:
+            return self.address(ref.version.stands_for, at)
         place = ref.places(np.array([at]))
         for _, known, view in sorted(ref.version.names, key=lambda n: n[0]):
             where = int(view.locate(place)[0])
@@ -162,7 +193,7 @@ class Trace:
                 return _spell(known, view, where)
         return _spell("unnamed", ref, at)
 
-    def number_at(self, ref: Ref, at: int) -> Number:
+    def number_at(self, ref: Cells, at: int) -> Number:
         """Return the number at a place of a recorded tensor."""
         return Number(self, ref, at)
 
@@ -247,7 +278,7 @@ def trace(
     return Trace(recorder, parameters, after, result, labels)
 
 
-def _spell(name: str, ref: Ref, at: int) -> str:
+def _spell(name: str, ref: Cells, at: int) -> str:
     """`w.grad` and a place → `w[3,7].grad`."""
     index = ",".join(str(int(i)) for i in coordinates(np.array(at), ref.size))
     quantity = ""

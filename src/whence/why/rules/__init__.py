@@ -4,26 +4,32 @@ from __future__ import annotations
 
 from whence.why.opening import Rule
 from whence.why.rules import (
+    attention,
     elementwise,
     functions,
     indexing,
     loss,
     matmul,
     norm,
+    optim,
     reductions,
+    rnn,
     shape,
 )
 
 RULES: dict[str, Rule] = {
+    **attention.RULES,
     **elementwise.RULES,
     **functions.RULES,
     **indexing.RULES,
     **loss.RULES,
     **matmul.RULES,
     **norm.RULES,
+    **optim.RULES,
     **reductions.RULES,
+    **rnn.RULES,
     **shape.RULES,
 }
 
 # What the arguments of a fused operation were when its rule was written.
-SCHEMAS: dict[str, str] = {**norm.SCHEMAS}
+SCHEMAS: dict[str, str] = {**attention.SCHEMAS, **norm.SCHEMAS, **optim.SCHEMAS, **rnn.SCHEMAS}

@@ -83,10 +83,7 @@ def by_age(x: Factor | float, y: Factor | float) -> tuple[Factor | float, Factor
 
 
 def _age(factor: Factor) -> tuple[bool, int]:
-    version = getattr(factor.cells, "version", None)
-    writer = version.writer if version is not None else None
-    single = int(np.prod(factor.cells.size)) == 1
-    return single, -1 if writer is None else writer.ordinal
+    return factor.cells.numel == 1, factor.cells.ordinal
 
 
 def divide(call: Call, at: Index) -> Opened:

@@ -1,0 +1,56 @@
+"""Tensors that a fused kernel never stored, computed again in float64 from its recorded inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from whence.why.storage import Index
+
+if TYPE_CHECKING:
+    from whence.why.opening import Opened
+    from whence.why.tape import Call
+
+
+class Recomputed:
+    """A tensor whose elements are worked out when they are asked for.
+
+    Args:
+        name: what it is called after its operation's module (`weights`).
+        size: its shape.
+        call: the fused operation.
+        values: logical positions → values.
+        opening: logical positions → the elements opened.
+    """
+
+    dtype = torch.float64
+
+    def __init__(
+        self,
+        name: str,
+        size: tuple[int, ...],
+        call: Call,
+        values: Callable[[Index], np.ndarray],
+        opening: Callable[[Index], Opened],
+    ):
+        module = call.op.module
+        self.name = f"{module}.{name}" if module else name
+        self.size, self.call = tuple(size), call
+        self.gather, self.open = values, opening
+
+    @property
+    def numel(self) -> int:
+        """Number of elements."""
+        return int(np.prod(self.size, dtype=np.int64))
+
+    @property
+    def ordinal(self) -> int:
+        """Place of the fused operation in the step."""
+        return self.call.op.ordinal
+
+    def tensor(self) -> torch.Tensor:
+        """Compute the whole tensor."""
+        return torch.from_numpy(self.gather(np.arange(self.numel)).reshape(self.size))
