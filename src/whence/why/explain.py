@@ -9,7 +9,9 @@ import numpy as np
 from whence.why.open import open_element
 from whence.why.opening import Cells, Factor, Opened, Part, bound
 from whence.why.receipt import CLOSED, GIVEN, Receipt, Term, figure, verdict
+from whence.why.storage import Ref
 from whence.why.tape import Call
+from whence.why.update import Update
 
 if TYPE_CHECKING:
     from whence.why.number import Number
@@ -29,7 +31,7 @@ def explain(number: Number, top: int, depth: int) -> Receipt:
     if opened is None:
         assert call is not None
         return _closed(number, call, quantity)
-    return write(number.trace, number, opened, quantity, top, depth, given=call is None)
+    return write(number.trace, number, opened, quantity, top, depth, given=call is None and isinstance(number.ref, Ref))
 
 
 def write(
@@ -74,6 +76,8 @@ def write(
 
 
 def _quantity(number: Number, call: Call | None) -> str:
+    if isinstance(number.ref, Update):
+        return "this step's change"
     if call is None:
         return "there before the step"
     where = number.trace.labels.describe(number.ref, number.at)

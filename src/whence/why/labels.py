@@ -71,7 +71,7 @@ def _roles(size: tuple[int, ...], B: int, T: int) -> list[str]:
     if not T:
         return [_B, *rest[1:]] if size[0] == B else rest
     if size[:2] == (B, T):
-        return [_B, _T, *rest[2:]]
+        return [_B, _T, _H, _OTHER] if len(size) == 4 else [_B, _T, *rest[2:]]
     if len(size) == 4 and size[0] == B and size[2] == T:
         return [_B, _H, _T, _OTHER]
     if size[0] == B * T:

@@ -21,7 +21,7 @@ class Nested:
     """
 
     def __init__(self, op: Op, module: str):
-        self.recorder = Recorder(None, None, ordinal=op.ordinal)
+        self.recorder = Recorder(None, None, within=op)
         self.module = module
 
     def given(self, ref: Ref, dim: int | None = None, index: int = 0) -> Tensor:

@@ -9,11 +9,13 @@ import numpy as np
 from torch import Tensor
 
 from whence.errors import WhenceError
+from whence.why.blame import Blame, blame
 from whence.why.explain import explain
 from whence.why.opening import Cells, Factor
 from whence.why.open import open_element
 from whence.why.receipt import Receipt
 from whence.why.rules.positions import position
+from whence.why.update import Update
 
 if TYPE_CHECKING:
     from whence.why.trace import Trace
@@ -72,6 +74,14 @@ class Numbers:
                 "tensors have one."
             )
         return Numbers(self.trace, found, f"{self.name}.after")
+
+    @property
+    def update(self) -> Numbers:
+        """What this step added: after − before."""
+        after = self.after.ref
+        return Numbers(
+            self.trace, Update(self.trace, self.ref, after, self.name), f"{self.name}.update"
+        )
 
     def __getitem__(self, index: Any) -> Number:
         """Return one number.
@@ -136,7 +146,11 @@ class Number:
     @property
     def numbers(self) -> Numbers:
         """The tensor it stands in."""
-        return Numbers(self.trace, self.ref, self._name or self.address.partition("[")[0])
+        return Numbers(self.trace, self.ref, self._base)
+
+    @property
+    def _base(self) -> str:
+        return self._name or self.address.partition("[")[0]
 
     @property
     def grad(self) -> Number:
@@ -148,6 +162,11 @@ class Number:
     def after(self) -> Number:
         """The same number behind the step."""
         return Number(self.trace, self.numbers.after.ref, self.at)
+
+    @property
+    def update(self) -> Number:
+        """What this step added to it: after − before."""
+        return Number(self.trace, self.numbers.update.ref, self.at, f"{self._base}.update")
 
     @property
     def formula(self) -> str:
@@ -177,6 +196,10 @@ class Number:
             The receipt.
         """
         return explain(self, top, depth)
+
+    def blame(self, by: str = "token") -> Blame:
+        """Group what it is made of by token, position, example, where, head or module."""
+        return blame(self, by)
 
 
 def _inputs(parts: Any) -> list[tuple[Cells, int, float]]:

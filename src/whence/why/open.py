@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from whence.errors import WhenceError
-from whence.why.opening import Cells, Factor, Opened, Part
-from whence.why.recomputed import Recomputed
+from whence.why.opening import Cells, Derived, Factor, Opened, Part
 from whence.why.rules import RULES, SCHEMAS
 from whence.why.storage import Index, Ref
 from whence.why.tape import Call
@@ -43,9 +42,9 @@ def open_element(cells: Cells, at: int) -> tuple[Opened | None, Call | None]:
     Returns:
         The opened element and the call that made it; without a call, it was there before the step.
     """
-    if isinstance(cells, Recomputed):
+    if not isinstance(cells, Ref):
+        assert isinstance(cells, Derived)
         return cells.open(np.array([at])), cells.call
-    assert isinstance(cells, Ref)
     ((op, slot, where, _),) = cells.writers(np.array([at]))
     original = cells.version.stands_for
     if op is None and original is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ UNIT = {
 TINY = {torch.float64: 2.0**-1022, torch.float16: 2.0**-24}  # below it, numbers underflow
 
 
+@runtime_checkable
 class Cells(Protocol):
     """A tensor whose elements can be read: recorded, or recomputed on demand."""
 
@@ -31,7 +32,7 @@ class Cells(Protocol):
     dtype: Any
 
     @property
-    def ordinal(self) -> int:
+    def ordinal(self) -> float:
         """Place in the step of the operation that made it, −1 if it was there before."""
         ...
 
@@ -46,6 +47,22 @@ class Cells(Protocol):
 
     def gather(self, at: Index) -> np.ndarray:
         """Return the values at logical positions, as float64."""
+        ...
+
+
+@runtime_checkable
+class Derived(Cells, Protocol):
+    """Cells that no operation stored: they know themselves how to be opened."""
+
+    name: str
+
+    @property
+    def call(self) -> Call | None:
+        """The operation they belong to."""
+        ...
+
+    def open(self, at: Index) -> Opened:
+        """Open some elements."""
         ...
 
 

@@ -24,6 +24,7 @@ class Recomputed:
         call: the fused operation.
         values: logical positions → values.
         opening: logical positions → the elements opened.
+        order: its place among what the operation works out, between 0 and 1.
     """
 
     dtype = torch.float64
@@ -35,21 +36,18 @@ class Recomputed:
         call: Call,
         values: Callable[[Index], np.ndarray],
         opening: Callable[[Index], Opened],
+        order: float,
     ):
         module = call.op.module
         self.name = f"{module}.{name}" if module else name
         self.size, self.call = tuple(size), call
         self.gather, self.open = values, opening
+        self.ordinal = call.op.ordinal - 1 + order
 
     @property
     def numel(self) -> int:
         """Number of elements."""
         return int(np.prod(self.size, dtype=np.int64))
-
-    @property
-    def ordinal(self) -> int:
-        """Place of the fused operation in the step."""
-        return self.call.op.ordinal
 
     def tensor(self) -> torch.Tensor:
         """Compute the whole tensor."""

@@ -31,7 +31,7 @@ class Recorder(TorchDispatchMode):
         model: whose modules give names to the tensors, if there is one.
         optimizer: what updates it, likewise.
         budget: bytes that may be kept; `None` for no limit.
-        ordinal: the place in the step of all that is recorded; `None` to count.
+        within: the fused operation that what is recorded stands for, if any.
 
     Attributes:
         ops: the operations, in order.
@@ -42,10 +42,10 @@ class Recorder(TorchDispatchMode):
     """
 
     def __init__(self, model: nn.Module | None, optimizer: Any, budget: int | None = None,
-                 ordinal: int | None = None):
+                 within: Op | None = None):
         super().__init__()
         self.namer = Namer(self.ref, model, optimizer)
-        self.budget, self.ordinal = budget, ordinal
+        self.budget, self.within = budget, within
         self.ops: list[Op] = []
         self.memories: dict[int, Memory] = {}
         self.gradients: list[tuple[Ref, Ref]] = []
@@ -107,7 +107,7 @@ class Recorder(TorchDispatchMode):
         elif not self._in_backward:
             self._walk([node])  # begun by a call that could not be seen
         op = Op(
-            len(self.ops) if self.ordinal is None else self.ordinal,
+            self._ordinal(),
             func,
             replace(args, Tensor, self.ref),
             replace(kwargs, Tensor, self.ref),
@@ -133,6 +133,10 @@ class Recorder(TorchDispatchMode):
             self._note_writes(op, targets)
         self.ops.append(op)
         return result
+
+    def _ordinal(self) -> float:
+        count = len(self.ops)
+        return count if self.within is None else self.within.ordinal - 1 + (count + 1) * 2.0**-24
 
     def _number(self, op: Op) -> None:
         """Note which node of autograd's graph this operation belongs to, if one was made for it."""

@@ -111,7 +111,7 @@ class Ref:
         return int(np.prod(self.size, dtype=np.int64))
 
     @property
-    def ordinal(self) -> int:
+    def ordinal(self) -> float:
         """Place in the step of the operation that wrote it, −1 if it was there before."""
         writer, original = self.version.writer, self.version.stands_for
         if original is not None:

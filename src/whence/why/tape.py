@@ -15,7 +15,8 @@ class Op:
     """One recorded operation.
 
     Attributes:
-        ordinal: its place in the step, from 0.
+        ordinal: its place in the step, from 0; what stands for a fused operation's inner workings
+            lies in between.
         func: the operation itself, an `OpOverload` of torch.
         args: its arguments, with a `Ref` in place of each tensor.
         kwargs: the same for those given by name.
@@ -28,7 +29,7 @@ class Op:
         forward: in the backward pass, the operation whose gradient is worked out.
     """
 
-    ordinal: int
+    ordinal: float
     func: Any
     args: tuple
     kwargs: dict[str, Any]

@@ -43,6 +43,7 @@ def name_the_rest(
         if ref is not before.get(name):
             ref.version.names.append((PARAMETER, f"{name}.after", ref))
     _name_gradients(recorder)
+    _find_updates(recorder, {**before, **after})
     owners = _owners(recorder, parameters, {**before, **after})
     for op in recorder.ops:
         for output in op.outputs if not op.alias else ():
@@ -67,6 +68,25 @@ def _name_gradients(recorder: Recorder) -> None:
         if exact:
             rank, name, _ = min(exact, key=lambda n: n[0])
             recorder.namer.give(f"{name}.grad", gradient, min(rank, OUTPUT))
+
+
+def _find_updates(recorder: Recorder, known: dict[str, Ref]) -> None:
+    """Mark as update what reads gradients after the backward pass, outside of `no_grad` too."""
+    gradients = {gradient.version.memory for _, gradient in recorder.gradients}
+    touched = {ref.version.memory for ref in known.values()} | gradients
+    started = False
+    for op in recorder.ops:
+        started = started or op.phase == "backward"
+        if not started or op.phase != "forward" or op.sequence >= 0:
+            continue
+        inputs = {ref.version.memory for ref in flatten(list(op.args), Ref)}
+        if inputs and inputs <= touched and inputs & gradients:
+            op.phase = "update"
+        elif inputs & touched and op.func._schema.is_mutable:
+            op.phase = "update"
+        if op.phase == "update":
+            touched |= {o.version.memory for o in op.outputs if o is not None}
+            gradients |= {o.version.memory for o in op.outputs if o is not None}
 
 
 def _owners(

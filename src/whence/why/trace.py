@@ -19,8 +19,7 @@ from whence.why.naming import ARGUMENT, PARAMETER
 from whence.why.titles import name_the_rest
 from whence.why.number import Number, Numbers
 from whence.why.recorder import UNWRITTEN, Recorder
-from whence.why.opening import Cells
-from whence.why.recomputed import Recomputed
+from whence.why.opening import Cells, Derived
 from whence.why.rules import RULES
 from whence.why.rules.attention import FUSED_ATTENTION, Attention, AttentionGradient
 from whence.why.rules.positions import coordinates
@@ -181,7 +180,7 @@ class Trace:
         """
         if name is not None:
             return _spell(name, ref, at)
-        if isinstance(ref, Recomputed):
+        if isinstance(ref, Derived):
             return _spell(ref.name, ref, at)
         assert isinstance(ref, Ref)
         if ref.version.stands_for is not None:
@@ -192,6 +191,13 @@ class Trace:
             if where >= 0:
                 return _spell(known, view, where)
         return _spell("unnamed", ref, at)
+
+    def name_of(self, ref: Cells) -> str:
+        """Return the best name of a tensor, or of what its memory is part of."""
+        if not ref.numel:
+            return "empty"
+        head, _, tail = self.address(ref, 0).partition("[")
+        return head + tail.rpartition("]")[2]
 
     def number_at(self, ref: Cells, at: int) -> Number:
         """Return the number at a place of a recorded tensor."""

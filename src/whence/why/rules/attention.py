@@ -57,9 +57,11 @@ class Attention:
         # In the narrower types, the weights are rounded before they meet the values.
         self.rounding = UNIT[self.q.dtype] if UNIT[self.q.dtype] > self.unit else 0.0
         self._heads: dict[tuple[int, int], Head] = {}
-        self.scores = Recomputed("scores", self.scores_size, call, self._scores, self.open_scores)
+        self.scores = Recomputed(
+            "scores", self.scores_size, call, self._scores, self.open_scores, 0.25
+        )
         self.weights = Recomputed(
-            "weights", self.scores_size, call, self._weights, self.open_weights
+            "weights", self.scores_size, call, self._weights, self.open_weights, 0.5
         )
 
     @classmethod
@@ -203,8 +205,12 @@ class AttentionGradient:
         self.call, self.forward = call, Attention(call)
         self.g, self.y = call["grad_out"], call["out"]
         size = self.forward.scores_size
-        self.scores = Recomputed("scores.grad", size, call, self._scores, self.open_scores)
-        self.weights = Recomputed("weights.grad", size, call, self._weights, self.open_weights)
+        self.scores = Recomputed(
+            "scores.grad", size, call, self._scores, self.open_scores, 0.5
+        )
+        self.weights = Recomputed(
+            "weights.grad", size, call, self._weights, self.open_weights, 0.25
+        )
 
     @classmethod
     def of(cls, call: Call) -> AttentionGradient:

@@ -44,7 +44,8 @@ def add(call: Call, at: Index) -> Opened:
     x, y = operand(call, "self", at), operand(call, "other", at)
     alpha = float(call.get("alpha") or 1)
     symbol = "y" if alpha == 1 else f"{alpha:g}·y"
-    return Opened(f"x + {symbol}", [product("x", x), product(symbol, alpha, y)])
+    parts = [product("x", x), product(symbol, alpha, y)]
+    return Opened(f"x + {symbol}", parts, absolute=_coarse(call, y))
 
 
 def subtract(call: Call, at: Index) -> Opened:
@@ -52,7 +53,13 @@ def subtract(call: Call, at: Index) -> Opened:
     x, y = operand(call, "self", at), operand(call, "other", at)
     alpha = float(call.get("alpha") or 1)
     symbol = "y" if alpha == 1 else f"{alpha:g}·y"
-    return Opened(f"x − {symbol}", [product("x", x), product(f"−{symbol}", -alpha, y)])
+    parts = [product("x", x), product(f"−{symbol}", -alpha, y)]
+    return Opened(f"x − {symbol}", parts, absolute=_coarse(call, y))
+
+
+def _coarse(call: Call, y: Factor | float) -> float:
+    """Error of a plain number that the kernel takes in the tensor's own type."""
+    return 0.0 if isinstance(y, Factor) else UNIT.get(call.output.dtype, 0.0) * abs(y)
 
 
 def subtract_reversed(call: Call, at: Index) -> Opened:
@@ -82,7 +89,7 @@ def by_age(x: Factor | float, y: Factor | float) -> tuple[Factor | float, Factor
     return x, y
 
 
-def _age(factor: Factor) -> tuple[bool, int]:
+def _age(factor: Factor) -> tuple[bool, float]:
     return factor.cells.numel == 1, factor.cells.ordinal
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from whence.why.opening import Factor, Opened, Part, Rule
+from whence.why.opening import UNIT, Factor, Opened, Part, Rule
 from whence.why.rules.elementwise import accuracy, number
 from whence.why.rules.positions import operand
 from whence.why.storage import Index
@@ -193,7 +193,10 @@ def _threshold_slope(x: Tensor, limit: Tensor) -> Tensor:
 
 
 def _pow(call: Call, at: Index) -> Opened:
-    return function("x^y", torch.pow, "self", "exponent", roundings=16)(call, at)
+    opened = function("x^y", torch.pow, "self", "exponent", roundings=16)(call, at)
+    if call.output.dtype != torch.float64:
+        opened.inner = UNIT.get(call.output.dtype, 0.0)  # x³ is x·x·x, each product rounded
+    return opened
 
 
 RULES: dict[str, Rule] = {

@@ -104,8 +104,9 @@ def _weight_gradient(
     rows = np.arange(x.numel // width).reshape(1, -1)
     where = rows * width + column(at)
     arriving = Factor(gradient, where)
+    unit = UNIT.get(call.output.dtype)  # this sum is kept in the weight's own type
     if call.slot == 2:
-        return Opened("Σₙ g[n, j]", [product("g[n,j]", arriving)])
+        return Opened("Σₙ g[n, j]", [product("g[n,j]", arriving)], unit=unit)
     shared = (Factor(x, where), Factor(mean, rows), Factor(rstd, rows))
     values, middle, scale = (s.values for s in shared)
     part = Part("x̂[n,j]·g[n,j]", (arriving,), (values - middle) * scale, shared)
@@ -114,6 +115,7 @@ def _weight_gradient(
         "Σₙ g[n,j]·(x[n,j] − mean[n])·rstd[n]",
         [part],
         roundings=4,
+        unit=unit,
         absolute=wide * accuracy(call) * 4,
         inner=inner,
     )
