@@ -10,6 +10,7 @@ from torch import Tensor
 
 from whence.errors import WhenceError
 from whence.why.blame import Blame, blame
+from whence.why.check import Check, check
 from whence.why.explain import explain
 from whence.why.opening import Cells, Factor
 from whence.why.open import open_element
@@ -139,6 +140,13 @@ class Number:
         return self.trace.address(self.ref, self.at, self._name)
 
     @property
+    def address_index(self) -> tuple[int, ...]:
+        """Its index in the tensor it stands in."""
+        return tuple(int(i) for i in np.unravel_index(self.at, self.ref.size or (1,)))[
+            : len(self.ref.size)
+        ]
+
+    @property
     def value(self) -> float:
         """The number as it is stored."""
         return float(self.ref.gather(np.array([self.at]))[0])
@@ -200,6 +208,10 @@ class Number:
     def blame(self, by: str = "token") -> Blame:
         """Group what it is made of by token, position, example, where, head or module."""
         return blame(self, by)
+
+    def check(self, step: float = 1e-5) -> Check:
+        """Check its gradient by nudging, in a float64 run of the same step."""
+        return check(self, step)
 
 
 def _inputs(parts: Any) -> list[tuple[Cells, int, float]]:

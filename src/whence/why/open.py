@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 
 from whence.errors import WhenceError
@@ -43,8 +45,8 @@ def open_element(cells: Cells, at: int) -> tuple[Opened | None, Call | None]:
         The opened element and the call that made it; without a call, it was there before the step.
     """
     if not isinstance(cells, Ref):
-        assert isinstance(cells, Derived)
-        return cells.open(np.array([at])), cells.call
+        derived = cast(Derived, cells)
+        return derived.open(np.array([at])), derived.call
     ((op, slot, where, _),) = cells.writers(np.array([at]))
     original = cells.version.stands_for
     if op is None and original is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -24,7 +24,6 @@ UNIT = {
 TINY = {torch.float64: 2.0**-1022, torch.float16: 2.0**-24}  # below it, numbers underflow
 
 
-@runtime_checkable
 class Cells(Protocol):
     """A tensor whose elements can be read: recorded, or recomputed on demand."""
 
@@ -50,7 +49,6 @@ class Cells(Protocol):
         ...
 
 
-@runtime_checkable
 class Derived(Cells, Protocol):
     """Cells that no operation stored: they know themselves how to be opened."""
 

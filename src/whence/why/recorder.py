@@ -31,6 +31,7 @@ class Recorder(TorchDispatchMode):
         model: whose modules give names to the tensors, if there is one.
         optimizer: what updates it, likewise.
         budget: bytes that may be kept; `None` for no limit.
+        tell: is told how many bytes the trace will keep, once the forward pass is done.
         within: the fused operation that what is recorded stands for, if any.
 
     Attributes:
@@ -39,19 +40,22 @@ class Recorder(TorchDispatchMode):
         gradients: (tensor, its gradient) pairs, in the order of the backward pass.
         losses: the tensors that `backward()` was called on.
         nbytes: bytes kept so far.
+        trainable: bytes of the parameters.
+        moved: bytes of these and of the optimiser's tensors.
     """
 
     def __init__(self, model: nn.Module | None, optimizer: Any, budget: int | None = None,
-                 within: Op | None = None):
+                 tell: Callable[[int], None] | None = None, within: Op | None = None):
         super().__init__()
         self.namer = Namer(self.ref, model, optimizer)
-        self.budget, self.within = budget, within
+        self.budget, self.tell, self.within = budget, tell, within
+        self.moving = optimizer is not None
         self.ops: list[Op] = []
         self.memories: dict[int, Memory] = {}
         self.gradients: list[tuple[Ref, Ref]] = []
         self.losses: list[Ref] = []
         self.leaves: dict[int, Tensor] = {}
-        self.nbytes = 0
+        self.nbytes = self.trainable = self.moved = 0
         self._refs: dict[tuple, Ref] = {}
         self.by_sequence: dict[int, Op] = {}
         self._hooked: set[int] = set()
@@ -193,19 +197,41 @@ class Recorder(TorchDispatchMode):
     def _pay(self, nbytes: int) -> None:
         self.nbytes += nbytes
         if self.budget is not None and self.nbytes > self.budget:
-            raise WhenceError(
-                f"Tracing this step needs more than the {self.budget / 1e9:.2f} GB there are for "
-                "it: trace a smaller batch, or give a larger budget."
-            )
+            self._refuse(self.nbytes, "already keeps")
 
     def begin_backward(self, roots: list[Tensor]) -> None:
         """Ask each node of the graph for the gradient that reaches it."""
         self.namer.look(everywhere=True)
+        if not self.losses:
+            self._foresee()
         for root in roots:
             if (ref := self.ref(root)) is not None:
                 self.losses.append(ref)
         self._walk([root.grad_fn for root in roots if root.grad_fn is not None])
         self._in_backward = True
+
+    def _foresee(self) -> None:
+        """Say how much the whole step will need, and refuse before anything has been changed.
+
+        A backward pass makes about as much as the forward pass did, and a gradient for each
+        parameter. An update replaces the parameters and the optimiser's tensors, which are kept
+        before and after, and works on two more tensors of the parameters' size.
+        """
+        outside = sum(m.nbytes for m in self.memories.values() if m.outside)
+        need = self.nbytes + (self.nbytes - outside) + self.trainable
+        need += (2 * self.moved + 3 * self.trainable) if self.moving else 0
+        if self.tell is not None:
+            self.tell(need)
+        if self.budget is not None and need > self.budget:
+            self._refuse(need, "would keep about")
+
+    def _refuse(self, need: int, words: str) -> None:
+        assert self.budget is not None
+        raise WhenceError(
+            f"The trace of this step {words} {need / 1e9:.2f} GB, and there are "
+            f"{self.budget / 1e9:.2f} GB for it: trace a smaller batch, or give trace() a larger "
+            "budget."
+        )
 
     def _walk(self, todo: list[Any]) -> None:
         seen = set(todo)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -26,6 +27,23 @@ from whence.why.rules.positions import coordinates
 from whence.why.storage import Ref, Version
 
 
+@dataclass(frozen=True, slots=True)
+class Live:
+    """What a traced step ran on.
+
+    Attributes:
+        fn: the function that ran it.
+        leaves: the parameters by name, as they are now.
+        modules: the modules by path.
+        random: state of torch's generator before the step.
+    """
+
+    fn: Callable[[], Any]
+    leaves: dict[str, Tensor]
+    modules: dict[str, nn.Module]
+    random: Tensor
+
+
 class Trace:
     """Every tensor of one training step: forward, backward, update.
 
@@ -38,6 +56,9 @@ class Trace:
         result: what the traced function returned, tensors replaced by their detached copies.
         nbytes: memory that the trace keeps.
         labels: what the numbers are called: tokens, positions, examples.
+        parameters: the parameters as they were before the step.
+        losses: the tensors that `backward()` was called on.
+        live: what the step ran on, for running it again.
 
     Example:
         >>> line = nn.Linear(1, 1)
@@ -58,14 +79,15 @@ class Trace:
         after: dict[str, Ref],
         result: Any,
         labels: Labels,
+        live: Live,
     ):
-        self.ops, self.result, self.labels = recorder.ops, result, labels
+        self.ops, self.result, self.labels, self.live = recorder.ops, result, labels, live
         self.nbytes = recorder.nbytes
         self.parameters = parameters
         self._after = after
         self._names: dict[str, Cells] = dict(recorder.namer.names)
         self._gradients: dict[Cells, Cells] = dict(recorder.gradients)
-        self._losses = recorder.losses
+        self.losses = recorder.losses
         self._views: dict[Version, list[Ref]] = {}
         for ref in self._gradients:
             if isinstance(ref, Ref):
@@ -132,9 +154,9 @@ class Trace:
     @property
     def loss(self) -> Number:
         """The tensor that `backward()` was called on first."""
-        if not self._losses:
+        if not self.losses:
             raise WhenceError("This step has no loss: backward() was not called in it.")
-        return Numbers(self, self._losses[0], "loss")[()]
+        return Numbers(self, self.losses[0], "loss")[()]
 
     def closed(self) -> dict[str, int]:
         """Count the operations that have no rule, by name; they stay closed boxes."""
@@ -180,9 +202,8 @@ class Trace:
         """
         if name is not None:
             return _spell(name, ref, at)
-        if isinstance(ref, Derived):
-            return _spell(ref.name, ref, at)
-        assert isinstance(ref, Ref)
+        if not isinstance(ref, Ref):
+            return _spell(cast(Derived, ref).name, ref, at)
         if ref.version.stands_for is not None:
             return self.address(ref.version.stands_for, at)
         place = ref.places(np.array([at]))
@@ -217,6 +238,7 @@ def trace(
     decode: Callable[[int], str] | None = None,
     where: Callable[[int, int], str] | None = None,
     budget: int | None = None,
+    tell: Callable[[int], None] | None = None,
 ) -> Trace:
     """Run one training step and record every number of it.
 
@@ -231,6 +253,8 @@ def trace(
         decode: token id → its text.
         where: (example, position) → where in the training text that token stands.
         budget: bytes that the trace may keep; else what the machine has free.
+        tell: is told how many bytes the trace will keep, when the forward pass is done and nothing
+            has been changed yet.
 
     Returns:
         The step's `Trace`.
@@ -255,7 +279,7 @@ def trace(
     if optimizer is None:
         optimizer = next((o for o in found.values() if isinstance(o, torch.optim.Optimizer)), None)
     leaves = _parameters(model, found)
-    recorder = Recorder(model, optimizer, available() if budget is None else budget)
+    recorder = Recorder(model, optimizer, available() if budget is None else budget, tell)
     namer = recorder.namer
     before: dict[str, Ref] = {}
     for name, tensor in {**leaves, **_state(optimizer, leaves)}.items():
@@ -263,9 +287,13 @@ def trace(
         if ref is not None:
             before[name] = ref
             namer.give(name, ref, PARAMETER)
+            recorder.moved += tensor.nbytes
+            recorder.trainable += tensor.nbytes if name in leaves else 0
     for name, value in found.items():
         if isinstance(value, Tensor) and name not in leaves:
             namer.give(name, recorder.ref(value), ARGUMENT)
+    modules = {} if model is None else dict(model.named_modules())
+    live = Live(fn, leaves, modules, torch.get_rng_state())
     with recorder:
         result = fn()
     after: dict[str, Ref] = {}
@@ -281,7 +309,7 @@ def trace(
     name_the_rest(recorder, parameters, before, after)
     ids = [t.numpy(force=True) for t in ([tokens] if isinstance(tokens, Tensor) else tokens or [])]
     labels = Labels.of(recorder.ops, ids, decode, where)
-    return Trace(recorder, parameters, after, result, labels)
+    return Trace(recorder, parameters, after, result, labels, live)
 
 
 def _spell(name: str, ref: Cells, at: int) -> str:
