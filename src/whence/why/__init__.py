@@ -2,8 +2,22 @@
 
 from whence.why.address import Address
 from whence.why.balance import Balance, balance
+from whence.why.blame import Blame
+from whence.why.check import Check
 from whence.why.number import Number, Numbers
 from whence.why.receipt import Receipt
-from whence.why.trace import Trace, trace
+from whence.why.step import trace
+from whence.why.trace import Trace
 
-__all__ = ["Address", "Balance", "Number", "Numbers", "Receipt", "Trace", "balance", "trace"]
+__all__ = [
+    "Address",
+    "Balance",
+    "Blame",
+    "Check",
+    "Number",
+    "Numbers",
+    "Receipt",
+    "Trace",
+    "balance",
+    "trace",
+]

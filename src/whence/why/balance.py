@@ -70,7 +70,9 @@ class Balance:
         ]
         lines.append(f"{self.numbers:,} numbers, {len(self.wrong)} wrong")
         if self.closed:
-            lines.append("without a rule: " + ", ".join(f"{n} ×{c}" for n, c in self.closed.items()))
+            lines.append(
+                "without a rule: " + ", ".join(f"{n} ×{c}" for n, c in self.closed.items())
+            )
         return "\n".join(lines)
 
 

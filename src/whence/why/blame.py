@@ -16,11 +16,11 @@ import numpy as np
 
 from whence.errors import WhenceError
 from whence.why.labels import Place
+from whence.why.open import open_call
 from whence.why.opening import Cells
 from whence.why.receipt import figure
 from whence.why.unroll import Node, Unrolled, followed, normal, unroll
 from whence.why.update import Update
-from whence.why.open import open_call
 
 if TYPE_CHECKING:
     from whence.why.number import Number

@@ -228,10 +228,14 @@ class _Wide(TorchFunctionMode):
             return _widen(args[0])
         if func in _DROPOUT:
             return self._drop(func, args, kwargs)
-        if not inspect.ismethoddescriptor(func) or func.__name__ != "__get__":
-            args = replace(replace(args, Tensor, _widen), torch.dtype, _wide_type)
-            kwargs = replace(replace(kwargs, Tensor, _widen), torch.dtype, _wide_type)
-        return func(*args, **kwargs)
+        if inspect.ismethoddescriptor(func) and func.__name__ == "__get__":
+            return func(*args, **kwargs)  # an attribute, such as .grad
+        wide = replace(replace(args, Tensor, _widen), torch.dtype, _wide_type)
+        named = {
+            k: replace(replace(v, Tensor, _widen), torch.dtype, _wide_type)
+            for k, v in kwargs.items()
+        }
+        return func(*wide, **named)
 
     def _count(self, func: Any, args: tuple, kwargs: dict) -> Any:
         roots = flatten(args[0] if args else next(iter(kwargs.values())), Tensor)

@@ -31,7 +31,15 @@ def explain(number: Number, top: int, depth: int) -> Receipt:
     if opened is None:
         assert call is not None
         return _closed(number, call, quantity)
-    return write(number.trace, number, opened, quantity, top, depth, given=call is None and isinstance(number.ref, Ref))
+    return write(
+        number.trace,
+        number,
+        opened,
+        quantity,
+        top,
+        depth,
+        given=call is None and isinstance(number.ref, Ref),
+    )
 
 
 def write(
@@ -48,9 +56,7 @@ def write(
     value = number.value
     total, size = float(total), float(size)
     residual = 0.0 if value == total else value - total
-    limit = float(
-        bound(opened, number.ref.dtype, np.array([total]), np.array([size]), count)[0]
-    )
+    limit = float(bound(opened, number.ref.dtype, np.array([total]), np.array([size]), count)[0])
     judged = verdict(
         value, residual, limit, size, exact=opened.exact and residual == 0, sampled=opened.sampled
     )
@@ -178,8 +184,7 @@ def _in_figures(terms: list[Term], others: tuple[int, float]) -> str:
     if not terms or len(terms) + others[0] < 2:
         return ""
     words = [figure(terms[0].value)]
-    for term in terms[1:4]:
-        words.append(f"{'−' if term.value < 0 else '+'} {figure(abs(term.value))}")
+    words += [f"{'−' if t.value < 0 else '+'} {figure(abs(t.value))}" for t in terms[1:4]]
     if len(terms) > 4 or others[0]:
         words.append("+ …")
     return " ".join(words)

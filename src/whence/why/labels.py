@@ -26,7 +26,7 @@ class Part:
         tokens: [batch, length] token ids, `None` where there are none.
     """
 
-    first: int
+    first: float
     example: int
     batch: int
     length: int
@@ -54,23 +54,23 @@ class Place:
 _B, _T, _H, _BT, _BH, _OTHER = "B", "T", "H", "BT", "BH", "-"
 
 
-def roles(size: Sequence[int], batch: int, length: int) -> str:
+def roles(size: Sequence[int], batch: int, length: int) -> tuple[str, ...]:
     """Tell what each dimension of a tensor runs over, as far as its shape gives it away.
 
     Example:
         >>> roles((2, 5, 8), batch=2, length=5), roles((2, 4, 5, 5), batch=2, length=5)
         (('B', 'T', '-'), ('B', 'H', 'T', '-'))
     """
-    return tuple(_roles(tuple(size), batch, length))  # type: ignore[return-value]
+    return tuple(_roles(list(size), batch, length))
 
 
-def _roles(size: tuple[int, ...], B: int, T: int) -> list[str]:
+def _roles(size: list[int], B: int, T: int) -> list[str]:
     rest = [_OTHER] * len(size)
     if not size:
         return rest
     if not T:
         return [_B, *rest[1:]] if size[0] == B else rest
-    if size[:2] == (B, T):
+    if size[:2] == [B, T]:
         return [_B, _T, _H, _OTHER] if len(size) == 4 else [_B, _T, *rest[2:]]
     if len(size) == 4 and size[0] == B and size[2] == T:
         return [_B, _H, _T, _OTHER]
@@ -78,9 +78,9 @@ def _roles(size: tuple[int, ...], B: int, T: int) -> list[str]:
         return [_BT, *rest[1:]]
     if len(size) == 3 and size[1] == T and size[0] > B and size[0] % B == 0:
         return [_BH, _T, _OTHER]
-    if size[:2] == (T, B):
+    if size[:2] == [T, B]:
         return [_T, _B, *rest[2:]]
-    if len(size) > 1 and size[:2] == (1, T):
+    if len(size) > 1 and size[:2] == [1, T]:
         return [_OTHER, _T, *rest[2:]]
     if size[0] == B:
         return [_B, *rest[1:]]
@@ -209,8 +209,8 @@ def _embedded(ops: list[Op]) -> np.ndarray | None:
         if op.name == "embedding":
             indices: Ref = op.call(0)["indices"]
             if len(indices.size) == 2:
-                return indices.gather(np.arange(indices.numel)).astype(np.int64).reshape(
-                    indices.size
+                return (
+                    indices.gather(np.arange(indices.numel)).astype(np.int64).reshape(indices.size)
                 )
     return None
 

@@ -159,7 +159,7 @@ class Namer:
                 key = (id(frame), variable, id(value), len(value))
                 if key not in self._seen_lists:
                     self._seen_lists.add(key)
-                    self.held += [(variable, self.ref(t)) for t in value]
+                    self.held += [(variable, self.ref(t)) for t in value if isinstance(t, Tensor)]
 
     def _name_variable(self, prefix: str, variable: str, value: Tensor) -> None:
         ref = self.ref(value)

@@ -12,8 +12,8 @@ from whence.errors import WhenceError
 from whence.why.blame import Blame, blame
 from whence.why.check import Check, check
 from whence.why.explain import explain
-from whence.why.opening import Cells, Factor
 from whence.why.open import open_element
+from whence.why.opening import Cells, Factor
 from whence.why.receipt import Receipt
 from whence.why.rules.positions import position
 from whence.why.update import Update
@@ -189,9 +189,11 @@ class Number:
     def inputs(self) -> list[tuple[Number, float]]:
         """The numbers it was made of, each with its local slope (not a number where unknown)."""
         opened, _ = open_element(self.ref, self.at)
-        return [] if opened is None else [
-            (Number(self.trace, ref, at), slope) for ref, at, slope in _inputs(opened.parts)
-        ]
+        return (
+            []
+            if opened is None
+            else [(Number(self.trace, ref, at), slope) for ref, at, slope in _inputs(opened.parts)]
+        )
 
     def why(self, *, top: int = 8, depth: int = 1) -> Receipt:
         """Explain the number: the terms that add up to it, and what rounding left over.
@@ -218,9 +220,11 @@ def _inputs(parts: Any) -> list[tuple[Cells, int, float]]:
     found: list[tuple[Cells, int, float]] = []
     for part in parts:
         width = part.terms().shape[1]
-        valid = np.ones(width, bool) if part.valid is None else np.broadcast_to(
-            part.valid, (1, width)
-        )[0]
+        valid = (
+            np.ones(width, bool)
+            if part.valid is None
+            else np.broadcast_to(part.valid, (1, width))[0]
+        )
         factors: tuple[Factor, ...] = part.factors
         for i, factor in enumerate(factors):
             slope = np.asarray(part.coefficient, dtype=np.float64)

@@ -44,7 +44,7 @@ class Cells(Protocol):
         """Return the whole tensor."""
         ...
 
-    def gather(self, at: Index) -> np.ndarray:
+    def gather(self, at: Index, /) -> np.ndarray:
         """Return the values at logical positions, as float64."""
         ...
 
@@ -59,7 +59,7 @@ class Derived(Cells, Protocol):
         """The operation they belong to."""
         ...
 
-    def open(self, at: Index) -> Opened:
+    def open(self, at: Index, /) -> Opened:
         """Open some elements."""
         ...
 
@@ -88,7 +88,7 @@ class Factor:
 
 @dataclass(slots=True)
 class Part:
-    """One sum of an element's terms, written once for all: Σ coefficient · factor · factor…
+    """One sum of an element's terms, written once for all: Σ coefficient · Π factors.
 
     Attributes:
         symbol: one term in symbols (`x[i,k]·w[k,j]`).

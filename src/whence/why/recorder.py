@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._C._autograd import _get_sequence_nr as _sequence_number  # pyright: ignore
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -44,8 +45,14 @@ class Recorder(TorchDispatchMode):
         moved: bytes of these and of the optimiser's tensors.
     """
 
-    def __init__(self, model: nn.Module | None, optimizer: Any, budget: int | None = None,
-                 tell: Callable[[int], None] | None = None, within: Op | None = None):
+    def __init__(
+        self,
+        model: nn.Module | None,
+        optimizer: Any,
+        budget: int | None = None,
+        tell: Callable[[int], None] | None = None,
+        within: Op | None = None,
+    ):
         super().__init__()
         self.namer = Namer(self.ref, model, optimizer)
         self.budget, self.tell, self.within = budget, tell, within
@@ -86,7 +93,7 @@ class Recorder(TorchDispatchMode):
             self.memories[storage._cdata] = memory
             self._pay(memory.nbytes)
         version = memory.versions[-1]
-        offset, size, stride = tensor.storage_offset(), tensor.size(), tensor.stride()
+        offset, size, stride = int(tensor.storage_offset()), tensor.size(), tensor.stride()
         key = (version, offset, size, stride, tensor.dtype)
         found = self._refs.get(key)
         if found is None:
@@ -144,7 +151,7 @@ class Recorder(TorchDispatchMode):
 
     def _number(self, op: Op) -> None:
         """Note which node of autograd's graph this operation belongs to, if one was made for it."""
-        newest = torch.autograd._get_sequence_nr() - 1
+        newest = _sequence_number() - 1
         if newest > self._last_sequence and flatten(op.args, Ref):
             op.sequence = self._last_sequence = newest
             self.by_sequence[newest] = op
@@ -256,9 +263,7 @@ class Recorder(TorchDispatchMode):
 
         def note(gradients: tuple[Tensor | None, ...]) -> None:
             for output, gradient in zip(op.outputs, gradients, strict=False):
-                if output is not None and gradient is not None and (
-                    output.size == gradient.shape
-                ):
+                if output is not None and gradient is not None and (output.size == gradient.shape):
                     ref = self.ref(gradient)
                     if ref is not None:
                         self.gradients.append((output, ref))

@@ -58,8 +58,10 @@ class Version:
         """The copy that was kept, if it is of the whole storage and laid out as that was."""
         for ref, old in self.kept:
             storage = old.untyped_storage()
-            if ref.offset == 0 and ref.stride == old.stride() and (
-                storage.nbytes() == self.memory.nbytes
+            if (
+                ref.offset == 0
+                and ref.stride == old.stride()
+                and (storage.nbytes() == self.memory.nbytes)
             ):
                 return storage
         return None
@@ -157,11 +159,14 @@ class Ref:
         """Return the values at logical positions, as float64."""
         storage = self.version.content()
         count = storage.nbytes() // self.dtype.itemsize
-        flat = torch.empty(0, dtype=self.dtype, device=storage.device).set_(storage, 0, (count,))
+        empty = torch.empty(0, dtype=self.dtype, device=storage.device)
+        flat = empty.set_(storage, 0, (count,), (1,))
         places = torch.from_numpy(self.places(at))
         values = flat[places.to(flat.device)].cpu()
-        return values.numpy(force=True).astype(np.float64) if values.dtype in _NUMPY else (
-            values.double().numpy(force=True)
+        return (
+            values.numpy(force=True).astype(np.float64)
+            if values.dtype in _NUMPY
+            else (values.double().numpy(force=True))
         )
 
     def writers(self, at: Index) -> list[tuple[Op | None, int, Index, np.ndarray]]:

@@ -115,7 +115,9 @@ class Call:
         for theirs, ours in _SPELLINGS.get(name, _OTHER).items():
             if theirs in one:
                 one[ours] = one.pop(theirs)
-        return cls(op, "linalg_vector_norm" if name == "norm" else name, slot // count, one, outputs)
+        return cls(
+            op, "linalg_vector_norm" if name == "norm" else name, slot // count, one, outputs
+        )
 
 
 # How `_foreach` operations spell the arguments of the operation on one tensor.
@@ -145,7 +147,16 @@ def arguments(op: Op) -> dict[str, Any]:
 
 
 # In-place operations that write no number: they only change how the memory is seen.
-_RESHAPES = {"transpose", "t", "squeeze", "unsqueeze", "as_strided", "detach", "swapdims", "swapaxes"}
+_RESHAPES = {
+    "transpose",
+    "t",
+    "squeeze",
+    "unsqueeze",
+    "as_strided",
+    "detach",
+    "swapdims",
+    "swapaxes",
+}
 
 
 @functools.cache
@@ -166,12 +177,10 @@ def written(func: Any) -> tuple[tuple[int, str], ...]:
 @functools.cache
 def fresh(func: Any) -> tuple[bool, ...]:
     """Tell for each result whether it is new, rather than an argument that was written."""
-    return tuple(
-        r.alias_info is None or not r.alias_info.is_write for r in func._schema.returns
-    )
+    return tuple(r.alias_info is None or not r.alias_info.is_write for r in func._schema.returns)
 
 
-def replace(value: Any, kind: type, make: Callable[[Any], Any]) -> Any:
+def replace(value: Any, kind: type[Any], make: Callable[[Any], Any]) -> Any:
     """Replace everything of one type in nested tuples, lists and dicts."""
     if isinstance(value, kind):
         return make(value)

@@ -80,9 +80,8 @@ def _find_updates(recorder: Recorder, known: dict[str, Ref]) -> None:
         if not started or op.phase != "forward" or op.sequence >= 0:
             continue
         inputs = {ref.version.memory for ref in flatten(list(op.args), Ref)}
-        if inputs and inputs <= touched and inputs & gradients:
-            op.phase = "update"
-        elif inputs & touched and op.func._schema.is_mutable:
+        writes = inputs & touched and op.func._schema.is_mutable
+        if writes or (inputs <= touched and inputs & gradients):
             op.phase = "update"
         if op.phase == "update":
             touched |= {o.version.memory for o in op.outputs if o is not None}
@@ -138,6 +137,8 @@ def _name_outputs(recorder: Recorder, op: Op, owners: dict[Memory, str]) -> None
             place = op.module
         name = op.name.removeprefix("_foreach_").removeprefix("_")
         parts = _RESULTS.get(op.name, ())
-        part = parts[slot] if slot < len(parts) else str(slot) if slot and len(op.outputs) < 8 else ""
+        part = (
+            parts[slot] if slot < len(parts) else str(slot) if slot and len(op.outputs) < 8 else ""
+        )
         full = ".".join(p for p in (place, name, part) if p)
         recorder.namer.give(full, output, UNNAMED)

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import inspect
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from whence.errors import WhenceError
 from whence.why.address import Address, unknown
-from whence.why.budget import available
 from whence.why.labels import Labels
-from whence.why.naming import ARGUMENT, PARAMETER
-from whence.why.titles import name_the_rest
 from whence.why.number import Number, Numbers
-from whence.why.recorder import UNWRITTEN, Recorder
 from whence.why.opening import Cells, Derived
-from whence.why.rules import RULES
-from whence.why.rules.attention import FUSED_ATTENTION, Attention, AttentionGradient
+from whence.why.recorder import UNWRITTEN, Recorder
+from whence.why.rules import RULES, attention, attention_backward
+from whence.why.rules.attention import Attention
+from whence.why.rules.attention_backward import AttentionGradient
 from whence.why.rules.positions import coordinates
 from whence.why.storage import Ref, Version
 
@@ -98,13 +94,11 @@ class Trace:
         """Name the scores and weights that fused attention keeps to itself, and their gradients."""
         forward: dict[int, Attention] = {}
         for op in self.ops:
-            if op.name not in FUSED_ATTENTION:
-                continue
-            if op.phase != "backward":
+            if op.name in attention.RULES:
                 forward[op.sequence] = fused = Attention.of(op.call(0))
                 self._names.setdefault(fused.scores.name, fused.scores)
                 self._names.setdefault(fused.weights.name, fused.weights)
-            elif op.node in forward:
+            elif op.name in attention_backward.RULES and op.node in forward:
                 fused, back = forward[op.node], AttentionGradient.of(op.call(0))
                 back.scores.name = f"{fused.scores.name}.grad"
                 back.weights.name = f"{fused.weights.name}.grad"
@@ -188,9 +182,7 @@ class Trace:
         for view in same:
             if (where := int(view.locate(place)[0])) >= 0:
                 return self._gradients[view], where
-        raise WhenceError(
-            f"{self.address(ref, at)} has no gradient in this step: none reached it."
-        )
+        raise WhenceError(f"{self.address(ref, at)} has no gradient in this step: none reached it.")
 
     def address(self, ref: Cells, at: int, name: str | None = None) -> str:
         """Write the address of a number, by the best name that its storage has.
@@ -229,89 +221,6 @@ class Trace:
         return self._after.get(name)
 
 
-def trace(
-    fn: Callable[[], Any],
-    *,
-    model: nn.Module | None = None,
-    optimizer: Any = None,
-    tokens: Tensor | list[Tensor] | None = None,
-    decode: Callable[[int], str] | None = None,
-    where: Callable[[int, int], str] | None = None,
-    budget: int | None = None,
-    tell: Callable[[int], None] | None = None,
-) -> Trace:
-    """Run one training step and record every number of it.
-
-    The step runs by the kernels it would run by anyway, and leaves behind the same bits.
-
-    Args:
-        fn: runs the step: forward, backward, optimizer.step(), as much of it as is wanted.
-        model: gives names to parameters and modules; else the one that `fn` refers to is found.
-        optimizer: gives names to moments; likewise.
-        tokens: the token ids [B, T] that went in, one for each part of the batch; else those of
-            the first embedding are taken.
-        decode: token id → its text.
-        where: (example, position) → where in the training text that token stands.
-        budget: bytes that the trace may keep; else what the machine has free.
-        tell: is told how many bytes the trace will keep, when the forward pass is done and nothing
-            has been changed yet.
-
-    Returns:
-        The step's `Trace`.
-
-    Raises:
-        WhenceError: the trace would need more memory than there is.
-
-    Example:
-        >>> w = torch.tensor(3.0, requires_grad=True)
-        >>> def step():
-        ...     loss = (2 * w - 4) ** 2
-        ...     loss.backward()
-        >>> trace(step)["w"][()].grad.value
-        8.0
-    """
-    found = _referred(fn)
-    if model is None:
-        models = {n: m for n, m in found.items() if isinstance(m, nn.Module)}
-        model = next(iter(models.values())) if len(models) == 1 else (
-            nn.ModuleDict(models) if models else None
-        )
-    if optimizer is None:
-        optimizer = next((o for o in found.values() if isinstance(o, torch.optim.Optimizer)), None)
-    leaves = _parameters(model, found)
-    recorder = Recorder(model, optimizer, available() if budget is None else budget, tell)
-    namer = recorder.namer
-    before: dict[str, Ref] = {}
-    for name, tensor in {**leaves, **_state(optimizer, leaves)}.items():
-        ref = recorder.ref(tensor)
-        if ref is not None:
-            before[name] = ref
-            namer.give(name, ref, PARAMETER)
-            recorder.moved += tensor.nbytes
-            recorder.trainable += tensor.nbytes if name in leaves else 0
-    for name, value in found.items():
-        if isinstance(value, Tensor) and name not in leaves:
-            namer.give(name, recorder.ref(value), ARGUMENT)
-    modules = {} if model is None else dict(model.named_modules())
-    live = Live(fn, leaves, modules, torch.get_rng_state())
-    with recorder:
-        result = fn()
-    after: dict[str, Ref] = {}
-    state = _state(optimizer, leaves)
-    for name, tensor in {**leaves, **state}.items():
-        ref = recorder.ref(tensor)
-        if ref is not None:
-            after[name] = ref
-    recorder.leaves.clear()
-    result = _detached(result)
-    recorder.freeze()
-    parameters = {n: before[n] for n in leaves if n in before}
-    name_the_rest(recorder, parameters, before, after)
-    ids = [t.numpy(force=True) for t in ([tokens] if isinstance(tokens, Tensor) else tokens or [])]
-    labels = Labels.of(recorder.ops, ids, decode, where)
-    return Trace(recorder, parameters, after, result, labels, live)
-
-
 def _spell(name: str, ref: Cells, at: int) -> str:
     """`w.grad` and a place → `w[3,7].grad`."""
     index = ",".join(str(int(i)) for i in coordinates(np.array(at), ref.size))
@@ -320,50 +229,3 @@ def _spell(name: str, ref: Cells, at: int) -> str:
         if name.endswith(suffix):
             name, quantity = name.removesuffix(suffix), suffix
     return f"{name}[{index}]{quantity}" if ref.size else name + quantity
-
-
-def _referred(fn: Callable[[], Any]) -> dict[str, Any]:
-    """Return what a function refers to by name: variables around it and what it is bound to."""
-    inner: Any = getattr(fn, "func", fn)  # functools.partial
-    inner = getattr(inner, "__func__", inner)  # a bound method
-    if not inspect.isfunction(inner):
-        return {}
-    variables = inspect.getclosurevars(inner)
-    return {**variables.globals, **variables.nonlocals}
-
-
-def _parameters(model: nn.Module | None, found: dict[str, Any]) -> dict[str, Tensor]:
-    if model is not None:
-        return dict(model.named_parameters(remove_duplicate=False))
-    leaves: dict[str, Tensor] = {}
-    for name, value in found.items():
-        several = value if isinstance(value, list | tuple) else [value]
-        for i, one in enumerate(several):
-            if isinstance(one, Tensor) and one.is_leaf and one.requires_grad:
-                leaves[name if several[0] is value else f"{name}.{i}"] = one
-    return leaves
-
-
-def _state(optimizer: Any, leaves: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the optimiser's tensors as `parameter.kind`."""
-    if isinstance(optimizer, torch.optim.Optimizer):
-        names = {id(tensor): name for name, tensor in reversed(leaves.items())}
-        return {
-            f"{names[id(param)]}.{kind}": value
-            for param, kinds in optimizer.state.items()
-            if id(param) in names
-            for kind, value in kinds.items()
-            if isinstance(value, Tensor)
-        }
-    state = getattr(optimizer, "state", None)
-    return dict(state()) if callable(state) else {}
-
-
-def _detached(result: Any) -> Any:
-    if isinstance(result, Tensor):
-        return result.detach().clone()
-    if isinstance(result, Mapping):
-        return {k: _detached(v) for k, v in result.items()}
-    if isinstance(result, tuple | list):
-        return [_detached(v) for v in result]
-    return result

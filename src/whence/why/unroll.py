@@ -92,8 +92,10 @@ def unroll(
     count = itertools.count()
 
     def push(node: Node) -> None:
-        key = (id(node.op), node.call.slot) if node.call and isinstance(node.cells, Ref) else (
-            id(node.cells) if isinstance(node.cells, Recomputed) else id(_memory(node.cells))
+        key = (
+            (id(node.op), node.call.slot)
+            if node.call and isinstance(node.cells, Ref)
+            else (id(node.cells) if isinstance(node.cells, Recomputed) else id(_memory(node.cells)))
         )
         if key not in waiting:
             waiting[key] = []
@@ -134,7 +136,8 @@ def _joined(nodes: list[Node]) -> Node:
 
 def _moved(node: Node, to: Cells) -> Index:
     """Places, within another view of the same memory, of a node's elements."""
-    assert isinstance(node.cells, Ref) and isinstance(to, Ref)
+    assert isinstance(node.cells, Ref)
+    assert isinstance(to, Ref)
     return to.locate(node.cells.places(node.at))
 
 
@@ -183,7 +186,7 @@ def _open(node: Node, opened: Opened, result: Unrolled) -> list[Node]:
     found: list[Node] = []
     for part in opened.parts:
         _note_shared(part, node, result)
-        if not part.factors or part.value is not None and not _is_product(part):
+        if not part.factors or (part.value is not None and not _is_product(part)):
             terms = np.broadcast_to(part.terms(), (count, part.terms().shape[1])).sum(1)
             value = float((node.weight * terms).sum())
             if value:
@@ -239,9 +242,11 @@ def _rank(factor: Factor, forward: bool) -> tuple[bool, bool, float]:
 
 def _note_shared(part: Part, node: Node, result: Unrolled) -> None:
     """Remember the single numbers that weigh a term."""
-    others = [f for i, f in enumerate(part.factors) if i != followed(part, node.op)] if (
-        part.factors
-    ) else []
+    others = (
+        [f for i, f in enumerate(part.factors) if i != followed(part, node.op)]
+        if (part.factors)
+        else []
+    )
     for factor in [*others, *part.shared]:
         at = np.asarray(factor.at)
         if at.size == 1 and len(result.shared) < 12:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from whence.why.opening import Rule
 from whence.why.rules import (
     attention,
+    attention_backward,
     elementwise,
     functions,
     indexing,
@@ -19,6 +20,7 @@ from whence.why.rules import (
 
 RULES: dict[str, Rule] = {
     **attention.RULES,
+    **attention_backward.RULES,
     **elementwise.RULES,
     **functions.RULES,
     **indexing.RULES,
@@ -32,4 +34,10 @@ RULES: dict[str, Rule] = {
 }
 
 # What the arguments of a fused operation were when its rule was written.
-SCHEMAS: dict[str, str] = {**attention.SCHEMAS, **norm.SCHEMAS, **optim.SCHEMAS, **rnn.SCHEMAS}
+SCHEMAS: dict[str, str] = {
+    **attention.SCHEMAS,
+    **attention_backward.SCHEMAS,
+    **norm.SCHEMAS,
+    **optim.SCHEMAS,
+    **rnn.SCHEMAS,
+}

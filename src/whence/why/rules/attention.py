@@ -19,7 +19,7 @@ from whence.why.rules.positions import column, coordinates, position
 from whence.why.storage import Index, Ref
 from whence.why.tape import Call
 
-_NOTE = "scores and weights are recomputed: the fused kernel keeps neither"
+NOTE = "scores and weights are recomputed: the fused kernel keeps neither"
 _KEPT = 4  # heads whose scores are kept at hand
 
 
@@ -103,8 +103,10 @@ class Attention:
         mask = np.zeros((T, S))
         given: Ref | None = self.call.get("attn_mask")
         if given is not None:
-            whole = given.tensor().double() if given.dtype != torch.bool else torch.where(
-                given.tensor(), 0.0, -math.inf
+            whole = (
+                given.tensor().double()
+                if given.dtype != torch.bool
+                else torch.where(given.tensor(), 0.0, -math.inf)
             )
             mask += torch.broadcast_to(whole, self.scores_size)[b, h].double().numpy(force=True)
         if self.call["is_causal"]:
@@ -144,9 +146,7 @@ class Attention:
         parts = [products]
         if np.isinf(mask).any() or self.call.get("attn_mask") is not None:
             parts.append(Part("mask", value=column(np.zeros(len(at))) + mask.reshape(-1, 1)))
-        return Opened(
-            "scale·Σ_d q[i,d]·k[j,d] + mask", parts, recomputed=True, notes=[_NOTE]
-        )
+        return Opened("scale·Σ_d q[i,d]·k[j,d] + mask", parts, recomputed=True, notes=[NOTE])
 
     def open_weights(self, at: Index) -> Opened:
         """Open e^s[i,j] / Σⱼ e^s[i,j]."""
@@ -154,7 +154,7 @@ class Attention:
         j = np.arange(self.scores_size[3]).reshape(1, -1)
         across = Factor(self.scores, position([b, h, i, j], self.scores_size))
         part = Part("e^s[i,j] / Σ e^s", value=self._weights(at).reshape(-1, 1), shared=(across,))
-        return Opened("e^s[i,j] / Σⱼ e^s[i,j]", [part], recomputed=True, notes=[_NOTE])
+        return Opened("e^s[i,j] / Σⱼ e^s[i,j]", [part], recomputed=True, notes=[NOTE])
 
     def errors(self, at: Index, size: tuple[int, ...]) -> np.ndarray:
         """Relative error of the weights in the row of each output element."""
@@ -179,7 +179,7 @@ def attention(call: Call, at: Index) -> Opened:
         value = np.log(np.exp(across.values - top).sum(1, keepdims=True)) + top
         part = Part("ln Σⱼ e^s[i,j]", value=value, shared=(across,))
         slack = fused.errors(at, (*size, 1)) + fused.unit * 2 * np.abs(value[:, 0])
-        return Opened("ln Σⱼ e^s[i,j]", [part], absolute=slack, recomputed=True, notes=[_NOTE])
+        return Opened("ln Σⱼ e^s[i,j]", [part], absolute=slack, recomputed=True, notes=[NOTE])
     b, h, i, d = (column(c) for c in coordinates(at, size))
     j = np.arange(S).reshape(1, -1)
     values = Factor(fused.v, position([b, fused.group(h), j, d], fused.v.size))
@@ -191,149 +191,15 @@ def attention(call: Call, at: Index) -> Opened:
         roundings=4,
         inner=fused.errors(at, size) + 2 * fused.rounding,
         recomputed=True,
-        notes=[_NOTE],
+        notes=[NOTE],
     )
 
 
-class AttentionGradient:
-    """The backward pass of one fused attention.
-
-    dp = g·vᵀ,   ds = p·(dp − Σ_d g·y),   dq = scale·ds·k,   dk = scale·dsᵀ·q,   dv = pᵀ·g
-    """
-
-    def __init__(self, call: Call):
-        self.call, self.forward = call, Attention(call)
-        self.g, self.y = call["grad_out"], call["out"]
-        size = self.forward.scores_size
-        self.scores = Recomputed(
-            "scores.grad", size, call, self._scores, self.open_scores, 0.5
-        )
-        self.weights = Recomputed(
-            "weights.grad", size, call, self._weights, self.open_weights, 0.25
-        )
-
-    @classmethod
-    def of(cls, call: Call) -> AttentionGradient:
-        """Return the one `AttentionGradient` of a call's operation."""
-        return call.op.remember("gradient", lambda: cls(call))
-
-    def head(self, b: int, h: int) -> tuple[Head, np.ndarray, np.ndarray, np.ndarray]:
-        """Return a head, dp, ds, and how far rounding may take ds."""
-        head = self.forward.head(b, h)
-        g, y = (x.tensor()[b, h].double().numpy(force=True) for x in (self.g, self.y))
-        dp = g @ head.v.T
-        shared = (g * y).sum(1, keepdims=True)
-        ds = head.weights * (dp - shared)
-        d = g.shape[1]
-        rounds = (min(d, 6 * math.sqrt(d)) + 4) * self.forward.unit
-        size = np.abs(g) @ np.abs(head.v).T + np.abs(g * y).sum(1, keepdims=True)
-        error = head.weights * size * rounds + np.abs(ds) * (head.error + self.forward.rounding)
-        return head, dp, ds, error
-
-    def _read(self, at: Index, which: int) -> np.ndarray:
-        values = np.empty(len(at))
-        size = self.forward.scores_size
-        _, _, i, j = coordinates(at, size)
-        for b, h, some in self.forward.each(at, size):
-            values[some] = self.head(b, h)[which][i[some], j[some]]
-        return values
-
-    def _weights(self, at: Index) -> np.ndarray:
-        return self._read(at, 1)
-
-    def _scores(self, at: Index) -> np.ndarray:
-        return self._read(at, 2)
-
-    def open_weights(self, at: Index) -> Opened:
-        """Open dp[i,j] = Σ_d g[i,d]·v[j,d]."""
-        fused = self.forward
-        b, h, i, j = (column(c) for c in coordinates(at, fused.scores_size))
-        d = np.arange(self.g.size[3]).reshape(1, -1)
-        arriving = Factor(self.g, position([b, h, i, d], self.g.size))
-        values = Factor(fused.v, position([b, fused.group(h), j, d], fused.v.size))
-        part = Part("g[i,d]·v[j,d]", (arriving, values))
-        return Opened("Σ_d g[i,d]·v[j,d]", [part], recomputed=True, notes=[_NOTE])
-
-    def open_scores(self, at: Index) -> Opened:
-        """Open ds[i,j] = Σ_d p[i,j]·(v[j,d] − y[i,d])·g[i,d]."""
-        fused = self.forward
-        b, h, i, j = (column(c) for c in coordinates(at, fused.scores_size))
-        d = np.arange(self.g.size[3]).reshape(1, -1)
-        arriving = Factor(self.g, position([b, h, i, d], self.g.size))
-        weight = Factor(fused.weights, column(at))
-        value = Factor(fused.v, position([b, fused.group(h), j, d], fused.v.size))
-        output = Factor(self.y, position([b, h, i, d], self.y.size))
-        coefficient = weight.values * (value.values - output.values)
-        shared = (weight, value, output)
-        part = Part("p[i,j]·(v[j,d] − y[i,d])·g[i,d]", (arriving,), coefficient, shared)
-        return Opened(
-            "p[i,j]·Σ_d g[i,d]·(v[j,d] − y[i,d])", [part], recomputed=True, notes=[_NOTE]
-        )
-
-
-def attention_backward(call: Call, at: Index) -> Opened:
-    """Open the gradient of the queries, keys or values."""
-    back = AttentionGradient.of(call)
-    fused, size = back.forward, call.output.size
-    b, h, i, d = (column(c) for c in coordinates(at, size))
-    _, _, T, S = fused.scores_size
-    if call.slot == 0:
-        j = np.arange(S).reshape(1, -1)
-        slopes = Factor(back.scores, position([b, h, i, j], fused.scores_size))
-        others = Factor(fused.k, position([b, fused.group(h), j, d], fused.k.size))
-        words, symbol = "scale·Σⱼ ds[i,j]·k[j,d]", f"{fused.scale:.6g}·ds[i,j]·k[j,d]"
-    else:
-        # A key serves every head of its group: the sum runs over those heads' queries.
-        share = fused.q.size[1] // size[1]
-        heads = h * share + np.repeat(np.arange(share), T).reshape(1, -1)
-        rows = np.tile(np.arange(T), share).reshape(1, -1)
-        if call.slot == 2:
-            return _values_gradient(back, b, heads, rows, i, d)
-        slopes = Factor(back.scores, position([b, heads, rows, i], fused.scores_size))
-        others = Factor(fused.q, position([b, heads, rows, d], fused.q.size))
-        words, symbol = "scale·Σᵢ ds[i,j]·q[i,d]", f"{fused.scale:.6g}·ds[i,j]·q[i,d]"
-    errors = _errors(back, np.asarray(slopes.at))
-    slack = fused.scale * (errors * np.abs(others.values)).sum(1)
-    part = Part(symbol, (slopes, others), fused.scale)
-    return Opened(words, [part], 4, absolute=slack, recomputed=True, notes=[_NOTE])
-
-
-def _values_gradient(
-    back: AttentionGradient, b: Index, heads: Index, rows: Index, j: Index, d: Index
-) -> Opened:
-    fused = back.forward
-    weights = Factor(fused.weights, position([b, heads, rows, j], fused.scores_size))
-    arriving = Factor(back.g, position([b, heads, rows, d], back.g.size))
-    worst = np.array([[fused.head(int(x), int(y)).error.max() for y in row] for x, row in zip(
-        b[:, 0], np.broadcast_to(heads, (len(b), heads.shape[1]))[:, :: rows.shape[1]], strict=True
-    )]).max(1)  # fmt: skip
-    part = Part("p[i,j]·g[i,d]", (arriving, weights))
-    return Opened(
-        "Σᵢ p[i,j]·g[i,d]", [part], 4, inner=worst + 2 * fused.rounding, recomputed=True,
-        notes=[_NOTE],
-    )  # fmt: skip
-
-
-def _errors(back: AttentionGradient, at: Index) -> np.ndarray:
-    flat = at.reshape(-1)
-    return back._read(flat, 3).reshape(at.shape)
-
-
-RULES: dict[str, Rule] = {
-    "_scaled_dot_product_flash_attention_for_cpu": attention,
-    "_scaled_dot_product_flash_attention_for_cpu_backward": attention_backward,
-}
-
-FUSED_ATTENTION = frozenset(RULES)
+RULES: dict[str, Rule] = {"_scaled_dot_product_flash_attention_for_cpu": attention}
 
 SCHEMAS = {
     "_scaled_dot_product_flash_attention_for_cpu": (
         "(Tensor query, Tensor key, Tensor value, float dropout_p=0., bool is_causal=False, *, "
         "Tensor? attn_mask=None, float? scale=None) -> (Tensor output, Tensor logsumexp)"
-    ),
-    "_scaled_dot_product_flash_attention_for_cpu_backward": (
-        "(Tensor grad_out, Tensor query, Tensor key, Tensor value, Tensor out, Tensor logsumexp, "
-        "float dropout_p, bool is_causal, *, Tensor? attn_mask=None, float? scale=None) -> "
-        "(Tensor grad_query, Tensor grad_key, Tensor grad_value)"
     ),
 }

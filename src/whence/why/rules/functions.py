@@ -192,6 +192,25 @@ def _threshold_slope(x: Tensor, limit: Tensor) -> Tensor:
     return (x > limit).double()
 
 
+def _leaky(x: Tensor, below: Tensor) -> Tensor:
+    return torch.where(x > 0, x, below * x)
+
+
+def _softplus(x: Tensor, beta: Tensor, threshold: Tensor) -> Tensor:
+    return torch.where(beta * x > threshold, x, torch.log1p(torch.exp(beta * x)) / beta)
+
+
+def _not(call: Call, at: Index) -> Opened:
+    flips = call.output.dtype == torch.bool
+    return function("not x", (lambda x: 1 - x) if flips else (lambda x: -x - 1), exact=True)(
+        call, at
+    )
+
+
+def _whole(formula: Formula) -> Formula:
+    return lambda x, y: formula(x.long(), y.long())
+
+
 def _pow(call: Call, at: Index) -> Opened:
     opened = function("x^y", torch.pow, "self", "exponent", roundings=16)(call, at)
     if call.output.dtype != torch.float64:
@@ -223,13 +242,13 @@ RULES: dict[str, Rule] = {
     "square": function("x²", torch.square),
     "pow": _pow,
     "softplus": function(
-        "ln(1+e^x)", F.softplus, "self", "beta", "threshold", slack=lambda x, *_: np.ones_like(x)
+        "ln(1+e^x)", _softplus, "self", "beta", "threshold", slack=lambda x, *_: np.ones_like(x)
     ),
-    "leaky_relu": function("x or slope·x", F.leaky_relu, "self", "negative_slope"),
+    "leaky_relu": function("x or slope·x", _leaky, "self", "negative_slope"),
     "clamp": _clamp,
     "clamp_min": _clamp,
     "clamp_max": _clamp,
-    "hardtanh": function("clamp(x)", F.hardtanh, "self", "min_val", "max_val", roundings=1),
+    "hardtanh": function("clamp(x)", torch.clamp, "self", "min_val", "max_val", roundings=1),
     "where": _where,
     "masked_fill": _masked_fill,
     "maximum": _extreme(largest=True),
@@ -243,6 +262,13 @@ RULES: dict[str, Rule] = {
     "logical_and": _compare("and", torch.logical_and),
     "logical_or": _compare("or", torch.logical_or),
     "logical_not": function("not x", torch.logical_not, exact=True),
+    "bitwise_not": _not,
+    "bitwise_and": function("x and y", _whole(torch.bitwise_and), "self", "other", exact=True),
+    "bitwise_or": function("x or y", _whole(torch.bitwise_or), "self", "other", exact=True),
+    "bitwise_xor": function("x xor y", _whole(torch.bitwise_xor), "self", "other", exact=True),
+    "__and__": function("x and y", _whole(torch.bitwise_and), "self", "other", exact=True),
+    "__or__": function("x or y", _whole(torch.bitwise_or), "self", "other", exact=True),
+    "nan_to_num": function("x, or 0 where it is no number", torch.nan_to_num, exact=True),
     "isnan": function("x is not a number", torch.isnan, exact=True),
     "isinf": function("x is infinite", torch.isinf, exact=True),
     "floor": function("⌊x⌋", torch.floor, exact=True),
@@ -260,6 +286,9 @@ RULES: dict[str, Rule] = {
     "gelu_backward": _gelu_rule(backward=True),
     "silu_backward": derivative(
         "g·silu'(x)", _silu_slope, "self", roundings=12, slack=lambda x: 8 + 8 * np.abs(x)
+    ),
+    "softplus_backward": derivative(
+        "g·σ(β·x)", lambda x, beta, _: torch.sigmoid(beta * x), "self", "beta", "threshold"
     ),
     "leaky_relu_backward": derivative(
         "g or slope·g", lambda x, s: torch.where(x > 0, 1.0, s), "self", "negative_slope"

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from whence.why.opening import Factor, Opened, Part, Rule
+from whence.why.opening import UNIT, Factor, Opened, Part, Rule
 from whence.why.rules.positions import broadcast, column, coordinates, position
 from whence.why.rules.shape import moved
 from whence.why.storage import Index, Ref
@@ -25,6 +25,11 @@ def chosen(hits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     width = max(int(hits.sum(1).max(initial=0)), 1)
     order = np.argsort(~hits, axis=1, kind="stable")[:, :width]
     return order, np.take_along_axis(hits, order, 1)
+
+
+def own_unit(call: Call) -> float | None:
+    """Relative size of a rounding where a sum is kept in the output's own type."""
+    return UNIT.get(call.output.dtype)
 
 
 def _integers(ref: Ref) -> np.ndarray:
@@ -54,7 +59,8 @@ def embedding_gradient(call: Call, at: Index) -> Opened:
     part = Part("g[n, j]", (Factor(gradient, places * width + column(j)),), valid=valid)
     if call["scale_grad_by_freq"]:
         part.coefficient = 1 / np.maximum(hits.sum(1, keepdims=True), 1)
-    return Opened("Σ over n where the token is this one of g[n, j]", [part])
+    words = "Σ over n where the token is this one of g[n, j]"
+    return Opened(words, [part], unit=own_unit(call))
 
 
 class _Indexed:
@@ -122,8 +128,7 @@ class _Indexed:
 def index(call: Call, at: Index) -> Opened:
     """Open x[i, …]."""
     source: Ref = call["self"]
-    opened = moved("x[i]", source, _Indexed(source.size, call["indices"]).source(at))
-    return opened
+    return moved("x[i]", source, _Indexed(source.size, call["indices"]).source(at))
 
 
 def index_put(call: Call, at: Index) -> Opened:
@@ -133,18 +138,21 @@ def index_put(call: Call, at: Index) -> Opened:
     places, valid = layout.hits(at)
     source = broadcast(places.reshape(-1), layout.shape, values).reshape(places.shape)
     if call["accumulate"]:
-        parts = [Part("x", (Factor(x, column(at)),)), Part("v", (Factor(values, source),), valid=valid)]
-        return Opened("x + Σ of the values put here", parts)
+        parts = [
+            Part("x", (Factor(x, column(at)),)),
+            Part("v", (Factor(values, source),), valid=valid),
+        ]
+        return Opened("x + Σ of the values put here", parts, unit=own_unit(call))
     return _replaced(x, at, values, source, valid)
 
 
 def _replaced(x: Ref, at: Index, values: Ref, source: Index, valid: np.ndarray) -> Opened:
     """Say that x was replaced where there is a value; of several, the last one stays."""
-    hit = valid.any(1, keepdims=True)
+    hit = np.asarray(valid.any(1, keepdims=True))
     last = np.maximum(valid.sum(1, keepdims=True) - 1, 0)
     new = np.take_along_axis(source, last, 1)
     parts = [
-        Part("x", (Factor(x, column(at)),), valid=~hit),
+        Part("x", (Factor(x, column(at)),), valid=np.logical_not(hit)),
         Part("v", (Factor(values, new),), valid=hit),
     ]
     return Opened("the value put here, else x", parts, roundings=0, exact=True)
@@ -171,7 +179,7 @@ def index_add(call: Call, at: Index) -> Opened:
         Part("x", (Factor(x, column(at)),)),
         Part("v", (added,), float(call["alpha"]), valid=valid),
     ]
-    return Opened("x + Σ of the slices added here", parts)
+    return Opened("x + Σ of the slices added here", parts, unit=own_unit(call))
 
 
 def gather(call: Call, at: Index) -> Opened:
@@ -199,16 +207,20 @@ def scatter(call: Call, at: Index) -> Opened:
     found = picks.gather(position(safe, picks.size).reshape(-1)).reshape(len(at), -1)
     places, valid = chosen((found == target) & inside)
     if isinstance(call.get("value"), int | float):
-        hit = valid.any(1, keepdims=True)
+        hit = np.asarray(valid.any(1, keepdims=True))
         constant = np.where(hit, float(call["value"]), 0.0)
-        parts = [Part("x", (Factor(x, column(at)),), valid=~hit), Part("v", value=constant)]
+        parts = [
+            Part("x", (Factor(x, column(at)),), valid=np.logical_not(hit)),
+            Part("v", value=constant),
+        ]
         return Opened("the value put here, else x", parts, roundings=0)
     safe[dim] = places
     source = call["src"]
     positions = np.broadcast_to(position(safe, source.size), places.shape)
     if call.name == "scatter_add":
         added = Part("v", (Factor(source, positions),), valid=valid)
-        return Opened("x + Σ of the values put here", [Part("x", (Factor(x, column(at)),)), added])
+        parts = [Part("x", (Factor(x, column(at)),)), added]
+        return Opened("x + Σ of the values put here", parts, unit=own_unit(call))
     return _replaced(x, at, source, positions, valid)
 
 

@@ -12,8 +12,7 @@ from torch.nn import functional as F
 from whence.why.opening import Factor, Opened, Part, Rule
 from whence.why.rules.elementwise import accuracy, number, product
 from whence.why.rules.functions import evaluate, slope
-from whence.why.rules.positions import column, coordinates, operand, position
-from whence.why.rules.reductions import column_values
+from whence.why.rules.positions import column, column_values, coordinates, operand, position
 from whence.why.storage import Index, Ref
 from whence.why.tape import Call
 
@@ -61,9 +60,7 @@ def softmax_backward(call: Call, at: Index) -> Opened:
     part = Part("y[i]·(δ − y[k])·g[k]", (arriving,), coefficient, (shares,))
     wide = (mine * (same + shares.values) * np.abs(arriving.values)).sum(1)
     rounds = 6 + min(across.shape[1], 6 * math.sqrt(across.shape[1]))
-    return Opened(
-        "y[i]·(g[i] − Σₖ g[k]·y[k])", [part], absolute=wide * accuracy(call) * rounds
-    )
+    return Opened("y[i]·(g[i] − Σₖ g[k]·y[k])", [part], absolute=wide * accuracy(call) * rounds)
 
 
 def log_softmax(call: Call, at: Index) -> Opened:
@@ -90,9 +87,7 @@ def log_softmax_backward(call: Call, at: Index) -> Opened:
     part = Part("(δ − P[i])·g[k]", (arriving,), same - probability, (mine,))
     wide = ((same + probability) * np.abs(arriving.values)).sum(1)
     rounds = _exp_roundings(across.shape[1]) + np.abs(mine.values[:, 0])
-    return Opened(
-        "g[i] − e^y[i]·Σₖ g[k]", [part], absolute=wide * accuracy(call) * rounds
-    )
+    return Opened("g[i] − e^y[i]·Σₖ g[k]", [part], absolute=wide * accuracy(call) * rounds)
 
 
 def _targets(call: Call) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -101,7 +96,9 @@ def _targets(call: Call) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     classes = target.gather(np.arange(target.numel)).astype(np.int64)
     counts = classes != call["ignore_index"]
     weight: Ref | None = call["weight"]
-    weights = np.ones(classes.size) if weight is None else weight.gather(np.where(counts, classes, 0))
+    weights = (
+        np.ones(classes.size) if weight is None else weight.gather(np.where(counts, classes, 0))
+    )
     return np.where(counts, classes, 0), counts, weights * counts
 
 
@@ -172,9 +169,7 @@ def pointwise_loss(symbol: str, formula: Any) -> Rule:
         extra = 4 * accuracy(call) * np.abs(shared[0].values * 0 + 1).sum(1) / values.shape[1]
         over = " / n" if reduce == MEAN else ""
         words = symbol if reduce == NONE else f"Σ {symbol}{over}"
-        return Opened(
-            words, [Part(symbol + over, value=values, shared=shared)], 24, absolute=extra
-        )
+        return Opened(words, [Part(symbol + over, value=values, shared=shared)], 24, absolute=extra)
 
     return opened
 

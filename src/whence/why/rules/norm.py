@@ -9,8 +9,7 @@ import torch
 
 from whence.why.opening import UNIT, Factor, Opened, Part, Rule
 from whence.why.rules.elementwise import accuracy, product
-from whence.why.rules.positions import column
-from whence.why.rules.reductions import column_values
+from whence.why.rules.positions import column, column_values
 from whence.why.storage import Index, Ref
 from whence.why.tape import Call
 
@@ -35,7 +34,8 @@ def layer_norm(call: Call, at: Index) -> Opened:
         return _statistics(call, at, x)
     row, place, _ = _across(call, at, x)
     _, mean, rstd = call.outputs
-    assert mean is not None and rstd is not None
+    assert mean is not None
+    assert rstd is not None
     middle, scale = Factor(mean, column(row)), Factor(rstd, column(row))
     weight = () if call["weight"] is None else (Factor(call["weight"], column(place)),)
     parts = [

@@ -40,7 +40,8 @@ def adam(call: Call, at: Index) -> Opened:
     if call.slot == 2:
         return _square(call, gradient, old, sign, coupled, here)
     _, mean, square = call.outputs[:3]
-    assert mean is not None and square is not None
+    assert mean is not None
+    assert square is not None
     b1, b2, t = float(call["beta1"]), float(call["beta2"]), _step(call)
     shared = Factor(square, here)
     denominator = np.sqrt(shared.values) / math.sqrt(1 - b2**t) + float(call["eps"])

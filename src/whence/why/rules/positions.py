@@ -17,6 +17,11 @@ def column(at: Index) -> Index:
     return np.asarray(at, dtype=np.int64).reshape(-1, 1)
 
 
+def column_values(values: np.ndarray) -> np.ndarray:
+    """[m] → [m, 1], one value for each element opened."""
+    return np.asarray(values, dtype=np.float64).reshape(-1, 1)
+
+
 def coordinates(at: Index, size: Sequence[int]) -> list[np.ndarray]:
     """Split logical positions into one index for each dimension."""
     if not size:

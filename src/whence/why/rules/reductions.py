@@ -8,7 +8,7 @@ import numpy as np
 
 from whence.why.opening import Factor, Opened, Part, Rule
 from whence.why.rules.elementwise import accuracy, product
-from whence.why.rules.positions import column, coordinates, dimensions, position, reduced
+from whence.why.rules.positions import column, column_values, coordinates, dimensions, position, reduced
 from whence.why.storage import Index, Ref
 from whence.why.tape import Call
 
@@ -64,11 +64,6 @@ def deviation(call: Call, at: Index) -> Opened:
     return Opened("√(Σₖ (x[k] − mean)²/n)", [part], 8 + min(n, 6 * math.sqrt(n)), absolute=slack)
 
 
-def column_values(values: np.ndarray) -> np.ndarray:
-    """[m] → [m, 1]."""
-    return np.asarray(values, dtype=np.float64).reshape(-1, 1)
-
-
 def norm(call: Call, at: Index) -> Opened:
     """Open (Σₖ |x[k]|^p)^(1/p)."""
     x, n = along(call, at)
@@ -80,6 +75,13 @@ def norm(call: Call, at: Index) -> Opened:
         value, symbol = (size**order).sum(1) ** (1 / order), f"(Σₖ |x[k]|^{order:g})^(1/{order:g})"
     part = Part(symbol, value=column_values(value), shared=(x,))
     return Opened(symbol, [part], roundings=4 + min(n, 6 * math.sqrt(n)))
+
+
+def product_of_all(call: Call, at: Index) -> Opened:
+    """Open Πₖ x[k]."""
+    x, n = along(call, at)
+    part = Part("Πₖ x[k]", value=column_values(x.values.prod(1)), shared=(x,))
+    return Opened("Πₖ x[k]", [part], roundings=n)
 
 
 def extreme(call: Call, at: Index) -> Opened:
@@ -133,6 +135,7 @@ RULES: dict[str, Rule] = {
     "std": deviation,
     "linalg_vector_norm": norm,
     "norm": norm,
+    "prod": product_of_all,
     "amax": extreme,
     "amin": extreme,
     "max": extreme,

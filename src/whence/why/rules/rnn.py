@@ -18,8 +18,7 @@ from torch import Tensor
 from whence.why import open as opener
 from whence.why.nested import Nested, narrow
 from whence.why.opening import UNIT, Opened, Part, Rule
-from whence.why.rules.positions import coordinates
-from whence.why.rules.reductions import column_values
+from whence.why.rules.positions import column_values, coordinates
 from whence.why.rules.shape import constant
 from whence.why.storage import Index, Ref
 from whence.why.tape import Call, Op

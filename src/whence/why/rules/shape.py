@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from whence.why.opening import Factor, Opened, Part, Rule
-from whence.why.rules.positions import column, coordinates, position
+from whence.why.rules.positions import column, column_values, coordinates, position
 from whence.why.storage import Index, Ref
 from whence.why.tape import Call
 
@@ -86,7 +86,7 @@ def pad(call: Call, at: Index) -> Opened:
     opened = moved("x inside, the fill value outside", source, position(where, source.size), inside)
     if call["value"]:
         fill = np.where(inside, 0.0, float(call["value"]))
-        opened.parts = [*opened.parts, Part("fill", value=column(fill).astype(float))]
+        opened.parts = [*opened.parts, Part("fill", value=column_values(fill))]
     return opened
 
 
@@ -138,7 +138,9 @@ def constant(words: str) -> Rule:
 
 def filled(call: Call, at: Index) -> Opened:
     """Open a tensor filled with one number."""
-    name = "fill_value" if "fill_value" in call.values else "value" if "value" in call.values else "s"
+    name = (
+        "fill_value" if "fill_value" in call.values else "value" if "value" in call.values else "s"
+    )
     value = call[name]
     if isinstance(value, Ref):
         part = Part("v", (Factor(value, np.zeros((len(at), 1), dtype=np.int64)),))
@@ -199,8 +201,8 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(_names("fill full full_like new_full scalar_tensor"), filled),
     **dict.fromkeys(
         _names(
-            "rand randn randint randperm rand_like randn_like randint_like bernoulli normal uniform "
-            "exponential random multinomial geometric cauchy log_normal"
+            "rand randn randint randperm rand_like randn_like randint_like bernoulli normal "
+            "uniform exponential random multinomial geometric cauchy log_normal"
         ),
         sampled,
     ),
