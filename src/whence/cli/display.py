@@ -97,7 +97,7 @@ class Display:
                 f"\nstopped and saved before step {ended.step}. Go on with:  whence resume {path}"
             )
             return
-        self.console.print(f"\n[bold]it writes[/] [dim](temperature 0.8)[/]")
+        self.console.print("\n[bold]it writes[/] [dim](temperature 0.8)[/]")
         self.console.print(
             escape(run.generate("", max_tokens=500, temperature=0.8, seed=0).strip())
         )

@@ -23,9 +23,6 @@ def runs(words: list[str]) -> None:
         tyro.cli(_list, args=words, prog="whence runs")
 
 
-runs.takes_arguments = True
-
-
 def _list(*, folder: Path = Path("runs"), json: bool = False) -> None:
     """List the runs in a folder, with their loss and the disk they use.
 
@@ -59,7 +56,9 @@ def _list(*, folder: Path = Path("runs"), json: bool = False) -> None:
             in_bytes(row["disk"]),
         )
     Console(soft_wrap=True).print(table)
-    print(f"{len(rows)} run{'s' if len(rows) != 1 else ''}, {in_bytes(sum(r['disk'] for r in rows))}")
+    print(
+        f"{len(rows)} run{'s' if len(rows) != 1 else ''}, {in_bytes(sum(r['disk'] for r in rows))}"
+    )
 
 
 def _remove(runs: tuple[Path, ...], /, *, yes: bool = False) -> None:

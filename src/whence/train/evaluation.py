@@ -1,7 +1,7 @@
 """The loss on all of a text, each token counted once."""
 
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,7 +70,7 @@ def evaluate(
     stride: int | None = None,
     batch_size: int = 64,
     device: torch.device | str = "cpu",
-    precision=nullcontext,
+    precision: Callable[[], AbstractContextManager] = nullcontext,
 ) -> Evaluation:
     """Measure the loss of a model on every token of a text but the first, each counted once.
 
@@ -92,7 +92,8 @@ def evaluate(
 
     Example:
         >>> uniform = lambda tokens: torch.zeros(*tokens.shape, 4)
-        >>> evaluate(uniform, np.array([0, 1, 2, 3]), context_length=2, n_bytes=3).bits_per_byte
+        >>> result = evaluate(uniform, np.array([0, 1, 2, 3]), context_length=2, n_bytes=3)
+        >>> round(result.bits_per_byte, 6)
         2.0
     """
     if len(tokens) < 2:
