@@ -484,3 +484,29 @@ def test_replay_receipts():
     receipt = model.p[0].why(of=out)
     assert receipt.value == 3.0
     assert "recorded graph" in str(out.why())
+
+
+def test_a_function_of_arrays():
+    def loss(model, sample):
+        x, y = sample
+        return (model.p[0] * x + model.p[1] - y) ** 2 if y < 2 else model.p[0] * x
+
+    model = Plain(0.5, -1.0)
+    samples = [(1.0, 1.5), (2.0, -1.0), (0.5, 0.5)]
+    plain = mean(loss(model, row) for row in samples)
+    plain.backward()
+    whole = compile(lambda model, rows: mean(loss(model, row) for row in rows))
+    each = compile(loss, each=True)
+    for fast in (whole, each):
+        function, parameters, numbers = fast.arrays(model, samples)
+        found, gradient = function(parameters, numbers)
+        assert found == pytest.approx(plain.data, rel=1e-15)
+        assert gradient.tolist() == pytest.approx([p.grad for p in model.p], rel=1e-14)
+        moved, _ = function(parameters + 1.0, numbers)
+        assert moved != found
+        with pytest.raises(WhenceError, match="builds another graph"):
+            function(parameters, numbers * 0 + 3.0)
+    with pytest.raises(WhenceError, match="builds another graph"):
+        compile(lambda model, row: model.p[0] * row[0], each=True).arrays(
+            model, [[1.0], [1.0, 2.0]]
+        )

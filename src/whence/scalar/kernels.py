@@ -16,6 +16,7 @@ from whence.scalar.tape import (
     LOG,
     MAX,
     MIN,
+    MINUS_ONE,
     OUT,
     PICK,
     POW,
@@ -148,9 +149,9 @@ def backward(rows, terms, back, data, grad):
                 p = terms[k, 0]
                 q = terms[k, 1]
                 x = data[p]
-                y = data[q]
-                grad[p] += g * y
-                grad[q] += g * x
+                grad[p] += g * data[q]
+                if q > MINUS_ONE:  # nobody asks for the gradients of 1 and −1
+                    grad[q] += g * x
         elif op == PICK:
             grad[terms[start + int(data[a]), 0]] += g
         elif op != COPY:
