@@ -117,8 +117,14 @@ class Value:
             y = other._data
         z = x + y
         out = _new(type(self))
-        out._data, out.grad, out.op, out.label = z, 0.0, ADD, None
-        out._a, out._b, out._x, out._y = self, other, x, y
+        out._data = z
+        out.grad = 0.0
+        out.op = ADD
+        out.label = None
+        out._a = self
+        out._b = other
+        out._x = x
+        out._y = y
         if z - z:  # nan for an infinity or nan, 0 for any ordinary number
             _warn(out)
         return out
@@ -134,8 +140,14 @@ class Value:
             y = other._data
         z = x * y
         out = _new(type(self))
-        out._data, out.grad, out.op, out.label = z, 0.0, MUL, None
-        out._a, out._b, out._x, out._y = self, other, x, y
+        out._data = z
+        out.grad = 0.0
+        out.op = MUL
+        out.label = None
+        out._a = self
+        out._b = other
+        out._x = x
+        out._y = y
         if z - z:
             _warn(out)
         return out
@@ -268,16 +280,24 @@ class Value:
             v.grad = 0.0
         self.grad = 1.0 if order else self.grad + 1.0
         for v in reversed(order):
-            g = v.grad
-            if v.op is ADD:
-                v._a.grad += g
+            g, op, a = v.grad, v.op, v._a
+            if op is ADD:
+                a.grad += g
                 v._b.grad += g
-            elif v.op is MUL:
-                v._a.grad += g * v._y
+                continue
+            if op is MUL:
+                a.grad += g * v._y
                 v._b.grad += g * v._x
-            else:
-                for source, slope in zip(reversed(v.inputs), reversed(v.slopes), strict=True):
+                continue
+            slopes = op.slopes(v._x, v._y, v._data)  # pyright: ignore - no leaf is in order
+            if a is None:
+                for source, slope in zip(reversed(v._b), reversed(slopes), strict=True):
                     source.grad += g * slope
+            elif v._b is None:
+                a.grad += g * slopes[0]
+            else:
+                v._b.grad += g * slopes[1]
+                a.grad += g * slopes[0]
 
     def zero_grad(self) -> None:
         """Set the gradient of this number and of all it was made from back to 0."""
@@ -347,18 +367,18 @@ def topological(root: Value) -> list[Value]:
     order: list[Value] = []
     seen: set[Value] = set()
     stack: list[Any] = [root] if root.op is not None else []
-    push, pop = stack.append, stack.pop
+    push, pop, see, done = stack.append, stack.pop, seen.add, order.append
     while stack:
         v = pop()
         if v is None:  # all that the next one needs is in `order`
-            order.append(pop())
+            done(pop())
         elif v not in seen:
-            seen.add(v)
+            see(v)
             push(v)
             push(None)
             a, b = v._a, v._b
             if a is None:
-                stack.extend(source for source in reversed(b) if source.op is not None)
+                stack += [source for source in reversed(b) if source.op is not None]
                 continue
             if b is not None and b.op is not None:
                 push(b)
