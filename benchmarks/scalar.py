@@ -240,7 +240,7 @@ def gpt_speed(rounds: int = 3) -> list[dict[str, Any]]:
     sys.setrecursionlimit(1_000_000)  # micrograd's backward pass is recursive
     sample, *others = windows(33)
     Other = extended_micrograd()
-    theirs, ours = GPT(Other), GPT(Value)
+    theirs, ours, rows = GPT(Other), GPT(Value), GPT(Value, whole_rows=True)
 
     def eager(model: GPT) -> Callable[[], float]:
         parameters = model.parameters()
@@ -261,10 +261,12 @@ def gpt_speed(rounds: int = 3) -> list[dict[str, Any]]:
         COLLECTOR_OFF: collecting(eager(theirs), on=False),
         "Value, the same code": collecting(eager(ours), on=True),
         "Value, the same code, collector off": collecting(eager(ours), on=False),
+        "Value, rows as one node": collecting(eager(rows), on=True),
+        "Value, rows as one node, collector off": collecting(eager(rows), on=False),
     }
     assert abs(slow[SHIPPED]() - slow["Value, the same code"]()) < 1e-9
     batch = np.array(others)
-    fast_model = GPT(Value)
+    fast_model = GPT(Value, whole_rows=True)
     whole, each = compile(next_character_loss), compile(next_character_loss, each=True)
     fast = {
         "replayed": replayed_step(whole, fast_model, sample),
