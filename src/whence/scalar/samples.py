@@ -17,6 +17,7 @@ from whence.scalar.compile import (
     check,
     notice,
     record,
+    to_check,
 )
 from whence.scalar.lane_kernels import run
 from whence.scalar.lanes import LaneProgram, split
@@ -90,7 +91,7 @@ class CompiledEach:
         total, *others = losses.tolist()
         for x in others:
             total += x
-        if self.calls & (self.calls - 1) == 0 and self.calls > 1:
+        if to_check(self.calls):
             k = self.calls % n
             check(self.loss, model, _sample(samples, k), float(losses[k]))
         part = parts[0] if len(parts) == 1 else _merged(parts)
