@@ -22,8 +22,7 @@ import numpy as np
 import whence.scalar
 from benchmarks.scalar_gpt import GPT, WINDOW, extended_micrograd, next_character_loss, windows
 from benchmarks.timing import ratio, table
-from whence.scalar import SGD, Value
-from whence.scalar.compile import compile
+from whence.scalar import SGD, Value, compile
 
 RATE, DECAY = 0.01, 1e-4
 

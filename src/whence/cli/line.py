@@ -172,7 +172,7 @@ def _batches(table: Table, scaling: Scale) -> tuple[Whole, Any]:
     rows = scaling.inside(table.rows)
     if len(rows) * len(table.features) < LARGE:
         return Whole(Matrix(rows), Matrix([[t] for t in table.targets])), squared_error
-    from whence.scalar.compile import compile as record_and_replay
+    from whence.scalar.replay import compile as record_and_replay
 
     def of_one(model: Line, sample: Any) -> Any:
         x, y = sample

@@ -8,7 +8,9 @@ import numpy as np
 from whence.errors import WhenceError
 from whence.scalar import ops
 from whence.scalar.batch import columns, take_apart
-from whence.scalar.compile import (
+from whence.scalar.lane_kernels import run
+from whence.scalar.lanes import LaneProgram, split
+from whence.scalar.replay import (
     OTHER_GRAPH,
     ArrayLoss,
     Loss,
@@ -19,8 +21,6 @@ from whence.scalar.compile import (
     record,
     to_check,
 )
-from whence.scalar.lane_kernels import run
-from whence.scalar.lanes import LaneProgram, split
 from whence.scalar.value import Value, many
 
 

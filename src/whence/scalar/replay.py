@@ -243,8 +243,8 @@ def compile(loss: Loss, *, each: bool = False) -> Any:  # named as torch names i
     The batch and the parameters may both change between calls. Where the loss branches on a number,
     uses one as an index or takes its data out, the recording holds only as long as that comes out
     the same; otherwise the graph is recorded anew, by itself. A loss that uses numbers which it was
-    not given (random ones, a counter) cannot be replayed: that is looked for on the 2nd, 16th, 128th
-    … call, and said.
+    not given (random ones, a counter) cannot be replayed: that is looked for on the 2nd, 16th and
+    128th call and so on, and said.
 
     Args:
         loss: `(model, batch) -> Value`. `model.parameters()` are read anew at every call.
