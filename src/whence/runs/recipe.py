@@ -157,7 +157,7 @@ class Recipe:
     hardware: Hardware = field(default_factory=Hardware)
     record: Record = field(default_factory=Record)
     change: Change = field(default_factory=Change)
-    steps: int = 1200
+    steps: int = 1000
     batch_size: int = 8
     accumulate: int = 1
     seed: int = 0
