@@ -103,7 +103,8 @@ def measure_checkpoint(run: Run) -> list[dict]:
             during.append(_block(session, session.optimizer.index, 1, lambda *_: None))
         after += [_block(session, session.optimizer.index, 1, lambda *_: None) for _ in range(3)]
         start = time.perf_counter()
-        copied(model), copied(memory)
+        copied(model)
+        copied(memory)
         copies.append(time.perf_counter() - start)
         start = time.perf_counter()
         save_checkpoint(run.path / "at once", number, model, memory)
