@@ -1,0 +1,91 @@
+"""The command line: a table of verbs, each a function of its own module, imported when called."""
+
+import importlib
+import io
+import os
+import sys
+from collections.abc import Sequence
+
+from whence import __version__
+from whence.errors import WhenceError
+
+# verb: (module:function, what it does)
+VERBS: dict[str, tuple[str, str]] = {
+    "train": ("whence.cli.train:train", "train a model on your text, or on a built-in one"),
+    "resume": ("whence.cli.train:resume", "go on with a run from its last checkpoint"),
+    "runs": ("whence.cli.runs:runs", "list runs; 'whence runs remove NAME' deletes one"),
+    "generate": ("whence.cli.generate:generate", "let a trained model write"),
+    "evaluate": ("whence.cli.evaluate:evaluate", "measure a model on all of a text"),
+    "rewind": ("whence.cli.rewind:rewind", "go back to the exact state before any step"),
+    "fork": ("whence.cli.fork:fork", "make a run that differs from another from some step on"),
+    "compare": ("whence.cli.compare:compare", "put two runs side by side"),
+    "what-if": ("whence.cli.whatif:what_if", "replay a run without some of its text"),
+    "verify": ("whence.cli.verify:verify", "prove by replay that a run is what its record says"),
+}
+# Verbs whose function reads the words itself: their flags depend on them.
+OWN_WORDS = ("train", "runs")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a verb; bad input ends with one sentence and exit code 2.
+
+    Example:
+        >>> main(["--version"])
+        whence 0.1.0
+        0
+    """
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    # Text with any character can be printed on any terminal.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.encoding.lower() != "utf-8":
+            stream.reconfigure(encoding="utf-8", errors="replace")
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(_help())
+        return 0
+    if arguments[0] in ("-V", "--version"):
+        print(f"whence {__version__}")
+        return 0
+    try:
+        return _call(arguments[0], arguments[1:])
+    except WhenceError as error:
+        print(f"whence: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("whence: stopped.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader (head, a pager) has gone: nothing is left to be said.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _call(verb: str, rest: list[str]) -> int:
+    import difflib
+
+    import tyro
+
+    if verb not in VERBS:
+        close = difflib.get_close_matches(verb, VERBS, n=1)
+        hint = f"did you mean {close[0]}?" if close else "'whence --help' lists the verbs."
+        raise WhenceError(f"{verb!r} is no verb: {hint}")
+    module, _, name = VERBS[verb][0].partition(":")
+    function = getattr(importlib.import_module(module), name)
+    if verb in OWN_WORDS:
+        return function(rest) or 0
+    return tyro.cli(function, args=rest, prog=f"whence {verb}") or 0
+
+
+def _help() -> str:
+    width = max(map(len, VERBS)) + 2
+    lines = [f"  {verb:<{width}}{what}" for verb, (_, what) in VERBS.items()]
+    return "\n".join(
+        [
+            "Train models, from a two-parameter line to a GPT, and ask of any number: whence?",
+            "",
+            "usage: whence VERB ...       'whence VERB --help' says what a verb takes",
+            "",
+            *lines,
+            "",
+            "start with:  whence train",
+        ]
+    )

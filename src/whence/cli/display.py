@@ -1,0 +1,236 @@
+"""What a person sees while a model learns: a live line in a terminal, plain lines elsewhere."""
+
+import json
+import sys
+import time
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn
+
+from whence import __version__
+from whence.data.floors import Floor, floors
+from whence.models import MODELS
+from whence.runs.events import Differed, Ended, Evaluated, Event, Sampled, Saved, Stepped
+from whence.runs.recipe import kind_of
+from whence.runs.run import Run
+from whence.train.losses import bits_per_byte
+from whence.train.optimizers import OPTIMIZERS
+
+SCHEMA = 1
+
+
+def display_for(run: Run) -> "Display":
+    """Return the display for standard output: live on a terminal, plain elsewhere."""
+    return Display(run, Console(highlight=False, soft_wrap=True))
+
+
+class Display:
+    """Prints the run's heading, a live line, each measurement, samples, and what to do next.
+
+    Args:
+        run: the run that is going to be trained.
+        console: where to print.
+    """
+
+    def __init__(self, run: Run, console: Console):
+        self.run, self.console = run, console
+        self.n_steps = run.recipe.steps
+        dataset = run.dataset
+        self.tokens_per_byte = len(dataset.train) / max(1, dataset.n_bytes_train)
+        self.seconds, self.tokens, self.smooth = 0.0, 0, 0.0
+        self.started = time.perf_counter()
+        self.floors: list[Floor] = []
+        self.passed: set[str] = set()
+        self.loss: float | None = None
+        self.ended: Ended | None = None
+        self.progress = Progress(
+            TextColumn("[bold]{task.fields[step]}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[numbers]}"),
+            console=console,
+            refresh_per_second=4,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self.task = self.progress.add_task("", total=self.n_steps, step="", numbers="")
+        self._last_line = 0.0
+
+    def __enter__(self):
+        self._heading()
+        self.progress.start()
+        return self
+
+    def __exit__(self, *_):
+        self.progress.stop()
+
+    def say(self, text: str) -> None:
+        """Print a line."""
+        self.console.print(text)
+
+    def show(self, event: Event) -> None:
+        """Print what happened, if it is worth a line."""
+        if isinstance(event, Stepped):
+            self._stepped(event)
+        elif isinstance(event, Evaluated):
+            self._evaluated(event)
+        elif isinstance(event, Sampled):
+            self.console.print(f"[dim]writes[/] {escape(_one_paragraph(event.text))}")
+        elif isinstance(event, Differed):
+            self.console.print(
+                f"[yellow]step {event.step} gave the loss {event.loss!r} and the record says "
+                f"{event.recorded!r}: another machine, thread count or version; from here on the "
+                "record is this one's."
+            )
+        elif isinstance(event, Ended):
+            self.ended = event
+
+    def close(self) -> None:
+        """Print the last sample and what to do next."""
+        run, ended = self.run, self.ended
+        if ended is None:
+            return
+        path = _quoted(str(run.path))
+        if ended.why == "stopped":
+            self.console.print(
+                f"\nstopped and saved before step {ended.step}. Go on with:  whence resume {path}"
+            )
+            return
+        self.console.print("\n[bold]it writes[/] [dim](temperature 0.8)[/]")
+        self.console.print(
+            escape(run.generate("", max_tokens=500, temperature=0.8, seed=0).strip())
+        )
+        self.console.print(
+            f"\n{ended.why} after {ended.step:,} steps in {_duration(self.elapsed)} "
+            f"({_duration(self.seconds)} of it in steps, {self._speed()}); saved in {path}"
+        )
+        self.console.print(
+            "\nnext\n"
+            f'  whence generate {path} "The " --show-probabilities\n'
+            f"  whence evaluate {path} your.txt\n"
+            f"  whence resume {path} --steps {2 * self.n_steps}"
+        )
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the display began."""
+        return time.perf_counter() - self.started
+
+    def _heading(self) -> None:
+        run, recipe, data = self.run, self.run.recipe, self.run.dataset
+        tokenizer = data.tokenizer
+        names = {"chars": "characters", "bytes": "bytes", "words": "words", "bpe": "BPE tokens"}
+        n_parameters = sum(p.numel() for p in run.session().model.parameters())
+        model = recipe.model
+        epochs = recipe.steps * recipe.batch_size * model.context_length / len(data.train)
+        rows = {
+            "on": recipe.hardware.summary(),
+            "text": f"{data.source}: {data.n_bytes_train + data.n_bytes_validation:,} bytes, "
+            f"{tokenizer.vocab_size:,} different {names[tokenizer.kind]}; "
+            f"{len(data.train):,} to train on, {len(data.validation):,} to validate",
+            "model": f"{kind_of(model, MODELS)}: {model.n_layers} layers, {model.n_heads} heads, "
+            f"width {model.d_model}, window {model.context_length}: {n_parameters:,} parameters",
+            "recipe": f"{recipe.steps:,} steps × {recipe.batch_size} windows "
+            f"({epochs:.1f} times the text) · {kind_of(recipe.optimizer, OPTIMIZERS)} "
+            f"{recipe.optimizer.learning_rate:g} · {recipe.schedule.kind} · seed {recipe.seed}",
+            "run": str(run.path),
+        }
+        self.console.print(f"[bold]Whence[/] {__version__}")
+        for name, text in rows.items():
+            self.console.print(f"[dim]{name:<7}[/]{escape(text)}")
+        self.floors = floors(data)
+        told = " · ".join(f"{f.name} {f.bits_per_byte:.3f}" for f in self.floors)
+        self.console.print(f"[dim]{'beat':<7}[/]{told} bits per byte of the validation text\n")
+
+    def _stepped(self, event: Stepped) -> None:
+        self.seconds += event.seconds
+        self.tokens += event.tokens
+        self.loss = event.loss if self.loss is None else 0.9 * self.loss + 0.1 * event.loss
+        self.smooth = 0.9 * self.smooth + 0.1 * event.seconds if self.smooth else event.seconds
+        done = event.step + 1
+        share_spent = self.elapsed / max(1e-9, self.seconds)
+        left = (self.n_steps - done) * self.smooth * min(share_spent, 3.0)
+        numbers = (
+            f"loss {self.loss:.3f} · {self._bits(self.loss):.3f} bits/byte · {self._speed()} · "
+            f"{_duration(left)} left"
+        )
+        self.progress.update(self.task, completed=done, step=f"step {done}", numbers=numbers)
+        if not self.console.is_terminal and time.perf_counter() - self._last_line > 10:
+            self._last_line = time.perf_counter()
+            self.console.print(f"step {done:>6,}  {numbers}")
+
+    def _evaluated(self, event: Evaluated) -> None:
+        now = event.evaluation.bits_per_byte
+        below = [f.name for f in self.floors if now < f.bits_per_byte and f.name not in self.passed]
+        self.passed.update(below)
+        text = f"step {event.step:>6,}  validation {now:.4f} bits/byte"
+        text += (
+            f" · loss {event.evaluation.loss:.4f} · perplexity {event.evaluation.perplexity:.2f}"
+        )
+        if event.best and event.step:
+            text += " · best"
+        if below:
+            text += f" [green]· now below {', '.join(below)}[/]"
+        self.console.print(text)
+
+    def _bits(self, loss: float) -> float:
+        return bits_per_byte(loss, 1, 1) * self.tokens_per_byte
+
+    def _speed(self) -> str:
+        return f"{self.tokens / self.seconds:,.0f} tokens/s" if self.seconds else "–"
+
+
+class JsonDisplay:
+    """Prints one JSON line for each event."""
+
+    def __init__(self, run: Run):
+        self.run = run
+
+    def __enter__(self):
+        return self._print("run", {"path": str(self.run.path), "recipe": self.run.recipe.to_dict()})
+
+    def __exit__(self, *_):
+        pass
+
+    def say(self, text: str) -> None:
+        """Keep standard output to JSON."""
+        print(text, file=sys.stderr)
+
+    def show(self, event: Event) -> None:
+        """Print the event."""
+        names = {Stepped: "step", Evaluated: "evaluation", Sampled: "sample"}
+        if isinstance(event, Stepped | Evaluated | Sampled):
+            self._print(names[type(event)], event.to_record())
+        elif isinstance(event, Saved):
+            self._print("checkpoint", {"step": event.step})
+        elif isinstance(event, Differed):
+            record = {"step": event.step, "recorded": event.recorded, "loss": event.loss}
+            self._print("difference", record)
+        else:
+            self._print("end", {"step": event.step, "why": event.why})
+
+    def close(self) -> None:
+        """End; nothing is left to print."""
+
+    def _print(self, kind: str, record: dict[str, Any]) -> "JsonDisplay":
+        print(
+            json.dumps({"schema": SCHEMA, "event": kind, **record}, ensure_ascii=False), flush=True
+        )
+        return self
+
+
+def _one_paragraph(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _duration(seconds: float) -> str:
+    seconds = max(0, round(seconds))
+    if seconds < 100:
+        return f"{seconds} s"
+    minutes, rest = divmod(seconds, 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 100 else f"{minutes / 60:.1f} h"
+
+
+def _quoted(path: str) -> str:
+    return f'"{path}"' if " " in path else path

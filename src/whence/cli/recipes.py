@@ -1,0 +1,116 @@
+"""From the words of a command to a recipe."""
+
+import tomllib
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from whence.errors import WhenceError
+from whence.models import MODELS
+from whence.runs.recipe import Recipe, choose
+from whence.train.optimizers import OPTIMIZERS
+
+KINDS = {"model": MODELS, "optimizer": OPTIMIZERS}
+
+
+@dataclass(frozen=True)
+class TrainArguments:
+    """Train a model on text, watching it learn; without any text, on the built-in one.
+
+    `--model NAME` and `--optimizer NAME` choose a kind and its usual settings; any of the fields
+    below can then be changed, as in `whence train my.txt --model gpt2 --model.n-layers 6`. Given a
+    recipe (a .toml file such as a run's), it trains by that.
+
+    Args:
+        text: files, folders, `-` for standard input, a built-in text, or one recipe (.toml).
+        out: the run's folder; without it a free name under `runs/`.
+        json: print one JSON line for each event instead of the display.
+        export_metrics: also write the record as `csv`, or as `tensorboard` event files.
+        recipe: what is trained and how.
+    """
+
+    text: tyro.conf.Positional[tuple[str, ...]] = ()
+    out: Path | None = None
+    json: bool = False
+    export_metrics: tuple[str, ...] = ()
+    recipe: Annotated[Recipe, tyro.conf.arg(name=""), tyro.conf.FlagConversionOff] = field(
+        default_factory=Recipe
+    )
+
+
+def parse_training(words: list[str]) -> TrainArguments:
+    """Read the words after `whence train`.
+
+    Args:
+        words: the command's words.
+
+    Raises:
+        WhenceError: for an unknown kind of model or optimizer, or a recipe that can't be read.
+    """
+    words, kinds = _take_kinds(words)
+    base = Recipe()
+    recipes = [word for word in words if word.endswith(".toml")]
+    if recipes:
+        if len(recipes) > 1:
+            raise WhenceError(
+                f"{len(recipes)} recipes were given ({', '.join(recipes)}): give one."
+            )
+        words = [word for word in words if word != recipes[0]]
+        base = read_recipe(Path(recipes[0]))
+    for what, name in kinds.items():
+        base = replace(base, **{what: choose(what, name, KINDS[what])})
+    arguments = tyro.cli(
+        TrainArguments,
+        args=words,
+        prog="whence train",
+        default=TrainArguments(recipe=base),
+        config=(tyro.conf.AvoidSubcommands,),
+        description=_description(),
+    )
+    if arguments.text:
+        data = replace(arguments.recipe.data, source=arguments.text)
+        arguments = replace(arguments, recipe=replace(arguments.recipe, data=data))
+    return arguments
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Read a recipe's file, or the recipe out of a run's run.toml.
+
+    Raises:
+        WhenceError: where it is missing, isn't TOML or isn't a recipe.
+    """
+    try:
+        tree = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise WhenceError(f"there is no recipe {path}.") from error
+    except (ValueError, OSError) as error:
+        raise WhenceError(f"{path} is no recipe: {error}.") from error
+    return Recipe.from_dict(tree.get("recipe", tree))
+
+
+def _description() -> str:
+    kinds = [f"{what.upper()}S: {', '.join(table)}" for what, table in KINDS.items()]
+    return f"{(TrainArguments.__doc__ or '').partition('    Args:')[0]}\n{'; '.join(kinds)}."
+
+
+def _take_kinds(words: list[str]) -> tuple[list[str], dict[str, str]]:
+    """Take `--model NAME` and `--optimizer NAME` out of the words."""
+    rest: list[str] = []
+    kinds: dict[str, str] = {}
+    i = 0
+    while i < len(words):
+        flag, equals, value = words[i].partition("=")
+        if flag.removeprefix("--") in KINDS and flag.startswith("--"):
+            if not equals:
+                i += 1
+                if i == len(words):
+                    names = ", ".join(KINDS[flag[2:]])
+                    raise WhenceError(f"{flag} needs a name: choose from {names}.")
+                value = words[i]
+            kinds[flag[2:]] = value
+        else:
+            rest.append(words[i])
+        i += 1
+    return rest, kinds

@@ -1,0 +1,86 @@
+"""`whence train` and `whence resume`: train, watch, and say what to do next."""
+
+import signal
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import tyro
+
+from whence.cli.recipes import parse_training
+from whence.errors import WhenceError
+from whence.runs.export import FORMATS, export_metrics
+from whence.runs.run import Run
+
+LONGER = 500  # characters or so of the last sample
+
+
+def train(words: list[str]) -> None:
+    """Train a model, showing how it learns."""
+    arguments = parse_training(words)
+    _check_formats(arguments.export_metrics)
+    run = Run.create(arguments.recipe, arguments.out)
+    watch(run, None, arguments.json, arguments.export_metrics)
+
+
+def resume(
+    run: Annotated[Path, tyro.conf.Positional],
+    *,
+    steps: int | None = None,
+    json: bool = False,
+    export_metrics: tuple[str, ...] = (),
+) -> None:
+    """Go on with a run from its last checkpoint, with the same bits as if it had never stopped.
+
+    Args:
+        run: the run's folder, such as runs/topics-1.
+        steps: the run's new length in steps.
+        json: print one JSON line for each event instead of the display.
+        export_metrics: also write the record as `csv`, or as `tensorboard` event files.
+    """
+    _check_formats(export_metrics)
+    watch(Run.open(run), steps, json, export_metrics)
+
+
+def watch(run: Run, steps: int | None, as_json: bool, formats: tuple[str, ...]) -> None:
+    """Train a run, showing how it goes, until its end or Ctrl-C."""
+    from whence.cli.display import JsonDisplay, display_for
+
+    if steps is not None:
+        run.recipe = replace(run.recipe, steps=steps)
+    display = JsonDisplay(run) if as_json else display_for(run)
+    with _Stop() as stop, display:
+        for event in run.train(steps, should_stop=lambda: stop.asked):
+            display.show(event)
+    for name in formats:
+        display.say(f"metrics: {export_metrics(run, name)}")
+    display.close()
+
+
+def _check_formats(formats: tuple[str, ...]) -> None:
+    for name in formats:
+        if name not in FORMATS:
+            raise WhenceError(
+                f"--export-metrics {name} is unknown: choose from {', '.join(FORMATS)}."
+            )
+
+
+class _Stop:
+    """The first Ctrl-C asks the run to save and end; the second ends at once."""
+
+    asked = False
+
+    def __enter__(self):
+        self._before = {s: signal.signal(s, self._ask) for s in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_):
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        self.asked = True
+        print("\nstopping after this step, to save it (again: at once)", file=sys.stderr)
+        signal.signal(number, signal.default_int_handler)

@@ -1,0 +1,169 @@
+"""Batches: what step number k trains on, as a pure function of (seed, k)."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from whence.data.permutation import hash64, permute
+from whence.errors import WhenceError
+
+NOT_COUNTED = -100  # torch's own mark for a target that adds nothing to the loss
+_OFFSET, _ORDER, _DROPOUT = 1, 2, 3  # keep the random streams of one seed apart
+
+
+class Part(NamedTuple):
+    """Some windows of one step's batch.
+
+    Attributes:
+        inputs: int64 [B, T], the tokens read.
+        targets: int64 [B, T], the token after each; −100 where it isn't counted.
+        starts: int64 [B], where in the training tokens each window's first input stands.
+        seed: for dropout, a function of (seed, step, part).
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    starts: np.ndarray
+    seed: int
+
+
+class WindowBatches:
+    """Windows of a token stream in shuffled order; `batches[step]` needs no step before it.
+
+    An epoch e cuts the stream at o_e, o_e + T, o_e + 2T, … with a random offset o_e < T, and takes
+    every such window once, in the order of a keyed permutation. Window number i of the whole run is
+    place i mod W of epoch i div W, and step k takes windows k·B … k·B + B − 1. With fewer windows
+    than a batch holds, a batch spans epochs.
+
+    Args:
+        tokens: 1-D array of ids, at least T + 1.
+        context_length: T, tokens per window.
+        batch_size: B, windows per step.
+        seed: selects offsets, orders and the parts' seeds.
+        accumulate: split each batch into so many parts; the windows of a step stay the same.
+        device: where the tensors go.
+        skip: (start, stop) ranges of positions in `tokens` whose prediction isn't counted: they
+            are still read as context, but their targets are −100.
+
+    Attributes:
+        windows_per_epoch: W = max(1, ⌊(n − T) / T⌋).
+
+    Raises:
+        WhenceError: the text is too short, a size isn't positive, or `accumulate` exceeds
+            `batch_size`.
+
+    Example:
+        >>> batches = WindowBatches(np.arange(100), context_length=8, batch_size=4, seed=0)
+        >>> [(weight, part)] = batches[3]
+        >>> weight, bool((part.targets == part.inputs + 1).all())
+        (1.0, True)
+    """
+
+    def __init__(
+        self,
+        tokens: np.ndarray,
+        *,
+        context_length: int,
+        batch_size: int,
+        seed: int,
+        accumulate: int = 1,
+        device: torch.device | str = "cpu",
+        skip: Iterable[tuple[int, int]] = (),
+    ):
+        sizes = {"context_length": context_length, "batch_size": batch_size}
+        for name, size in {**sizes, "accumulate": accumulate}.items():
+            if size < 1:
+                raise WhenceError(f"{name} = {size} is too small: give 1 or more.")
+        if accumulate > batch_size:
+            raise WhenceError(
+                f"accumulate = {accumulate} parts can't be made of batch_size = {batch_size} "
+                "windows: lower accumulate or raise batch_size."
+            )
+        n = len(tokens)
+        if n < context_length + 1:
+            raise WhenceError(
+                f"The text is too short: it has {n} training tokens, a window of context_length = "
+                f"{context_length} needs {context_length + 1}. Give more text, or lower "
+                f"context_length to {max(n - 1, 1)} or less."
+            )
+        self.tokens = np.asarray(tokens)
+        self.context_length = context_length
+        self.batch_size = batch_size
+        self.seed = seed
+        self.accumulate = accumulate
+        self.device = torch.device(device)
+        self.windows_per_epoch = max(1, (n - context_length) // context_length)
+        self.skip = np.array(sorted(skip), dtype=np.int64).reshape(-1, 2)
+        spare = n - 1 - self.windows_per_epoch * context_length
+        self._n_offsets = min(context_length - 1, spare) + 1
+        self._columns = np.arange(context_length + 1)
+
+    def __getitem__(self, step: int) -> list[tuple[float, Part]]:
+        """Make the batch of a step.
+
+        Args:
+            step: from 0 on, without end.
+
+        Returns:
+            `accumulate` parts, each with its weight = its counted tokens / all counted tokens of
+            the batch. Parts without a counted token are left out.
+
+        Raises:
+            WhenceError: the step is negative, or no token of the batch is counted.
+        """
+        starts = self.starts(step)
+        windows = self.tokens[starts[:, None] + self._columns]  # [B, T + 1]
+        inputs, targets = windows[:, :-1].astype(np.int64), windows[:, 1:].astype(np.int64)
+        if len(self.skip):
+            targets[self._skipped(starts[:, None] + self._columns[1:])] = NOT_COUNTED
+        counted = (targets != NOT_COUNTED).sum(axis=1)
+        total = int(counted.sum())
+        if total == 0:
+            raise WhenceError(
+                f"Step {step} has no token to learn from: all {targets.size} are skipped."
+            )
+        parts = []
+        for number, rows in enumerate(np.array_split(np.arange(len(starts)), self.accumulate)):
+            chosen = slice(int(rows[0]), int(rows[-1]) + 1)
+            share = int(counted[chosen].sum())
+            if share:
+                part = Part(
+                    torch.from_numpy(inputs[chosen]).to(self.device),
+                    torch.from_numpy(targets[chosen]).to(self.device),
+                    starts[chosen],
+                    hash64(self.seed, _DROPOUT, step, number) >> 1,  # 63 bits: any generator's seed
+                )
+                parts.append((share / total, part))
+        return parts
+
+    def starts(self, step: int) -> np.ndarray:
+        """Say where the windows of a step start in the tokens, without reading them.
+
+        Returns:
+            int64 [batch_size].
+
+        Raises:
+            WhenceError: the step is negative.
+        """
+        if step < 0:
+            raise WhenceError(f"Step {step} doesn't exist: steps count from 0.")
+        first = step * self.batch_size
+        numbers = np.arange(first, first + self.batch_size)
+        epochs = numbers // self.windows_per_epoch
+        starts = np.empty(self.batch_size, dtype=np.int64)
+        for epoch in range(int(epochs[0]), int(epochs[-1]) + 1):
+            chosen = epochs == epoch
+            places = numbers[chosen] - epoch * self.windows_per_epoch
+            order = permute(places, self.windows_per_epoch, self.seed, _ORDER, epoch)
+            offset = hash64(self.seed, _OFFSET, epoch) % self._n_offsets
+            starts[chosen] = offset + order * self.context_length
+        return starts
+
+    def _skipped(self, positions: np.ndarray) -> np.ndarray:
+        """Which positions lie in a range to skip: the last range that starts before them says."""
+        reach = np.maximum.accumulate(self.skip[:, 1])  # ranges may overlap
+        last = np.searchsorted(self.skip[:, 0], positions, side="right") - 1
+        return (last >= 0) & (positions < reach[last])

@@ -1,0 +1,62 @@
+"""Files that are either whole or not there: temporary name, fsync, rename."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from whence.errors import WhenceError
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[BinaryIO]:
+    """Open a file for writing that appears under its name only when all of it is on the disk.
+
+    A kill at any instant leaves the old file (or none) under `path`, never half of the new one.
+
+    Args:
+        path: the file's final name; its folder is made if need be.
+
+    Yields:
+        A binary file to write to.
+
+    Raises:
+        WhenceError: the folder can't be written or the disk is full; nothing is left behind.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "greeting.txt"
+        >>> with written_whole(path) as file:
+        ...     _ = file.write(b"hello")
+        >>> path.read_bytes()
+        b'hello'
+    """
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise WhenceError(
+            f"{path} can't be written ({error.strerror or error}): "
+            "choose another folder, or make room on the disk."
+        ) from error
+    finally:
+        with suppress(OSError):  # it is gone after the rename, and never was where mkdir failed
+            temporary.unlink()
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the rename itself durable, where the system can open a folder (Windows can't)."""
+    if os.name == "nt":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,227 @@
+"""Text as ids on disk: tokenised once, mapped into memory, split by position."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from whence.data.files import written_whole
+from whence.data.sources import Source
+from whence.data.tokenizers import Tokenizer, load_tokenizer, train_tokenizer
+from whence.errors import WhenceError
+
+SCHEMA = 1  # of tokens.json
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Tokens of a text, its first part to train on and its last part to validate on.
+
+    Attributes:
+        train: ids of the training part, mapped from disk, read-only.
+        validation: ids of the validation part; empty if none was split off.
+        tokenizer: what the ids mean.
+        source: the name of the text.
+        sha256: of the text's UTF-8 bytes.
+        n_bytes_train: UTF-8 bytes of text behind `train`.
+        n_bytes_validation: UTF-8 bytes of text behind `validation` (unknown words at their true
+            length), the denominator of bits per byte.
+        tokens_sha256: of tokens.bin.
+    """
+
+    train: np.ndarray
+    validation: np.ndarray
+    tokenizer: Tokenizer
+    source: str
+    sha256: str
+    n_bytes_train: int
+    n_bytes_validation: int
+    tokens_sha256: str
+
+
+def prepare(
+    source: Source,
+    kind: str,
+    vocab_size: int | None,
+    validation: float,
+    folder: Path,
+    tokenizer: Tokenizer | None = None,
+) -> Dataset:
+    """Tokenise a text once into a folder: tokenizer.json, tokens.bin and, last, tokens.json.
+
+    The text is split by position, in the same place for every tokenizer so that their bits per byte
+    can be compared: of n characters the first int((1 − validation)·n) are for training. The two
+    sides are tokenised apart. Characters are collected from the whole text; words and bpe are
+    learnt from the training side only, so that validation measures what was never seen. Memory
+    stays at some megabytes (words and bpe: what a table of the different words takes).
+
+    Args:
+        source: the text.
+        kind: the kind of tokenizer to train, as in `train_tokenizer`.
+        vocab_size: its size, None for the default.
+        validation: share of the characters to keep for validation, 0 ≤ validation < 1.
+        folder: where to write; made if need be. Files of the same names are replaced.
+        tokenizer: use this one instead of training one (for a second text of the same model).
+
+    Returns:
+        The dataset, opened from the folder.
+
+    Raises:
+        WhenceError: the share is out of range, the folder can't be written, the text changed
+            meanwhile, or a given tokenizer doesn't know a character.
+
+    Example:
+        >>> import tempfile
+        >>> from whence.data.sources import text_source
+        >>> source = text_source("count", lambda: ["one two three four "] * 10)
+        >>> dataset = prepare(source, "chars", None, 0.1, Path(tempfile.mkdtemp()))
+        >>> len(dataset.train), len(dataset.validation)
+        (171, 19)
+    """
+    if not 0 <= validation < 1:
+        raise WhenceError(
+            f"validation = {validation} is no share: give 0 (none) or more, and less than 1."
+        )
+    folder = Path(folder)
+    split_at = int((1 - validation) * source.n_chars)
+    if tokenizer is None:
+        learnt = source.n_chars if kind == "chars" else split_at
+        tokenizer = train_tokenizer(kind, lambda: _head(source.chunks(), learnt), vocab_size)
+    dtype = tokenizer.dtype.newbyteorder("<")
+    digest = hashlib.sha256()
+    n_tokens, n_bytes = [0, 0], [0, 0]  # of the training and of the validation side
+    with written_whole(folder / "tokens.bin") as file:
+        for side, chunk in _sides(source.chunks(), split_at):
+            raw = tokenizer.encode(chunk).astype(dtype, copy=False).tobytes()
+            file.write(raw)
+            digest.update(raw)
+            n_tokens[side] += len(raw) // dtype.itemsize
+            n_bytes[side] += len(chunk.encode("utf-8"))
+        # From here on older files count as incomplete: they are never read beside newer ones.
+        (folder / "tokens.json").unlink(missing_ok=True)
+        tokenizer.save(folder / "tokenizer.json")
+    record = {
+        "schema": SCHEMA,
+        "source": source.name,
+        "sha256": source.sha256,
+        "tokens_sha256": digest.hexdigest(),
+        "dtype": tokenizer.dtype.name,
+        "count": sum(n_tokens),
+        "split": n_tokens[0],
+        "n_bytes_train": n_bytes[0],
+        "n_bytes_validation": n_bytes[1],
+    }
+    with written_whole(folder / "tokens.json") as file:
+        file.write((json.dumps(record, indent=1, ensure_ascii=False) + "\n").encode("utf-8"))
+    return open_dataset(folder)
+
+
+def open_dataset(folder: Path, verify: bool = False) -> Dataset:
+    """Open what `prepare` wrote; the tokens stay on disk and are read as they are needed.
+
+    Args:
+        folder: the folder given to `prepare`.
+        verify: also read all of tokens.bin and compare its sha256.
+
+    Returns:
+        The dataset.
+
+    Raises:
+        WhenceError: a file is missing, damaged, of the wrong size or of a newer version.
+    """
+    folder = Path(folder)
+    path, tokens = folder / "tokens.json", folder / "tokens.bin"
+    record = _record(path)
+    tokenizer = load_tokenizer(folder / "tokenizer.json")
+    dtype = np.dtype(record["dtype"]).newbyteorder("<")
+    expected = record["count"] * dtype.itemsize
+    try:
+        size = tokens.stat().st_size
+    except OSError as error:
+        raise WhenceError(f"{tokens} can't be read ({error.strerror}): restore it.") from error
+    if size != expected:
+        raise WhenceError(
+            f"{tokens} is damaged: it has {size} bytes instead of {expected}. "
+            "Restore it, or prepare the text again."
+        )
+    if tokenizer.dtype != np.dtype(record["dtype"]):
+        raise WhenceError(f"{folder / 'tokenizer.json'} doesn't belong to {tokens}: restore it.")
+    if verify:
+        with tokens.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != record["tokens_sha256"]:
+            raise WhenceError(
+                f"{tokens} is damaged: its sha256 is {found} instead of {record['tokens_sha256']}. "
+                "Restore it, or prepare the text again."
+            )
+    # A plain view of the map: the subclass np.memmap makes every indexing slower.
+    ids = np.asarray(np.memmap(tokens, dtype=dtype, mode="r"))
+    return Dataset(
+        train=ids[: record["split"]],
+        validation=ids[record["split"] :],
+        tokenizer=tokenizer,
+        source=record["source"],
+        sha256=record["sha256"],
+        n_bytes_train=record["n_bytes_train"],
+        n_bytes_validation=record["n_bytes_validation"],
+        tokens_sha256=record["tokens_sha256"],
+    )
+
+
+_FIELDS = {
+    "source": str,
+    "sha256": str,
+    "tokens_sha256": str,
+    "dtype": str,
+    "count": int,
+    "split": int,
+    "n_bytes_train": int,
+    "n_bytes_validation": int,
+}
+
+
+def _record(path: Path) -> dict:
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        schema = int(record["schema"])
+    except OSError as error:
+        raise WhenceError(
+            f"{path} can't be read ({error.strerror}): this folder holds no complete tokens."
+        ) from error
+    except (ValueError, TypeError, KeyError) as error:
+        raise WhenceError(f"{path} is damaged ({error}): prepare the text again.") from error
+    if schema > SCHEMA:
+        raise WhenceError(
+            f"{path} was written by a newer version of Whence (schema {schema}, this one reads up "
+            f"to {SCHEMA}): update Whence."
+        )
+    for name, kind in _FIELDS.items():
+        if not isinstance(record.get(name), kind):
+            raise WhenceError(f"{path} is damaged (no valid {name!r}): prepare the text again.")
+    if record["dtype"] not in ("uint8", "uint16", "uint32") or not (
+        0 <= record["split"] <= record["count"] and record["count"] > 0
+    ):
+        raise WhenceError(f"{path} is damaged (impossible sizes): prepare the text again.")
+    return record
+
+
+def _sides(chunks: Iterable[str], split_at: int) -> Iterator[tuple[int, str]]:
+    """Mark each chunk as training (0) or validation (1), cutting the one that holds the split."""
+    for chunk in chunks:
+        before, after = chunk[:split_at], chunk[split_at:]
+        split_at -= len(before)
+        if before:
+            yield 0, before
+        if after:
+            yield 1, after
+
+
+def _head(chunks: Iterable[str], n_chars: int) -> Iterator[str]:
+    """The first characters of a text."""
+    for side, chunk in _sides(chunks, n_chars):
+        if side == 1:
+            return
+        yield chunk

@@ -1,0 +1,238 @@
+"""Where training text comes from: a file, a folder, several of them, standard input, or built in.
+
+A source is read as a stream, as often as needed, in pieces that fit in memory. Nothing in the text
+is changed: Windows newlines, tabs and a leading byte-order mark stay what they are.
+"""
+
+import codecs
+import difflib
+import hashlib
+import stat
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from whence.data.reading import (
+    NotTextError,
+    Piece,
+    file_blocks,
+    files_in,
+    spooled,
+    text_only,
+    unreadable,
+)
+from whence.data.stories import stories
+from whence.errors import WhenceError
+
+LONGEST = 1 << 20  # characters to look for a place to cut in
+
+
+@dataclass(frozen=True)
+class Source:
+    """Text that can be read again and again without ever being held whole in memory.
+
+    Attributes:
+        name: what to call it to a person: the path, "standard input" or the built-in name.
+        sha256: of the text's UTF-8 bytes, in hexadecimal.
+        n_bytes: how many UTF-8 bytes the text has.
+        n_chars: how many characters.
+        skipped: files of a folder that were left out because they aren't UTF-8 text.
+
+    Example:
+        >>> source = open_source("topics")
+        >>> "".join(source.chunks()).count("while") > 10
+        True
+    """
+
+    name: str
+    sha256: str
+    n_bytes: int
+    n_chars: int
+    skipped: tuple[str, ...] = ()
+    _blocks: Callable[[], Iterator[bytes]] = field(repr=False, compare=False, kw_only=True)
+
+    def chunks(self) -> Iterator[str]:
+        """Read the text from its start in pieces of some 64 KiB.
+
+        A piece ends between a character and the space or newline after it, which no tokenizer here
+        ever joins into one token: pieces encoded one by one give the tokens of the whole. Only
+        text without a single such place in a megabyte is cut elsewhere, between two characters.
+
+        Yields:
+            The text, in order; `"".join(source.chunks())` is all of it.
+
+        Raises:
+            WhenceError: the text is no longer the one that was opened.
+        """
+        digest = hashlib.sha256()
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        rest = ""
+        for block in self._blocks():
+            digest.update(block)
+            rest += decoder.decode(block)
+            cut = _last_safe_cut(rest)
+            if cut:
+                yield rest[:cut]
+                rest = rest[cut:]
+        if digest.hexdigest() != self.sha256:
+            raise WhenceError(
+                f"{self.name} changed while it was being read: start again when it is complete."
+            )
+        if rest:
+            yield rest
+
+
+def _last_safe_cut(text: str) -> int:
+    """The last place between a character and a space or newline after it; 0 says wait for more."""
+    end = len(text)
+    while end > 0:
+        end = max(text.rfind(" ", 0, end), text.rfind("\n", 0, end))
+        end = len(text[: max(end, 0)].rstrip())  # jumps over a whole run of white space
+        if end and text[end] in " \n":
+            return end
+    return len(text) if len(text) >= LONGEST else 0
+
+
+def open_source(source: str | Sequence[str]) -> Source:
+    """Open training text and check all of it: one pass, in bounded memory.
+
+    Args:
+        source: the path of a file; of a folder (all UTF-8 text files in it and its subfolders,
+            sorted by path, hidden ones left out, joined by a newline); "-" for standard input;
+            "topics" for the Python language reference inside every Python (`./topics` would be a
+            file of that name); "stories" for a million bytes of made-up stories whose entropy rate
+            is known; or a sequence of those, joined by a newline.
+
+    Returns:
+        The source, with the size and sha256 of its text.
+
+    Raises:
+        WhenceError: it is missing, empty, unreadable, binary, not UTF-8 (with the byte offset), or
+            a folder without text.
+
+    Example:
+        >>> open_source("topics").n_bytes > 400_000
+        True
+    """
+    names = [source] if isinstance(source, str) else list(source)
+    if not names or "" in names:
+        raise WhenceError(f"No text was named: {_HINT}.")
+    parts = [part for name in names for part in _parts(name)]
+    opened = _checked(", ".join(_title(name) for name in names), parts)
+    if opened.n_bytes == 0:
+        if any(Path(name).is_dir() for name in names if name not in BUILT_IN):
+            raise WhenceError(
+                f"{opened.name} holds no text: put UTF-8 text files (such as .txt) in that folder."
+            )
+        raise WhenceError(f"{opened.name} is empty: give a file with text in it.")
+    return opened
+
+
+def text_source(name: str, texts: Callable[[], Iterable[str]]) -> Source:
+    """Make a source of text that a program makes, for built-in corpora and for tests.
+
+    Args:
+        name: what to call it.
+        texts: a function that starts the same stream of pieces of text anew at each call.
+
+    Raises:
+        WhenceError: the stream is empty.
+
+    Example:
+        >>> source = text_source("greetings", lambda: ["hello ", "hello"])
+        >>> source.n_bytes, list(source.chunks())
+        (11, ['hello', ' hello'])
+    """
+    opened = _checked(name, [Piece(name, lambda: (text.encode("utf-8") for text in texts()))])
+    if opened.n_bytes == 0:
+        raise WhenceError(f"{name} is empty: give some text.")
+    return opened
+
+
+def _title(name: str) -> str:
+    return "standard input" if name == "-" else name
+
+
+def _parts(name: str) -> list[Piece]:
+    if name in BUILT_IN:
+        texts = BUILT_IN[name]
+        return [Piece(name, lambda: (text.encode("utf-8") for text in texts()))]
+    if name == "-":
+        return [spooled("standard input", sys.stdin.buffer)]
+    path = Path(name)
+    try:
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            return [Piece(str(file), file_blocks(file), optional=True) for file in files_in(path)]
+        if not stat.S_ISREG(mode):  # a pipe can be read once only
+            with path.open("rb") as file:
+                return [spooled(name, file)]
+    except (FileNotFoundError, NotADirectoryError) as error:
+        near = difflib.get_close_matches(name, BUILT_IN, n=1)
+        hint = f" Did you mean the built-in text {near[0]!r}?" if near else ""
+        raise WhenceError(f"{name!r} doesn't exist: {_HINT}.{hint}") from error
+    except (OSError, ValueError) as error:
+        raise unreadable(name, error) from error
+    return [Piece(name, file_blocks(path))]
+
+
+def _checked(name: str, parts: list[Piece]) -> Source:
+    """Check and hash all parts, leaving out those of a folder that hold no text."""
+    digest = hashlib.sha256()
+    n_bytes = n_chars = 0
+    kept: list[Piece] = []
+    skipped: list[str] = []
+    for part in parts:
+        attempt = digest.copy()
+        if kept:
+            attempt.update(b"\n")
+        try:
+            size = length = 0
+            for block, characters in text_only(part):
+                attempt.update(block)
+                size += len(block)
+                length += characters
+        except NotTextError:
+            if not part.optional:
+                raise
+            skipped.append(part.name)
+            continue
+        if size == 0:
+            if part.optional or len(parts) == 1:
+                continue
+            raise WhenceError(f"{part.name} is empty: give a file with text in it.")
+        n_bytes += size + (1 if kept else 0)
+        n_chars += length + (1 if kept else 0)
+        digest = attempt
+        kept.append(part)
+
+    def blocks() -> Iterator[bytes]:
+        for index, part in enumerate(kept):
+            if index:
+                yield b"\n"
+            yield from part.blocks()
+
+    return Source(name, digest.hexdigest(), n_bytes, n_chars, tuple(skipped), _blocks=blocks)
+
+
+def _topics() -> Iterator[str]:
+    from pydoc_data.topics import topics  # half a megabyte: read only when asked for
+
+    for key in sorted(topics):
+        yield topics[key]
+        yield "\n\n"
+
+
+# Built-in texts: a name, and a function that starts the stream of its pieces.
+def _stories() -> Iterable[str]:
+    """A million bytes of stories whose entropy rate is known; always the same ones."""
+    return stories().stream(1_000_000, seed=0)
+
+
+BUILT_IN: dict[str, Callable[[], Iterable[str]]] = {"topics": _topics, "stories": _stories}
+
+_HINT = (
+    "give a text file, a folder, '-' for standard input or a built-in text "
+    f"({', '.join(map(repr, BUILT_IN))})"
+)

@@ -1,0 +1,228 @@
+"""The recipe: one nested dataclass that says everything a run needs."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from whence.errors import WhenceError
+from whence.models import MODELS, ModelConfig
+from whence.runs.settings import from_settings, nearest, settings, short
+from whence.scale.hardware import Hardware
+from whence.train.optimizers import OPTIMIZERS, Muon, OptimizerConfig
+from whence.train.schedules import Schedule
+
+
+@dataclass(frozen=True)
+class Data:
+    """The text and how it is cut into tokens.
+
+    Attributes:
+        source: files, folders, `-` for standard input, or a built-in text such as `topics`.
+        tokenizer: `auto` takes characters for text up to 20 MB and byte-pair encoding above.
+        vocab_size: for words and bpe: at most so many tokens.
+        validation: the share of the text, at its end, that is kept for validation.
+
+    Raises:
+        WhenceError: where a number lies outside its range.
+    """
+
+    source: tuple[str, ...] = ("topics",)
+    tokenizer: Literal["auto", "chars", "bytes", "words", "bpe"] = "auto"
+    vocab_size: int | None = None
+    validation: float = 0.1
+
+    def __post_init__(self):
+        if not 0 < self.validation < 1:
+            raise WhenceError(
+                f"data.validation is {self.validation:g}: give a share above 0 and below 1."
+            )
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a run writes down besides its losses, and when it stops.
+
+    Attributes:
+        evaluate_every: steps between two measurements on validation; none: 10 in a run.
+        evaluate_tokens: at most so many validation tokens then (at the end it is all of them).
+        sample_every: steps between two samples of the model's writing; none: 6 in a run.
+        sample_tokens: length of such a sample.
+        checkpoint_every: steps between two checkpoints; none: as the next two say.
+        replay_steps: going back to any step replays at most so many steps,
+        replay_seconds: or at most so many seconds of them, whichever is longer.
+        keep: which checkpoints stay, besides the best: `all`; `logarithmic`, where going back d
+            steps replays at most d; or `last`, the last `keep_last` alone.
+        keep_last: how many `last` keeps.
+        patience: stop after so many measurements without a better one; 0: never.
+
+    Raises:
+        WhenceError: where a number lies outside its range.
+    """
+
+    evaluate_every: int | None = None
+    evaluate_tokens: int = 200_000
+    sample_every: int | None = None
+    sample_tokens: int = 160
+    checkpoint_every: int | None = None
+    replay_steps: int = 200
+    replay_seconds: float = 10.0
+    keep: Literal["all", "logarithmic", "last"] = "all"
+    keep_last: int = 1
+    patience: int = 0
+
+    def __post_init__(self):
+        for name in ("evaluate_every", "sample_every", "checkpoint_every"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise WhenceError(f"record.{name} is {value}: give 1 or more steps.")
+        least = {"evaluate_tokens": 2, "sample_tokens": 0, "patience": 0}
+        least |= {"replay_steps": 1, "replay_seconds": 0, "keep_last": 1}
+        for name, lowest in least.items():
+            if not getattr(self, name) >= lowest:
+                raise WhenceError(
+                    f"record.{name} is {getattr(self, name):g}: give {lowest} or more."
+                )
+
+    def resolved(self, steps: int) -> "Record":
+        """Fill in the intervals that were left open."""
+
+        def share(value: int | None, times: int) -> int:
+            return value or max(1, round(steps / times))
+
+        return replace(
+            self,
+            evaluate_every=share(self.evaluate_every, 10),
+            sample_every=share(self.sample_every, 6),
+        )
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a run leaves out of training: how a fork differs from the run it came from.
+
+    Attributes:
+        skip_batches: numbers of batches that are never trained on; those after them move up.
+        skip_tokens: (start, stop) ranges of training tokens that are read but never predicted.
+        freeze: names of modules or weights that stay as they are, such as `embed` or `blocks.0`.
+
+    Raises:
+        WhenceError: where a number lies outside its range.
+    """
+
+    skip_batches: tuple[int, ...] = ()
+    skip_tokens: tuple[tuple[int, ...], ...] = ()
+    freeze: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        if any(not 0 <= number < 2**63 for number in self.skip_batches):
+            raise WhenceError(f"change.skip_batches is {self.skip_batches}: batches count from 0.")
+        for pair in self.skip_tokens:
+            if len(pair) != 2 or not 0 <= pair[0] < pair[1] < 2**63:
+                raise WhenceError(
+                    f"change.skip_tokens holds {pair}: give (start, stop) with 0 ≤ start < stop."
+                )
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides what a run computes.
+
+    Attributes:
+        data: the text and its tokens.
+        model: which model, and its sizes.
+        optimizer: how the parameters move.
+        schedule: how the learning rate changes.
+        hardware: what it is computed on.
+        record: what is written down.
+        change: what is left out of training.
+        steps: how many updates.
+        batch_size: windows in a batch.
+        accumulate: parts that a batch is computed in, to save memory.
+        seed: of the first weights, the order of the windows, and dropout.
+
+    Raises:
+        WhenceError: where a number lies outside its range.
+
+    Example:
+        >>> recipe = Recipe(steps=100)
+        >>> import tomllib
+        >>> Recipe.from_dict(tomllib.loads(recipe.to_toml())) == recipe
+        True
+    """
+
+    data: Data = field(default_factory=Data)
+    model: ModelConfig = field(default_factory=lambda: MODELS["gpt"])
+    optimizer: OptimizerConfig = field(default_factory=Muon)
+    schedule: Schedule = field(default_factory=Schedule)
+    hardware: Hardware = field(default_factory=Hardware)
+    record: Record = field(default_factory=Record)
+    change: Change = field(default_factory=Change)
+    steps: int = 1200
+    batch_size: int = 8
+    accumulate: int = 1
+    seed: int = 0
+
+    def __post_init__(self):
+        for name in ("steps", "batch_size", "accumulate"):
+            if getattr(self, name) < 1:
+                raise WhenceError(f"{name} is {getattr(self, name)}: give 1 or more.")
+        if self.batch_size % self.accumulate:
+            raise WhenceError(
+                f"a batch_size of {self.batch_size} can't be computed in {self.accumulate} equal "
+                "parts: make batch_size a multiple of accumulate."
+            )
+        if not 0 <= self.seed < 2**63:
+            raise WhenceError(f"seed is {self.seed}: give 0 or more, below 2^63.")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the recipe as nested plain values, what is none left out."""
+        tree = settings(self)
+        tree["model"] = {"kind": kind_of(self.model, MODELS), **tree["model"]}
+        tree["optimizer"] = {"kind": kind_of(self.optimizer, OPTIMIZERS), **tree["optimizer"]}
+        return tree
+
+    @classmethod
+    def from_dict(cls, tree: Mapping[str, Any], base: "Recipe | None" = None) -> "Recipe":
+        """Make a recipe of nested plain values; what isn't said is taken from `base`.
+
+        Raises:
+            WhenceError: for an unknown name (with the nearest one) or a value that doesn't fit.
+        """
+        tree = {name: dict(v) if isinstance(v, Mapping) else v for name, v in tree.items()}
+        base = base or cls()
+        for name, table in (("model", MODELS), ("optimizer", OPTIMIZERS)):
+            if isinstance(tree.get(name), dict) and "kind" in tree[name]:
+                start = choose(name, tree[name].pop("kind"), table)
+                base = replace(base, **{name: start})
+        return from_settings(base, tree, "")
+
+    def to_toml(self) -> str:
+        """Write the recipe as TOML."""
+        import tomli_w
+
+        return tomli_w.dumps(self.to_dict())
+
+
+def choose(what: str, name: Any, table: Mapping[str, Any]) -> Any:
+    """Look a kind up by its name.
+
+    Raises:
+        WhenceError: where there is none of that name, naming the nearest.
+
+    Example:
+        >>> choose("optimizer", "sgd", OPTIMIZERS).learning_rate
+        0.1
+    """
+    if isinstance(name, str) and name in table:
+        return table[name]
+    raise WhenceError(f"{what} {short(name)} is unknown{nearest(str(name), table)}")
+
+
+def kind_of(config: Any, table: Mapping[str, Any]) -> str:
+    """Return the first name in a table whose configuration is of this one's type.
+
+    Example:
+        >>> kind_of(Muon(learning_rate=0.03), OPTIMIZERS)
+        'muon'
+    """
+    return next(name for name, other in table.items() if type(other) is type(config))

@@ -1,0 +1,499 @@
+"""A run: the folder that holds a recipe, its tokens, the record of each step and checkpoints."""
+
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from whence.data import Dataset, Source, Tokenizer, load_tokenizer, open_dataset, open_source
+from whence.data import prepare as prepare_tokens
+from whence.errors import WhenceError
+from whence.generate import generate
+from whence.models import Model, build
+from whence.runs.checkpoints import check_checkpoint, load_weights, put_weights, saved_steps
+from whence.runs.events import Event
+from whence.runs.files import DamagedError, disk_use, refuse_links
+from whence.runs.header import Header, Origin, Sitting
+from whence.runs.recipe import Recipe
+from whence.runs.record import Logs, best_step
+from whence.runs.session import Session, assemble, outline
+from whence.runs.training import Training
+from whence.scale.hardware import manifest
+from whence.train.evaluation import Evaluation, evaluate
+
+if TYPE_CHECKING:
+    from whence.runs.replay import Moment
+
+State = Literal["new", "training", "stopped", "finished"]
+LARGEST_CHARACTER_TEXT = 20_000_000
+
+
+class Run:
+    """A folder that holds everything about one training run, and what can be asked of it.
+
+    ```
+    runs/<name>/
+      run.toml          recipe, and for each sitting where it began and on what it was computed
+      tokenizer.json  tokens.bin  tokens.json
+      steps.jsonl  evals.jsonl  samples.jsonl
+      checkpoints/000500/  model.safetensors  optimizer.safetensors  state.json
+    ```
+
+    Get one by `Run.create`, `Run.open` or `whence.train`.
+
+    Args:
+        path: the folder.
+        header: what its run.toml says.
+
+    Attributes:
+        path: the folder.
+        header: what its run.toml says.
+        recipe: everything that decides what the run computes.
+
+    Example:
+        >>> import tempfile
+        >>> from whence.models import GPTConfig
+        >>> tiny = GPTConfig(n_layers=1, n_heads=2, d_model=16, context_length=16)
+        >>> run = Run.create(Recipe(model=tiny, steps=3), Path(tempfile.mkdtemp()) / "tiny")
+        >>> for event in run.train():
+        ...     pass
+        >>> [record["step"] for record in run.steps]
+        [0, 1, 2]
+        >>> Run.open(run.path).state
+        'finished'
+    """
+
+    def __init__(self, path: Path, header: Header):
+        self.path, self.header, self.recipe = path, header, header.recipe
+
+    @classmethod
+    def create(
+        cls, recipe: Recipe, path: Path | str | None = None, source: Source | None = None
+    ) -> "Run":
+        """Make a run's folder: cut the text into tokens and save the recipe, all resolved.
+
+        Args:
+            recipe: what to train.
+            path: the folder, not there yet; none: `runs/` and a name made from the text's.
+            source: the text, where it is already open.
+
+        Raises:
+            WhenceError: where the folder exists, the text can't be read or is too short.
+        """
+        source = source or open_source(recipe.data.source)
+        path = Path(path) if path is not None else free_path(Path("runs"), source.name)
+        recipe = resolve(recipe, source)
+        data = recipe.data
+
+        def fill(folder: Path) -> Header:
+            prepare_tokens(source, data.tokenizer, data.vocab_size, data.validation, folder)
+            return Header(recipe, _now())
+
+        return cls.make(path, fill)
+
+    @classmethod
+    def make(cls, path: Path, fill: Callable[[Path], Header]) -> "Run":
+        """Make a run's folder under a temporary name, so that it is there whole or not at all.
+
+        Args:
+            path: the folder.
+            fill: writes the tokens into the folder it is given and returns the header.
+
+        Raises:
+            WhenceError: where the folder exists, can't be written, or the run could take no step.
+        """
+        if path.exists():
+            raise WhenceError(
+                f"{path} already exists: continue it with 'whence resume {path}', or choose "
+                "another name with --out."
+            )
+        temporary = path.with_name(f".{path.name}.part")
+        shutil.rmtree(temporary, ignore_errors=True)
+        try:
+            temporary.mkdir(parents=True)
+            header = fill(temporary)
+            header.pin(temporary)
+            _check_trainable(cls(temporary, header))
+            header.write(temporary)
+            temporary.rename(path)
+        except OSError as error:
+            raise WhenceError(
+                f"{path} can't be made ({error.strerror or error}): choose another folder."
+            ) from error
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        return cls(path, header)
+
+    @classmethod
+    def open(cls, path: Path | str) -> "Run":
+        """Open a run's folder.
+
+        Raises:
+            WhenceError: where there is none, or it is damaged, hostile or of a newer version.
+        """
+        path = Path(path)
+        if not path.is_dir():
+            raise WhenceError(f"there is no run at {path}: 'whence runs' lists those there are.")
+        refuse_links(path)
+        return cls(path, Header.read(path))
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.path.name
+
+    @property
+    def created(self) -> str:
+        """When the folder was made, in ISO 8601."""
+        return self.header.created
+
+    @property
+    def origin(self) -> Origin | None:
+        """The run that this one was forked from, and where they part."""
+        return self.header.origin
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        """The text's tokens, mapped into memory, in a part to train on and one to validate.
+
+        Raises:
+            WhenceError: where they aren't the run's, to the last bit.
+        """
+        self.header.check_pins(self.path)
+        dataset = open_dataset(self.path, verify=True)
+        highest = max(int(part.max(initial=0)) for part in (dataset.train, dataset.validation))
+        if highest >= dataset.tokenizer.vocab_size:
+            raise DamagedError(
+                self.path / "tokens.bin", f"it holds token {highest}, which its tokenizer has not"
+            )
+        return dataset
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """What turns text into tokens and back."""
+        self.header.check_pins(self.path)
+        return load_tokenizer(self.path / "tokenizer.json")
+
+    @property
+    def logs(self) -> Logs:
+        """The files of the record."""
+        return Logs(self.path)
+
+    @property
+    def steps(self) -> list[dict[str, Any]]:
+        """The record: one dict for each step done."""
+        return self.logs.read_steps()
+
+    @property
+    def evals(self) -> list[dict[str, Any]]:
+        """The measurements on the validation text."""
+        return list(self.logs.evals)
+
+    @property
+    def samples(self) -> list[dict[str, Any]]:
+        """What the model wrote during training."""
+        return list(self.logs.samples)
+
+    @property
+    def checkpoint_folder(self) -> Path:
+        """Where the checkpoints are."""
+        return self.path / "checkpoints"
+
+    @property
+    def checkpoints(self) -> list[int]:
+        """The steps whose state is on disk."""
+        return saved_steps(self.checkpoint_folder)
+
+    @property
+    def state(self) -> State:
+        """How far the run has come: new, training (in some process), stopped or finished."""
+        if self._lock_is_held():
+            return "training"
+        saved = self.checkpoints
+        if not saved:
+            return "stopped" if self.steps else "new"
+        return "finished" if saved[-1] >= self.recipe.steps else "stopped"
+
+    @property
+    def disk_use(self) -> int:
+        """How many bytes the folder holds."""
+        return disk_use(self.path)
+
+    def train(
+        self, steps: int | None = None, should_stop: Callable[[], bool] = lambda: False
+    ) -> Iterator[Event]:
+        """Train from the last checkpoint, or the start, to the end; give each event as it happens.
+
+        Steps that were done after that checkpoint are done again and must give the recorded
+        losses to the bit.
+
+        Args:
+            steps: the new length of the run; none: as the recipe says. The schedule follows it from
+                the first step that the record doesn't hold yet.
+            should_stop: asked after each step; true saves a checkpoint and ends.
+
+        Raises:
+            WhenceError: where the run is finished, another process is training it, or a file that
+                it must go on from is damaged: which one, and from which step it can go on.
+        """
+        with self.locked():
+            self.header = Header.read(self.path)
+            recipe = replace(self.header.recipe, steps=steps or self.header.recipe.steps)
+            start, recorded = self._resume_point()
+            if max([start, *self.checkpoints]) >= recipe.steps:
+                raise WhenceError(
+                    f"the run is finished: it has done its {start} steps. Give more with --steps."
+                )
+            if recorded > recipe.steps:
+                raise WhenceError(
+                    f"the run has already done {recorded} steps: --steps {recipe.steps} would undo "
+                    "some; give more, or fork it where it should part."
+                )
+            self.recipe = self.header.recipe = recipe
+            session = self.session()
+            sitting = Sitting(recorded, recipe.steps, manifest(session.hardware))
+            self.header.sittings.append(sitting)
+            self.header.write(self.path)
+            yield from Training(self.path, self.header, session, start, should_stop).events()
+
+    def _resume_point(self) -> tuple[int, int]:
+        """Return the checkpoint to go on from, and how many steps the record holds.
+
+        Raises:
+            WhenceError: where one of them is damaged.
+        """
+        records, damage = self.logs.sound_steps()
+        n, saved = len(records), self.checkpoints
+        steps_file = self.logs.steps.path
+        if damage is None and saved and n < saved[-1]:
+            # A kill can't do that: a step is recorded before its checkpoint.
+            damage = DamagedError(steps_file, f"it ends before step {n}, and checkpoints do not")
+        sound = None if self.origin else 0
+        for step in reversed([s for s in saved if s <= n]):
+            try:
+                check_checkpoint(self.checkpoint_folder, step)
+                sound = step
+                break
+            except DamagedError as error:
+                damage = damage or error
+        if sound is None:
+            assert self.origin
+            raise WhenceError(
+                f"{damage or f'{self.checkpoint_folder} is empty.'} A fork can't begin without the "
+                f"checkpoint it began with: fork {self.origin.run} again at {self.origin.step}."
+            )
+        if damage:
+            raise WhenceError(
+                f"{damage} The run can go on from step {sound}: 'whence verify {self.path} "
+                "--repair' puts aside what is damaged."
+            ) from damage
+        return sound, n
+
+    def at(self, step: int, approximate: bool = False) -> "Moment":
+        """Go back to the state before a step; see `whence.runs.replay.go_to`.
+
+        Args:
+            step: from 0 to the number of steps done, which is the state at the end.
+            approximate: go on where a replayed loss differs from the record, and say how far off.
+        """
+        from whence.runs.replay import go_to
+
+        return go_to(self, step, approximate)
+
+    def session(self) -> Session:
+        """Return model, batches and optimiser as they are before step 0."""
+        return assemble(self.recipe, self.dataset)
+
+    def model(self, at: int | Literal["best", "last"] = "best") -> Model:
+        """Return the trained model in evaluation mode.
+
+        Args:
+            at: the checkpoint: a step, `last`, or `best`, the lowest loss on validation.
+
+        Raises:
+            WhenceError: where there is no such checkpoint.
+        """
+        saved = self.checkpoints
+        if not saved:
+            raise WhenceError(f"{self.path} has no checkpoint yet: train it first.")
+        best = best_step(self.evals, saved)
+        step = saved[-1] if at == "last" or best is None else best
+        if isinstance(at, int):
+            step = at
+        if step not in saved:
+            raise WhenceError(f"{self.path} has no checkpoint {step}: there are {saved}.")
+        model = self._model_of(step)
+        model.eval()
+        return model
+
+    def _model_of(self, step: int) -> Model:
+        weights = load_weights(self.checkpoint_folder, step)
+        where = self.checkpoint_folder / f"{step:06d}"
+        layers = getattr(self.recipe.model, "n_layers", 1)
+        if layers > len(weights):  # a lie that would take for ever to build
+            raise WhenceError(f"the weights in {where} do not fit the run's model: too few layers.")
+        if any(
+            name not in weights or weights[name].shape != weight.shape
+            for name, weight in outline(self.recipe.model, self.tokenizer.vocab_size).items()
+        ):
+            raise WhenceError(f"the weights in {where} do not fit the run's model.")
+        model = build(self.recipe.model, self.tokenizer.vocab_size)
+        put_weights(weights, model, where)
+        return model
+
+    def generate(
+        self, prompt: str = "", *, at: int | Literal["best", "last"] = "best", **options: Any
+    ) -> str:
+        """Let the model continue a prompt, and return what it wrote.
+
+        Args:
+            prompt: the text to continue.
+            at: which checkpoint; see `model`.
+            **options: as of `whence.generate.generate`.
+        """
+        return generate(self.model(at), self.tokenizer, prompt=prompt, **options)[0]
+
+    def evaluate(
+        self, text: str | None = None, *, at: int | Literal["best", "last"] = "best"
+    ) -> Evaluation:
+        """Measure the loss over all of a text, in windows that overlap by half.
+
+        Args:
+            text: the text; none: the run's validation part.
+            at: which checkpoint; see `model`.
+
+        Raises:
+            WhenceError: where the text has a character the tokenizer doesn't know.
+        """
+        tokens = self.dataset.validation if text is None else self.tokenizer.encode(text)
+        context_length = self.recipe.model.context_length
+        n_bytes = self.tokenizer.n_bytes(tokens[1:])
+        return evaluate(
+            self.model(at),
+            tokens,
+            context_length=context_length,
+            stride=max(1, context_length // 2),
+            n_bytes=n_bytes,
+        )
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the run for this process alone.
+
+        Raises:
+            WhenceError: where another process holds it.
+        """
+        from filelock import FileLock, Timeout
+
+        lock = FileLock(self.path / ".lock")
+        try:
+            lock.acquire(timeout=0.2, poll_interval=0.05)  # another may just look whether it's held
+        except Timeout as error:
+            raise WhenceError(
+                f"another process is training {self.path}: wait for it or stop it."
+            ) from error
+        except OSError as error:
+            raise WhenceError(
+                f"{self.path} can't be written ({error.strerror}): copy it where it can."
+            ) from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def remove(self) -> None:
+        """Delete the folder.
+
+        Raises:
+            WhenceError: where a process is training it.
+        """
+        with self.locked():
+            (self.path / "run.toml").unlink(missing_ok=True)
+        shutil.rmtree(self.path)
+
+    def _lock_is_held(self) -> bool:
+        from filelock import FileLock, Timeout
+
+        if not (self.path / ".lock").is_file():
+            return False
+        try:
+            with FileLock(self.path / ".lock").acquire(blocking=False):
+                return False
+        except Timeout:
+            return True
+        except OSError:  # a folder that can't be written isn't being trained
+            return False
+
+
+def _check_trainable(run: Run) -> None:
+    """Find out now whether the run can take its first step, and be measured."""
+    run.session().batches[run.origin.step if run.origin else 0]
+    n_validation = len(run.dataset.validation)
+    if n_validation < 2:
+        raise WhenceError(
+            f"the text keeps {n_validation} token(s) for validation, too few to measure anything: "
+            "give more text, or a larger data.validation."
+        )
+
+
+def resolve(recipe: Recipe, source: Source) -> Recipe:
+    """Replace every `auto` of a recipe by what it means for this text and this machine.
+
+    Raises:
+        WhenceError: where the machine lacks what was asked for.
+    """
+    data = replace(recipe.data, source=tuple(str(s) for s in recipe.data.source))
+    if data.tokenizer == "auto":
+        kind = "chars" if source.n_bytes <= LARGEST_CHARACTER_TEXT else "bpe"
+        data = replace(data, tokenizer=kind)
+    return replace(
+        recipe,
+        data=data,
+        hardware=recipe.hardware.resolved(),
+        record=recipe.record.resolved(recipe.steps),
+    )
+
+
+def free_path(folder: Path, name: str) -> Path:
+    """Return a run's path that isn't taken: the text's short name and a number.
+
+    Example:
+        >>> free_path(Path("runs"), "My Poems.txt").parts[-1].startswith("my-poems")
+        True
+    """
+    stem = re.sub(r"[^a-z0-9]+", "-", Path(name).stem.lower()).strip("-")[:40] or "run"
+    taken = {p.name for p in folder.iterdir()} if folder.is_dir() else set()
+    number = 1
+    while f"{stem}-{number}" in taken:
+        number += 1
+    return folder / f"{stem}-{number}"
+
+
+def list_runs(folder: Path | str = "runs") -> list[Run]:
+    """Return the runs in a folder, the newest last; what isn't a sound run is passed over.
+
+    Example:
+        >>> list_runs("there is no such folder")
+        []
+    """
+    folder = Path(folder)
+    found: list[Run] = []
+    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+        if (path / "run.toml").is_file() and not path.name.startswith("."):
+            try:
+                found.append(Run.open(path))
+            except WhenceError:
+                continue
+    return sorted(found, key=lambda run: run.created)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+__all__ = ["Run", "free_path", "list_runs", "resolve"]

@@ -1,0 +1,136 @@
+"""The loss on all of a text, each token counted once."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from whence.errors import WhenceError
+from whence.train.losses import bits_per_byte, perplexity
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a model's predictions of a text cost.
+
+    Attributes:
+        loss: mean negative log-likelihood, nats per token.
+        n_tokens: how many tokens were predicted.
+        n_bytes: UTF-8 bytes those tokens stand for.
+
+    Example:
+        >>> import math
+        >>> Evaluation(loss=math.log(4), n_tokens=100, n_bytes=100).bits_per_byte
+        2.0
+    """
+
+    loss: float
+    n_tokens: int
+    n_bytes: int
+
+    @property
+    def perplexity(self) -> float:
+        """`e^loss`, per token."""
+        return perplexity(self.loss)
+
+    @property
+    def bits_per_byte(self) -> float:
+        """The loss in bits, for each byte of text."""
+        return bits_per_byte(self.loss, self.n_tokens, self.n_bytes)
+
+
+def windows(n_tokens: int, length: int, stride: int) -> Iterator[tuple[int, int]]:
+    """Cut a text in windows so that each token but the first is predicted exactly once.
+
+    Yields:
+        (start, new): a window's first input, and how many of its last predictions are new.
+
+    Example:
+        >>> list(windows(n_tokens=8, length=4, stride=2))
+        [(0, 4), (2, 2), (3, 1)]
+    """
+    done = 0
+    while done < n_tokens - 1:
+        new = min(length if done == 0 else stride, n_tokens - 1 - done)
+        done += new
+        yield max(0, done - length), new
+
+
+@torch.inference_mode()
+def evaluate(
+    model: Callable[[Tensor], Tensor],
+    tokens: np.ndarray,
+    *,
+    context_length: int,
+    n_bytes: int,
+    stride: int | None = None,
+    batch_size: int = 64,
+    device: torch.device | str = "cpu",
+    precision: Callable[[], AbstractContextManager] = nullcontext,
+) -> Evaluation:
+    """Measure the loss of a model on every token of a text but the first, each counted once.
+
+    Windows overlap where `stride` is shorter than the context: a window's first tokens are then
+    context only, so that each prediction has at least `context_length − stride` tokens before it.
+
+    Args:
+        model: tokens [B, T] → logits [B, T, V]. Its training mode (dropout) is put back after.
+        tokens: [N], token numbers.
+        context_length: T, the longest window.
+        n_bytes: bytes that the predicted tokens stand for.
+        stride: how far a window moves on; None: T, windows side by side.
+        batch_size: windows computed together.
+        device: where the model is.
+        precision: a context such as autocast, made anew for each batch.
+
+    Raises:
+        WhenceError: for fewer than two tokens.
+
+    Example:
+        >>> uniform = lambda tokens: torch.zeros(*tokens.shape, 4)
+        >>> result = evaluate(uniform, np.array([0, 1, 2, 3]), context_length=2, n_bytes=3)
+        >>> round(result.bits_per_byte, 6)
+        2.0
+    """
+    if len(tokens) < 2:
+        raise WhenceError(
+            f"the text has {len(tokens)} token(s): at least 2 are needed to predict one."
+        )
+    total = torch.zeros((), dtype=torch.float64)
+    module = model if isinstance(model, torch.nn.Module) else torch.nn.Module()
+    was_training = module.training
+    module.eval()
+    try:
+        for batch in _batched(tokens, context_length, stride or context_length, batch_size):
+            inputs, targets = (t.to(device) for t in batch)
+            with precision():
+                logits = model(inputs)
+            losses = F.cross_entropy(
+                logits.flatten(0, 1).float(), targets.flatten(), reduction="sum"
+            )
+            total += losses.double().cpu()
+    finally:
+        module.train(was_training)
+    n = len(tokens) - 1
+    return Evaluation(total.item() / n, n, n_bytes)
+
+
+def _batched(tokens, length, stride, batch_size) -> Iterator[tuple[Tensor, Tensor]]:
+    rows: list[tuple[Tensor, Tensor]] = []
+    for start, new in windows(len(tokens), length, stride):
+        piece = torch.from_numpy(np.asarray(tokens[start : start + length + 1]).astype(np.int64))
+        inputs, targets = piece[:-1], piece[1:].clone()
+        targets[: len(targets) - new] = -100
+        if rows and (len(rows) == batch_size or len(rows[0][0]) != len(inputs)):
+            yield _stack(rows)
+            rows = []
+        rows.append((inputs, targets))
+    yield _stack(rows)
+
+
+def _stack(rows: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    return torch.stack([r[0] for r in rows]), torch.stack([r[1] for r in rows])

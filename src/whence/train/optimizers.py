@@ -1,0 +1,327 @@
+"""SGD, momentum, AdamW and Muon: each update as its formula, on lists of tensors at once."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from whence.errors import WhenceError
+
+# One (a, b, c) for each step x ← a·x + b·(xxᵀ)x + c·(xxᵀ)²x.
+# Jordan's triple is the same at every step; Polar Express (arXiv 2505.16932) has the best triple
+# for each, given what the step before left over. Its triples assume singular values of at most 1
+# (at most 2 after a step) and blow up a little above, where rounding may lead: x is taken as
+# x/1.01.
+JORDAN = ((3.4445, -4.7750, 2.0315),) * 5
+POLAR_EXPRESS = tuple(
+    (a / 1.01, b / 1.01**3, c / 1.01**5)
+    for a, b, c in (
+        (8.28721201814563, -23.595886519098837, 17.300387312530933),
+        (4.107059111542203, -2.9478499167379106, 0.5448431082926601),
+        (3.9486908534822946, -2.908902115962949, 0.5518191394370137),
+        (3.3184196573706015, -2.488488024314874, 0.51004894012372),
+        (2.300652019954817, -1.6689039845749373, 0.4188073119525673),
+    )
+)
+
+Role = Literal["matrix", "embedding", "head", "other"]
+
+
+class Memory(dict[str, Tensor]):
+    """The optimiser's memory: `<parameter>.<kind>` → tensor, zeros at first.
+
+    Example:
+        >>> memory = Memory()
+        >>> memory.recall("m", ["w"], [torch.ones(2)])
+        [tensor([0., 0.])]
+        >>> list(memory)
+        ['w.m']
+    """
+
+    def recall(self, kind: str, names: Sequence[str], params: Sequence[Tensor]) -> list[Tensor]:
+        """Return the tensors of one kind, in the order of the parameters."""
+        for name, param in zip(names, params, strict=True):
+            if f"{name}.{kind}" not in self:
+                self[f"{name}.{kind}"] = torch.zeros_like(param)
+        return [self[f"{name}.{kind}"] for name in names]
+
+
+@dataclass
+class Moving:
+    """What one update moves: parameters of one rule, with their gradients, rates and memory."""
+
+    names: list[str]
+    params: list[Tensor]
+    grads: list[Tensor]
+    rates: list[float]
+    memory: Memory
+    step: int
+    matmul_dtype: torch.dtype
+
+    def recall(self, kind: str) -> list[Tensor]:
+        """Return the remembered tensors of one kind."""
+        return self.memory.recall(kind, self.names, self.params)
+
+
+def _check(config, **bounds):
+    for name, (low, high) in bounds.items():
+        value = getattr(config, name)
+        if not low <= value < high:
+            limit = "or more" if high == math.inf else f"or more and below {high:g}"
+            raise WhenceError(f"optimizer.{name} is {value:g}: give {low:g} {limit}.")
+
+
+@dataclass(frozen=True)
+class SGD:
+    """Gradient descent, with momentum where it isn't 0: `b ← μ·b + g`, `θ ← θ − η·(b + λ·θ)`.
+
+    With `momentum = 0` it is `θ ← θ − η·(g + λ·θ)`. With `nesterov` the step looks ahead:
+    `θ ← θ − η·(g + μ·b)`. As in PyTorch, the first b is the first gradient, and λ·θ is part of g.
+
+    Attributes:
+        learning_rate: η.
+        momentum: μ.
+        nesterov: look ahead (Sutskever et al. 2013).
+        weight_decay: λ, a pull towards 0 added to the gradient.
+        max_grad_norm: the gradient of all parameters together is scaled down to this norm; 0: off.
+
+    Raises:
+        WhenceError: where a number lies outside its range.
+
+    Example:
+        >>> SGD(learning_rate=0.1).learning_rate
+        0.1
+    """
+
+    learning_rate: float = 0.1
+    momentum: float = 0.0
+    nesterov: bool = False
+    weight_decay: float = 0.0
+    max_grad_norm: float = 0.0
+
+    def __post_init__(self):
+        _check(self, learning_rate=(0, math.inf), momentum=(0, 1), weight_decay=(0, math.inf))
+        _check(self, max_grad_norm=(0, math.inf))
+
+    def rate(self, role: Role) -> float:
+        """Return the peak learning rate of a parameter with this role."""
+        return self.learning_rate
+
+    def update(self, moving: Moving) -> None:
+        """Move the parameters one step, in place."""
+        params, grads = moving.params, moving.grads
+        if self.weight_decay:
+            grads = torch._foreach_add(grads, params, alpha=self.weight_decay)
+        if self.momentum:
+            buffers = moving.recall("momentum")
+            torch._foreach_mul_(buffers, self.momentum)
+            torch._foreach_add_(buffers, grads)
+            if self.nesterov:
+                grads = torch._foreach_add(grads, buffers, alpha=self.momentum)
+            else:
+                grads = buffers
+        _descend(params, grads, moving.rates)
+
+
+@dataclass(frozen=True)
+class AdamW:
+    """Adam with decoupled weight decay (Kingma and Ba 2014; Loshchilov and Hutter 2017).
+
+    `m ← β₁m + (1−β₁)g`, `v ← β₂v + (1−β₂)g²`, `m̂ = m/(1−β₁ᵗ)`, `v̂ = v/(1−β₂ᵗ)`,
+    `θ ← (1 − ηλ)·θ − η·m̂/(√v̂ + ε)`, with t from 1.
+
+    Attributes:
+        learning_rate: η, for all but the embedding and the head where those have their own.
+        embedding_rate: η of embedding tables; None: as learning_rate.
+        head_rate: η of the output head; None: as learning_rate.
+        beta1: how slowly the mean of the gradient forgets.
+        beta2: how slowly the mean of its square forgets.
+        eps: ε, keeps the division finite.
+        weight_decay: λ, on matrices (not on embeddings, norms and biases).
+        max_grad_norm: the gradient of all parameters together is scaled down to this norm; 0: off.
+
+    Raises:
+        WhenceError: where a number lies outside its range.
+
+    Example:
+        >>> AdamW().rate("matrix")
+        0.001
+    """
+
+    learning_rate: float = 1e-3
+    embedding_rate: float | None = None
+    head_rate: float | None = None
+    beta1: float = 0.9
+    beta2: float = 0.999
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+    max_grad_norm: float = 1.0
+
+    def __post_init__(self):
+        _check(self, learning_rate=(0, math.inf), beta1=(0, 1), beta2=(0, 1), eps=(0, math.inf))
+        _check(self, weight_decay=(0, math.inf), max_grad_norm=(0, math.inf))
+
+    def rate(self, role: Role) -> float:
+        """Return the peak learning rate of a parameter with this role."""
+        own = {"embedding": self.embedding_rate, "head": self.head_rate}.get(role)
+        return self.learning_rate if own is None else own
+
+    def update(self, moving: Moving) -> None:
+        """Move the parameters one step, in place."""
+        params, grads = moving.params, moving.grads
+        m, v = moving.recall("m"), moving.recall("v")
+        torch._foreach_lerp_(m, grads, 1 - self.beta1)
+        torch._foreach_mul_(v, self.beta2)
+        torch._foreach_addcmul_(v, grads, grads, 1 - self.beta2)
+        if self.weight_decay:
+            for param, rate in zip(params, moving.rates, strict=True):
+                if param.ndim >= 2:
+                    param.mul_(1 - rate * self.weight_decay)
+        t = moving.step + 1
+        denominators = torch._foreach_sqrt(v)
+        torch._foreach_div_(denominators, math.sqrt(1 - self.beta2**t))
+        torch._foreach_add_(denominators, self.eps)
+        shares = [-rate / (1 - self.beta1**t) for rate in moving.rates]
+        torch._foreach_addcdiv_(params, m, denominators, shares)
+
+
+@dataclass(frozen=True)
+class Muon:
+    """Momentum made orthogonal, for matrices; AdamW for the rest (Jordan et al. 2024).
+
+    `b ← μ·b + (1−μ)·g`, `u = (1−μ)·g + μ·b`, `θ ← (1 − ηλ)·θ − η·√max(1, rows/columns)·UVᵀ`,
+    where `u = UΣVᵀ`. The Newton–Schulz steps `x ← a·x + b·(xxᵀ)x + c·(xxᵀ)²x` reach UVᵀ nearly,
+    with matrix products alone. `coefficients` chooses their triples: one repeated (Jordan) or one
+    for each step (Polar Express).
+
+    Attributes:
+        learning_rate: η of the matrices inside the model.
+        momentum: μ.
+        weight_decay: λ, on those matrices.
+        coefficients: the triples of the Newton–Schulz steps.
+        orthogonalize_steps: how many of the triples are used.
+        embedding_rate: AdamW's rate for embedding tables.
+        head_rate: AdamW's rate for the output head.
+        other_rate: AdamW's rate for biases, gains and whatever else isn't a matrix.
+        beta1: AdamW's β₁.
+        beta2: AdamW's β₂.
+        eps: AdamW's ε.
+        max_grad_norm: the gradient of all parameters together is scaled down to this norm; 0: off.
+
+    Raises:
+        WhenceError: where a number lies outside its range.
+
+    Example:
+        >>> Muon().rate("matrix"), Muon().rate("embedding")
+        (0.02, 0.1)
+    """
+
+    learning_rate: float = 0.02
+    momentum: float = 0.95
+    weight_decay: float = 0.0
+    coefficients: Literal["jordan", "polar-express"] = "polar-express"
+    orthogonalize_steps: int = 3
+    embedding_rate: float = 0.1
+    head_rate: float = 0.01
+    other_rate: float = 0.01
+    beta1: float = 0.9
+    beta2: float = 0.95
+    eps: float = 1e-8
+    max_grad_norm: float = 0.0
+
+    def __post_init__(self):
+        _check(self, learning_rate=(0, math.inf), momentum=(0, 1), beta1=(0, 1), beta2=(0, 1))
+        _check(self, weight_decay=(0, math.inf), max_grad_norm=(0, math.inf), eps=(0, math.inf))
+        if not 1 <= self.orthogonalize_steps <= len(POLAR_EXPRESS):
+            raise WhenceError(
+                f"optimizer.orthogonalize_steps is {self.orthogonalize_steps}: give 1 to "
+                f"{len(POLAR_EXPRESS)}."
+            )
+
+    def rate(self, role: Role) -> float:
+        """Return the peak learning rate of a parameter with this role."""
+        return {
+            "matrix": self.learning_rate,
+            "embedding": self.embedding_rate,
+            "head": self.head_rate,
+            "other": self.other_rate,
+        }[role]
+
+    @property
+    def rest(self) -> AdamW:
+        """The AdamW that moves what isn't a matrix."""
+        return AdamW(beta1=self.beta1, beta2=self.beta2, eps=self.eps)
+
+    def update(self, moving: Moving) -> None:
+        """Move the matrices one step, in place."""
+        triples = {"jordan": JORDAN, "polar-express": POLAR_EXPRESS}[self.coefficients]
+        params, grads, rates = moving.params, moving.grads, moving.rates
+        momentum = moving.recall("momentum")
+        torch._foreach_lerp_(momentum, grads, 1 - self.momentum)
+        ahead = torch._foreach_lerp(grads, momentum, self.momentum)
+        directions = orthogonalize(ahead, triples[: self.orthogonalize_steps], moving.matmul_dtype)
+        if self.weight_decay:
+            torch._foreach_mul_(params, [1 - rate * self.weight_decay for rate in rates])
+        scales = [math.sqrt(max(1.0, p.shape[0] / p.shape[1])) for p in params]
+        _descend(params, directions, [r * s for r, s in zip(rates, scales, strict=True)])
+
+
+def orthogonalize(
+    matrices: Sequence[Tensor],
+    triples: tuple[tuple[float, float, float], ...] = POLAR_EXPRESS,
+    dtype: torch.dtype = torch.float32,
+) -> list[Tensor]:
+    """Bring each matrix near UVᵀ, its singular values near 1, by Newton–Schulz steps.
+
+    `x ← x/‖x‖`, then for each triple `x ← a·x + b·(xxᵀ)x + c·(xxᵀ)²x`. Matrices of one shape go
+    through each product together.
+
+    Args:
+        matrices: float32, each [rows, columns].
+        triples: (a, b, c) of each step.
+        dtype: what the products are computed in.
+
+    Returns:
+        The matrices [rows, columns], in float32.
+
+    Example:
+        >>> near = orthogonalize([torch.tensor([[3.0, 0.0], [0.0, -2.0]])])[0]
+        >>> bool((near.abs().diagonal() - 1).abs().max() < 0.15)
+        True
+    """
+    together: dict[tuple[int, ...], list[int]] = {}
+    for i, matrix in enumerate(matrices):
+        together.setdefault(tuple(sorted(matrix.shape)), []).append(i)
+    result: list[Tensor] = [torch.empty(0)] * len(matrices)
+    for members in together.values():
+        wide = [matrices[i] if _is_wide(matrices[i]) else matrices[i].mT for i in members]
+        x = torch.stack(wide)  # [n, short, long]
+        norms = torch.linalg.vector_norm(x, dim=(1, 2), keepdim=True)
+        x = (x / norms.clamp(min=1e-7)).to(dtype)
+        for a, b, c in triples:
+            gram = x @ x.mT
+            x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+        for i, near in zip(members, x.float().unbind(), strict=True):
+            result[i] = near if _is_wide(matrices[i]) else near.mT
+    return result
+
+
+def _is_wide(matrix: Tensor) -> bool:
+    return matrix.shape[0] <= matrix.shape[1]
+
+
+def _descend(params, directions, rates):
+    for param, direction, rate in zip(params, directions, rates, strict=True):
+        param.add_(direction, alpha=-rate)
+
+
+OptimizerConfig = SGD | AdamW | Muon
+OPTIMIZERS: dict[str, OptimizerConfig] = {
+    "muon": Muon(),
+    "adamw": AdamW(),
+    "sgd": SGD(),
+    "momentum": SGD(momentum=0.9),
+}
