@@ -5,10 +5,10 @@ import math
 
 import pytest
 import torch
-from tests.why.models import GPT, T, adamw, stepper, text, transformer
 from torch import nn
 from torch.nn import functional as F
 
+from tests.why.models import GPT, T, adamw, stepper, text, transformer
 from whence.errors import WhenceError
 from whence.why import trace
 

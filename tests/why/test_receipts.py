@@ -7,9 +7,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.why.models import GPT, adamw, stepper, text
 from torch.nn import functional as F
 
+from tests.why.models import GPT, adamw, stepper, text
 from whence.errors import WhenceError
 from whence.why import Address, trace
 

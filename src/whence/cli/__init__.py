@@ -20,6 +20,14 @@ VERBS: dict[str, tuple[str, str]] = {
     "fork": ("whence.cli.fork:fork", "make a run that differs from another from some step on"),
     "compare": ("whence.cli.compare:compare", "put two runs side by side"),
     "what-if": ("whence.cli.whatif:what_if", "replay a run without some of its text"),
+    "line": (
+        "whence.cli.line:line",
+        "fit a line to a table by gradient descent, every number shown",
+    ),
+    "net": ("whence.cli.net:net", "work a small network by hand: each product, slope and update"),
+    "classify": ("whence.cli.classify:classify", "learn classes: spam or not, topics, digits"),
+    "rates": ("whence.cli.rates:rates", "what five learning rates do, and a range test"),
+    "gradcheck": ("whence.cli.gradcheck:gradcheck", "check gradients by finite differences"),
     "verify": ("whence.cli.verify:verify", "prove by replay that a run is what its record says"),
 }
 # Verbs whose function reads the words itself: their flags depend on them.
