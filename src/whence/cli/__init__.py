@@ -22,7 +22,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "what-if": ("whence.cli.whatif:what_if", "replay a run without some of its text"),
     "line": (
         "whence.cli.line:line",
-        "fit a line to a table by gradient descent, every number shown",
+        "fit a line to a table, every number shown",
     ),
     "net": ("whence.cli.net:net", "work a small network by hand: each product, slope and update"),
     "classify": ("whence.cli.classify:classify", "learn classes: spam or not, topics, digits"),
