@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from whence import __version__
 from whence.data.floors import Floor, floors
-from whence.models import MODELS
+from whence.models import MODELS, ModelConfig
 from whence.runs.events import Differed, Ended, Evaluated, Event, Sampled, Saved, Stepped
 from whence.runs.recipe import kind_of
 from whence.runs.run import Run
@@ -97,7 +97,7 @@ class Display:
                 f"\nstopped and saved before step {ended.step}. Go on with:  whence resume {path}"
             )
             return
-        self.console.print(f"\n[bold]it writes[/] [dim](temperature 0.8)[/]")
+        self.console.print("\n[bold]it writes[/] [dim](temperature 0.8)[/]")
         self.console.print(
             escape(run.generate("", max_tokens=500, temperature=0.8, seed=0).strip())
         )
@@ -129,8 +129,8 @@ class Display:
             "text": f"{data.source}: {data.n_bytes_train + data.n_bytes_validation:,} bytes, "
             f"{tokenizer.vocab_size:,} different {names[tokenizer.kind]}; "
             f"{len(data.train):,} to train on, {len(data.validation):,} to validate",
-            "model": f"{kind_of(model, MODELS)}: {model.n_layers} layers, {model.n_heads} heads, "
-            f"width {model.d_model}, window {model.context_length}: {n_parameters:,} parameters",
+            "model": f"{kind_of(model, MODELS)}: {shape_in_words(model)}: "
+            f"{n_parameters:,} parameters",
             "recipe": f"{recipe.steps:,} steps × {recipe.batch_size} windows "
             f"({epochs:.1f} times the text) · {kind_of(recipe.optimizer, OPTIMIZERS)} "
             f"{recipe.optimizer.learning_rate:g} · {recipe.schedule.kind} · seed {recipe.seed}",
@@ -218,6 +218,28 @@ class JsonDisplay:
             json.dumps({"schema": SCHEMA, "event": kind, **record}, ensure_ascii=False), flush=True
         )
         return self
+
+
+SIZES = {
+    "n_layers": "{} layers",
+    "n_heads": "{} heads",
+    "n_previous": "{} tokens back",
+    "d_model": "width {}",
+    "d_ff": "{} hidden units",
+    "context_length": "window {}",
+}
+
+
+def shape_in_words(model: ModelConfig) -> str:
+    """Name the sizes that a model's configuration sets.
+
+    Example:
+        >>> shape_in_words(MODELS["bigram"])
+        'window 64'
+    """
+    values = vars(model)
+    told = [text.format(values[name]) for name, text in SIZES.items() if values.get(name)]
+    return ", ".join(told).replace("1 layers", "1 layer")
 
 
 def _one_paragraph(text: str) -> str:

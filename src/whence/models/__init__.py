@@ -1,11 +1,19 @@
 """The models, one file for each rung of the ladder, and the table of their names."""
 
+from collections.abc import Callable
+from typing import Any
+
 from torch import nn
 
+from whence.models.bigram import Bigram, BigramConfig
+from whence.models.charmlp import CharMLP, MLPConfig
 from whence.models.config import GPTConfig, gpt2, llama, modern, qwen3
 from whence.models.gpt import GPT
+from whence.models.gru import GRU, GRUConfig
+from whence.models.lstm import LSTM, LSTMConfig
+from whence.models.rnn import RNN, RNNConfig
 
-ModelConfig = GPTConfig
+ModelConfig = GPTConfig | BigramConfig | MLPConfig | RNNConfig | LSTMConfig | GRUConfig
 
 MODELS: dict[str, ModelConfig] = {
     "gpt": GPTConfig(),
@@ -13,6 +21,21 @@ MODELS: dict[str, ModelConfig] = {
     "gpt2": gpt2(),
     "llama": llama(),
     "qwen3": qwen3(),
+    "bigram": BigramConfig(),
+    "mlp": MLPConfig(),
+    "rnn": RNNConfig(),
+    "lstm": LSTMConfig(),
+    "gru": GRUConfig(),
+}
+
+# The model that each kind of configuration describes.
+_MODELS: dict[type, Callable[[Any, int], nn.Module]] = {
+    GPTConfig: GPT,
+    BigramConfig: Bigram,
+    MLPConfig: CharMLP,
+    RNNConfig: RNN,
+    LSTMConfig: LSTM,
+    GRUConfig: GRU,
 }
 
 
@@ -27,4 +50,4 @@ def build(config: ModelConfig, vocab_size: int) -> nn.Module:
         >>> build(MODELS["gpt2"], vocab_size=65).vocab_size
         65
     """
-    return GPT(config, vocab_size)
+    return _MODELS[type(config)](config, vocab_size)

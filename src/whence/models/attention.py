@@ -166,7 +166,7 @@ def attend_fast(
     T, S = q.shape[2], k.shape[2]
     groups = q.shape[1] // k.shape[1]
     mask = None if visible is None else heads_see(visible)
-    if causal and 1 < T and (T < S or mask is not None):
+    if causal and T > 1 and (T < S or mask is not None):
         past = ~future(T, S, device=q.device)
         mask = past if mask is None else mask & past
     return F.scaled_dot_product_attention(
