@@ -1,6 +1,7 @@
 """The command line: a table of verbs, each a function of its own module, imported when called."""
 
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -8,7 +9,7 @@ from collections.abc import Sequence
 from whence import __version__
 from whence.errors import WhenceError
 
-# verb: (module and function, what it does)
+# verb: (module:function, what it does)
 VERBS: dict[str, tuple[str, str]] = {
     "train": ("whence.cli.train:train", "train a model on your text, or on a built-in one"),
     "resume": ("whence.cli.train:resume", "go on with a run from its last checkpoint"),
@@ -16,6 +17,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "generate": ("whence.cli.generate:generate", "let a trained model write"),
     "evaluate": ("whence.cli.evaluate:evaluate", "measure a model on all of a text"),
 }
+# Verbs whose function reads the words itself: their flags depend on them.
+OWN_WORDS = ("train", "runs")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -29,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     # Text with any character can be printed on any terminal.
     for stream in (sys.stdout, sys.stderr):
-        if stream.encoding.lower() != "utf-8" and hasattr(stream, "reconfigure"):
+        if isinstance(stream, io.TextIOWrapper) and stream.encoding.lower() != "utf-8":
             stream.reconfigure(encoding="utf-8", errors="replace")
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(_help())
@@ -62,7 +65,7 @@ def _call(verb: str, rest: list[str]) -> int:
         raise WhenceError(f"{verb!r} is no verb: {hint}")
     module, _, name = VERBS[verb][0].partition(":")
     function = getattr(importlib.import_module(module), name)
-    if getattr(function, "takes_arguments", False):
+    if verb in OWN_WORDS:
         return function(rest) or 0
     return tyro.cli(function, args=rest, prog=f"whence {verb}") or 0
 

@@ -25,9 +25,6 @@ def train(words: list[str]) -> None:
     _watch(run, None, arguments.json, arguments.export_metrics)
 
 
-train.takes_arguments = True
-
-
 def resume(
     run: Annotated[Path, tyro.conf.Positional],
     *,

@@ -1,5 +1,6 @@
 """The models, one file for each rung of the ladder, and the table of their names."""
 
+<<<<<<< HEAD
 from collections.abc import Callable
 from typing import Any
 
@@ -7,13 +8,20 @@ from torch import nn
 
 from whence.models.bigram import Bigram, BigramConfig
 from whence.models.charmlp import CharMLP, MLPConfig
+=======
+>>>>>>> main
 from whence.models.config import GPTConfig, gpt2, llama, modern, qwen3
 from whence.models.gpt import GPT
 from whence.models.gru import GRU, GRUConfig
 from whence.models.lstm import LSTM, LSTMConfig
 from whence.models.rnn import RNN, RNNConfig
 
+<<<<<<< HEAD
 ModelConfig = GPTConfig | BigramConfig | MLPConfig | RNNConfig | LSTMConfig | GRUConfig
+=======
+ModelConfig = GPTConfig
+Model = GPT
+>>>>>>> main
 
 MODELS: dict[str, ModelConfig] = {
     "gpt": GPTConfig(),
@@ -39,7 +47,7 @@ _MODELS: dict[type, Callable[[Any, int], nn.Module]] = {
 }
 
 
-def build(config: ModelConfig, vocab_size: int) -> nn.Module:
+def build(config: ModelConfig, vocab_size: int) -> Model:
     """Make the model that a configuration describes, its weights drawn anew.
 
     Args:

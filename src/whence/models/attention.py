@@ -1,7 +1,6 @@
-"""Attention: each token reads the others, in the textbook's formula and in a fast twin of it."""
+"""Attention, as the textbook writes it: each token reads the others."""
 
 import math
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -10,8 +9,6 @@ from torch import Tensor, nn
 from whence.models.cache import LayerCache
 from whence.models.norms import NormKind, norm
 from whence.models.positions import Rotation
-
-AttentionForm = Literal["formula", "fast"]
 
 
 class Attention(nn.Module):
@@ -33,7 +30,6 @@ class Attention(nn.Module):
         norm_weight: whether that norm has a weight.
         norm_eps: its eps.
         dropout: share of the attention weights that is set to 0 in training.
-        form: "formula" for the textbook's, "fast" for its twin.
 
     Shape:
         x [B, T, D] (and source [B, S, D]) → [B, T, D].
@@ -62,7 +58,6 @@ class Attention(nn.Module):
         norm_weight: bool = True,
         norm_eps: float = 1e-5,
         dropout: float = 0.0,
-        form: AttentionForm = "fast",
     ) -> None:
         super().__init__()
         self.n_heads = n_heads
@@ -74,9 +69,9 @@ class Attention(nn.Module):
         self.o = nn.Linear(self.n_heads * d, d_model, bias=bias)
         self.q_norm = norm(qk_norm, d, weight=norm_weight, bias=False, eps=norm_eps)
         self.k_norm = norm(qk_norm, d, weight=norm_weight, bias=False, eps=norm_eps)
+        self.has_qk_norm = qk_norm != "none"
         self.causal = causal
         self.dropout = dropout
-        self.attend = attend if form == "formula" else attend_fast
 
     def forward(
         self,
@@ -104,7 +99,7 @@ class Attention(nn.Module):
         if cache is not None:
             k, v = cache.extend(k, v)
         dropout = self.dropout if self.training else 0.0
-        y = self.attend(q, k, v, self.causal, visible, dropout)  # [B, H, T, d]
+        y = attend(q, k, v, self.causal, visible, dropout)  # [B, H, T, d]
         return self.o(y.transpose(1, 2).flatten(2))  # [B, T, H·d] → [B, T, D]
 
 
@@ -149,29 +144,6 @@ def attend(
     weights = scores.softmax(-1)  # [B, H, T, S], each row sums to 1
     weights = F.dropout(weights, dropout) if dropout else weights
     return weights @ v
-
-
-def attend_fast(
-    q: Tensor, k: Tensor, v: Tensor, causal: bool, visible: Tensor | None = None, dropout: float = 0
-) -> Tensor:
-    """The fast twin of `attend`: torch's scaled_dot_product_attention, the same up to rounding.
-
-    Arguments and result are those of `attend`.
-
-    Example:
-        >>> q = k = v = torch.eye(2)[None, None]
-        >>> torch.allclose(attend_fast(q, k, v, causal=True), attend(q, k, v, causal=True))
-        True
-    """
-    T, S = q.shape[2], k.shape[2]
-    groups = q.shape[1] // k.shape[1]
-    mask = None if visible is None else heads_see(visible)
-    if causal and T > 1 and (T < S or mask is not None):
-        past = ~future(T, S, device=q.device)
-        mask = past if mask is None else mask & past
-    return F.scaled_dot_product_attention(
-        q, k, v, mask, dropout, is_causal=causal and mask is None and T > 1, enable_gqa=groups > 1
-    )
 
 
 def future(T: int, S: int, device: torch.device | None = None) -> Tensor:

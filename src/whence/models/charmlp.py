@@ -5,6 +5,7 @@ and the model reads several of them.
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -76,7 +77,7 @@ class CharMLP(nn.Module):
         self.vocab_size = vocab_size
         self.embed = nn.Embedding(vocab_size + 1, config.d_model)  # the last row is "nothing"
         sizes = [config.n_previous * config.d_model] + [config.d_ff] * config.n_layers
-        self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in zip(sizes, sizes[1:], strict=False))
+        self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
         self.head = nn.Linear(config.d_ff, vocab_size)
         self.activation = FUNCTIONS[config.activation]
         for layer in self.hidden:

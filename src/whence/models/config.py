@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from whence.errors import WhenceError
-from whence.models.attention import AttentionForm
 from whence.models.layers import GATED, Activation
 from whence.models.norms import NormKind
 
@@ -76,7 +75,7 @@ class GPTConfig:
     embedding_std: float = 0.02
     init_std: float | None = 0.02
     causal: bool = True
-    attention: AttentionForm = "fast"
+    attention: Literal["formula", "fast"] = "fast"
     without: tuple[Literal["residual", "attention", "feed_forward"], ...] = ()
 
     def __post_init__(self) -> None:

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from whence.errors import WhenceError
 from whence.models.attention import Attention
+from whence.models.attention_fast import FastAttention
 from whence.models.cache import Cache, LayerCache
 from whence.models.config import GPTConfig, gpt2, llama, modern, qwen3
 from whence.models.layers import GATED, MLP, Absent, GatedMLP, PairEmbedding, init_linear
@@ -178,7 +179,8 @@ def _norm(c: GPTConfig) -> nn.Module:
 
 
 def _attention(c: GPTConfig) -> nn.Module:
-    return Attention(
+    form = Attention if c.attention == "formula" else FastAttention
+    return form(
         c.d_model,
         c.n_heads,
         n_kv_heads=c.n_kv_heads,
@@ -190,7 +192,6 @@ def _attention(c: GPTConfig) -> nn.Module:
         norm_weight=c.norm_weight,
         norm_eps=c.norm_eps,
         dropout=c.dropout,
-        form=c.attention,
     )
 
 

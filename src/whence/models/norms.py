@@ -38,8 +38,8 @@ class RMSNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Normalise the last axis of x."""
         wide = x.float()
-        rms = (wide.square().mean(-1, keepdim=True) + self.eps).sqrt()  # [..., 1]
-        y = (wide / rms).to(x.dtype)
+        y = wide * (wide.square().mean(-1, keepdim=True) + self.eps).rsqrt()
+        y = y.to(x.dtype)
         return y if self.weight is None else self.weight * y
 
 

@@ -178,7 +178,7 @@ def choose(what: str, name: Any, table: Mapping[str, Any]) -> Any:
     """
     if name in table:
         return table[name]
-    raise WhenceError(f"{what} {name!r} is unknown{nearest(str(name), table)}.")
+    raise WhenceError(f"{what} {name!r} is unknown{nearest(str(name), table)}")
 
 
 def kind_of(config: Any, table: Mapping[str, Any]) -> str:

@@ -52,7 +52,7 @@ def from_settings(base: T, tree: Mapping[str, Any], where: str) -> T:
     changes: dict[str, Any] = {}
     for name, value in tree.items():
         if name not in hints:
-            raise WhenceError(f"{where}{name} is no field of the recipe{nearest(name, hints)}.")
+            raise WhenceError(f"{where}{name} is no field of the recipe{nearest(name, hints)}")
         old = getattr(base, name)
         if is_dataclass(old) and not isinstance(old, type):
             if not isinstance(value, Mapping):
@@ -72,7 +72,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """
     known = list(known)
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f": did you mean {close[0]}?" if close else f": choose from {', '.join(known)}"
+    return f": did you mean {close[0]}?" if close else f": choose from {', '.join(known)}."
 
 
 def _fit(value: Any, hint: Any, where: str) -> Any:

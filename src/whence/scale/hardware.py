@@ -75,7 +75,7 @@ class Hardware:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(self.deterministic)
         # Filling fresh memory before it is written guards against nothing here, and costs time.
-        torch.utils.deterministic.fill_uninitialized_memory = False
+        torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore
 
     def context(self) -> AbstractContextManager:
         """Return the context in which a forward pass has this precision."""
@@ -164,7 +164,7 @@ def _time_product(dtype: torch.dtype) -> float:
     best = float("inf")
     for _ in range(5):
         start = time.perf_counter()
-        a @ b
+        torch.mm(a, b)
         best = min(best, time.perf_counter() - start)
     return best
 

@@ -1,7 +1,7 @@
 """The loss on all of a text, each token counted once."""
 
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,7 +70,7 @@ def evaluate(
     stride: int | None = None,
     batch_size: int = 64,
     device: torch.device | str = "cpu",
-    precision=nullcontext,
+    precision: Callable[[], AbstractContextManager] = nullcontext,
 ) -> Evaluation:
     """Measure the loss of a model on every token of a text but the first, each counted once.
 

@@ -83,8 +83,10 @@ class Optimizer:
         self.peaks = {name: config.rate(part[name]) for name in self.named}
         self.rules: dict[OptimizerConfig, list[str]] = {}
         for name in self.named:
-            rest = isinstance(config, Muon) and part[name] != "matrix"
-            self.rules.setdefault(config.rest if rest else config, []).append(name)
+            rule = config
+            if isinstance(config, Muon) and part[name] != "matrix":
+                rule = config.rest
+            self.rules.setdefault(rule, []).append(name)
 
     def zero_grad(self) -> None:
         """Forget the gradients of the step before."""

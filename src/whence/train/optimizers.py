@@ -270,7 +270,7 @@ class Muon:
 
 
 def orthogonalize(
-    matrices: list[Tensor],
+    matrices: Sequence[Tensor],
     triples: tuple[tuple[float, float, float], ...] = POLAR_EXPRESS,
     dtype: torch.dtype = torch.float32,
 ) -> list[Tensor]:

@@ -1,0 +1,70 @@
+"""`whence evaluate`: the loss on all of a text."""
+
+import json as json_module
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from whence.data import open_source
+from whence.errors import WhenceError
+from whence.runs.run import Run
+
+
+def evaluate(
+    run: Annotated[Path, tyro.conf.Positional],
+    text: Annotated[tuple[str, ...], tyro.conf.Positional] = (),
+    /,
+    *,
+    checkpoint: str = "best",
+    json: bool = False,
+) -> None:
+    """Measure a model on all of a text: loss, perplexity, bits per byte.
+
+    Windows overlap by half, so that each token is counted once and all but the first few are
+    predicted with at least half a window before them.
+
+    Args:
+        run: the run's folder, such as runs/topics-1.
+        text: files, folders, `-` or a built-in text; none: the run's validation part.
+        checkpoint: `best` (on validation), `last`, or a saved step.
+        json: print JSON instead of a table.
+    """
+    opened = Run.open(run)
+    content = "".join(open_source(text).chunks()) if text else None
+    result = opened.evaluate(content, at=which(checkpoint))
+    name = ", ".join(text) if text else f"the validation part of {opened.dataset.source}"
+    if json:
+        record = {
+            "schema": 1,
+            "run": str(run),
+            "text": list(text) or None,
+            "tokens": result.n_tokens,
+            "bytes": result.n_bytes,
+            "loss": result.loss,
+            "perplexity": result.perplexity,
+            "bits_per_byte": result.bits_per_byte,
+        }
+        print(json_module.dumps(record))
+        return
+    print(f"{name}: {result.n_tokens:,} tokens predicted, {result.n_bytes:,} bytes")
+    print(f"  loss           {result.loss:.4f} nats per token")
+    print(f"  perplexity     {result.perplexity:.3f} per token")
+    print(f"  bits per byte  {result.bits_per_byte:.4f}")
+
+
+def which(checkpoint: str):
+    """Read the name of a checkpoint.
+
+    Raises:
+        WhenceError: where it is none.
+
+    Example:
+        >>> which("last"), which("500")
+        ('last', 500)
+    """
+    if checkpoint in ("best", "last"):
+        return checkpoint
+    if checkpoint.isdecimal():
+        return int(checkpoint)
+    raise WhenceError(f"--checkpoint {checkpoint!r} is none: give best, last or a saved step.")

@@ -1,0 +1,174 @@
+"""`whence generate`: let a trained model write."""
+
+import json as json_module
+import math
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import tyro
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from whence import generate as writing
+from whence.cli.evaluate import which
+from whence.errors import WhenceError
+from whence.generate import Distribution, Event
+from whence.runs.run import Run
+
+
+def generate(
+    run: Annotated[Path, tyro.conf.Positional],
+    prompt: Annotated[str, tyro.conf.Positional] = "",
+    /,
+    *,
+    max_tokens: int = 300,
+    temperature: float = 0.8,
+    greedy: bool = False,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    min_p: float | None = None,
+    seed: int = 0,
+    stop: tuple[str, ...] = (),
+    samples: int = 1,
+    stream: bool = sys.stdout.isatty(),
+    show_probabilities: bool = False,
+    candidates: int = 5,
+    checkpoint: str = "best",
+    json: bool = False,
+) -> None:
+    r"""Let a trained model continue a prompt.
+
+    The same seed gives the same text. Standard output holds the text alone, so it can be piped.
+
+    Args:
+        run: the run's folder, such as runs/topics-1.
+        prompt: the text to continue; `-` reads it from standard input.
+        max_tokens: how many tokens to write.
+        temperature: below 1 the likely become likelier, above 1 the unlikely do.
+        greedy: always take the most likely token (the same as temperature 0).
+        top_k: draw only from the k most likely tokens.
+        top_p: draw only from the fewest tokens that together have probability p.
+        min_p: draw only from tokens at least p times as likely as the likeliest.
+        seed: chooses the draws.
+        stop: end before any of these strings; `\n` stands for a new line.
+        samples: how many texts to write.
+        stream: print each token as it is drawn; by default on a terminal.
+        show_probabilities: print for each token what it was drawn from, before and after filtering.
+        candidates: how many of the likeliest tokens --show-probabilities prints.
+        checkpoint: `best` (on validation), `last`, or a saved step.
+        json: print JSON.
+    """
+    if candidates < 1:
+        raise WhenceError(f"--candidates is {candidates}: give 1 or more.")
+    opened = Run.open(run)
+    if prompt == "-":
+        prompt = sys.stdin.read()
+    events = _events(
+        opened,
+        which(checkpoint),
+        prompt,
+        max_tokens=max_tokens,
+        temperature=0.0 if greedy else temperature,
+        top_k=top_k,
+        top_p=top_p,
+        min_p=min_p,
+        seed=seed,
+        stop=tuple(s.replace("\\n", "\n") for s in stop),
+        n_samples=samples,
+        show_distributions=show_probabilities,
+    )
+    if show_probabilities and not json:
+        _print_probabilities(events, opened, prompt, candidates)
+    elif not json and samples == 1 and stream:
+        print(prompt, end="", flush=True)
+        for event in events:
+            print(event.text, end="", flush=True)
+        print()
+    else:
+        _print_whole(list(events), opened, prompt, samples, candidates, json)
+
+
+def _events(run: Run, checkpoint, prompt: str, **settings):
+    return writing.stream(run.model(checkpoint), run.tokenizer, prompt, **settings)
+
+
+def _print_whole(
+    events: list[Event], run: Run, prompt: str, samples: int, candidates: int, as_json: bool
+) -> None:
+    texts = ["".join(e.text for e in events if e.sample == i) for i in range(samples)]
+    if not as_json:
+        print(("\n" + "─" * 40 + "\n").join(prompt + text for text in texts))
+        return
+    records = []
+    for i, text in enumerate(texts):
+        own = [e for e in events if e.sample == i]
+        record: dict = {"text": text, "finished": own[-1].finished}
+        drawn = [e for e in own if e.distribution is not None]
+        if drawn:
+            record["tokens"] = [_token_record(e, run, candidates) for e in drawn]
+        records.append(record)
+    document = {"schema": 1, "run": str(run.path), "prompt": prompt, "samples": records}
+    print(json_module.dumps(document, ensure_ascii=False))
+
+
+def _token_record(event: Event, run: Run, candidates: int) -> dict:
+    assert event.distribution is not None  # asked for
+    rows = []
+    for c in event.distribution.top(candidates):
+        row = {"token": run.tokenizer.token(c.token_id), **vars(c)}
+        rows.append({k: (v if v != -math.inf else None) for k, v in row.items()})
+    return {"token_id": event.token_id, "index": event.index, "candidates": rows}
+
+
+def _print_probabilities(events, run: Run, prompt: str, candidates: int) -> None:
+    console = Console(highlight=False, soft_wrap=True)
+    texts: dict[int, str] = {}
+    for event in events:
+        if event.distribution is not None:
+            many = f"sample {event.sample}, " if event.sample else ""
+            so_far = (prompt + texts.get(event.sample, ""))[-40:]
+            console.print(f"\n{many}token {event.index} after [dim]{escape(repr(so_far))}[/]")
+            console.print(_table(event.distribution, run, candidates))
+        texts[event.sample] = texts.get(event.sample, "") + event.text
+    for text in texts.values():
+        console.print(f"\n{escape(prompt + text)}")
+
+
+def _table(distribution: Distribution, run: Run, candidates: int) -> Table:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("")
+    table.add_column("token")
+    for name in ("logit", "÷ temperature", "exp", "P before", "P after", "dropped by"):
+        table.add_column(name, justify="right")
+    rows = distribution.top(candidates)
+    for c in rows:
+        table.add_row(
+            "→" if c.drawn else "",
+            escape(repr(run.tokenizer.token(c.token_id))),
+            f"{c.logit:.4g}",
+            f"{c.scaled:.4g}",
+            f"{c.exp:.4g}",
+            f"{c.before:.4g}",
+            f"{c.after:.4g}",
+            c.dropped_by or "",
+        )
+    others = len(distribution.before) - len(rows)
+    if others > 0:
+        rest = torch.ones(len(distribution.before), dtype=torch.bool)
+        rest[[c.token_id for c in rows]] = False
+        before = distribution.before.cpu()[rest].sum().item()
+        after = distribution.after.cpu()[rest].sum().item()
+        table.add_row(
+            "",
+            f"{others:,} others",
+            "",
+            "",
+            "",
+            f"{max(0, before):.4g}",
+            f"{max(0, after):.4g}",
+            "",
+        )
+    return table

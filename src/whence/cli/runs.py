@@ -1,0 +1,112 @@
+"""`whence runs`: what has been trained, and how to delete it."""
+
+import json as json_module
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from whence.errors import WhenceError
+from whence.models import MODELS
+from whence.runs.recipe import kind_of
+from whence.runs.run import Run, list_runs
+
+
+def runs(words: list[str]) -> None:
+    """List the runs, or remove some."""
+    import tyro
+
+    if words and words[0] == "remove":
+        tyro.cli(_remove, args=words[1:], prog="whence runs remove")
+    else:
+        tyro.cli(_list, args=words, prog="whence runs")
+
+
+def _list(*, folder: Path = Path("runs"), json: bool = False) -> None:
+    """List the runs in a folder, with their loss and the disk they use.
+
+    `whence runs remove NAME` deletes a run, after asking.
+
+    Args:
+        folder: where to look.
+        json: print JSON instead of a table.
+    """
+    rows = [_row(run) for run in list_runs(folder)]
+    if json:
+        print(json_module.dumps({"schema": 1, "runs": rows}, indent=1))
+        return
+    if not rows:
+        print(f"no runs in {folder}: start one with 'whence train'.")
+        return
+    table = Table(box=None, pad_edge=False)
+    for name in ("run", "state", "model", "text", "steps"):
+        table.add_column(name, no_wrap=name == "run")
+    for name in ("bits/byte", "disk"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        best = row["bits_per_byte"]
+        table.add_row(
+            row["path"],
+            row["state"],
+            row["model"],
+            row["text"],
+            f"{row['done']:,} of {row['steps']:,}",
+            f"{best:.4f}" if best is not None else "–",
+            in_bytes(row["disk"]),
+        )
+    Console(soft_wrap=True).print(table)
+    print(
+        f"{len(rows)} run{'s' if len(rows) != 1 else ''}, {in_bytes(sum(r['disk'] for r in rows))}"
+    )
+
+
+def _remove(runs: tuple[Path, ...], /, *, yes: bool = False) -> None:
+    """Delete runs, after asking.
+
+    Args:
+        runs: folders of runs, such as runs/topics-1.
+        yes: don't ask.
+    """
+    if not runs:
+        raise WhenceError("name the runs to remove, such as 'whence runs remove runs/topics-1'.")
+    found = [Run.open(path) for path in runs]
+    for run in found:
+        if not yes and not _confirmed(f"delete {run.path} ({in_bytes(run.disk_use)})? [y/N] "):
+            print(f"kept {run.path}")
+            continue
+        run.remove()
+        print(f"removed {run.path}")
+
+
+def _confirmed(question: str) -> bool:
+    if not sys.stdin.isatty():
+        raise WhenceError("there is no terminal to ask: add --yes to delete without asking.")
+    return input(question).strip().lower() in ("y", "yes")
+
+
+def _row(run: Run) -> dict:
+    evals = run.evals
+    return {
+        "path": str(run.path),
+        "state": run.state,
+        "model": kind_of(run.recipe.model, MODELS),
+        "text": ", ".join(run.recipe.data.source),
+        "done": len(run.steps),
+        "steps": run.recipe.steps,
+        "bits_per_byte": min((e["bits_per_byte"] for e in evals), default=None),
+        "disk": run.disk_use,
+    }
+
+
+def in_bytes(count: int) -> str:
+    """Say a number of bytes as a person would.
+
+    Example:
+        >>> in_bytes(1_234_567)
+        '1.2 MB'
+    """
+    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count} bytes"

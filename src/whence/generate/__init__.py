@@ -1,0 +1,15 @@
+"""Writing with a trained model: sampling, the key-value cache, streaming."""
+
+from whence.generate.generate import Event, generate, inference, stream
+from whence.generate.sampling import Candidate, Distribution, Sampling, filter_logits
+
+__all__ = [
+    "Candidate",
+    "Distribution",
+    "Event",
+    "Sampling",
+    "filter_logits",
+    "generate",
+    "inference",
+    "stream",
+]

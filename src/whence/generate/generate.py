@@ -1,0 +1,221 @@
+"""Inference: prompt → tokens → probabilities → pick one → append it → again."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from whence.errors import WhenceError
+from whence.generate.reader import CachedLanguageModel, LanguageModel, Reader
+from whence.generate.sampling import Distribution, Sampling, filter_logits, pick
+from whence.generate.text import TextStream
+
+
+class Tokenizer(Protocol):
+    """What generation asks of a tokenizer."""
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of tokens."""
+        ...
+
+    def encode(self, text: str) -> Any:
+        """Text to ids."""
+        ...
+
+    def decode(self, ids: Any) -> str:
+        """Ids to text."""
+        ...
+
+
+@dataclass(frozen=True)
+class Event:
+    """One token that a model wrote, or the end of a sample.
+
+    Attributes:
+        sample: which of the samples, from 0.
+        index: how many tokens of this sample came before.
+        token_id: the token; None where the sample ends.
+        text: what can be shown now. Joined, the texts of a sample are its text. It can lag behind
+            the tokens by half a character, or by what could be a stop string.
+        distribution: what the token was drawn from, when asked for.
+        finished: why the sample ended ("length" or "stop"), or None while it goes on.
+    """
+
+    sample: int
+    index: int
+    token_id: int | None
+    text: str
+    distribution: Distribution | None = None
+    finished: Literal["length", "stop"] | None = None
+
+
+@contextmanager
+def inference(model: object) -> Iterator[None]:
+    """Hold a model in inference: dropout off, and each part back in its mode afterwards.
+
+    Training changes weights; inference never does. Calls of the model inside of
+    `torch.inference_mode()` can't even record a gradient.
+
+    Example:
+        >>> model = nn.Linear(2, 2).train()
+        >>> with inference(model):
+        ...     model.training
+        False
+        >>> model.training
+        True
+    """
+    if not isinstance(model, nn.Module):
+        yield
+        return
+    modes = {part: part.training for part in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for part, training in modes.items():
+            part.training = training
+
+
+def stream(
+    model: LanguageModel | CachedLanguageModel,
+    tokenizer: Tokenizer,
+    prompt: str = "",
+    *,
+    max_tokens: int = 200,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    min_p: float | None = None,
+    seed: int = 0,
+    stop: Sequence[str] = (),
+    n_samples: int = 1,
+    show_distributions: bool = False,
+) -> Iterator[Event]:
+    """Write on from a prompt, token by token.
+
+    The same seed gives the same text, however it is read. The model's weights don't change.
+
+    Args:
+        model: tokens [B, T] → logits [B, T, V]; one with `new_cache` reads each token once.
+        tokenizer: the one that the model was trained with.
+        prompt: the beginning; an empty one stands for a line break (or the first token, where the
+            tokenizer has none). Only its last context_length tokens are read.
+        max_tokens: how many tokens to write.
+        temperature: see `Sampling`, as top_k, top_p and min_p.
+        top_k: keep the k likeliest.
+        top_p: keep the likeliest that add up to p.
+        min_p: drop those less likely than min_p times the likeliest.
+        seed: of the draws.
+        stop: strings that end a sample; they aren't part of its text.
+        n_samples: how many texts to write side by side.
+        show_distributions: put into each event what its token was drawn from.
+
+    Yields:
+        An `Event` for each token of each sample, and one at the end of each sample.
+
+    Raises:
+        WhenceError: a setting out of range, or a prompt that the tokenizer can't read.
+
+    Example:
+        >>> for event in stream(model, tokenizer, "Once", temperature=0.8):  # doctest: +SKIP
+        ...     print(event.text, end="", flush=True)
+    """
+    sampling = Sampling(temperature, top_k, top_p, min_p)
+    for name, count in (("max_tokens", max_tokens), ("n_samples", n_samples)):
+        if count < 1:
+            raise WhenceError(f"{name} is {count}: it must be 1 or more.")
+    ids = encode_prompt(tokenizer, prompt)
+    device = next((p.device for p in _parameters(model)), torch.device("cpu"))
+    tokens = torch.tensor([ids] * n_samples, dtype=torch.long, device=device)  # [B, T]
+    generator = torch.Generator(device).manual_seed(seed)
+    return _stream(
+        model, tokenizer, tokens, max_tokens, sampling, generator, stop, show_distributions
+    )
+
+
+def _stream(
+    model: LanguageModel | CachedLanguageModel,
+    tokenizer: Tokenizer,
+    tokens: Tensor,
+    max_tokens: int,
+    sampling: Sampling,
+    generator: torch.Generator,
+    stop: Sequence[str],
+    show_distributions: bool,
+) -> Iterator[Event]:
+    texts = {sample: TextStream(tokenizer.decode, stop) for sample in range(len(tokens))}
+    with inference(model):
+        reader = Reader(model, tokens)
+        for index in range(max_tokens):
+            logits = reader.logits()  # [B, V]
+            picked = pick(filter_logits(logits, sampling), sampling, generator)  # [B]
+            reader.append(picked)
+            ids = picked.tolist()
+            for sample, text in list(texts.items()):
+                shown, drawn = text.push(ids[sample]), None
+                if show_distributions:
+                    drawn = Distribution.of(logits[sample], sampling, ids[sample])
+                yield Event(sample, index, ids[sample], shown, drawn)
+                if text.stopped is not None:
+                    del texts[sample]
+                    yield Event(sample, index + 1, None, "", finished="stop")
+            if not texts:
+                return
+        for sample, text in texts.items():
+            shown = text.finish()
+            why: Literal["length", "stop"] = "length" if text.stopped is None else "stop"
+            yield Event(sample, max_tokens, None, shown, finished=why)
+
+
+def generate(
+    model: LanguageModel | CachedLanguageModel,
+    tokenizer: Tokenizer,
+    prompt: str = "",
+    *,
+    n_samples: int = 1,
+    **settings: Any,
+) -> list[str]:
+    """What a model writes on from a prompt, as n_samples whole texts without the prompt.
+
+    Args:
+        model: see `stream`, as for all else.
+        tokenizer: the one that the model was trained with.
+        prompt: the beginning.
+        n_samples: how many texts.
+        **settings: max_tokens, temperature, top_k, top_p, min_p, seed, stop as in `stream`.
+
+    Raises:
+        WhenceError: as `stream`.
+
+    Example:
+        >>> generate(model, tokenizer, "Once", max_tokens=100)  # doctest: +SKIP
+    """
+    texts = [""] * n_samples
+    for event in stream(model, tokenizer, prompt, n_samples=n_samples, **settings):
+        texts[event.sample] += event.text
+    return texts
+
+
+def encode_prompt(tokenizer: Tokenizer, prompt: str) -> list[int]:
+    """The ids of the prompt; of a line break for an empty one, or else the first token.
+
+    Raises:
+        WhenceError: the tokenizer can't read the prompt.
+    """
+    if prompt:
+        ids = [int(i) for i in tokenizer.encode(prompt)]
+        if not ids:
+            raise WhenceError(f"The prompt {prompt!r} has no tokens in it: give it a word.")
+        return ids
+    try:
+        return [int(i) for i in tokenizer.encode("\n")] or [0]
+    except WhenceError:
+        return [0]
+
+
+def _parameters(model: object) -> Iterator[nn.Parameter]:
+    return model.parameters() if isinstance(model, nn.Module) else iter(())

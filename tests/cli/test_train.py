@@ -1,0 +1,212 @@
+"""`whence train` and `whence resume`, as a person calls them."""
+
+import io
+import json
+import signal
+import sys
+import time
+import tomllib
+
+import pytest
+
+from tests.cli.command import TEXT, TINY, start, whence
+from whence.runs.run import Run
+
+
+def test_training_tells_what_it_does(text_file, tmp_path, capsys):
+    out = tmp_path / "run"
+    code = whence("train", text_file, "--out", out, "--steps", 30, *TINY)
+    printed = capsys.readouterr().out
+    assert code == 0
+    for said in ("1 thread", "fp32", "parameters", "uniform", "unigram", "bigram", "gzip", "xz"):
+        assert said in printed
+    assert "validation" in printed
+    assert "it writes" in printed
+    assert "next" in printed
+    assert f"whence resume {out} --steps 60" in printed
+    run = Run.open(out)
+    assert [r["step"] for r in run.steps] == list(range(30))
+    assert run.evals[-1]["bits_per_byte"] < 0.7 * run.evals[0]["bits_per_byte"]
+    assert run.samples
+
+
+def test_floors_are_those_of_the_validation_text(text_file, tmp_path, capsys):
+    whence("train", text_file, "--out", tmp_path / "run", "--steps", 1, *TINY)
+    printed = capsys.readouterr().out
+    import math
+
+    kinds = len(set(TEXT))
+    assert f"uniform {math.log2(kinds):.3f}" in printed
+
+
+def test_folder_with_spaces_and_recipe_file(text_file, tmp_path, capsys):
+    folder = tmp_path / "my texts"
+    folder.mkdir()
+    (folder / "a.txt").write_text(TEXT[:900])
+    (folder / "b.txt").write_text(TEXT[900:])
+    first = tmp_path / "first run"
+    assert whence("train", folder, "--out", first, "--steps", 3, *TINY) == 0
+    second = tmp_path / "second"
+    assert whence("train", first / "run.toml", "--out", second, "--seed", 5) == 0
+    one, two = Run.open(first), Run.open(second)
+    assert two.recipe.model == one.recipe.model
+    assert (one.recipe.seed, two.recipe.seed) == (0, 5)
+    assert tomllib.loads((second / "run.toml").read_text())["schema"] == 1
+
+
+def test_standard_input(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(TEXT.encode())))
+    assert whence("train", "-", "--out", tmp_path / "run", "--steps", 2, *TINY) == 0
+    assert Run.open(tmp_path / "run").dataset.source == "standard input"
+
+
+def test_kinds_and_flags_in_any_order(text_file, tmp_path):
+    out = tmp_path / "run"
+    words = "--optimizer.learning-rate 3e-4 --model.n-layers 3 --optimizer adamw --model gpt2"
+    code = whence("train", *words.split(), "--out", out, text_file, "--steps", 1, *TINY[2:])
+    recipe = Run.open(out).recipe
+    assert code == 0
+    assert recipe.optimizer.learning_rate == 3e-4
+    assert (recipe.model.n_layers, recipe.model.positions) == (3, "learned")
+
+
+@pytest.mark.parametrize("tokenizer", ["bytes", "words", "bpe"])
+def test_each_tokenizer(tokenizer, text_file, tmp_path):
+    out = tmp_path / "run"
+    words = ["--data.tokenizer", tokenizer, "--data.validation", "0.3"]
+    words += ["--data.vocab-size", "300"] if tokenizer != "bytes" else []
+    assert whence("train", text_file, "--out", out, "--steps", 3, *TINY, *words) == 0
+    assert whence("generate", out, "the ", "--max-tokens", 5) == 0
+
+
+def test_json_events(text_file, tmp_path, capsys):
+    whence("train", text_file, "--out", tmp_path / "run", "--steps", 4, "--json", *TINY)
+    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert all(e["schema"] == 1 for e in events)
+    assert events[0]["event"] == "run"
+    assert sum(e["event"] == "step" for e in events) == 4
+    assert events[-1] == {"schema": 1, "event": "end", "step": 4, "why": "finished"}
+
+
+def test_resume_with_more_steps(text_file, tmp_path, capsys):
+    out = tmp_path / "run"
+    whence("train", text_file, "--out", out, "--steps", 3, *TINY)
+    assert whence("resume", out) == 2
+    assert "Give more with --steps" in capsys.readouterr().err
+    assert whence("resume", out, "--steps", 6) == 0
+    assert len(Run.open(out).steps) == 6
+
+
+def test_exported_metrics(text_file, tmp_path):
+    out = tmp_path / "run"
+    flags = ["--export-metrics", "csv", "tensorboard"]
+    assert whence("train", text_file, "--out", out, "--steps", 3, *TINY, *flags) == 0
+    lines = (out / "metrics.csv").read_text().splitlines()
+    assert lines[0].startswith("step,loss,validation_loss")
+    assert len(lines) == 1 + 4
+    assert list((out / "tensorboard").glob("events.*"))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
+def test_ctrl_c_saves_and_says_how_to_resume(text_file, tmp_path):
+    out = tmp_path / "run"
+    with start("train", text_file, "--out", out, "--steps", 100_000, *TINY) as process:
+        lines = out / "steps.jsonl"
+        while not lines.exists() or len(lines.read_text()) < 2000:
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        printed, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    assert f"whence resume {out}" in printed
+    run = Run.open(out)
+    assert run.state == "stopped"
+    assert run.checkpoints[-1] == len(run.steps)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["no-such-file.txt"], "doesn't exist"),
+        (["--model", "gtp2"], "model 'gtp2' is unknown: did you mean gpt2?"),
+        (["--model"], "--model needs a name"),
+        (["--optimizer", "adam"], "did you mean adamw?"),
+        (["missing.toml"], "there is no recipe missing.toml"),
+        (["--steps", "0"], "steps is 0"),
+        (["--model.d-model", "130"], "d_model = 130 can't be shared out among n_heads"),
+        (["--batch-size", "8", "--accumulate", "3"], "make batch_size a multiple"),
+        (["--export-metrics", "excel"], "--export-metrics excel is unknown"),
+        (["--data.validation", "1.5"], "data.validation is 1.5"),
+        (["--hardware.device", "cuda"], "hardware.device is cuda, but this machine has"),
+    ],
+)
+def test_bad_input_is_one_sentence(words, message, tmp_path, monkeypatch, capsys):
+    import torch
+
+    if "cuda" in words and torch.cuda.is_available():
+        pytest.skip("this machine has CUDA")
+    monkeypatch.chdir(tmp_path)
+    assert whence("train", *words) == 2
+    told = capsys.readouterr().err.strip()
+    assert message in told
+    assert told.startswith("whence: ")
+    assert "\n" not in told
+    assert "Traceback" not in told
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("recipe", "message"),
+    [
+        ("steps = ", "is no recipe"),
+        ("step = 5", "step is no field of the recipe: did you mean steps?"),
+        ("[model]\nn_layer = 2", "model.n_layer is no field of the recipe: did you mean n_layers?"),
+        ("steps = 'many'", "steps is 'many': it must be a whole number"),
+        ("[model]\nkind = 'gpt3'", "model 'gpt3' is unknown: did you mean gpt?"),
+        ("model = 3", "model is 3: it must be a table of fields"),
+    ],
+)
+def test_bad_recipes(recipe, message, tmp_path, capsys):
+    path = tmp_path / "recipe.toml"
+    path.write_text(recipe)
+    assert whence("train", path, "--out", tmp_path / "run") == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is empty"),
+        (b"\x00\x01binary\x00", "binary"),
+        (b"caf\xe9 au lait", "UTF-8"),
+        (b"too short", "too short"),
+    ],
+)
+def test_bad_texts(content, message, tmp_path, capsys):
+    path = tmp_path / "bad.txt"
+    path.write_bytes(content)
+    assert whence("train", path, "--out", tmp_path / "run", *TINY) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_existing_folder_is_not_overwritten(trained, text_file, capsys):
+    assert whence("train", text_file, "--out", trained) == 2
+    assert f"continue it with 'whence resume {trained}'" in capsys.readouterr().err
+
+
+def test_unknown_verb_and_flag(capsys):
+    assert whence("trian") == 2
+    assert "did you mean train?" in capsys.readouterr().err
+    assert whence("train", "--model.n-layer", "2") == 2
+    assert "n-layers" in capsys.readouterr().err
+
+
+def test_help_teaches(capsys):
+    assert whence("--help") == 0
+    printed = capsys.readouterr().out
+    assert "train a model on your text" in printed
+    assert whence("train", "--help") == 0
+    printed = capsys.readouterr().out
+    assert "--model.n-layers" in printed
+    assert "MODELS: gpt" in printed
