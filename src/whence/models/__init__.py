@@ -1,27 +1,18 @@
 """The models, one file for each rung of the ladder, and the table of their names."""
 
-<<<<<<< HEAD
 from collections.abc import Callable
 from typing import Any
 
-from torch import nn
-
 from whence.models.bigram import Bigram, BigramConfig
 from whence.models.charmlp import CharMLP, MLPConfig
-=======
->>>>>>> main
 from whence.models.config import GPTConfig, gpt2, llama, modern, qwen3
 from whence.models.gpt import GPT
 from whence.models.gru import GRU, GRUConfig
 from whence.models.lstm import LSTM, LSTMConfig
 from whence.models.rnn import RNN, RNNConfig
 
-<<<<<<< HEAD
 ModelConfig = GPTConfig | BigramConfig | MLPConfig | RNNConfig | LSTMConfig | GRUConfig
-=======
-ModelConfig = GPTConfig
-Model = GPT
->>>>>>> main
+Model = GPT | Bigram | CharMLP | RNN | LSTM | GRU
 
 MODELS: dict[str, ModelConfig] = {
     "gpt": GPTConfig(),
@@ -37,7 +28,7 @@ MODELS: dict[str, ModelConfig] = {
 }
 
 # The model that each kind of configuration describes.
-_MODELS: dict[type, Callable[[Any, int], nn.Module]] = {
+_MODELS: dict[type, Callable[[Any, int], Model]] = {
     GPTConfig: GPT,
     BigramConfig: Bigram,
     MLPConfig: CharMLP,
