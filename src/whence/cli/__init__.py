@@ -16,6 +16,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "runs": ("whence.cli.runs:runs", "list runs; 'whence runs remove NAME' deletes one"),
     "generate": ("whence.cli.generate:generate", "let a trained model write"),
     "evaluate": ("whence.cli.evaluate:evaluate", "measure a model on all of a text"),
+    "sentence": ("whence.cli.sentence:sentence", "learn one sentence, every number shown"),
 }
 # Verbs whose function reads the words itself: their flags depend on them.
 OWN_WORDS = ("train", "runs")
