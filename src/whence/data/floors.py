@@ -16,6 +16,7 @@ from whence.errors import WhenceError
 
 COUNTED_TOKENS = 1 << 26  # the bigram counts at most so many training tokens, the last ones
 READ_BLOCK = 1 << 22
+TABLE = 1 << 22  # up to so many possible pairs, a table of all of them is the fastest count
 GZIP_WINDOW = 1 << 15  # deflate refers back no further than this
 XZ_TRAIN, SAMPLE = 4 << 20, 1 << 20  # bytes of training and of validation text given to xz
 
@@ -78,15 +79,19 @@ def floors(dataset: Dataset) -> list[Floor]:
     bits = -float(frequency @ np.log2(unigram))
     counted = train[-COUNTED_TOKENS:]
     note = "" if len(counted) == len(train) else f", the last {len(counted):,} training tokens"
+    unknown = ""
+    if dataset.tokenizer.kind == "words":
+        share = frequency[0] / len(validation)
+        unknown = f"; {share:.1%} of the tokens are <UNK>, which hides a word's spelling for free"
+    uniform_bits = len(validation) * math.log2(size)
+    bigram_bits = _bigram_bits(counted, validation, unigram)
     found = [
-        Floor(
-            "uniform", len(validation) * math.log2(size) * per_byte, f"each of {size} tokens alike"
-        ),
-        Floor("unigram", bits * per_byte, "token frequencies, add-one"),
+        Floor("uniform", uniform_bits * per_byte, f"each of {size} tokens alike{unknown}"),
+        Floor("unigram", bits * per_byte, f"token frequencies, add-one{unknown}"),
         Floor(
             "bigram",
-            _bigram_bits(counted, validation, unigram) * per_byte,
-            f"frequencies after the token before, absolute discounting{note}",
+            bigram_bits * per_byte,
+            f"frequencies after the token before, absolute discounting{note}{unknown}",
         ),
     ]
     return [*found, *_compressors(dataset)]
@@ -129,7 +134,7 @@ def _bigram_bits(train: np.ndarray, validation: np.ndarray, unigram: np.ndarray)
 
 def _pair_counts(tokens: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
     """The different pairs a·V + b in order, and how often each occurs."""
-    small = size * size <= 1 << 22
+    small = size * size <= TABLE
     table = np.zeros(size * size if small else 0, dtype=np.int64)
     codes, counts = np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
     for start in range(0, len(tokens) - 1, READ_BLOCK):
@@ -163,8 +168,7 @@ def _compressors(dataset: Dataset) -> list[Floor]:
         return len(gzip.compress(text, 9, mtime=0))
 
     def xzipped(text: bytes) -> int:
-        reach = [{"id": lzma.FILTER_LZMA2, "preset": 6, "dict_size": 16 << 20}]
-        return len(lzma.compress(text, lzma.FORMAT_XZ, filters=reach))
+        return len(lzma.compress(text, preset=6))  # its dictionary of 8 MiB holds all of it
 
     tail = train[-4 * GZIP_WINDOW :]
     near = f"the last {len(tail):,} bytes of " if len(tail) < len(train) or last else ""

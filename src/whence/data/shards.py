@@ -56,7 +56,7 @@ def prepare(
     can be compared: of n characters the first int((1 − validation)·n) are for training. The two
     sides are tokenised apart. Characters are collected from the whole text; words and bpe are
     learnt from the training side only, so that validation measures what was never seen. Memory
-    stays at some megabytes, whatever the size of the text.
+    stays at some megabytes (words and bpe: what a table of the different words takes).
 
     Args:
         source: the text.
@@ -90,8 +90,6 @@ def prepare(
     if tokenizer is None:
         learnt = source.n_chars if kind == "chars" else split_at
         tokenizer = train_tokenizer(kind, lambda: _head(source.chunks(), learnt), vocab_size)
-    tokenizer.save(folder / "tokenizer.json")
-
     dtype = tokenizer.dtype.newbyteorder("<")
     digest = hashlib.sha256()
     n_tokens, n_bytes = [0, 0], [0, 0]  # of the training and of the validation side
@@ -102,6 +100,9 @@ def prepare(
             digest.update(raw)
             n_tokens[side] += len(raw) // dtype.itemsize
             n_bytes[side] += len(chunk.encode("utf-8"))
+        # From here on older files count as incomplete: they are never read beside newer ones.
+        (folder / "tokens.json").unlink(missing_ok=True)
+        tokenizer.save(folder / "tokenizer.json")
     record = {
         "schema": SCHEMA,
         "source": source.name,

@@ -7,20 +7,24 @@ is changed: Windows newlines, tabs and a leading byte-order mark stay what they 
 import codecs
 import difflib
 import hashlib
-import os
 import stat
 import sys
-import tempfile
-import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
 
+from whence.data.reading import (
+    NotTextError,
+    Piece,
+    file_blocks,
+    files_in,
+    spooled,
+    text_only,
+    unreadable,
+)
 from whence.errors import WhenceError
 
-BLOCK = 1 << 20  # bytes read at a time
-SPOOL_IN_MEMORY = 64 << 20  # standard input beyond this goes to a temporary file
+LONGEST = 1 << 20  # characters to look for a place to cut in
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,7 @@ class Source:
     _blocks: Callable[[], Iterator[bytes]] = field(repr=False, compare=False, kw_only=True)
 
     def chunks(self) -> Iterator[str]:
-        """Read the text from its start in pieces of about a megabyte.
+        """Read the text from its start in pieces of some 64 KiB.
 
         A piece ends between a character and the space or newline after it, which no tokenizer here
         ever joins into one token: pieces encoded one by one give the tokens of the whole. Only
@@ -86,7 +90,7 @@ def _last_safe_cut(text: str) -> int:
         end = len(text[: max(end, 0)].rstrip())  # jumps over a whole run of white space
         if end and text[end] in " \n":
             return end
-    return len(text) if len(text) >= BLOCK else 0
+    return len(text) if len(text) >= LONGEST else 0
 
 
 def open_source(source: str | Sequence[str]) -> Source:
@@ -110,6 +114,8 @@ def open_source(source: str | Sequence[str]) -> Source:
         True
     """
     names = [source] if isinstance(source, str) else list(source)
+    if not names or "" in names:
+        raise WhenceError(f"No text was named: {_HINT}.")
     parts = [part for name in names for part in _parts(name)]
     opened = _checked(", ".join(_title(name) for name in names), parts)
     if opened.n_bytes == 0:
@@ -136,109 +142,44 @@ def text_source(name: str, texts: Callable[[], Iterable[str]]) -> Source:
         >>> source.n_bytes, list(source.chunks())
         (11, ['hello', ' hello'])
     """
-    opened = _checked(name, [_Part(name, lambda: (text.encode("utf-8") for text in texts()))])
+    opened = _checked(name, [Piece(name, lambda: (text.encode("utf-8") for text in texts()))])
     if opened.n_bytes == 0:
         raise WhenceError(f"{name} is empty: give some text.")
     return opened
-
-
-@dataclass(frozen=True)
-class _Part:
-    """One file's worth of bytes; an optional one (found in a folder) may be left out."""
-
-    name: str
-    blocks: Callable[[], Iterator[bytes]]
-    optional: bool = False
-
-
-class _NotTextError(WhenceError):
-    """The bytes are no UTF-8 text: in a folder the file is passed over."""
 
 
 def _title(name: str) -> str:
     return "standard input" if name == "-" else name
 
 
-def _parts(name: str) -> list[_Part]:
+def _parts(name: str) -> list[Piece]:
     if name in BUILT_IN:
         texts = BUILT_IN[name]
-        return [_Part(name, lambda: (text.encode("utf-8") for text in texts()))]
+        return [Piece(name, lambda: (text.encode("utf-8") for text in texts()))]
     if name == "-":
-        return [_spooled("standard input", sys.stdin.buffer)]
+        return [spooled("standard input", sys.stdin.buffer)]
     path = Path(name)
     try:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
-            return [_Part(str(file), _reader(file), optional=True) for file in _files_in(path)]
+            return [Piece(str(file), file_blocks(file), optional=True) for file in files_in(path)]
         if not stat.S_ISREG(mode):  # a pipe can be read once only
             with path.open("rb") as file:
-                return [_spooled(name, file)]
+                return [spooled(name, file)]
     except (FileNotFoundError, NotADirectoryError) as error:
         near = difflib.get_close_matches(name, BUILT_IN, n=1)
         hint = f" Did you mean the built-in text {near[0]!r}?" if near else ""
-        raise WhenceError(
-            f"{name!r} doesn't exist: give a text file, a folder, '-' for standard input "
-            f"or a built-in text ({', '.join(map(repr, BUILT_IN))}).{hint}"
-        ) from error
+        raise WhenceError(f"{name!r} doesn't exist: {_HINT}.{hint}") from error
     except (OSError, ValueError) as error:
-        raise _unreadable(name, error) from error
-    return [_Part(name, _reader(path))]
+        raise unreadable(name, error) from error
+    return [Piece(name, file_blocks(path))]
 
 
-def _files_in(folder: Path) -> list[Path]:
-    found: list[Path] = []
-
-    def unreadable(error: OSError) -> None:
-        raise error
-
-    for root, folders, files in os.walk(folder, onerror=unreadable):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        paths = [Path(root, name) for name in files if not name.startswith(".")]
-        found += [path for path in paths if path.is_file()]
-    return sorted(found, key=lambda path: path.relative_to(folder).parts)
-
-
-def _reader(path: Path) -> Callable[[], Iterator[bytes]]:
-    def blocks() -> Iterator[bytes]:
-        try:
-            with path.open("rb") as file:
-                yield from iter(lambda: file.read(BLOCK), b"")
-        except OSError as error:
-            raise _unreadable(str(path), error) from error
-
-    return blocks
-
-
-def _unreadable(name: str, error: Exception) -> WhenceError:
-    reason = error.strerror if isinstance(error, OSError) else error
-    return WhenceError(f"{name} can't be read ({reason}): check its name and its permissions.")
-
-
-def _spooled(name: str, stream: BinaryIO) -> _Part:
-    """Keep what can be read only once: in memory, or in a temporary file when it is large."""
-    spool = tempfile.SpooledTemporaryFile(max_size=SPOOL_IN_MEMORY)  # noqa: SIM115
-    for block in iter(lambda: stream.read(BLOCK), b""):
-        spool.write(block)
-
-    def blocks() -> Iterator[bytes]:
-        position = 0
-        while True:
-            spool.seek(position)
-            block = spool.read(BLOCK)
-            if not block:
-                return
-            position += len(block)
-            yield block
-
-    weakref.finalize(blocks, spool.close)
-    return _Part(name, blocks)
-
-
-def _checked(name: str, parts: list[_Part]) -> Source:
+def _checked(name: str, parts: list[Piece]) -> Source:
     """Check and hash all parts, leaving out those of a folder that hold no text."""
     digest = hashlib.sha256()
     n_bytes = n_chars = 0
-    kept: list[_Part] = []
+    kept: list[Piece] = []
     skipped: list[str] = []
     for part in parts:
         attempt = digest.copy()
@@ -246,11 +187,11 @@ def _checked(name: str, parts: list[_Part]) -> Source:
             attempt.update(b"\n")
         try:
             size = length = 0
-            for block, characters in _text_only(part):
+            for block, characters in text_only(part):
                 attempt.update(block)
                 size += len(block)
                 length += characters
-        except _NotTextError:
+        except NotTextError:
             if not part.optional:
                 raise
             skipped.append(part.name)
@@ -273,38 +214,6 @@ def _checked(name: str, parts: list[_Part]) -> Source:
     return Source(name, digest.hexdigest(), n_bytes, n_chars, tuple(skipped), _blocks=blocks)
 
 
-def _text_only(part: _Part) -> Iterator[tuple[bytes, int]]:
-    """Pass on the blocks of a part and their characters; raise at a byte that isn't text."""
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    position = 0
-    for block in part.blocks():
-        if position == 0 and block[:2] in (b"\xff\xfe", b"\xfe\xff"):
-            raise _NotTextError(f"{part.name} is UTF-16 text: save it as UTF-8.")
-        if (nul := block.find(b"\0")) >= 0:
-            raise _NotTextError(
-                f"{part.name} is binary, not text (a zero byte at offset {position + nul}): "
-                "give a UTF-8 text file."
-            )
-        characters = _decode(decoder, block, part.name, position)
-        position += len(block)
-        yield block, characters
-    _decode(decoder, b"", part.name, position, final=True)
-
-
-def _decode(
-    decoder: codecs.IncrementalDecoder, block: bytes, name: str, position: int, final: bool = False
-) -> int:
-    pending = len(decoder.getstate()[0])
-    try:
-        return len(decoder.decode(block, final))
-    except UnicodeDecodeError as error:
-        raise _NotTextError(
-            f"{name} is not UTF-8: byte 0x{error.object[error.start]:02x} at offset "
-            f"{position - pending + error.start} can't be read ({error.reason}); "
-            "save the file as UTF-8."
-        ) from error
-
-
 def _topics() -> Iterator[str]:
     from pydoc_data.topics import topics  # half a megabyte: read only when asked for
 
@@ -315,3 +224,8 @@ def _topics() -> Iterator[str]:
 
 # Built-in texts: a name, and a function that starts the stream of its pieces.
 BUILT_IN: dict[str, Callable[[], Iterable[str]]] = {"topics": _topics}
+
+_HINT = (
+    "give a text file, a folder, '-' for standard input or a built-in text "
+    f"({', '.join(map(repr, BUILT_IN))})"
+)

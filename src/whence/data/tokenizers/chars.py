@@ -4,6 +4,7 @@ A token is now always a whole character, and the vocabulary is as small as the t
 price is that a character the text never had can't be written at all.
 """
 
+import sys
 from collections.abc import Iterable
 
 import numpy as np
@@ -29,9 +30,12 @@ class CharTokenizer(Vocabulary):
     def __init__(self, chars: Iterable[str]):
         self.chars = "".join(sorted(set(chars)))
         super().__init__([char.encode("utf-8") for char in self.chars])
+        # One more entry than the highest code point: the place of every character beyond it.
         codes = _code_points(self.chars)
-        self._id_of = np.full(0x110000 if codes.max(initial=0) > 127 else 128, -1, dtype=np.int32)
+        self._id_of = np.zeros(int(codes.max(initial=0)) + 2, dtype=self.dtype)
         self._id_of[codes] = np.arange(self.vocab_size)
+        self._is_known = np.zeros(self._id_of.size, dtype=bool)
+        self._is_known[codes] = True
 
     def encode(self, text: str) -> np.ndarray:
         """Look each character up.
@@ -40,12 +44,10 @@ class CharTokenizer(Vocabulary):
             WhenceError: a character isn't in the vocabulary; it is named with its place.
         """
         codes = _code_points(text)
-        ids = self._id_of.take(codes, mode="clip")
-        if self._id_of.size == 128:
-            ids = np.where(codes > 127, -1, ids)
-        if ids.size and ids.min() < 0:
-            raise self._unknown(text, int(np.argmax(ids < 0)))
-        return ids.astype(self.dtype)
+        known = self._is_known.take(codes, mode="clip")
+        if not known.all():
+            raise self._unknown(text, int(np.argmin(known)))
+        return self._id_of.take(codes, mode="clip")
 
     def _unknown(self, text: str, offset: int) -> WhenceError:
         line = text.count("\n", 0, offset) + 1
@@ -69,7 +71,7 @@ def _code_points(text: str) -> np.ndarray:
 
 def train_chars(texts: Iterable[str]) -> CharTokenizer:
     """Collect the characters of a stream of text."""
-    chars: set[str] = set()
+    seen = np.zeros(sys.maxunicode + 1, dtype=bool)
     for text in texts:
-        chars.update(text)
-    return CharTokenizer(chars)
+        seen[_code_points(text)] = True
+    return CharTokenizer(map(chr, np.flatnonzero(seen)))

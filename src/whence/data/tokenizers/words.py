@@ -8,7 +8,7 @@ only the unknown word itself is lost and all white space stays.
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from whence.data.tokenizers.vocabulary import Vocabulary
 from whence.errors import WhenceError
 
 UNKNOWN = "<UNK>"  # no piece of text is spelt so: a mark of punctuation is a piece of its own
-PIECE = re.compile(r" ?\w+(?:['’]\w+)*| ?[^\w\s]|\s+?(?= \S)|\s+")
+PIECE = re.compile(r" ?\w+(?:['’]\w+)*| ?[^\w\s]|\s+(?= \S)|\s+")
 DEFAULT_SIZE = 8192
 
 
@@ -41,20 +41,22 @@ class WordTokenizer(Vocabulary):
 
     def encode(self, text: str) -> np.ndarray:
         """Cut text into pieces and look each up; what isn't known becomes `<UNK>` (id 0)."""
-        return np.fromiter(self._lookup(text), dtype=self.dtype)
+        pieces = PIECE.findall(text)
+        ids = list(map(self._id_of.get, pieces))
+        if None in ids:
+            ids = [number for piece in pieces for number in self._finer(piece)]
+        return np.array(ids, dtype=self.dtype)
 
-    def _lookup(self, text: str) -> Iterator[int]:
-        """Look pieces up; an unknown one is cut finer."""
+    def _finer(self, piece: str) -> list[int]:
+        """Look a piece up; if it is unknown, its characters (white space) or space and word."""
         known = self._id_of
-        for piece in PIECE.findall(text):
-            if piece in known:
-                yield known[piece]
-            elif piece.isspace():
-                yield from (known.get(char, 0) for char in piece)
-            else:
-                if piece[0] == " ":
-                    yield known.get(" ", 0)
-                yield known.get(piece.removeprefix(" "), 0)
+        if piece in known:
+            return [known[piece]]
+        if piece.isspace():
+            return [known.get(char, 0) for char in piece]
+        if piece[0] == " ":
+            return [known.get(" ", 0), known.get(piece[1:], 0)]
+        return [0]
 
     def _record(self) -> dict:
         return {"pieces": self.pieces}

@@ -1,0 +1,113 @@
+"""Reading bytes and making sure that they are UTF-8 text."""
+
+import codecs
+import os
+import tempfile
+import weakref
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from whence.errors import WhenceError
+
+BLOCK = 1 << 16  # bytes read at a time; Hugging Face's trainer reads 256 pieces ahead
+SPOOL_IN_MEMORY = 64 << 20  # what can be read only once goes to a temporary file beyond this
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One file's worth of bytes; an optional one (found in a folder) may be left out."""
+
+    name: str
+    blocks: Callable[[], Iterator[bytes]]
+    optional: bool = False
+
+
+class NotTextError(WhenceError):
+    """The bytes are no UTF-8 text: in a folder the file is passed over."""
+
+
+def files_in(folder: Path) -> list[Path]:
+    """List the files of a folder and its subfolders, sorted by path, without hidden ones."""
+    found: list[Path] = []
+
+    def stop(error: OSError) -> None:
+        raise error
+
+    for root, folders, files in os.walk(folder, onerror=stop):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        paths = [Path(root, name) for name in files if not name.startswith(".")]
+        found += [path for path in paths if path.is_file()]
+    return sorted(found, key=lambda path: path.relative_to(folder).parts)
+
+
+def file_blocks(path: Path) -> Callable[[], Iterator[bytes]]:
+    """Make a function that starts reading a file; WhenceError where it can't be read."""
+
+    def blocks() -> Iterator[bytes]:
+        try:
+            with path.open("rb") as file:
+                yield from iter(lambda: file.read(BLOCK), b"")
+        except OSError as error:
+            raise unreadable(str(path), error) from error
+
+    return blocks
+
+
+def unreadable(name: str, error: Exception) -> WhenceError:
+    """Say that a file or folder can't be read, and why."""
+    reason = error.strerror if isinstance(error, OSError) else error
+    return WhenceError(f"{name} can't be read ({reason}): check its name and its permissions.")
+
+
+def spooled(name: str, stream: BinaryIO) -> Piece:
+    """Keep what can be read only once: in memory, or in a temporary file when it is large."""
+    spool = tempfile.SpooledTemporaryFile(max_size=SPOOL_IN_MEMORY)  # noqa: SIM115
+    for block in iter(lambda: stream.read(BLOCK), b""):
+        spool.write(block)
+
+    def blocks() -> Iterator[bytes]:
+        position = 0
+        while True:
+            spool.seek(position)
+            block = spool.read(BLOCK)
+            if not block:
+                return
+            position += len(block)
+            yield block
+
+    weakref.finalize(blocks, spool.close)
+    return Piece(name, blocks)
+
+
+def text_only(part: Piece) -> Iterator[tuple[bytes, int]]:
+    """Pass on the blocks of a part and their characters; raise at a byte that isn't text."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    position = 0
+    for block in part.blocks():
+        if position == 0 and block[:2] in (b"\xff\xfe", b"\xfe\xff"):
+            raise NotTextError(f"{part.name} is UTF-16 text: save it as UTF-8.")
+        if (nul := block.find(b"\0")) >= 0:
+            raise NotTextError(
+                f"{part.name} is binary, not text (a zero byte at offset {position + nul}): "
+                "give a UTF-8 text file."
+            )
+        characters = _decode(decoder, block, part.name, position)
+        position += len(block)
+        yield block, characters
+    _decode(decoder, b"", part.name, position, final=True)
+
+
+def _decode(
+    decoder: codecs.IncrementalDecoder, block: bytes, name: str, position: int, final: bool = False
+) -> int:
+    pending = len(decoder.getstate()[0])
+    try:
+        return len(decoder.decode(block, final))
+    except UnicodeDecodeError as error:
+        raise NotTextError(
+            f"{name} is not UTF-8: byte 0x{error.object[error.start]:02x} at offset "
+            f"{position - pending + error.start} can't be read ({error.reason}); "
+            "save the file as UTF-8."
+        ) from error

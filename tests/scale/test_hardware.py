@@ -1,0 +1,72 @@
+"""The probe always finds something that works, and says what it found."""
+
+import os
+
+import pytest
+import torch
+
+from whence.errors import WhenceError
+from whence.scale import hardware
+from whence.scale.hardware import Hardware, manifest
+
+
+@pytest.fixture(autouse=True)
+def settings_put_back():
+    threads = torch.get_num_threads()
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    yield
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(deterministic)
+
+
+def test_defaults_resolve_to_this_machine():
+    found = Hardware().resolved()
+    assert found.device in ("cpu", "cuda", "mps")
+    assert found.precision in ("fp32", "bf16")
+    assert found.threads >= 1
+    assert found.resolved() == found
+    assert found.precision in found.summary()
+    assert "\n" not in found.summary()
+
+
+@pytest.mark.parametrize(("faster", "precision"), [(3.0, "bf16"), (1.2, "fp32"), (0.3, "fp32")])
+def test_bfloat16_only_where_it_is_faster(faster, precision, monkeypatch):
+    seconds = {torch.float32: 1.0, torch.bfloat16: 1 / faster}
+    monkeypatch.setattr(hardware, "_time_product", seconds.__getitem__)
+    assert Hardware(device="cpu").resolved().precision == precision
+
+
+def test_no_compiler_is_no_error_unless_it_is_asked_for(monkeypatch):
+    monkeypatch.setenv("PATH", os.devnull)
+    monkeypatch.delenv("CXX", raising=False)
+    assert not Hardware(device="cpu").resolved().compile
+    with pytest.raises(WhenceError, match=r"needs a C\+\+ compiler"):
+        Hardware(device="cpu", compile=True).resolved()
+
+
+def test_missing_device_is_named(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(WhenceError, match="device is cuda, but this machine has"):
+        Hardware(device="cuda").resolved()
+
+
+def test_apply_sets_threads_and_deterministic_kernels():
+    Hardware(device="cpu", precision="fp32", threads=1).apply()
+    assert torch.get_num_threads() == 1
+    assert torch.are_deterministic_algorithms_enabled()
+    Hardware(device="cpu", precision="fp32", deterministic=False).apply()
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_bfloat16_context_multiplies_in_bfloat16():
+    a = torch.ones(2, 2)
+    with Hardware(device="cpu", precision="bf16").context():
+        assert (a @ a).dtype == torch.bfloat16
+    with Hardware(device="cpu", precision="fp32").context():
+        assert (a @ a).dtype == torch.float32
+
+
+def test_manifest_says_what_bits_depend_on():
+    told = manifest(Hardware(device="cpu"))
+    assert told["torch"] == torch.__version__
+    assert told["threads"] == torch.get_num_threads()
