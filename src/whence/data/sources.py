@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from whence.data.dates import dates
 from whence.data.reading import (
     NotTextError,
     Piece,
@@ -223,7 +224,7 @@ def _topics() -> Iterator[str]:
 
 
 # Built-in texts: a name, and a function that starts the stream of its pieces.
-BUILT_IN: dict[str, Callable[[], Iterable[str]]] = {"topics": _topics}
+BUILT_IN: dict[str, Callable[[], Iterable[str]]] = {"topics": _topics, "dates": dates}
 
 _HINT = (
     "give a text file, a folder, '-' for standard input or a built-in text "
