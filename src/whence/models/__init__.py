@@ -10,9 +10,12 @@ from whence.models.gpt import GPT
 from whence.models.gru import GRU, GRUConfig
 from whence.models.lstm import LSTM, LSTMConfig
 from whence.models.rnn import RNN, RNNConfig
+from whence.models.seq2seq import Seq2Seq, Seq2SeqConfig
 
-ModelConfig = GPTConfig | BigramConfig | MLPConfig | RNNConfig | LSTMConfig | GRUConfig
-Model = GPT | Bigram | CharMLP | RNN | LSTM | GRU
+ModelConfig = (
+    GPTConfig | BigramConfig | MLPConfig | RNNConfig | LSTMConfig | GRUConfig | Seq2SeqConfig
+)
+Model = GPT | Bigram | CharMLP | RNN | LSTM | GRU | Seq2Seq
 
 MODELS: dict[str, ModelConfig] = {
     "gpt": GPTConfig(),
@@ -25,6 +28,7 @@ MODELS: dict[str, ModelConfig] = {
     "rnn": RNNConfig(),
     "lstm": LSTMConfig(),
     "gru": GRUConfig(),
+    "seq2seq": Seq2SeqConfig(),
 }
 
 # The model that each kind of configuration describes.
@@ -35,6 +39,7 @@ _MODELS: dict[type, Callable[[Any, int], Model]] = {
     RNNConfig: RNN,
     LSTMConfig: LSTM,
     GRUConfig: GRU,
+    Seq2SeqConfig: Seq2Seq,
 }
 
 

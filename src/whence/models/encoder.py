@@ -44,7 +44,7 @@ class EncoderConfig:
 
     n_layers: int = 2
     n_heads: int = 4
-    d_model: int = 128
+    d_model: int = 64
     d_ff: int | None = None
     context_length: int = 96
     dropout: float = 0.1

@@ -50,12 +50,14 @@ class Evaluated:
     def to_record(self) -> dict[str, float | int | str]:
         """Return the line of the record."""
         e = self.evaluation
+        exact = {} if e.exact_match is None else {"exact_match": e.exact_match}
         return {
             "step": self.step,
             "loss": e.loss,
             "loss_hex": e.loss.hex(),
             "bits_per_byte": e.bits_per_byte,
             "tokens": e.n_tokens,
+            **exact,
         }
 
 

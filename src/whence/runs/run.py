@@ -16,9 +16,11 @@ from whence.data import Dataset, Source, open_dataset, open_source, prepare
 from whence.errors import WhenceError
 from whence.generate import generate
 from whence.models import build
+from whence.models.seq2seq import Seq2Seq
 from whence.runs.checkpoints import folder_name, load_model, saved_steps
 from whence.runs.events import Event
 from whence.runs.files import SCHEMA, Lines, check_schema, disk_use, write_whole
+from whence.runs.pairs import measure_pairs, pairs_of, parse_pairs
 from whence.runs.recipe import Recipe
 from whence.runs.session import Session, assemble
 from whence.runs.training import Training, best_step, check_can_end
@@ -256,11 +258,16 @@ class Run:
         Raises:
             WhenceError: where the text has a character the tokenizer doesn't know.
         """
+        model = self.model(at)
+        if isinstance(model, Seq2Seq):
+            known = pairs_of(self.dataset, model.config)[1] if text is None else None
+            pairs = known or parse_pairs(text or "", self.tokenizer, model.config)
+            return measure_pairs(model, model, pairs, self.tokenizer)
         tokens = self.dataset.validation if text is None else self.tokenizer.encode(text)
         context_length = self.recipe.model.context_length
         n_bytes = self.tokenizer.n_bytes(tokens[1:])
         return evaluate(
-            self.model(at),
+            model,
             tokens,
             context_length=context_length,
             stride=max(1, context_length // 2),
