@@ -101,7 +101,8 @@ def open_source(source: str | Sequence[str]) -> Source:
         source: the path of a file; of a folder (all UTF-8 text files in it and its subfolders,
             sorted by path, hidden ones left out, joined by a newline); "-" for standard input;
             "topics" for the Python language reference inside every Python (`./topics` would be a
-            file of that name); "dates" for pairs of written and ISO dates; or a sequence of those, joined by a newline.
+            file of that name); "dates" for pairs of written and ISO dates; or a sequence of
+            those, joined by a newline.
 
     Returns:
         The source, with the size and sha256 of its text.
