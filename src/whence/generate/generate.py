@@ -121,8 +121,16 @@ def stream(
         WhenceError: a setting out of range, or a prompt that the tokenizer can't read.
 
     Example:
-        >>> for event in stream(model, tokenizer, "Once", temperature=0.8):  # doctest: +SKIP
-        ...     print(event.text, end="", flush=True)
+        >>> from whence.data.tokenizers.chars import CharTokenizer
+        >>> from whence.models.gpt import GPT, GPTConfig
+        >>> tokenizer = CharTokenizer("Once upon a time")
+        >>> model = GPT(GPTConfig(n_layers=1), tokenizer.vocab_size)
+        >>> for event in stream(model, tokenizer, "Once", max_tokens=3, temperature=0):
+        ...     print(repr(event.text), event.finished)
+        ' ' None
+        ' ' None
+        ' ' None
+        '' length
     """
     sampling = Sampling(temperature, top_k, top_p, min_p)
     for name, count in (("max_tokens", max_tokens), ("n_samples", n_samples)):
@@ -192,7 +200,12 @@ def generate(
         WhenceError: as `stream`.
 
     Example:
-        >>> generate(model, tokenizer, "Once", max_tokens=100)  # doctest: +SKIP
+        >>> from whence.data.tokenizers.chars import CharTokenizer
+        >>> from whence.models.gpt import GPT, GPTConfig
+        >>> tokenizer = CharTokenizer("Once upon a time")
+        >>> model = GPT(GPTConfig(n_layers=1), tokenizer.vocab_size)
+        >>> generate(model, tokenizer, "Once", max_tokens=3, temperature=0)
+        ['   ']
     """
     texts = [""] * n_samples
     for event in stream(model, tokenizer, prompt, n_samples=n_samples, **settings):

@@ -136,6 +136,9 @@ def _stages(logits: Tensor, sampling: Sampling) -> list[tuple[str, Tensor]]:
 def pick(filtered: Tensor, sampling: Sampling, generator: torch.Generator) -> Tensor:
     """Draw one token for each row of filtered logits, [B, V] → [B].
 
+    A race: token i arrives after a time drawn from the exponential distribution with rate P(i), and
+    the first one in wins, which is token i with probability P(i).
+
     Example:
         >>> rows = torch.tensor([[0.0, 9.0]])
         >>> pick(rows, Sampling(temperature=0), torch.Generator().manual_seed(0))
@@ -143,7 +146,9 @@ def pick(filtered: Tensor, sampling: Sampling, generator: torch.Generator) -> Te
     """
     if sampling.temperature == 0:
         return filtered.argmax(-1)
-    return torch.multinomial(filtered.softmax(-1), 1, generator=generator)[:, 0]
+    probabilities = filtered.softmax(-1)
+    waiting = torch.empty_like(probabilities).exponential_(generator=generator)
+    return (probabilities / waiting).argmax(-1)
 
 
 @dataclass(frozen=True)

@@ -102,6 +102,13 @@ class Attention(nn.Module):
         y = attend(q, k, v, self.causal, visible, dropout)  # [B, H, T, d]
         return self.o(y.transpose(1, 2).flatten(2))  # [B, T, H·d] → [B, T, D]
 
+    def qkv(self) -> tuple[Tensor, Tensor | None]:
+        """The weights and biases of q, k and v as those of one layer, [(H+2G)·d, D]."""
+        weight = torch.cat((self.q.weight, self.k.weight, self.v.weight))
+        if self.q.bias is None:
+            return weight, None
+        return weight, torch.cat((self.q.bias, self.k.bias, self.v.bias))
+
 
 def split_heads(x: Tensor, n_heads: int) -> Tensor:
     """[B, T, H·d] → [B, H, T, d]."""

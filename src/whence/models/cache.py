@@ -1,5 +1,7 @@
 """The memory of a model that generates: keys and values of the tokens read so far."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -17,14 +19,14 @@ class LayerCache:
     """
 
     def __init__(self, room: Tensor) -> None:  # [2, B, G, C, d]
-        self.keys, self.values = room
+        self.keys, self.values = room[0], room[1]
         self.length = 0
 
     def extend(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Append k and v, each [B, G, T, d], and return all there is, [B, G, length, d]."""
         end = self.length + k.shape[2]
-        self.keys[:, :, self.length : end] = k
-        self.values[:, :, self.length : end] = v
+        self.keys[:, :, self.length : end] = k.detach()  # what was read is not learned from
+        self.values[:, :, self.length : end] = v.detach()
         self.length = end
         return self.keys[:, :, :end], self.values[:, :, :end]
 
@@ -38,6 +40,8 @@ class Cache:
         layers: one `LayerCache` a block.
         last_token: the token read last, [B, 1], or None.
         rotation: rotary positions of the whole window, or None.
+        length: how many tokens were read.
+        step: the fast twin of the model for one more token, or None.
     """
 
     def __init__(
@@ -51,7 +55,8 @@ class Cache:
         room = torch.zeros(
             n_layers, 2, batch, n_kv_heads, context_length, d_head, dtype=dtype, device=device
         )
-        self.layers = [LayerCache(part) for part in room]
+        self.layers = [LayerCache(room[i]) for i in range(n_layers)]
         self.rotation = rotation
         self.last_token: Tensor | None = None
+        self.step: Callable[[Tensor, Cache], Tensor] | None = None
         self.length = 0

@@ -5,12 +5,11 @@ import math
 from torch import Tensor, nn
 
 from whence.errors import WhenceError
-from whence.models.attention import Attention
-from whence.models.attention_fast import FastAttention
+from whence.models.block import Block, BlockWithoutResidual, norm_of
 from whence.models.cache import Cache, LayerCache
 from whence.models.config import GPTConfig, gpt2, llama, modern, qwen3
-from whence.models.layers import GATED, MLP, Absent, GatedMLP, PairEmbedding, init_linear
-from whence.models.norms import norm
+from whence.models.decode import Decoder
+from whence.models.layers import PairEmbedding, init_linear
 from whence.models.positions import (
     LearnedPositions,
     NoPositions,
@@ -59,7 +58,7 @@ class GPT(nn.Module):
         self.dropout = nn.Dropout(config.dropout) if config.dropout else nn.Identity()
         block = BlockWithoutResidual if "residual" in config.without else Block
         self.blocks = nn.ModuleList([block(config) for _ in range(config.n_layers)])
-        self.norm = _norm(config)
+        self.norm = norm_of(config)
         self.head = nn.Linear(config.d_model, vocab_size, bias=False)
         self._initialise()
 
@@ -76,6 +75,8 @@ class GPT(nn.Module):
                 f"The text is {start + T} tokens long, but the model reads at most "
                 f"{self.config.context_length}: shorten it, or train with a larger context_length."
             )
+        if cache is not None and cache.step is not None and T == 1:
+            return cache.step(tokens, cache)
         x = self.embed(tokens)  # [B, T, D]
         if self.bigram is not None:
             x = x + self.bigram(tokens, None if cache is None else cache.last_token)
@@ -92,7 +93,10 @@ class GPT(nn.Module):
         c, weight = self.config, self.embed.weight
         shape = (c.n_layers, batch_size, c.kv_heads, c.context_length, c.head_size)
         rotation = self._rotation_of(c.context_length, weight)
-        return Cache(shape, rotation, weight.dtype, weight.device)
+        cache = Cache(shape, rotation, weight.dtype, weight.device)
+        if c.attention == "fast" and not c.without and not self.training:
+            cache.step = Decoder(self, cache)
+        return cache
 
     @property
     def context_length(self) -> int:
@@ -127,77 +131,6 @@ class GPT(nn.Module):
         init_linear(self.head, c.init_std, 0.0 if c.zero_head else 1.0)
         if c.tied_embeddings:
             self.head.weight = self.embed.weight
-
-
-class Block(nn.Module):
-    """One layer of a Transformer: h = x + attn(norm1(x));  y = h + mlp(norm2(h)).
-
-    Args:
-        config: the shape.
-
-    Shape:
-        [B, T, D] → [B, T, D].
-
-    Example:
-        >>> import torch
-        >>> Block(GPTConfig())(torch.zeros(1, 5, 128)).shape
-        torch.Size([1, 5, 128])
-
-    Source:
-        Vaswani et al., 2017; norms ahead of the parts: Xiong et al., 2020.
-    """
-
-    def __init__(self, config: GPTConfig) -> None:
-        super().__init__()
-        self.norm1 = _norm(config)
-        self.attn = Absent() if "attention" in config.without else _attention(config)
-        self.norm2 = _norm(config)
-        self.mlp = Absent() if "feed_forward" in config.without else _feed_forward(config)
-        self.dropout = nn.Dropout(config.dropout) if config.dropout else nn.Identity()
-
-    def forward(
-        self, x: Tensor, rotation: Rotation | None = None, cache: LayerCache | None = None
-    ) -> Tensor:
-        """Let the tokens read each other, then work on each."""
-        h = x + self.dropout(self.attn(self.norm1(x), rotation, cache))  # [B, T, D]
-        return h + self.dropout(self.mlp(self.norm2(h)))
-
-
-class BlockWithoutResidual(Block):
-    """A block whose input doesn't flow past its parts: h = attn(norm1(x));  y = mlp(norm2(h))."""
-
-    def forward(
-        self, x: Tensor, rotation: Rotation | None = None, cache: LayerCache | None = None
-    ) -> Tensor:
-        """Let the tokens read each other, then work on each."""
-        h = self.dropout(self.attn(self.norm1(x), rotation, cache))  # [B, T, D]
-        return self.dropout(self.mlp(self.norm2(h)))
-
-
-def _norm(c: GPTConfig) -> nn.Module:
-    return norm(c.norm, c.d_model, weight=c.norm_weight, bias=c.bias, eps=c.norm_eps)
-
-
-def _attention(c: GPTConfig) -> nn.Module:
-    form = Attention if c.attention == "formula" else FastAttention
-    return form(
-        c.d_model,
-        c.n_heads,
-        n_kv_heads=c.n_kv_heads,
-        d_head=c.d_head,
-        causal=c.causal,
-        qkv_bias=c.qkv_bias,
-        bias=c.bias,
-        qk_norm="rms" if c.qk_norm else "none",
-        norm_weight=c.norm_weight,
-        norm_eps=c.norm_eps,
-        dropout=c.dropout,
-    )
-
-
-def _feed_forward(c: GPTConfig) -> nn.Module:
-    form = GatedMLP if c.activation in GATED else MLP
-    return form(c.d_model, c.hidden_size, c.activation, c.bias)
 
 
 def _positions(c: GPTConfig) -> nn.Module:

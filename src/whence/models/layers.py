@@ -125,7 +125,7 @@ class Absent(nn.Module):
         return torch.zeros_like(x)
 
 
-class PairEmbedding(nn.Module):
+class PairEmbedding(nn.Embedding):
     """A vector for each pair (previous token, token), added to the token's embedding.
 
     It gives the model the bigram table for free, so that its layers can learn what lies beyond.
@@ -144,16 +144,16 @@ class PairEmbedding(nn.Module):
     """
 
     def __init__(self, vocab_size: int, d_model: int) -> None:
-        super().__init__()
+        super().__init__((vocab_size + 1) * vocab_size, d_model)
         self.vocab_size = vocab_size
-        self.weight = nn.Parameter(torch.zeros((vocab_size + 1) * vocab_size, d_model))
+        nn.init.zeros_(self.weight)
 
-    def forward(self, tokens: Tensor, before: Tensor | None = None) -> Tensor:
+    def forward(self, tokens: Tensor, before: Tensor | None = None) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Look the pairs up; before is the token ahead of the first one, [B, 1], if there is."""
         if before is None:
             before = torch.full_like(tokens[:, :1], self.vocab_size)
         previous = torch.cat((before, tokens[:, :-1]), dim=1)  # [B, T]
-        return F.embedding(previous * self.vocab_size + tokens, self.weight)
+        return super().forward(previous * self.vocab_size + tokens)
 
 
 def init_linear(layer: nn.Module, std: float | None, scale: float = 1.0) -> None:

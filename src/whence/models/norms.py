@@ -1,9 +1,10 @@
 """Norms: keep the size of the residual stream's vectors in hand."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 NormKind = Literal["rms", "layer", "none"]
 
@@ -11,8 +12,8 @@ NormKind = Literal["rms", "layer", "none"]
 class RMSNorm(nn.Module):
     """Divide each vector by its root mean square.
 
-    y = x / √(mean(x²) + eps) · weight, over the last axis. It is computed in fp32 whatever the
-    dtype of x, and comes back in x's dtype.
+    y = x / √(mean(x²) + eps) · weight, over the last axis. It is computed in fp32 (or
+    wider, if x is), and comes back in x's dtype.
 
     Args:
         d: length of the vectors that are normalised.
@@ -32,15 +33,46 @@ class RMSNorm(nn.Module):
 
     def __init__(self, d: int, *, weight: bool = True, eps: float = 1e-5) -> None:
         super().__init__()
-        self.eps = eps
+        self.d, self.eps = d, eps
         self.weight = nn.Parameter(torch.ones(d)) if weight else None
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise the last axis of x."""
-        wide = x.float()
-        y = wide * (wide.square().mean(-1, keepdim=True) + self.eps).rsqrt()
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
+        y: Tensor = DivideByRMS.apply(wide, self.eps)  # pyright: ignore[reportAssignmentType]
         y = y.to(x.dtype)
         return y if self.weight is None else self.weight * y
+
+
+class DivideByRMS(torch.autograd.Function):
+    """y = x / rms(x) with rms(x) = √(mean(x²) + eps), and its derivative as one formula.
+
+    dx = (g − y · mean(g · y)) / rms(x) for a gradient g of y: what of g lies along y would only
+    change x's length, which the division takes out again. Left to autograd, square, mean, root and
+    product are each differentiated by itself, in twice the time.
+
+    Example:
+        >>> x = torch.tensor([3.0, 4.0], requires_grad=True)
+        >>> DivideByRMS.apply(x, 0.0)[0].backward()
+        >>> x.grad
+        tensor([ 0.1810, -0.1358])
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, eps: float) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Divide."""
+        one_over_rms = (x.square().mean(-1, keepdim=True) + eps).rsqrt()  # [..., 1]
+        y = x * one_over_rms
+        ctx.save_for_backward(y, one_over_rms)
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """The gradient of x."""
+        y, one_over_rms = ctx.saved_tensors
+        along = (g * y).mean(-1, keepdim=True)  # [..., 1]
+        return torch.addcmul(g, y, along, value=-1).mul_(one_over_rms), None
 
 
 def norm(kind: NormKind, d: int, *, weight: bool = True, bias: bool, eps: float) -> nn.Module:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 
-class LearnedPositions(nn.Module):
+class LearnedPositions(nn.Embedding):
     """Add a learned vector for each place in the window: y[t] = x[t] + weight[t].
 
     Args:
@@ -23,10 +23,10 @@ class LearnedPositions(nn.Module):
     """
 
     def __init__(self, context_length: int, d_model: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.empty(context_length, d_model).normal_(std=0.02))
+        super().__init__(context_length, d_model)
+        nn.init.normal_(self.weight, std=0.02)
 
-    def forward(self, x: Tensor, start: int = 0) -> Tensor:
+    def forward(self, x: Tensor, start: int = 0) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Add the vectors of the places start, start + 1, … to x."""
         return x + self.weight[start : start + x.shape[1]]
 

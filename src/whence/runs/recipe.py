@@ -43,7 +43,7 @@ class Record:
     """What a run writes down besides its losses, and when it stops.
 
     Attributes:
-        evaluate_every: steps between two measurements on validation; none: 20 in a run.
+        evaluate_every: steps between two measurements on validation; none: 10 in a run.
         evaluate_tokens: at most so many validation tokens then (at the end it is all of them).
         sample_every: steps between two samples of the model's writing; none: 6 in a run.
         sample_tokens: length of such a sample.
@@ -82,7 +82,7 @@ class Record:
 
         return replace(
             self,
-            evaluate_every=share(self.evaluate_every, 20),
+            evaluate_every=share(self.evaluate_every, 10),
             sample_every=share(self.sample_every, 6),
             checkpoint_every=share(self.checkpoint_every, 10),
         )
@@ -120,8 +120,8 @@ class Recipe:
     schedule: Schedule = field(default_factory=Schedule)
     hardware: Hardware = field(default_factory=Hardware)
     record: Record = field(default_factory=Record)
-    steps: int = 1000
-    batch_size: int = 24
+    steps: int = 1200
+    batch_size: int = 8
     accumulate: int = 1
     seed: int = 0
 

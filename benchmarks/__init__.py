@@ -1,0 +1,1 @@
+"""Every figure that is quoted, by one command: `python -m benchmarks [name …]`."""
