@@ -17,6 +17,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "generate": ("whence.cli.generate:generate", "let a trained model write"),
     "evaluate": ("whence.cli.evaluate:evaluate", "measure a model on all of a text"),
     "sentence": ("whence.cli.sentence:sentence", "learn one sentence, every number shown"),
+    "ladder": ("whence.cli.ladder:ladder", "every kind of model on one text, one table"),
 }
 # Verbs whose function reads the words itself: their flags depend on them.
 OWN_WORDS = ("train", "runs")
