@@ -18,6 +18,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "evaluate": ("whence.cli.evaluate:evaluate", "measure a model on all of a text"),
     "sentence": ("whence.cli.sentence:sentence", "learn one sentence, every number shown"),
     "ladder": ("whence.cli.ladder:ladder", "every kind of model on one text, one table"),
+    "experiment": ("whence.cli.experiment:run", "put a question to small models trained for it"),
 }
 # Verbs whose function reads the words itself: their flags depend on them.
 OWN_WORDS = ("train", "runs")

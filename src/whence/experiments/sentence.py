@@ -178,7 +178,14 @@ def make_model(kind: str, sentence: Sentence, seed: int = 0, weights: Path | Non
         "mlp": MLPConfig(n_previous=window, d_model=4, d_ff=16, context_length=window),
         "rnn": RNNConfig(d_model=8, context_length=window, form="formula"),
         "gpt": GPTConfig(
-            n_layers=1, n_heads=2, d_model=16, context_length=window, attention="formula"
+            n_layers=1,
+            n_heads=2,
+            d_model=16,
+            context_length=window,
+            attention="formula",
+            zero_head=False,
+            init_std=0.2,
+            embedding_std=0.2,
         ),
     }
     model = (Scalars(size) if kind == "scalars" else build(small[kind], size)).double()

@@ -32,6 +32,7 @@ class EncoderConfig:
         dropout: share of activations set to 0 in training.
         norm_first: norms ahead of each part, as in a GPT, instead of behind as in the paper.
         positions: sinusoidal or none.
+        causal: a token reads only itself and those before it, as in a GPT.
         attention: formula for the textbook's, fast for its twin.
 
     Raises:
@@ -50,6 +51,7 @@ class EncoderConfig:
     dropout: float = 0.1
     norm_first: bool = False
     positions: Literal["sinusoidal", "none"] = "sinusoidal"
+    causal: bool = False
     attention: Literal["formula", "fast"] = "fast"
 
     def __post_init__(self) -> None:
@@ -103,7 +105,7 @@ class EncoderBlock(nn.Module):
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
-        self.attn = Residual(config, attention(config, causal=False))
+        self.attn = Residual(config, attention(config, causal=config.causal))
         self.mlp = Residual(config, MLP(config.d_model, config.hidden_size, "relu", bias=True))
 
     def forward(self, x: Tensor, visible: Tensor | None) -> Tensor:
