@@ -25,9 +25,8 @@ def sentences(n: int, shares: dict[str, float], generator: torch.Generator) -> E
     verb = torch.randint(len(VERBS), (n,), generator=generator)
     share = torch.tensor([shares[name] for name in JOBS])[job]
     she = torch.rand(n, generator=generator) < share
-    rows = torch.tensor(
-        [[ids[w] for w in ["the", "doctor", "said", "that", "he", "was", "late", "."]]] * n
-    )
+    frame = ["the", "doctor", "said", "that", "he", "was", "late", "."]
+    rows = torch.tensor([[ids[word] for word in frame]] * n)
     rows[:, 1] = ids[JOBS[0]] + job
     rows[:, 2] = ids[VERBS[0]] + verb
     rows[:, 4] = torch.where(she, ids["she"], ids["he"])

@@ -18,10 +18,15 @@ PLACES = ["street", "road", "river", "bridge", "field", "lane", "square", "path"
 OF_ANIMALS = ["tired", "hungry", "scared", "ill"]
 OF_PLACES = ["wide", "long", "busy", "steep"]
 
-MONEY = ("the bank lent {} money", "she keeps {} cash in the bank", "the bank raised {} rates")
-RIVER = ("we fished from the {} bank", "the {} river rose over its bank", "a {} boat hit the bank")
-FILLERS = ["some", "more", "much", "little", "new", "old"]
-SENSE_CUES = {"money": MONEY, "river": RIVER}
+# What can be said of the two kinds of bank; the frame is the same.
+SUBJECTS = {
+    "money": ("loan", "cash", "cheque", "teller"),
+    "river": ("fish", "boat", "heron", "mud"),
+}
+QUALITIES = {
+    "money": ("paid", "lent", "signed", "rich"),
+    "river": ("wet", "deep", "cold", "swimming"),
+}
 
 
 class Reader(nn.Module):
@@ -127,16 +132,16 @@ def encoder_weights(model: nn.Module, tokens: Tensor) -> list[Tensor]:
 
 
 def sense_sentences() -> list[tuple[list[str], str]]:
-    """Sentences with "bank", and which sense it has there."""
+    """Sentences "the S at the bank was Q", and which sense "bank" has there."""
     return [
-        (template.format(filler).split(), sense)
-        for sense, templates in SENSE_CUES.items()
-        for template in templates
-        for filler in FILLERS
+        (["the", subject, "at", "the", "bank", "was", quality], sense)
+        for sense in SUBJECTS
+        for subject in SUBJECTS[sense]
+        for quality in QUALITIES[sense]
     ]
 
 
-def senses(seeds: Sequence[int] = range(5), steps: int = 200) -> Report:
+def senses(seeds: Sequence[int] = range(8), steps: int = 200) -> Report:
     """Train an encoder to fill in a hidden word, and compare the vectors of "bank" in context.
 
     Args:
@@ -144,15 +149,13 @@ def senses(seeds: Sequence[int] = range(5), steps: int = 200) -> Report:
         steps: of training.
     """
     made = sense_sentences()
-    length = max(len(words) for words, _ in made)
-    padded = [words + ["."] * (length - len(words)) for words, _ in made]
-    vocabulary = [MASK, *sorted({word for words in padded for word in words})]
+    length, at = len(made[0][0]), made[0][0].index("bank")
+    vocabulary = [MASK, *sorted({word for words, _ in made for word in words})]
     ids = {word: i for i, word in enumerate(vocabulary)}
-    tokens = torch.tensor([[ids[word] for word in words] for words in padded])
-    at = torch.tensor([words.index("bank") for words in padded])
+    tokens = torch.tensor([[ids[word] for word in words] for words, _ in made])
     money = torch.tensor([sense == "money" for _, sense in made])
-    same_template = torch.arange(len(made)) // len(FILLERS)
-    other = same_template[:, None] != same_template[None]
+    # Two sentences that share no word but those of the frame.
+    apart = (tokens[:, None] != tokens[None])[:, :, [1, 6]].all(-1)
     alike, different = [], []
 
     def draw(g: torch.Generator) -> Example:
@@ -168,10 +171,10 @@ def senses(seeds: Sequence[int] = range(5), steps: int = 200) -> Report:
         for _ in learn(model, draw, steps, seed=seed, optimizer=AdamW(learning_rate=0.01)):
             pass
         with torch.inference_mode():
-            vectors = model.encoder(tokens)[torch.arange(len(tokens)), at]  # [N, D]
+            vectors = model.encoder(tokens)[:, at]  # [N, D]
         cosines = F.cosine_similarity(vectors[:, None], vectors[None], dim=-1)
         same = money[:, None] == money[None]
-        alike.append(cosines[same & other].mean().item())
+        alike.append(cosines[same & apart].mean().item())
         different.append(cosines[~same].mean().item())
     gap = mean_interval([a - d for a, d in zip(alike, different, strict=True)])
     verdict = "do get" if gap.low > 0 else "can't be told to get"
@@ -182,10 +185,11 @@ def senses(seeds: Sequence[int] = range(5), steps: int = 200) -> Report:
         columns=("'bank' in two sentences", "cosine [95 % interval]"),
         rows=[
             ("its embedding, before any context", "1.00"),
-            ("both of one sense, differently built", f"{mean_interval(alike):.2f}"),
+            ("both of one sense, with other words", f"{mean_interval(alike):.2f}"),
             ("of two senses", f"{mean_interval(different):.2f}"),
         ],
-        answer=f"The two senses {verdict} vectors of their own: within a sense the cosine is larger "
-        f"by {gap:.2f}. The embedding is one and the same; what differs is what the word has read.",
+        answer=f"The two senses {verdict} vectors of their own: within a sense the cosine is "
+        f"larger by {gap:.2f}. The embedding is one and the same; what differs is what the word "
+        "has read.",
         data={"same_sense": alike, "two_senses": different},
     )

@@ -15,7 +15,7 @@ from torch import nn
 from whence.data import Dataset, Source, open_dataset, open_source, prepare
 from whence.errors import WhenceError
 from whence.generate import generate
-from whence.models import build
+from whence.models import Model, build
 from whence.models.seq2seq import Seq2Seq
 from whence.runs.checkpoints import folder_name, load_model, saved_steps
 from whence.runs.events import Event
@@ -212,7 +212,7 @@ class Run:
         """Return model, batches and optimiser as they are before step 0."""
         return assemble(self.recipe, self.dataset)
 
-    def model(self, at: int | Literal["best", "last"] = "best") -> nn.Module:
+    def model(self, at: int | Literal["best", "last"] = "best") -> Model:
         """Return the trained model in evaluation mode.
 
         Args:

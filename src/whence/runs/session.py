@@ -9,7 +9,7 @@ from torch import nn
 
 from whence.data import Dataset, WindowBatches
 from whence.data.pairs import PairBatches
-from whence.models import build
+from whence.models import Model, build
 from whence.models.seq2seq import Seq2Seq, Seq2SeqConfig
 from whence.runs.pairs import measure_pairs, pairs_of
 from whence.runs.recipe import Recipe
@@ -25,8 +25,8 @@ class Session:
 
     recipe: Recipe
     dataset: Dataset
-    model: nn.Module
-    forward: nn.Module
+    model: Model
+    forward: Any  # the model, perhaps compiled
     batches: WindowBatches | PairBatches
     optimizer: Optimizer
     held_out: list[np.ndarray] = field(default_factory=list)  # pairs, of an encoder–decoder

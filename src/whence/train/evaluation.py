@@ -125,7 +125,11 @@ def evaluate(
 
 @torch.inference_mode()
 def evaluate_parts(
-    model: torch.nn.Module, parts: Iterable[Any], *, n_bytes: int, precision=nullcontext
+    model: torch.nn.Module,
+    parts: Iterable[Any],
+    *,
+    n_bytes: int,
+    precision: Callable[[], AbstractContextManager] = nullcontext,
 ) -> Evaluation:
     """Measure the loss of a model on the counted targets of some parts of batches.
 
