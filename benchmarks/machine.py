@@ -1,4 +1,4 @@
-"""What the figures were measured on, and how they are printed."""
+"""What the figures were measured on."""
 
 import os
 import platform
@@ -26,11 +26,3 @@ def _cpu() -> str:
     named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     capability = torch.backends.cpu.get_cpu_capability()
     return f"{named[0] if named else platform.machine()} ({capability})"
-
-
-def table(rows: list[dict]) -> None:
-    """Print rows of the same keys as aligned columns."""
-    cells = [list(rows[0]), *([str(value) for value in row.values()] for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    for line in cells:
-        print("  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip(), flush=True)

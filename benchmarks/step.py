@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from benchmarks.timing import interleaved, ratio, table
 from torch import Tensor, nn
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from benchmarks.timing import interleaved, ratio, table
 from whence.models.gpt import GPT, GPTConfig, gpt2, modern
 
 B, T, V = 12, 64, 65
@@ -60,7 +60,7 @@ def ours(config: GPTConfig, bf16: bool, **adamw: Any) -> Callable[[], object]:
     return step_of(GPT(config, V), lambda model, x: model(x), bf16, **adamw)
 
 
-def run(rounds: int = 60) -> list[dict]:
+def run(rounds: int = 20) -> list[dict]:
     contestants = {REFERENCE: step_of(hugging_face(), lambda model, x: model(x).logits, False)}
     for name, form in (("gpt2", gpt2), ("modern", modern)):
         for precision in ("fp32", "bf16"):

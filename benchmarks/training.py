@@ -6,7 +6,7 @@ away one by one; with `--default` it trains as `whence train` does and says what
 The text is tiny Shakespeare in characters, first 90 % to train on, the rest validated whole in
 windows of 64 side by side. Both models have 4 layers, 4 heads, width 128 and window 64. The
 reference's steps are 12 windows, fp32, AdamW; one of them runs after each of ours, so that both see
-the same machine, and 2,000 times their median is what the race is against: so many are what the
+the same machine, and 2,000 times their mean is what the race is against: so many are what the
 well-known public recipe needs for a loss of 1.898. Only training is on the clock.
 """
 
@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.machine import table
+from benchmarks.timing import ratio, table
 from whence.data import Dataset, WindowBatches, open_source, prepare
 from whence.models import GPTConfig
 from whence.runs.recipe import Recipe
@@ -55,11 +55,10 @@ def hugging_face_step(dataset: Dataset) -> Callable[[], object]:
     from transformers import GPT2Config, GPT2LMHeadModel
 
     torch.manual_seed(0)
-    off = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
-    marks = {"bos_token_id": None, "eos_token_id": None}
-    shape = {"n_positions": 64, "n_embd": 128, "n_layer": 4, "n_head": 4}
-    vocab_size = dataset.tokenizer.vocab_size
-    model = GPT2LMHeadModel(GPT2Config(vocab_size=vocab_size, **shape, **off, **marks))
+    settings: dict[str, Any] = {"n_positions": 64, "n_embd": 128, "n_layer": 4, "n_head": 4}
+    settings |= {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
+    settings |= {"bos_token_id": None, "eos_token_id": None}
+    model = GPT2LMHeadModel(GPT2Config(vocab_size=dataset.tokenizer.vocab_size, **settings))
     adamw = torch.optim.AdamW(model.parameters(), lr=1e-3)
     batches = WindowBatches(dataset.train, context_length=64, batch_size=12, seed=0)
     steps = iter(range(10**9))
@@ -93,6 +92,10 @@ def run_steps(session: Session, between: Callable[[], object] = lambda: None) ->
     return seconds
 
 
+def say(progress: str) -> None:
+    print(progress, file=sys.stderr, flush=True)
+
+
 def seconds_of(call: Callable[[], object], into: list[float]) -> None:
     start = time.perf_counter()
     call()
@@ -109,8 +112,9 @@ def race(dataset: Dataset, hardware: Hardware, seeds: range) -> list[dict]:
         session = session_of(replace(RECIPE, seed=seed), dataset, hardware)
         theirs: list[float] = []
         ours = run_steps(session, lambda into=theirs: seconds_of(reference, into))
-        needs = REFERENCE_STEPS * statistics.median(theirs)
+        needs = REFERENCE_STEPS * statistics.fmean(theirs)
         loss = session.evaluate().loss
+        say(f"seed {seed}: {loss:.4f} in {sum(ours):.2f} s, {needs / sum(ours):.1f} times as fast")
         rows.append(
             {
                 "seed": seed,
@@ -176,6 +180,7 @@ def ablations(dataset: Dataset, hardware: Hardware, seeds: range) -> list[dict]:
             session = session_of(replace(recipe, seed=seed), dataset, replace(hardware, **changes))
             run_steps(session)
             losses[name].append(session.evaluate().loss)
+            say(f"{name}: {losses[name][-1]:.4f}")
             sessions[name] = session
     seconds: dict[str, list[float]] = {name: [] for name in table_of}
     for step in range(20):
@@ -189,14 +194,10 @@ def ablations(dataset: Dataset, hardware: Hardware, seeds: range) -> list[dict]:
             "validation loss": f"{statistics.mean(found):.4f}",
             "against the recipe": f"{statistics.mean(found) - base:+.4f}",
             "worst seed": f"{max(found):.4f}",
-            "time of a step": f"{_ratio(seconds[name], seconds['the recipe']):.2f}",
+            "time of a step": f"{ratio(seconds[name], seconds['the recipe']):.2f}",
         }
         for name, found in losses.items()
     ]
-
-
-def _ratio(seconds: list[float], reference: list[float]) -> float:
-    return statistics.median(a / b for a, b in zip(seconds, reference, strict=True))
 
 
 def default(folder: str) -> list[dict]:

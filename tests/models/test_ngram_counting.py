@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from whence.errors import WhenceError
 from whence.models import counting
 from whence.models.counting import count_bigrams, count_ngrams
+from whence.models.ngram import NGram, NGramConfig
 from whence.models.scratch import Scratch
 from whence.models.spill import Runs
 
@@ -73,19 +74,20 @@ def test_a_text_above_the_memory_limit_is_counted_within_it(tmp_path):
     tokens[:] = np.minimum(rng.zipf(1.3, len(tokens)), 30_000) - 1
     folder = tmp_path / "scratch"
     folder.mkdir()
-    count_ngrams(tokens[:1000], 3, 30_000)  # compiles, so that only arrays are measured
-    count_ngrams(tokens[:1000], 3, 30_000, memory_mb=1)
+    config = NGramConfig(order=3, memory_mb=5)
+    NGram(config, 30_000).fit(tokens[:1000])  # compiles, so that only arrays are measured
     tracemalloc.start()
-    counts = count_ngrams(tokens, 3, 30_000, memory_mb=5, folder=folder)
+    model = NGram(config, 30_000).fit(tokens, folder=folder)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
+    counts = model.counts
     assert counts.count.nbytes + counts.token.nbytes > 5 << 20  # the counts alone wouldn't fit
     assert peak <= 5 << 20
-    free = count_ngrams(tokens, 3, 30_000)
-    for field in ("bounds", "first", "token", "count"):
-        np.testing.assert_array_equal(getattr(counts, field), getattr(free, field))
+    free = NGram(NGramConfig(order=3), 30_000).fit(tokens)
+    for name, values in free.state().items():
+        np.testing.assert_array_equal(model.state()[name], values)
     assert list(folder.iterdir())
-    del counts
+    del counts, model
     assert not list(folder.iterdir())
 
 
@@ -130,3 +132,18 @@ def test_bad_input_is_one_sentence(tokens, order, message):
 def test_bigrams_of_a_large_vocabulary_are_refused():
     with pytest.raises(WhenceError, match="use count_ngrams"):
         count_bigrams(np.array([0, 1]), 1 << 20)
+
+
+def test_loops_compile_where_no_folder_can_keep_the_machine_code(monkeypatch):
+    from whence.models import counting_kernels
+
+    real = counting_kernels.numba.njit
+
+    def read_only(**options):
+        if options.get("cache"):
+            raise RuntimeError("cannot cache function: no locator available")
+        return real(**options)
+
+    monkeypatch.setattr(counting_kernels.numba, "njit", read_only)
+    doubled = counting_kernels.compiled(lambda x: 2 * x)
+    assert doubled(21) == 42

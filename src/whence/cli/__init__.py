@@ -19,6 +19,11 @@ VERBS: dict[str, tuple[str, str]] = {
     "sentence": ("whence.cli.sentence:sentence", "learn one sentence, every number shown"),
     "ladder": ("whence.cli.ladder:ladder", "every kind of model on one text, one table"),
     "experiment": ("whence.cli.experiment:run", "put a question to small models trained for it"),
+    "rewind": ("whence.cli.rewind:rewind", "go back to the exact state before any step"),
+    "fork": ("whence.cli.fork:fork", "make a run that differs from another from some step on"),
+    "compare": ("whence.cli.compare:compare", "put two runs side by side"),
+    "what-if": ("whence.cli.whatif:what_if", "replay a run without some of its text"),
+    "verify": ("whence.cli.verify:verify", "prove by replay that a run is what its record says"),
 }
 # Verbs whose function reads the words itself: their flags depend on them.
 OWN_WORDS = ("train", "runs")

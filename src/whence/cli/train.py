@@ -22,7 +22,7 @@ def train(words: list[str]) -> None:
     arguments = parse_training(words)
     _check_formats(arguments.export_metrics)
     run = Run.create(arguments.recipe, arguments.out)
-    _watch(run, None, arguments.json, arguments.export_metrics)
+    watch(run, None, arguments.json, arguments.export_metrics)
 
 
 def resume(
@@ -41,10 +41,11 @@ def resume(
         export_metrics: also write the record as `csv`, or as `tensorboard` event files.
     """
     _check_formats(export_metrics)
-    _watch(Run.open(run), steps, json, export_metrics)
+    watch(Run.open(run), steps, json, export_metrics)
 
 
-def _watch(run: Run, steps: int | None, as_json: bool, formats: tuple[str, ...]) -> None:
+def watch(run: Run, steps: int | None, as_json: bool, formats: tuple[str, ...]) -> None:
+    """Train a run, showing how it goes, until its end or Ctrl-C."""
     from whence.cli.display import JsonDisplay, display_for
 
     if steps is not None:

@@ -148,13 +148,7 @@ class PairBatches:
         Raises:
             WhenceError: the step is negative.
         """
-        if step < 0:
-            raise WhenceError(f"Step {step} doesn't exist: steps count from 0.")
-        numbers = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
-        epochs, places = np.divmod(numbers, len(self.pairs))
-        for epoch in np.unique(epochs).tolist():
-            here = epochs == epoch
-            places[here] = permute(places[here], len(self.pairs), self.seed, _ORDER, epoch)
+        places = self.starts(step)
         made = []
         for number, rows in enumerate(np.array_split(places, self.accumulate)):
             seed = hash64(self.seed, _DROPOUT, step, number) >> 1
@@ -164,3 +158,23 @@ class PairBatches:
             made.append((count, Part(inputs, targets, rows, seed)))
         total = sum(count for count, _ in made)
         return [(count / total, part) for count, part in made]
+
+    def starts(self, step: int) -> np.ndarray:
+        """Say which pairs a step takes, by their numbers.
+
+        Raises:
+            WhenceError: the step is negative.
+        """
+        if step < 0:
+            raise WhenceError(f"Step {step} doesn't exist: steps count from 0.")
+        numbers = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
+        epochs, places = np.divmod(numbers, len(self.pairs))
+        for epoch in np.unique(epochs).tolist():
+            here = epochs == epoch
+            places[here] = permute(places[here], len(self.pairs), self.seed, _ORDER, epoch)
+        return places
+
+    @property
+    def mean_length(self) -> float:
+        """Tokens of a pair on average."""
+        return sum(map(len, self.pairs)) / len(self.pairs)

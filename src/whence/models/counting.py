@@ -16,6 +16,7 @@ import numpy as np
 
 from whence.errors import WhenceError
 from whence.models.scratch import Scratch
+from whence.models.tokens import check_tokens, parts_of
 
 MB = 1 << 20
 
@@ -149,34 +150,6 @@ def count_ngrams(
     return _as_tree(levels, vocab_size, start, counter.scratch)
 
 
-def check_tokens(tokens: np.ndarray, vocab_size: int) -> None:
-    """Raises WhenceError where `tokens` isn't a row of ids of the vocabulary.
-
-    Raises:
-        WhenceError: what is wrong with them, and where.
-    """
-    if tokens.ndim != 1 or tokens.dtype.kind not in "ui":
-        raise WhenceError(
-            f"The tokens are an array of shape {tokens.shape} of {tokens.dtype}: give one row of "
-            "integers."
-        )
-    if len(tokens) == 0:
-        raise WhenceError("There are no tokens to count: give a text with at least one.")
-    if len(tokens) >= 1 << 32:
-        raise WhenceError(
-            f"The text has {len(tokens):,} tokens, and counting goes up to {(1 << 32) - 1:,}: "
-            "count a part of it."
-        )
-    for part in _parts(len(tokens), 1 << 24):
-        low, high = int(tokens[part].min()), int(tokens[part].max())
-        if low < 0 or high >= vocab_size:
-            wrong = low if low < 0 else high
-            raise WhenceError(
-                f"Token id {wrong} is outside the vocabulary of {vocab_size}: encode the text "
-                "with the tokenizer that this model was made for."
-            )
-
-
 class _Counter:
     """One pass per order over the tokens, a part at a time, keeping each position's n-gram."""
 
@@ -200,18 +173,18 @@ class _Counter:
 
     def parts(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """For each part: the n-gram that ends at each position, and the token there."""
-        for part in _parts(len(self.tokens), self.part_size):
+        for part in parts_of(len(self.tokens), self.part_size):
             yield np.asarray(self.ids[part]), self.tokens[part].astype(np.uint32)
 
     def steps(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """For each part: the n-gram that ends at each position, and the token after it."""
-        for part in _parts(len(self.tokens) - 1, self.part_size):
+        for part in parts_of(len(self.tokens) - 1, self.part_size):
             after = slice(part.start + 1, part.stop + 1)
             yield np.asarray(self.ids[part]), self.tokens[after].astype(np.uint32)
 
     def unigrams(self) -> _Level:
         count = np.zeros(self.vocab_size, np.int64)
-        for part in _parts(len(self.tokens), self.part_size):
+        for part in parts_of(len(self.tokens), self.part_size):
             self.ids[part] = self.tokens[part]
             count += np.bincount(self.tokens[part], minlength=self.vocab_size)
         if self.start < self.vocab_size:
@@ -301,8 +274,3 @@ def _as_tree(levels: list[_Level], vocab_size: int, start: int | None, scratch: 
         np.add(level.first, np.uint32(low), out=first[above : low + 1])
         scratch.free(level.first)
     return Counts(len(levels), vocab_size, start, bounds, first, tree[0], tree[1], scratch)
-
-
-def _parts(length: int, size: int) -> Iterator[slice]:
-    for begin in range(0, length, size):
-        yield slice(begin, min(begin + size, length))

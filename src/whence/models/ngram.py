@@ -4,11 +4,9 @@ The first rung of the ladder: P(next token | the last n − 1 tokens) is read of
 followed them in the training text. Smoothing decides what an n-gram never seen is worth.
 """
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Self
+from typing import Self
 
 import numpy as np
 import torch
@@ -16,48 +14,14 @@ import torch
 from whence.errors import WhenceError
 from whence.models.backoff import NO_TOKEN, Table, contexts_of, distributions, score
 from whence.models.backoff import contexts as contexts_after
-from whence.models.counting import Counts, check_tokens, count_ngrams
+from whence.models.counting import Counts, count_ngrams
 from whence.models.leave_one_out import LeaveOneOut
+from whence.models.ngram_config import NGramConfig
 from whence.models.scratch import Scratch
 from whence.models.smoothing import additive, discounts, kneser_ney
+from whence.models.tokens import check_tokens
 
 ROWS = 1 << 14  # contexts worked on at a time
-
-
-@dataclass(frozen=True)
-class NGramConfig:
-    """What an n-gram model is made of.
-
-    Args:
-        order: n; a bigram is 2 and looks at one token back.
-        smoothing: "mle" (none), "add-k", or "kneser-ney" (interpolated, modified).
-        k: what add-k adds to every count.
-        memory_mb: limit on the memory of counting; above it, sorted runs go to files.
-
-    Raises:
-        WhenceError: a field is out of its range.
-
-    Example:
-        >>> NGramConfig(order=3).smoothing
-        'kneser-ney'
-    """
-
-    order: int = 2
-    smoothing: Literal["mle", "add-k", "kneser-ney"] = "kneser-ney"
-    k: float = 1.0
-    memory_mb: int = 1024
-
-    def __post_init__(self):
-        if self.order < 1:
-            raise WhenceError(f"order is {self.order}: an n-gram has at least 1 token.")
-        if self.smoothing not in ("mle", "add-k", "kneser-ney"):
-            raise WhenceError(f"smoothing is {self.smoothing!r}: choose mle, add-k or kneser-ney.")
-        if not (self.k > 0 and math.isfinite(self.k)):
-            raise WhenceError(
-                f"k is {self.k}: add-k adds a positive number (smoothing mle adds 0)."
-            )
-        if self.memory_mb < 1:
-            raise WhenceError(f"memory_mb is {self.memory_mb}: give at least 1.")
 
 
 class NGram:

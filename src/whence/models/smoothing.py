@@ -150,8 +150,8 @@ def adjusted_counts(counts: Counts, suffix: np.ndarray) -> np.ndarray:
 
 def _counts_of_counts(adjusted: np.ndarray) -> np.ndarray:
     n = np.zeros(6, np.int64)
-    for begin in range(0, len(adjusted), 1 << 20):
-        n += np.bincount(np.minimum(adjusted[begin : begin + (1 << 20)], 5), minlength=6)
+    for begin in range(0, len(adjusted), 1 << 16):
+        n += np.bincount(np.minimum(adjusted[begin : begin + (1 << 16)], 5), minlength=6)
     return n
 
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from whence.errors import WhenceError
-from whence.models.counting import check_tokens
 from whence.models.ngram import NGram
+from whence.models.tokens import check_tokens
 
 
 @dataclass(frozen=True)

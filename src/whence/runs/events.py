@@ -41,11 +41,19 @@ class Stepped:
 
 @dataclass(frozen=True)
 class Evaluated:
-    """The model was measured on the validation text, in the state before step `step`."""
+    """The model was measured on the validation text, in the state before step `step`.
+
+    Attributes:
+        step: the number of the next step.
+        evaluation: what was measured.
+        best: no measurement of the same tokens before was as low.
+        whole: on all of the validation text, where the usual ones take its first tokens only.
+    """
 
     step: int
     evaluation: Evaluation
     best: bool
+    whole: bool = False
 
     def to_record(self) -> dict[str, float | int | str]:
         """Return the line of the record."""
@@ -57,6 +65,7 @@ class Evaluated:
             "loss_hex": e.loss.hex(),
             "bits_per_byte": e.bits_per_byte,
             "tokens": e.n_tokens,
+            "whole": self.whole,
             **exact,
         }
 

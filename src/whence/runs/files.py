@@ -1,19 +1,42 @@
-"""Writing so that a kill at any instant loses nothing that was complete, and reading it back."""
+"""Reading and writing a run's files so that a kill loses nothing and a lie in them does no harm."""
 
+import hashlib
 import json
 import os
+import re
 import shutil
-from collections.abc import Callable, Iterator
+import stat
+import zlib
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from whence.data.files import written_whole
 from whence.errors import WhenceError
 
 SCHEMA = 1
+LONGEST_LINE = 16 << 20  # bytes: no record of ours comes near it
+LARGEST_TEXT = 8 << 20  # run.toml, state.json and the like
+
+
+class DamagedError(WhenceError):
+    """A file of a run isn't what Whence wrote.
+
+    Attributes:
+        path: the file.
+        why: what is wrong with it.
+    """
+
+    def __init__(self, path: Path, why: str):
+        super().__init__(f"{path} is damaged: {why}.")
+        self.path, self.why = path, why
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a file under a temporary name, then rename it: it is there whole or not at all.
+    """Write a file that is there whole or not at all.
+
+    Raises:
+        WhenceError: where it can't be written.
 
     Example:
         >>> import tempfile
@@ -22,95 +45,205 @@ def write_whole(path: Path, text: str) -> None:
         >>> path.read_text()
         'all of it'
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with temporary.open("w", encoding="utf-8", newline="\n") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    with written_whole(path) as file:
+        file.write(text.encode())
 
 
 def write_folder_whole(path: Path, fill: Callable[[Path], None]) -> None:
     """Fill a folder under a temporary name, then rename it: it is there whole or not at all.
 
     Args:
-        path: the folder's name; a folder of that name is replaced.
+        path: the folder, not there yet.
         fill: writes the files into the folder it is given.
+
+    Raises:
+        WhenceError: where the disk is full or can't be written; nothing is left behind.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
+    temporary = path.with_name(f".{path.name}.part")
     try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
         fill(temporary)
         for file in temporary.iterdir():
             with file.open("rb+") as handle:
                 os.fsync(handle.fileno())
-        if path.exists():
-            shutil.rmtree(path)
+        sync_folder(temporary)
         temporary.rename(path)
-    except BaseException:
+        sync_folder(path.parent)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    finally:
         shutil.rmtree(temporary, ignore_errors=True)
-        raise
+
+
+def sync_folder(folder: Path) -> None:
+    """Put the names in a folder on the disk, where the system can (Windows can't)."""
+    if os.name != "nt":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def cannot_write(path: Path, error: Exception) -> WhenceError:
+    """Return the error of a file that can't be written, such as on a full disk."""
+    reason = getattr(error, "strerror", None) or error
+    return WhenceError(
+        f"{path} can't be written ({reason}): make room on the disk or check its permissions; "
+        "nothing that was complete is lost, and the run can be resumed."
+    )
+
+
+def read_text(path: Path, limit: int = LARGEST_TEXT) -> str:
+    """Read a small text file.
+
+    Raises:
+        DamagedError: where it is missing, too large or not UTF-8.
+    """
+    try:
+        with path.open("rb") as file:
+            raw = file.read(limit + 1)
+        if len(raw) > limit:
+            raise DamagedError(path, f"it is larger than {limit:,} bytes")
+        return raw.decode("utf-8")
+    except FileNotFoundError as error:
+        raise DamagedError(path, "it is missing") from error
+    except OSError as error:
+        raise DamagedError(path, f"it can't be read ({error.strerror or error})") from error
+    except UnicodeDecodeError as error:
+        raise DamagedError(path, "it is not UTF-8 text") from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a small JSON object that carries a schema number.
+
+    Raises:
+        WhenceError: where it is missing, damaged or of a newer version.
+    """
+    record = _parse(read_text(path), path, "")
+    check_schema(record, path)
+    return record
+
+
+def _parse(text: str | bytes, path: Path, where: str) -> dict[str, Any]:
+    try:
+        record = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DamagedError(path, f"{where}it is not JSON") from error
+    if not isinstance(record, dict):
+        raise DamagedError(path, f"{where}it is no JSON object")
+    return record
+
+
+def check_schema(record: Mapping[str, Any], path: Path) -> None:
+    """Refuse what a newer Whence has written, and what isn't Whence's.
+
+    Raises:
+        WhenceError: saying which of the two.
+    """
+    schema = record.get("schema")
+    if type(schema) is not int or schema < 1:
+        raise DamagedError(path, "it carries no schema number, as if Whence hadn't written it")
+    if schema > SCHEMA:
+        raise WhenceError(
+            f"{path} has schema {schema} and this Whence reads up to {SCHEMA}: upgrade Whence."
+        )
 
 
 class Lines:
     """A file of JSON objects, one a line, that only grows; a torn last line doesn't count.
 
-    The first line is `{"schema": 1}`.
+    The first line is `{"schema": 1}`. Every line ends with the CRC-32 of what stands before it, so
+    that a flipped bit is found.
 
     Args:
         path: the file; it need not be there yet.
+        fields: names that every record has, and the type of each (`float` takes whole numbers too).
 
     Example:
         >>> import tempfile
-        >>> lines = Lines(Path(tempfile.mkdtemp()) / "steps.jsonl")
+        >>> lines = Lines(Path(tempfile.mkdtemp()) / "steps.jsonl", {"step": int})
         >>> lines.append({"step": 0})
         >>> list(lines)
         [{'step': 0}]
+        >>> lines.close()
     """
 
-    def __init__(self, path: Path):
-        self.path = path
+    def __init__(self, path: Path, fields: Mapping[str, type]):
+        self.path, self.fields = path, fields
         self._file = None
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Read the complete lines.
 
         Raises:
-            WhenceError: where a line in the middle is damaged, or the file is of a newer version.
+            WhenceError: at a line that is damaged, or where the file is of a newer version.
         """
         if not self.path.exists():
             return
         with self.path.open("rb") as file:
-            for number, line in enumerate(file, 1):
+            number = 0
+            while line := file.readline(LONGEST_LINE + 1):
+                number += 1
+                if len(line) > LONGEST_LINE:
+                    raise DamagedError(self.path, f"line {number} is endless")
                 if not line.endswith(b"\n"):
-                    return
-                try:
-                    record = json.loads(line)
-                except ValueError as error:
-                    raise WhenceError(
-                        f"{self.path} is damaged at line {number}: it is not JSON."
-                    ) from error
-                if not isinstance(record, dict):
-                    raise WhenceError(f"{self.path} is damaged at line {number}: no record.")
-                if number == 1:
-                    check_schema(record, self.path)
-                else:
+                    return  # a kill tore it; it was never complete
+                record = self._read(line, number)
+                if number > 1:
                     yield record
 
-    def append(self, record: dict[str, Any]) -> None:
-        """Add one line; it is in the operating system's hands when this returns."""
-        if self._file is None:
-            self._file = self._open()
-        self._file.write(json.dumps(record).encode() + b"\n")
-        self._file.flush()
+    def _read(self, line: bytes, number: int) -> dict[str, Any]:
+        where = f"line {number}: "
+        body, found, crc = line.rpartition(b', "crc": "')
+        if not found or crc != f'{zlib.crc32(body):08x}"}}\n'.encode():
+            raise DamagedError(self.path, f"{where}its checksum doesn't fit")
+        record = _parse(body + b"}", self.path, where)
+        if number == 1:
+            check_schema(record, self.path)
+            return record
+        for name, kind in self.fields.items():
+            value = record.get(name)
+            if type(value) is not kind and not (kind is float and type(value) is int):
+                raise DamagedError(self.path, f"{where}{name} is no {kind.__name__}")
+        return record
 
-    def cut(self, keep: Callable[[dict[str, Any]], bool]) -> None:
-        """Keep only the lines that fulfil a condition."""
+    def sound(self) -> tuple[list[dict[str, Any]], DamagedError | None]:
+        """Return the records up to the first damaged line, and what is wrong there, if anything."""
+        records: list[dict[str, Any]] = []
+        try:
+            for record in self:
+                records.append(record)  # noqa: PERF402  # what was read before the error counts
+        except DamagedError as error:
+            return records, error
+        return records, None
+
+    def append(self, record: Mapping[str, Any]) -> None:
+        """Add one line; it is in the operating system's hands when this returns.
+
+        Raises:
+            WhenceError: where it can't be written, such as on a full disk.
+        """
+        try:
+            if self._file is None:
+                self._file = self._open()
+            _write_all(self._file, encode_line(record))
+        except OSError as error:
+            self.close()
+            raise cannot_write(self.path, error) from error
+
+    def sync(self) -> None:
+        """Put what was appended on the disk."""
+        if self._file is not None:
+            os.fsync(self._file.fileno())
+
+    def replace(self, records: list[dict[str, Any]]) -> None:
+        """Write the file anew with these records."""
         self.close()
-        kept = [record for record in self if keep(record)]
-        text = "".join(json.dumps(r) + "\n" for r in [{"schema": SCHEMA}, *kept])
-        write_whole(self.path, text)
+        with written_whole(self.path) as file:
+            for record in [{"schema": SCHEMA}, *records]:
+                file.write(encode_line(record))
 
     def close(self) -> None:
         """Close the file; it is opened again when it is needed."""
@@ -119,50 +252,82 @@ class Lines:
             self._file = None
 
     def _open(self):
-        file = self.path.open("ab+")
-        file.seek(0)
-        whole = file.read()
-        end = whole.rfind(b"\n") + 1
-        if end < len(whole):
+        """Open for appending, behind the last complete line."""
+        file = self.path.open("ab+", buffering=0)
+        size = file.seek(0, os.SEEK_END)
+        start = file.seek(max(0, size - LONGEST_LINE))
+        end = start + file.read(size - start).rfind(b"\n") + 1
+        if end < size:
             file.truncate(end)
         if end == 0:
-            file.write(json.dumps({"schema": SCHEMA}).encode() + b"\n")
+            _write_all(file, encode_line({"schema": SCHEMA}))
         return file
 
 
-def check_schema(record: dict[str, Any], path: Path) -> None:
-    """Refuse what a newer Whence has written, and what isn't Whence's.
+def encode_line(record: Mapping[str, Any]) -> bytes:
+    r"""Return a record as a line with its checksum.
 
-    Raises:
-        WhenceError: saying which of the two.
+    Example:
+        >>> encode_line({"step": 0})
+        b'{"step": 0, "crc": "4aadb3ac"}\n'
     """
-    schema = record.get("schema")
-    if not isinstance(schema, int):
-        raise WhenceError(f"{path} carries no schema number: it was not written by Whence.")
-    if schema > SCHEMA:
-        raise WhenceError(
-            f"{path} has schema {schema} and this Whence reads up to {SCHEMA}: upgrade Whence."
-        )
+    body = json.dumps(record).encode()[:-1]
+    return body + f', "crc": "{zlib.crc32(body):08x}"}}\n'.encode()
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object that carries a schema number.
+def _write_all(file, data: bytes) -> None:
+    while data:  # a raw file may take a part only
+        data = data[file.write(data) :]
+
+
+def sha256(path: Path) -> str:
+    """Return the sha256 of a file.
 
     Raises:
-        WhenceError: where it is missing, damaged or newer.
+        DamagedError: where it is missing or can't be read.
     """
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
     except FileNotFoundError as error:
-        raise WhenceError(f"{path} is missing.") from error
-    except (ValueError, OSError) as error:
-        raise WhenceError(f"{path} is damaged: {error}.") from error
-    if not isinstance(record, dict):
-        raise WhenceError(f"{path} is damaged: it holds no object.")
-    check_schema(record, path)
-    return record
+        raise DamagedError(path, "it is missing") from error
+    except OSError as error:
+        raise DamagedError(path, f"it can't be read ({error.strerror or error})") from error
+
+
+def refuse_links(folder: Path) -> None:
+    """Refuse a run's folder that leads out of itself, or holds what isn't a file or folder.
+
+    Raises:
+        DamagedError: at the first link, pipe or device.
+    """
+    for root, folders, files in os.walk(folder):
+        for name in [*folders, *files]:
+            path = Path(root, name)
+            try:
+                mode = path.lstat().st_mode
+            except OSError:
+                continue  # it has just been renamed or removed by a training process
+            if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+                raise DamagedError(path, "it is a link or a device, and a run has only files")
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what a killed process had begun to write; only its temporary names are touched."""
+    for path in folder.iterdir():
+        if re.fullmatch(r"\.[0-9]+\.(part|gone)", path.name):
+            shutil.rmtree(path, ignore_errors=True)
+        elif re.fullmatch(r".+\.[0-9]+\.tmp", path.name):
+            path.unlink(missing_ok=True)
 
 
 def disk_use(folder: Path) -> int:
     """Return how many bytes the files under a folder hold."""
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    total = 0
+    for root, _, files in os.walk(folder):
+        for name in files:
+            try:
+                total += Path(root, name).lstat().st_size
+            except FileNotFoundError:  # a training process has just renamed it
+                continue
+    return total

@@ -58,7 +58,6 @@ def parse_pairs(text: str, tokenizer: Tokenizer, config: Seq2SeqConfig) -> list[
 
 
 def measure_pairs(
-    forward,
     model: Seq2Seq,
     pairs: list[np.ndarray],
     tokenizer: Tokenizer,
@@ -68,8 +67,7 @@ def measure_pairs(
     """Measure loss and exact match on pairs; with `n_tokens` on about so many tokens of them.
 
     Args:
-        forward: the model, perhaps compiled.
-        model: the model itself.
+        model: the encoder–decoder.
         pairs: ids of source, tab, target and line break.
         tokenizer: what the ids mean.
         n_tokens: stop after so many tokens, and write out a few hundred targets only.
@@ -86,6 +84,6 @@ def measure_pairs(
         parts.append(part._replace(inputs=part.inputs.to(device), targets=part.targets.to(device)))
     targets = [pair[int(np.argmax(pair == c.separator)) + 1 :] for pair in pairs]
     n_bytes = tokenizer.n_bytes(np.concatenate(targets))
-    found = evaluate_parts(forward, parts, n_bytes=n_bytes, precision=precision)
+    found = evaluate_parts(model, parts, n_bytes=n_bytes, precision=precision)
     written = pairs if n_tokens is None else pairs[:QUICK]
     return Evaluation(found.loss, found.n_tokens, n_bytes, exact_match(model, written))

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from whence.errors import WhenceError
 from whence.models import MODELS, ModelConfig
-from whence.runs.settings import from_settings, nearest, settings
+from whence.runs.settings import from_settings, nearest, settings, short
 from whence.scale.hardware import Hardware
 from whence.train.optimizers import OPTIMIZERS, AdamW, Muon, OptimizerConfig
 from whence.train.schedules import Schedule
@@ -47,8 +47,12 @@ class Record:
         evaluate_tokens: at most so many validation tokens then (at the end it is all of them).
         sample_every: steps between two samples of the model's writing; none: 6 in a run.
         sample_tokens: length of such a sample.
-        checkpoint_every: steps between two checkpoints; none: 10 in a run.
-        keep: which checkpoints stay: all, or the last and the best.
+        checkpoint_every: steps between two checkpoints; none: as the next two say.
+        replay_steps: going back to any step replays at most so many steps,
+        replay_seconds: or at most so many seconds of them, whichever is longer.
+        keep: which checkpoints stay, besides the best: `all`; `logarithmic`, where going back d
+            steps replays at most d; or `last`, the last `keep_last` alone.
+        keep_last: how many `last` keeps.
         patience: stop after so many measurements without a better one; 0: never.
 
     Raises:
@@ -60,7 +64,10 @@ class Record:
     sample_every: int | None = None
     sample_tokens: int = 160
     checkpoint_every: int | None = None
-    keep: Literal["all", "last"] = "last"
+    replay_steps: int = 200
+    replay_seconds: float = 10.0
+    keep: Literal["all", "logarithmic", "last"] = "all"
+    keep_last: int = 1
     patience: int = 0
 
     def __post_init__(self):
@@ -68,11 +75,13 @@ class Record:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise WhenceError(f"record.{name} is {value}: give 1 or more steps.")
-        if self.evaluate_tokens < 2 or self.sample_tokens < 0 or self.patience < 0:
-            raise WhenceError(
-                "record.evaluate_tokens must be 2 or more, record.sample_tokens and "
-                "record.patience 0 or more."
-            )
+        least = {"evaluate_tokens": 2, "sample_tokens": 0, "patience": 0}
+        least |= {"replay_steps": 1, "replay_seconds": 0, "keep_last": 1}
+        for name, lowest in least.items():
+            if not getattr(self, name) >= lowest:
+                raise WhenceError(
+                    f"record.{name} is {getattr(self, name):g}: give {lowest} or more."
+                )
 
     def resolved(self, steps: int) -> "Record":
         """Fill in the intervals that were left open."""
@@ -84,8 +93,34 @@ class Record:
             self,
             evaluate_every=share(self.evaluate_every, 10),
             sample_every=share(self.sample_every, 6),
-            checkpoint_every=share(self.checkpoint_every, 10),
         )
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a run leaves out of training: how a fork differs from the run it came from.
+
+    Attributes:
+        skip_batches: numbers of batches that are never trained on; those after them move up.
+        skip_tokens: (start, stop) ranges of training tokens that are read but never predicted.
+        freeze: names of modules or weights that stay as they are, such as `embed` or `blocks.0`.
+
+    Raises:
+        WhenceError: where a number lies outside its range.
+    """
+
+    skip_batches: tuple[int, ...] = ()
+    skip_tokens: tuple[tuple[int, ...], ...] = ()
+    freeze: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        if any(not 0 <= number < 2**63 for number in self.skip_batches):
+            raise WhenceError(f"change.skip_batches is {self.skip_batches}: batches count from 0.")
+        for pair in self.skip_tokens:
+            if len(pair) != 2 or not 0 <= pair[0] < pair[1] < 2**63:
+                raise WhenceError(
+                    f"change.skip_tokens holds {pair}: give (start, stop) with 0 ≤ start < stop."
+                )
 
 
 @dataclass(frozen=True)
@@ -99,6 +134,7 @@ class Recipe:
         schedule: how the learning rate changes.
         hardware: what it is computed on.
         record: what is written down.
+        change: what is left out of training.
         steps: how many updates.
         batch_size: windows in a batch.
         accumulate: parts that a batch is computed in, to save memory.
@@ -120,6 +156,7 @@ class Recipe:
     schedule: Schedule = field(default_factory=Schedule)
     hardware: Hardware = field(default_factory=Hardware)
     record: Record = field(default_factory=Record)
+    change: Change = field(default_factory=Change)
     steps: int = 1200
     batch_size: int = 8
     accumulate: int = 1
@@ -198,9 +235,9 @@ def choose(what: str, name: Any, table: Mapping[str, Any]) -> Any:
         >>> choose("optimizer", "sgd", OPTIMIZERS).learning_rate
         0.1
     """
-    if name in table:
+    if isinstance(name, str) and name in table:
         return table[name]
-    raise WhenceError(f"{what} {name!r} is unknown{nearest(str(name), table)}")
+    raise WhenceError(f"{what} {short(name)} is unknown{nearest(str(name), table)}")
 
 
 def kind_of(config: Any, table: Mapping[str, Any]) -> str:

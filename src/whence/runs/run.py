@@ -8,27 +8,30 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from torch import nn
-
-from whence.data import Dataset, Source, open_dataset, open_source, prepare
+from whence.data import Dataset, Source, Tokenizer, load_tokenizer, open_dataset, open_source
+from whence.data import prepare as prepare_tokens
 from whence.errors import WhenceError
 from whence.generate import generate
 from whence.models import Model, build
 from whence.models.seq2seq import Seq2Seq
-from whence.runs.checkpoints import folder_name, load_model, saved_steps
+from whence.runs.checkpoints import check_checkpoint, load_weights, put_weights, saved_steps
 from whence.runs.events import Event
-from whence.runs.files import SCHEMA, Lines, check_schema, disk_use, write_whole
+from whence.runs.files import DamagedError, disk_use, refuse_links
+from whence.runs.header import Header, Origin, Sitting
 from whence.runs.pairs import measure_pairs, pairs_of, parse_pairs
 from whence.runs.recipe import Recipe
-from whence.runs.session import Session, assemble
-from whence.runs.training import Training, best_step, check_can_end
-from whence.scale.hardware import Hardware, manifest
+from whence.runs.record import Logs, best_step
+from whence.runs.session import Session, assemble, outline
+from whence.runs.training import Training
+from whence.scale.hardware import manifest
 from whence.train.evaluation import Evaluation, evaluate
 
+if TYPE_CHECKING:
+    from whence.runs.replay import Moment
+
 State = Literal["new", "training", "stopped", "finished"]
-LARGEST_OWN_TOKENS = 50_000_000
 LARGEST_CHARACTER_TEXT = 20_000_000
 
 
@@ -45,8 +48,13 @@ class Run:
 
     Get one by `Run.create`, `Run.open` or `whence.train`.
 
+    Args:
+        path: the folder.
+        header: what its run.toml says.
+
     Attributes:
         path: the folder.
+        header: what its run.toml says.
         recipe: everything that decides what the run computes.
 
     Example:
@@ -62,8 +70,8 @@ class Run:
         'finished'
     """
 
-    def __init__(self, path: Path, recipe: Recipe, sittings: list[dict[str, Any]], created: str):
-        self.path, self.recipe, self.sittings, self.created = path, recipe, sittings, created
+    def __init__(self, path: Path, header: Header):
+        self.path, self.header, self.recipe = path, header, header.recipe
 
     @classmethod
     def create(
@@ -81,51 +89,60 @@ class Run:
         """
         source = source or open_source(recipe.data.source)
         path = Path(path) if path is not None else free_path(Path("runs"), source.name)
+        recipe = resolve(recipe, source)
+        data = recipe.data
+
+        def fill(folder: Path) -> Header:
+            prepare_tokens(source, data.tokenizer, data.vocab_size, data.validation, folder)
+            return Header(recipe, _now())
+
+        return cls.make(path, fill)
+
+    @classmethod
+    def make(cls, path: Path, fill: Callable[[Path], Header]) -> "Run":
+        """Make a run's folder under a temporary name, so that it is there whole or not at all.
+
+        Args:
+            path: the folder.
+            fill: writes the tokens into the folder it is given and returns the header.
+
+        Raises:
+            WhenceError: where the folder exists, can't be written, or the run could take no step.
+        """
         if path.exists():
             raise WhenceError(
                 f"{path} already exists: continue it with 'whence resume {path}', or choose "
                 "another name with --out."
             )
-        recipe = resolve(recipe, source)
-        created = datetime.now(UTC).isoformat(timespec="seconds")
-        run = cls(path, recipe, [], created)
-        path.mkdir(parents=True)
+        temporary = path.with_name(f".{path.name}.part")
+        shutil.rmtree(temporary, ignore_errors=True)
         try:
-            kind = recipe.data.tokenizer
-            prepare(source, kind, recipe.data.vocab_size, recipe.data.validation, run.token_folder)
-            assemble(recipe, run.dataset).batches[0]
-            run._write()
-        except BaseException:
-            shutil.rmtree(path, ignore_errors=True)
-            raise
-        return run
+            temporary.mkdir(parents=True)
+            header = fill(temporary)
+            header.pin(temporary)
+            _check_trainable(cls(temporary, header))
+            header.write(temporary)
+            temporary.rename(path)
+        except OSError as error:
+            raise WhenceError(
+                f"{path} can't be made ({error.strerror or error}): choose another folder."
+            ) from error
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        return cls(path, header)
 
     @classmethod
     def open(cls, path: Path | str) -> "Run":
         """Open a run's folder.
 
         Raises:
-            WhenceError: where there is none, or it is damaged or of a newer version.
+            WhenceError: where there is none, or it is damaged, hostile or of a newer version.
         """
-        import tomllib
-
         path = Path(path)
-        file = path / "run.toml"
         if not path.is_dir():
             raise WhenceError(f"there is no run at {path}: 'whence runs' lists those there are.")
-        try:
-            tree = tomllib.loads(file.read_text(encoding="utf-8"))
-        except FileNotFoundError as error:
-            raise WhenceError(f"{path} is not a run: it holds no run.toml.") from error
-        except (ValueError, OSError) as error:
-            raise WhenceError(f"{file} is damaged: {error}.") from error
-        check_schema(tree, file)
-        recipe = tree.get("recipe")
-        if not isinstance(recipe, dict):
-            raise WhenceError(f"{file} is damaged: it holds no recipe.")
-        return cls(
-            path, Recipe.from_dict(recipe), tree.get("sittings", []), str(tree.get("created", ""))
-        )
+        refuse_links(path)
+        return cls(path, Header.read(path))
 
     @property
     def name(self) -> str:
@@ -133,39 +150,66 @@ class Run:
         return self.path.name
 
     @property
-    def token_folder(self) -> Path:
-        """Where the tokens are."""
-        return self.path
+    def created(self) -> str:
+        """When the folder was made, in ISO 8601."""
+        return self.header.created
+
+    @property
+    def origin(self) -> Origin | None:
+        """The run that this one was forked from, and where they part."""
+        return self.header.origin
 
     @cached_property
     def dataset(self) -> Dataset:
-        """The text's tokens, mapped into memory, in a part to train on and one to validate."""
-        return open_dataset(self.token_folder)
+        """The text's tokens, mapped into memory, in a part to train on and one to validate.
+
+        Raises:
+            WhenceError: where they aren't the run's, to the last bit.
+        """
+        self.header.check_pins(self.path)
+        dataset = open_dataset(self.path, verify=True)
+        highest = max(int(part.max(initial=0)) for part in (dataset.train, dataset.validation))
+        if highest >= dataset.tokenizer.vocab_size:
+            raise DamagedError(
+                self.path / "tokens.bin", f"it holds token {highest}, which its tokenizer has not"
+            )
+        return dataset
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """What turns text into tokens and back."""
+        self.header.check_pins(self.path)
+        return load_tokenizer(self.path / "tokenizer.json")
 
     @property
-    def tokenizer(self):
-        """What turns text into tokens and back."""
-        return self.dataset.tokenizer
+    def logs(self) -> Logs:
+        """The files of the record."""
+        return Logs(self.path)
 
     @property
     def steps(self) -> list[dict[str, Any]]:
         """The record: one dict for each step done."""
-        return list(Lines(self.path / "steps.jsonl"))
+        return self.logs.read_steps()
 
     @property
     def evals(self) -> list[dict[str, Any]]:
         """The measurements on the validation text."""
-        return list(Lines(self.path / "evals.jsonl"))
+        return list(self.logs.evals)
 
     @property
     def samples(self) -> list[dict[str, Any]]:
         """What the model wrote during training."""
-        return list(Lines(self.path / "samples.jsonl"))
+        return list(self.logs.samples)
+
+    @property
+    def checkpoint_folder(self) -> Path:
+        """Where the checkpoints are."""
+        return self.path / "checkpoints"
 
     @property
     def checkpoints(self) -> list[int]:
         """The steps whose state is on disk."""
-        return saved_steps(self.path / "checkpoints")
+        return saved_steps(self.checkpoint_folder)
 
     @property
     def state(self) -> State:
@@ -174,7 +218,7 @@ class Run:
             return "training"
         saved = self.checkpoints
         if not saved:
-            return "new" if not self.steps else "stopped"
+            return "stopped" if self.steps else "new"
         return "finished" if saved[-1] >= self.recipe.steps else "stopped"
 
     @property
@@ -191,22 +235,77 @@ class Run:
         losses to the bit.
 
         Args:
-            steps: the new length of the run; none: as the recipe says.
+            steps: the new length of the run; none: as the recipe says. The schedule follows it from
+                the first step that the record doesn't hold yet.
             should_stop: asked after each step; true saves a checkpoint and ends.
 
         Raises:
-            WhenceError: where the run is finished, or another process is training it.
+            WhenceError: where the run is finished, another process is training it, or a file that
+                it must go on from is damaged: which one, and from which step it can go on.
         """
         with self.locked():
-            if steps is not None:
-                self.recipe = replace(self.recipe, steps=steps)
-            done = self.checkpoints[-1] if self.checkpoints else 0
-            check_can_end(self.recipe.steps, done)
+            self.header = Header.read(self.path)
+            recipe = replace(self.header.recipe, steps=steps or self.header.recipe.steps)
+            start, recorded = self._resume_point()
+            if max([start, *self.checkpoints]) >= recipe.steps:
+                raise WhenceError(
+                    f"the run is finished: it has done its {start} steps. Give more with --steps."
+                )
+            if recorded > recipe.steps:
+                raise WhenceError(
+                    f"the run has already done {recorded} steps: --steps {recipe.steps} would undo "
+                    "some; give more, or fork it where it should part."
+                )
+            self.recipe = self.header.recipe = recipe
             session = self.session()
-            sitting = {"start": done, "steps": self.recipe.steps, **manifest(session.hardware)}
-            self.sittings.append(sitting)
-            self._write()
-            yield from Training(self.path, session, should_stop).events()
+            sitting = Sitting(recorded, recipe.steps, manifest(session.hardware))
+            self.header.sittings.append(sitting)
+            self.header.write(self.path)
+            yield from Training(self.path, self.header, session, start, should_stop).events()
+
+    def _resume_point(self) -> tuple[int, int]:
+        """Return the checkpoint to go on from, and how many steps the record holds.
+
+        Raises:
+            WhenceError: where one of them is damaged.
+        """
+        records, damage = self.logs.sound_steps()
+        n, saved = len(records), self.checkpoints
+        steps_file = self.logs.steps.path
+        if damage is None and saved and n < saved[-1]:
+            # A kill can't do that: a step is recorded before its checkpoint.
+            damage = DamagedError(steps_file, f"it ends before step {n}, and checkpoints do not")
+        sound = None if self.origin else 0
+        for step in reversed([s for s in saved if s <= n]):
+            try:
+                check_checkpoint(self.checkpoint_folder, step)
+                sound = step
+                break
+            except DamagedError as error:
+                damage = damage or error
+        if sound is None:
+            assert self.origin
+            raise WhenceError(
+                f"{damage or f'{self.checkpoint_folder} is empty.'} A fork can't begin without the "
+                f"checkpoint it began with: fork {self.origin.run} again at {self.origin.step}."
+            )
+        if damage:
+            raise WhenceError(
+                f"{damage} The run can go on from step {sound}: 'whence verify {self.path} "
+                "--repair' puts aside what is damaged."
+            ) from damage
+        return sound, n
+
+    def at(self, step: int, approximate: bool = False) -> "Moment":
+        """Go back to the state before a step; see `whence.runs.replay.go_to`.
+
+        Args:
+            step: from 0 to the number of steps done, which is the state at the end.
+            approximate: go on where a replayed loss differs from the record, and say how far off.
+        """
+        from whence.runs.replay import go_to
+
+        return go_to(self, step, approximate)
 
     def session(self) -> Session:
         """Return model, batches and optimiser as they are before step 0."""
@@ -230,9 +329,24 @@ class Run:
             step = at
         if step not in saved:
             raise WhenceError(f"{self.path} has no checkpoint {step}: there are {saved}.")
+        model = self._model_of(step)
+        model.eval()
+        return model
+
+    def _model_of(self, step: int) -> Model:
+        weights = load_weights(self.checkpoint_folder, step)
+        where = self.checkpoint_folder / f"{step:06d}"
+        layers = getattr(self.recipe.model, "n_layers", 1)
+        if layers > len(weights):  # a lie that would take for ever to build
+            raise WhenceError(f"the weights in {where} do not fit the run's model: too few layers.")
+        if any(
+            name not in weights or weights[name].shape != weight.shape
+            for name, weight in outline(self.recipe.model, self.tokenizer.vocab_size).items()
+        ):
+            raise WhenceError(f"the weights in {where} do not fit the run's model.")
         model = build(self.recipe.model, self.tokenizer.vocab_size)
-        load_model(self.path / "checkpoints", step, model)
-        return model.eval()
+        put_weights(weights, model, where)
+        return model
 
     def generate(
         self, prompt: str = "", *, at: int | Literal["best", "last"] = "best", **options: Any
@@ -262,7 +376,7 @@ class Run:
         if isinstance(model, Seq2Seq):
             known = pairs_of(self.dataset, model.config)[1] if text is None else None
             pairs = known or parse_pairs(text or "", self.tokenizer, model.config)
-            return measure_pairs(model, model, pairs, self.tokenizer)
+            return measure_pairs(model, pairs, self.tokenizer)
         tokens = self.dataset.validation if text is None else self.tokenizer.encode(text)
         context_length = self.recipe.model.context_length
         n_bytes = self.tokenizer.n_bytes(tokens[1:])
@@ -285,10 +399,14 @@ class Run:
 
         lock = FileLock(self.path / ".lock")
         try:
-            lock.acquire(timeout=0)
+            lock.acquire(timeout=0.2, poll_interval=0.05)  # another may just look whether it's held
         except Timeout as error:
             raise WhenceError(
                 f"another process is training {self.path}: wait for it or stop it."
+            ) from error
+        except OSError as error:
+            raise WhenceError(
+                f"{self.path} can't be written ({error.strerror}): copy it where it can."
             ) from error
         try:
             yield
@@ -306,22 +424,28 @@ class Run:
         shutil.rmtree(self.path)
 
     def _lock_is_held(self) -> bool:
+        from filelock import FileLock, Timeout
+
+        if not (self.path / ".lock").is_file():
+            return False
         try:
-            with self.locked():
+            with FileLock(self.path / ".lock").acquire(blocking=False):
                 return False
-        except WhenceError:
+        except Timeout:
             return True
+        except OSError:  # a folder that can't be written isn't being trained
+            return False
 
-    def _write(self) -> None:
-        import tomli_w
 
-        tree = {
-            "schema": SCHEMA,
-            "created": self.created,
-            "recipe": self.recipe.to_dict(),
-            "sittings": self.sittings,
-        }
-        write_whole(self.path / "run.toml", tomli_w.dumps(tree))
+def _check_trainable(run: Run) -> None:
+    """Find out now whether the run can take its first step, and be measured."""
+    run.session().batches[run.origin.step if run.origin else 0]
+    n_validation = len(run.dataset.validation)
+    if n_validation < 2:
+        raise WhenceError(
+            f"the text keeps {n_validation} token(s) for validation, too few to measure anything: "
+            "give more text, or a larger data.validation."
+        )
 
 
 def resolve(recipe: Recipe, source: Source) -> Recipe:
@@ -334,9 +458,11 @@ def resolve(recipe: Recipe, source: Source) -> Recipe:
     if data.tokenizer == "auto":
         kind = "chars" if source.n_bytes <= LARGEST_CHARACTER_TEXT else "bpe"
         data = replace(data, tokenizer=kind)
-    hardware: Hardware = recipe.hardware.resolved()
     return replace(
-        recipe, data=data, hardware=hardware, record=recipe.record.resolved(recipe.steps)
+        recipe,
+        data=data,
+        hardware=recipe.hardware.resolved(),
+        record=recipe.record.resolved(recipe.steps),
     )
 
 
@@ -356,17 +482,25 @@ def free_path(folder: Path, name: str) -> Path:
 
 
 def list_runs(folder: Path | str = "runs") -> list[Run]:
-    """Return the runs in a folder, the newest last; what isn't a run is passed over.
+    """Return the runs in a folder, the newest last; what isn't a sound run is passed over.
 
     Example:
         >>> list_runs("there is no such folder")
         []
     """
     folder = Path(folder)
-    if not folder.is_dir():
-        return []
-    found = [Run.open(p) for p in folder.iterdir() if (p / "run.toml").is_file()]
+    found: list[Run] = []
+    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+        if (path / "run.toml").is_file() and not path.name.startswith("."):
+            try:
+                found.append(Run.open(path))
+            except WhenceError:
+                continue
     return sorted(found, key=lambda run: run.created)
 
 
-__all__ = ["Run", "folder_name", "free_path", "list_runs", "resolve"]
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+__all__ = ["Run", "free_path", "list_runs", "resolve"]

@@ -1,6 +1,7 @@
 """What a recipe becomes in memory: model, batches, loss and optimiser, ready for the loop."""
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -9,27 +10,74 @@ from torch import nn
 
 from whence.data import Dataset, WindowBatches
 from whence.data.pairs import PairBatches
-from whence.models import Model, build
+from whence.errors import WhenceError
+from whence.models import BigramConfig, Model, ModelConfig, build
 from whence.models.seq2seq import Seq2Seq, Seq2SeqConfig
 from whence.runs.pairs import measure_pairs, pairs_of
 from whence.runs.recipe import Recipe
+from whence.runs.settings import nearest
 from whence.scale.hardware import Hardware
+from whence.scale.plan import check_memory
 from whence.train.evaluation import Evaluation, evaluate
 from whence.train.losses import next_token_loss
 from whence.train.optimizer import Optimizer
 
 
+class SkippingBatches:
+    """Batches of which some are never used; those after them move up.
+
+    Args:
+        batches: all of them.
+        skipped: the numbers of those to leave out.
+
+    Example:
+        >>> batches = SkippingBatches(WindowBatches(
+        ...     torch.arange(40).numpy(), context_length=4, batch_size=2, seed=0), (1, 2))
+        >>> [batches.number(step) for step in range(3)]
+        [0, 3, 4]
+    """
+
+    def __init__(self, batches: WindowBatches | PairBatches, skipped: tuple[int, ...]):
+        self.batches, self.skipped = batches, sorted(set(skipped))
+
+    def number(self, step: int) -> int:
+        """Return the number of the batch that a step uses."""
+        for number in self.skipped:
+            if number > step:
+                break
+            step += 1
+        return step
+
+    def __getitem__(self, step: int):
+        """Return the parts of a step's batch."""
+        return self.batches[self.number(step)]
+
+    def starts(self, step: int):
+        """Say where the windows of a step start in the tokens."""
+        return self.batches.starts(self.number(step))
+
+
 @dataclass
 class Session:
-    """Everything that one training step reads and moves."""
+    """Everything that one training step reads and moves.
+
+    Attributes:
+        recipe: what all of this was made from.
+        dataset: the tokens and their tokenizer.
+        model: the model, as written.
+        forward: what the steps call: the model, or its compiled twin.
+        batches: `batches[step]` gives the (weight, part) pairs of a step.
+        optimizer: moves the model.
+        held_out: an encoder–decoder's pairs for validation.
+    """
 
     recipe: Recipe
     dataset: Dataset
     model: Model
-    forward: Any  # the model, perhaps compiled
-    batches: WindowBatches | PairBatches
+    forward: Callable[..., Any]
+    batches: WindowBatches | PairBatches | SkippingBatches
     optimizer: Optimizer
-    held_out: list[np.ndarray] = field(default_factory=list)  # pairs, of an encoder–decoder
+    held_out: list[np.ndarray] = field(default_factory=list)
 
     @property
     def hardware(self) -> Hardware:
@@ -39,12 +87,13 @@ class Session:
     @property
     def tokens_per_step(self) -> int:
         """How many tokens a batch holds, of pairs about."""
-        if isinstance(self.batches, PairBatches):
-            pairs = self.batches.pairs
-            return round(self.recipe.batch_size * sum(map(len, pairs)) / len(pairs))
+        whole = self.batches
+        batches = whole.batches if isinstance(whole, SkippingBatches) else whole
+        if isinstance(batches, PairBatches):
+            return round(self.recipe.batch_size * batches.mean_length)
         return self.recipe.batch_size * self.recipe.model.context_length
 
-    def loss(self, model: nn.Module, part: Any):
+    def loss(self, model: Callable[..., Any], part: Any):
         """Return the loss of a part of a batch, in the run's precision."""
         c = self.recipe.model
         smoothing = c.label_smoothing if isinstance(c, Seq2SeqConfig) else 0.0
@@ -52,25 +101,24 @@ class Session:
             return next_token_loss(model, part, smoothing)
 
     def evaluate(self, n_tokens: int | None = None) -> Evaluation:
-        """Measure the loss on the validation text, or on its first tokens."""
+        """Measure the loss on the validation text, or on its first tokens.
+
+        It takes the model as written: other shapes of input would make a compiled one compile anew,
+        and the bits of later steps depend on that.
+        """
         if isinstance(self.model, Seq2Seq):
-            return measure_pairs(
-                self.forward,
-                self.model,
-                self.held_out,
-                self.dataset.tokenizer,
-                n_tokens,
-                self.hardware.context,
-            )
+            tokenizer, precision = self.dataset.tokenizer, self.hardware.context
+            return measure_pairs(self.model, self.held_out, tokenizer, n_tokens, precision)
         tokens = self.dataset.validation[:n_tokens]
         return evaluate(
-            self.forward,
+            self.model,
             tokens,
             context_length=self.recipe.model.context_length,
             n_bytes=self.dataset.tokenizer.n_bytes(tokens[1:]),
             device=self.hardware.device,
             precision=self.hardware.context,
         )
+
 
     @property
     def prompt(self) -> str:
@@ -87,27 +135,120 @@ def assemble(recipe: Recipe, dataset: Dataset) -> Session:
     Args:
         recipe: with its hardware resolved.
         dataset: the tokens of the recipe's text.
+
+    Raises:
+        WhenceError: where this machine lacks the device, the compiler or the memory, the text is
+            too short, or a module to freeze isn't there.
     """
-    recipe.hardware.apply()
+    vocab_size = dataset.tokenizer.vocab_size
+    hardware = recipe.hardware.resolved()
+    _check_memory(recipe, vocab_size)
+    hardware.apply()
     torch.manual_seed(recipe.seed)
-    model = build(recipe.model, dataset.tokenizer.vocab_size).to(recipe.hardware.device)
+    model = build(recipe.model, vocab_size)
+    model.to(hardware.device)
+    freeze(model, recipe.change.freeze)
+    batches, held_out = _batches(recipe, dataset, hardware.device)
+    optimizer = Optimizer(
+        model, recipe.optimizer, recipe.schedule, recipe.steps, hardware.matmul_dtype
+    )
+    if recipe.change.skip_batches:
+        batches = SkippingBatches(batches, recipe.change.skip_batches)
+    # Shapes never vary in training; were they dynamic, the kernels would depend on the past.
+    forward = torch.compile(model, dynamic=False) if hardware.compile else model
+    return Session(recipe, dataset, model, forward, batches, optimizer, held_out)
+
+
+def _batches(
+    recipe: Recipe, dataset: Dataset, device: str
+) -> tuple[WindowBatches | PairBatches, list[np.ndarray]]:
+    """Windows of the text; for an encoder–decoder pairs, and those that are held out."""
+    c = recipe.model
     options: Any = {
         "batch_size": recipe.batch_size,
         "seed": recipe.seed,
         "accumulate": recipe.accumulate,
-        "device": recipe.hardware.device,
+        "device": device,
     }
-    held_out: list[np.ndarray] = []
-    if isinstance(recipe.model, Seq2SeqConfig):
-        c = recipe.model
+    if isinstance(c, Seq2SeqConfig):
+        if recipe.change.skip_tokens:
+            raise WhenceError("tokens can't be left out of pairs: leave out whole batches.")
         pairs, held_out = pairs_of(dataset, c)
-        batches = PairBatches(pairs, c.separator, c.end, **options)
-    else:
-        batches = WindowBatches(
-            dataset.train, context_length=recipe.model.context_length, **options
-        )
-    optimizer = Optimizer(
-        model, recipe.optimizer, recipe.schedule, recipe.steps, recipe.hardware.matmul_dtype
+        return PairBatches(pairs, c.separator, c.end, **options), held_out
+    windows = WindowBatches(
+        dataset.train,
+        context_length=c.context_length,
+        skip=[(start, stop) for start, stop in recipe.change.skip_tokens],
+        **options,
     )
-    forward = torch.compile(model) if recipe.hardware.compile else model
-    return Session(recipe, dataset, model, forward, batches, optimizer, held_out)
+    return windows, []
+
+
+def freeze(model: nn.Module, names: tuple[str, ...]) -> list[str]:
+    """Keep modules or weights as they are: the optimiser will not see them.
+
+    Returns:
+        The names of the weights.
+
+    Raises:
+        WhenceError: where nothing has such a name (the nearest is named), or nothing is left.
+    """
+    frozen: list[str] = []
+    for name in names:
+        found = [n for n, _ in model.named_parameters() if n == name or n.startswith(f"{name}.")]
+        if not found:
+            known = [n for n, _ in [*model.named_modules(), *model.named_parameters()] if n]
+            raise WhenceError(f"the model has nothing called {name}{nearest(name, known)}")
+        frozen += found
+    for name, parameter in model.named_parameters():
+        if name in frozen:
+            parameter.requires_grad = False
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise WhenceError(f"freezing {', '.join(names)} leaves nothing to train: freeze less.")
+    return frozen
+
+
+def outline(config: ModelConfig, vocab_size: int) -> dict[str, torch.Tensor]:
+    """Return the names and shapes of a model's weights, on no device: it takes no memory.
+
+    Raises:
+        WhenceError: where a size is beyond what a tensor can have, or there are no tokens.
+    """
+    if vocab_size < 1:
+        raise WhenceError("the tokenizer knows no token, so there is nothing to predict.")
+    try:
+        with torch.device("meta"):
+            return build(config, vocab_size).state_dict(keep_vars=True)
+    except (RuntimeError, TypeError, OverflowError) as error:  # as torch tells of such sizes
+        raise WhenceError(
+            "the model is too large for any machine: lower its sizes (model.d_model and others)."
+        ) from error
+
+
+def n_parameters(config: ModelConfig, vocab_size: int) -> int:
+    """Return how many parameters a model has, without making it; every layer has the same.
+
+    Example:
+        >>> from whence.models import GPTConfig
+        >>> n_parameters(GPTConfig(n_layers=10**9), 65) > 10**14
+        True
+    """
+
+    def count(config: ModelConfig) -> int:
+        weights = {id(p): p.numel() for p in outline(config, vocab_size).values()}
+        return sum(weights.values())
+
+    if isinstance(config, BigramConfig):  # it has no layers
+        return count(config)
+    one, two = (count(replace(config, n_layers=n)) for n in (1, 2))
+    return one + (config.n_layers - 1) * (two - one)
+
+
+def _check_memory(recipe: Recipe, vocab_size: int) -> None:
+    """Refuse what can't fit: weights, gradients and two moments, and the tokens of a batch."""
+    need = 16 * n_parameters(recipe.model, vocab_size)
+    need += 24 * recipe.batch_size * recipe.model.context_length
+    if not isinstance(recipe.model, BigramConfig):
+        need += 20_000 * recipe.model.n_layers  # the layers' Python objects
+    advice = "take a smaller model (model.n_layers, model.d_model) or a smaller batch_size"
+    check_memory(need, recipe.hardware.device, advice)

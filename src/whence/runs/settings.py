@@ -56,11 +56,69 @@ def from_settings(base: T, tree: Mapping[str, Any], where: str) -> T:
         old = getattr(base, name)
         if is_dataclass(old) and not isinstance(old, type):
             if not isinstance(value, Mapping):
-                raise WhenceError(f"{where}{name} is {value!r}: it must be a table of fields.")
+                raise WhenceError(f"{where}{name} is {short(value)}: it must be a table of fields.")
             changes[name] = from_settings(old, value, f"{where}{name}.")
         else:
             changes[name] = _fit(value, hints[name], f"{where}{name}")
     return replace(base, **changes)  # type: ignore[type-var]  # every base is a dataclass
+
+
+def flat(tree: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    """Return nested plain values as one table of dotted names.
+
+    Example:
+        >>> flat({"steps": 9, "model": {"n_layers": 2}})
+        {'steps': 9, 'model.n_layers': 2}
+    """
+    table: dict[str, Any] = {}
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            table |= flat(value, f"{before}{name}.")
+        else:
+            table[before + name] = value
+    return table
+
+
+def nested(table: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a table of dotted names as nested ones; `-` counts as `_`.
+
+    Example:
+        >>> nested({"steps": 9, "model.n-layers": 2})
+        {'steps': 9, 'model': {'n_layers': 2}}
+    """
+    tree: dict[str, Any] = {}
+    for name, value in table.items():
+        *path, last = name.replace("-", "_").split(".")
+        place = tree
+        for part in path:
+            place = place.setdefault(part, {})
+            if not isinstance(place, dict):
+                raise WhenceError(f"{name} and {part} can't both be set: set one of them.")
+        place[last] = value
+    return tree
+
+
+def differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    """Return (name, one, other) for every value that two nested tables don't share.
+
+    Example:
+        >>> differences({"steps": 9, "seed": 0}, {"steps": 8, "seed": 0})
+        [('steps', 9, 8)]
+    """
+    one, other = flat(a), flat(b)
+    names = [*one, *(name for name in other if name not in one)]
+    return [(n, one.get(n), other.get(n)) for n in names if one.get(n) != other.get(n)]
+
+
+def short(value: Any) -> str:
+    """Return a value as an error can show it, cut where it is long.
+
+    Example:
+        >>> short("x" * 1000)[-4:]
+        'xxx…'
+    """
+    shown = repr(value)
+    return shown if len(shown) <= 80 else shown[:79] + "…"
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -86,7 +144,8 @@ def _fit(value: Any, hint: Any, where: str) -> Any:
             return float(value)
         if isinstance(option, type) and type(value) is option:
             return value
-    raise WhenceError(f"{where} is {value!r}: it must be {' or '.join(map(_in_words, options))}.")
+    wanted = " or ".join(map(_in_words, options))
+    raise WhenceError(f"{where} is {short(value)}: it must be {wanted}.")
 
 
 def _in_words(hint: Any) -> str:

@@ -3,20 +3,22 @@
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from whence.errors import WhenceError
 from whence.generate import generate
 from whence.runs.checkpoints import (
     folder_name,
     load_model,
     load_optimizer,
-    on_cpu,
-    save_checkpoint,
+    remove_checkpoint,
     saved_steps,
 )
 from whence.runs.events import Differed, Ended, Evaluated, Event, Sampled, Saved, Stepped
-from whence.runs.files import Lines
+from whence.runs.files import remove_leftovers
+from whence.runs.header import Header, Sitting
+from whence.runs.record import Logs
+from whence.runs.retention import Spacing, is_due, surplus
+from whence.runs.saver import Saver
 from whence.runs.session import Session
 from whence.train.loop import train
 from whence.train.optimizer import NotFiniteError
@@ -25,19 +27,35 @@ from whence.train.optimizer import NotFiniteError
 class Training:
     """One process's work on a run: from its last checkpoint, or the start, to its end.
 
+    Steps behind that checkpoint that the record already holds are done again, by the schedule they
+    were done by, and must give the recorded losses to the bit.
+
     Args:
-        folder: the run's folder.
+        folder: the run's folder, locked for this process.
+        header: its last sitting is this one.
         session: what the recipe describes, in memory.
+        start: the checkpoint to go on from; 0: the first weights.
         should_stop: asked after each step; true saves a checkpoint and ends.
     """
 
-    def __init__(self, folder: Path, session: Session, should_stop: Callable[[], bool]):
-        self.session, self.should_stop = session, should_stop
-        self.record = session.recipe.record.resolved(session.recipe.steps)
+    def __init__(
+        self,
+        folder: Path,
+        header: Header,
+        session: Session,
+        start: int,
+        should_stop: Callable[[], bool] = lambda: False,
+    ):
+        self.folder, self.header, self.session, self.start = folder, header, session, start
+        self.should_stop = should_stop
+        self.record = session.recipe.record
+        self.logs = Logs(folder)
         self.checkpoints = folder / "checkpoints"
-        self.steps = Lines(folder / "steps.jsonl")
-        self.evals = Lines(folder / "evals.jsonl")
-        self.samples = Lines(folder / "samples.jsonl")
+        self.spacing = Spacing(self.record)
+        self.saver = Saver(self.checkpoints, self._sync, self._let_go)
+        self.last_saved = start
+        self.losses: dict[int, float] = {}  # of the usual measurements, by step
+        self.known: list[str] = []  # the recorded losses, as hexadecimal
 
     def events(self) -> Iterator[Event]:
         """Train, and tell each thing as it happens.
@@ -45,49 +63,36 @@ class Training:
         Raises:
             NotFiniteError: the state before the refused update is saved first.
         """
-        session = self.session
         self._restore()
-        known = {r["step"]: r["loss_hex"] for r in self.steps}
-        for log in (self.evals, self.samples):
-            log.cut(lambda r: r["step"] <= session.optimizer.index)
         try:
-            yield from self._loop(known)
+            yield from self._loop()
         except NotFiniteError as error:
-            step = session.optimizer.index
+            step = self.session.optimizer.index
             self._save(step)
+            self.saver.wait()
             raise NotFiniteError(
                 f"{error} The state before that step is saved as checkpoint {folder_name(step)}."
             ) from error
         finally:
-            for log in (self.steps, self.evals, self.samples):
-                log.close()
+            self.saver.close()
+            self.logs.close()
 
-    def _loop(self, known: dict[int, str]) -> Iterator[Event]:
-        session = self.session
-        first, steps = session.optimizer.index, session.recipe.steps
-        if first == 0:
+    def _loop(self) -> Iterator[Event]:
+        state, steps = self.start, self.session.recipe.steps
+        why: Literal["finished", "no longer improving", "stopped"] = "finished"
+        if state == 0:
             yield self._evaluate(0)
         clock = time.perf_counter()
-        state = first
-        why = "finished"
-        for step, loss in train(
-            session.forward, session.batches, session.loss, session.optimizer, range(first, steps)
-        ):
+        for step, loss in self._losses(state, steps):
             done = Stepped(
                 step=step,
                 loss=float(loss),
-                rate=session.optimizer.rate,
-                grad_norm=session.optimizer.grad_norm,
+                rate=self.session.optimizer.rate,
+                grad_norm=self.session.optimizer.grad_norm,
                 seconds=time.perf_counter() - clock,
-                tokens=session.tokens_per_step,
+                tokens=self.session.tokens_per_step,
             )
-            if step not in known:
-                self.steps.append(done.to_record())
-            elif known[step] != done.loss.hex():
-                yield Differed(step, float.fromhex(known[step]), done.loss)
-                self.steps.cut(lambda r, here=step: r["step"] < here)
-                self.steps.append(done.to_record())
-                known = {}
+            yield from self._write(done)
             yield done
             state = step + 1
             if state < steps:
@@ -95,36 +100,80 @@ class Training:
             if self.should_stop():
                 why = "stopped"
                 break
-            if self._has_stalled():
+            if self._has_stalled(state):
                 why = "no longer improving"
                 break
             clock = time.perf_counter()
-        if why != "stopped" and state > first:
-            yield self._evaluate(state, whole=True)
-        yield self._save(state)
+        if why != "stopped":
+            yield from self._evaluate_whole(state)
+        yield from self._save(state)
+        yield from map(Saved, self.saver.wait())
         yield Ended(state, why)
 
+    def _losses(self, start: int, stop: int) -> Iterator[tuple[int, Any]]:
+        """The loop, in stretches that went by the same schedule."""
+        session = self.session
+        while start < stop:
+            session.optimizer.steps = self.header.length_at(start)
+            later = [s.start for s in self.header.sittings if s.start > start]
+            end = min([stop, *later])
+            yield from train(
+                session.forward, session.batches, session.loss, session.optimizer, range(start, end)
+            )
+            start = end
+
+    def _write(self, done: Stepped) -> Iterator[Differed]:
+        """Add a step to the record, or compare it with the record."""
+        step = done.step
+        self.spacing.took(step, done.seconds)
+        if step < len(self.known) and self.known[step] != done.loss.hex():
+            yield Differed(step, float.fromhex(self.known[step]), done.loss)
+            self._forget(step)
+        if step >= len(self.known):
+            self.logs.steps.append(done.to_record())
+            self.known.append(done.loss.hex())
+
+    def _forget(self, step: int) -> None:
+        """From this step on the record is this sitting's, which gives other losses."""
+        del self.known[step:]
+        self.saver.wait()
+        self.logs.steps.replace(self.logs.read_steps()[:step])
+        for other in saved_steps(self.checkpoints):
+            if other > step:
+                remove_checkpoint(self.checkpoints, other)
+        last = self.header.sittings[-1]
+        self.header.sittings[-1] = Sitting(step, last.steps, last.manifest)
+        self.header.write(self.folder)
+
     def _now_and_then(self, state: int) -> Iterator[Event]:
-        saved = False
+        better = False
         if state % (self.record.evaluate_every or 1) == 0:
             evaluated = self._evaluate(state)
+            better = evaluated.best
             yield evaluated
-            if evaluated.best:
-                saved = True
-                yield self._save(state)
         if state % (self.record.sample_every or 1) == 0 and self.record.sample_tokens:
             yield self._sample(state)
-        if state % (self.record.checkpoint_every or 1) == 0 and not saved:
-            yield self._save(state)
+        if better or is_due(state, self.last_saved, self.spacing):
+            yield from self._save(state)
+        yield from map(Saved, self.saver.finished())
 
-    def _evaluate(self, state: int, whole: bool = False) -> Evaluated:
-        limit = None if whole else self.record.evaluate_tokens
-        evaluation = self.session.evaluate(limit)
-        best = all(evaluation.loss < r["loss"] for r in self.evals)
+    def _evaluate(self, state: int) -> Evaluated:
+        evaluation = self.session.evaluate(self.record.evaluate_tokens)
+        best = all(evaluation.loss < loss for step, loss in self.losses.items() if step != state)
         event = Evaluated(state, evaluation, best)
-        if all(r["step"] != state for r in self.evals):
-            self.evals.append(event.to_record())
+        if state not in self.losses:
+            self.logs.evals.append(event.to_record())
+        self.losses[state] = evaluation.loss
         return event
+
+    def _evaluate_whole(self, state: int) -> Iterator[Evaluated]:
+        """Measure at the end as ever, and if that took a part of the text only, on all of it."""
+        if state not in self.losses:
+            yield self._evaluate(state)
+        if self.record.evaluate_tokens < len(self.session.dataset.validation):
+            event = Evaluated(state, self.session.evaluate(), best=False, whole=True)
+            self.logs.evals.append(event.to_record())
+            yield event
 
     def _sample(self, state: int) -> Sampled:
         text = generate(
@@ -136,62 +185,53 @@ class Training:
             stop=("\n",) if self.session.prompt else (),
         )[0]
         event = Sampled(state, self.session.prompt + text)
-        self.samples.append(event.to_record())
+        self.logs.samples.append(event.to_record())
         return event
 
-    def _has_stalled(self) -> bool:
+    def _has_stalled(self, state: int) -> bool:
+        """Tell, at a measurement, whether the last `patience` of them brought nothing better."""
         patience = self.record.patience
-        if not patience:
+        if not patience or state not in self.losses or len(self.losses) <= patience:
             return False
-        losses = [r["loss"] for r in self.evals]
-        return len(losses) > patience and min(losses[-patience:]) > min(losses[:-patience])
+        losses = [self.losses[step] for step in sorted(self.losses)]
+        return min(losses[-patience:]) >= min(losses[:-patience])
 
-    def _save(self, state: int) -> Saved:
-        weights = on_cpu(self.session.model.state_dict(keep_vars=True))
-        save_checkpoint(self.checkpoints, state, weights, on_cpu(self.session.optimizer.state()))
-        if self.record.keep == "last":
-            best = best_step(list(self.evals), saved_steps(self.checkpoints))
-            for step in saved_steps(self.checkpoints):
-                if step not in (state, best):
-                    remove_checkpoint(self.checkpoints, step)
-        return Saved(state)
+    def _save(self, state: int) -> list[Saved]:
+        """Begin to save a state; return what has been saved meanwhile."""
+        self.last_saved = state
+        weights = self.session.model.state_dict(keep_vars=True)
+        memory = self.session.optimizer.state()
+        return [Saved(step) for step in self.saver.save(state, weights, memory)]
+
+    def _sync(self) -> None:
+        """What a checkpoint follows on must be on the disk before it."""
+        for lines in self.logs:
+            lines.sync()
+
+    def _let_go(self) -> None:
+        saved = saved_steps(self.checkpoints)
+        losses = {step: loss for step, loss in dict(self.losses).items() if step in saved}
+        precious = {min(losses, key=losses.__getitem__)} if losses else set[int]()
+        if self.header.origin:
+            precious.add(self.header.origin.step)
+        for step in surplus(saved, precious, self.spacing):
+            remove_checkpoint(self.checkpoints, step)
 
     def _restore(self) -> None:
-        saved = saved_steps(self.checkpoints)
-        if not saved:
-            return
-        load_model(self.checkpoints, saved[-1], self.session.model)
-        tensors = load_optimizer(self.checkpoints, saved[-1])
-        self.session.optimizer.load_state(tensors, saved[-1])
-
-
-def best_step(evals: list[dict[str, Any]], saved: list[int]) -> int | None:
-    """Return the saved step with the lowest validation loss.
-
-    Example:
-        >>> best_step([{"step": 5, "loss": 2.0}, {"step": 9, "loss": 2.5}], [5, 9])
-        5
-    """
-    measured = {r["step"]: r["loss"] for r in evals if r["step"] in saved}
-    return min(measured, key=measured.__getitem__) if measured else None
-
-
-def remove_checkpoint(folder: Path, step: int) -> None:
-    """Remove a checkpoint so that a kill leaves no half of it under its name."""
-    import shutil
-
-    gone = folder / f".{folder_name(step)}.gone"
-    (folder / folder_name(step)).rename(gone)
-    shutil.rmtree(gone)
-
-
-def check_can_end(steps: int, done: int) -> None:
-    """Refuse to train a run that is already at its end.
-
-    Raises:
-        WhenceError: saying how to go on.
-    """
-    if done >= steps:
-        raise WhenceError(
-            f"the run is finished: it has done its {done} steps. Give more with --steps."
-        )
+        """Take up the state of the first step, and the record up to it."""
+        remove_leftovers(self.folder)
+        if self.checkpoints.is_dir():
+            remove_leftovers(self.checkpoints)
+        if self.start in saved_steps(self.checkpoints):  # else it is 0, the first weights
+            load_model(self.checkpoints, self.start, self.session.model)
+            memory = load_optimizer(self.checkpoints, self.start)
+            self.session.optimizer.load_state(memory, self.start)
+        for record in self.logs.read_steps():
+            self.known.append(record["loss_hex"])
+            self.spacing.took(record["step"], record["seconds"])
+        for lines in (self.logs.evals, self.logs.samples):
+            # What was measured behind the checkpoint will be measured again.
+            records = list(lines)
+            if any(record["step"] > self.start for record in records):
+                lines.replace([r for r in records if r["step"] <= self.start])
+        self.losses = {r["step"]: r["loss"] for r in self.logs.evals if not r["whole"]}

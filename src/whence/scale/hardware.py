@@ -44,8 +44,8 @@ class Hardware:
     deterministic: bool = True
 
     def __post_init__(self):
-        if self.threads is not None and self.threads < 1:
-            raise WhenceError(f"hardware.threads is {self.threads}: give 1 or more.")
+        if self.threads is not None and not 1 <= self.threads <= 1024:
+            raise WhenceError(f"hardware.threads is {self.threads}: give 1 to 1024.")
 
     def resolved(self) -> "Hardware":
         """Replace every `auto` by what this machine has.

@@ -51,8 +51,10 @@ class BPETokenizer(Vocabulary):
         byte_of = {char: value for value, char in enumerate(_byte_alphabet())}
         ids: dict[str, int] = record["model"]["vocab"]
         extra = {entry["id"]: entry["content"] for entry in record.get("added_tokens") or []}
-        table = [b""] * max([*ids.values(), *extra])
-        table.append(b"")
+        highest = max([*ids.values(), *extra])
+        if highest > 2 * (len(ids) + len(extra)):  # a table of that length would hold nothing
+            raise WhenceError(f"This tokenizer.json gives a token the id {highest}: it is damaged.")
+        table = [b""] * (highest + 1)
         for token, number in ids.items():
             if number not in extra:
                 table[number] = bytes(byte_of[char] for char in token)

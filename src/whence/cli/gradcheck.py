@@ -1,0 +1,202 @@
+"""`whence gradcheck`: backpropagation against finite differences, for any parameter."""
+
+import json as json_text
+import random
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import tyro
+from rich.console import Console
+
+from whence.cli.net import EXAMPLES
+from whence.errors import WhenceError
+from whence.models.line import COFFEE_SHOP, Line, Scale, squared_error
+from whence.models.mlp import MLP, half_squared_error, initial
+from whence.scalar import Matrix
+from whence.scalar.gradcheck import check_gradient
+from whence.scalar.hand import name_elements, name_parameters
+from whence.scalar.matrix import values_of
+from whence.scalar.messages import MESSAGES
+from whence.scalar.table import table_of
+from whence.scalar.words import WordClassifier, classification_loss
+
+
+class Subject(NamedTuple):
+    """What is checked: a loss to compute anew, and every parameter by its name."""
+
+    loss: Callable[[], Any]
+    parameters: dict[str, tuple[Any, tuple[int, ...] | None]]
+
+
+def gradcheck(
+    model: tyro.conf.Positional[str] = "net",
+    *,
+    parameter: str | None = None,
+    count: int = 10,
+    step: float = 1e-5,
+    seed: int = 0,
+    json: bool = False,
+) -> None:
+    """Change a parameter a little, watch the loss, and compare with backpropagation.
+
+    Args:
+        model: line, net, mlp (four layers, tanh, on tensors), spam, or the folder of a run.
+        parameter: which one, for example w1, change, or blocks.0.attn.qkv.weight[3,7]; without an
+            index the one whose gradient is largest.
+        count: how many parameters to draw where none is named.
+        step: how far to change it, to either side.
+        seed: which parameters are drawn.
+        json: print one JSON object.
+    """
+    if not step > 0 or count < 1:
+        raise WhenceError("A check needs a step above 0 and one parameter or more.")
+    subject = _subject(model)
+    names = _chosen(subject, parameter, count, seed)
+    console = Console(highlight=False, soft_wrap=True, markup=False)
+    say: Callable[[str], None] = (lambda text: None) if json else console.print
+    width = max(map(len, names))
+    say(f"{'':<{width}}{'backpropagation':>22}{'difference':>22}{'relative error':>17}")
+    records = []
+    for name in names:
+        entry, index = subject.parameters[name]
+        check = check_gradient(subject.loss, entry, index, step=step, address=name)
+        verdict = "" if check.agrees else "   differ"
+        say(
+            f"{name:<{width}}{check.backward:>22.12g}{check.difference:>22.12g}"
+            f"{check.error:>17.2e}{verdict}"
+        )
+        records.append({**check._asdict(), "agrees": check.agrees})
+    bad = [r["address"] for r in records if not r["agrees"]]
+    if json:
+        print(json_text.dumps({"schema": 1, "step": step, "checks": records}))
+    elif bad:
+        say(f"{len(bad)} of {len(records)} differ: a kink within the step, or a wrong gradient")
+    else:
+        say(f"all {len(records)} agree")
+
+
+def _subject(model: str) -> Subject:
+    if model == "net":
+        given = EXAMPLES["three"]
+        net = MLP([(Matrix(W), Matrix(b)) for W, b in given.layers])
+        name_parameters(net.layers)
+        part = (Matrix(given.x), Matrix(given.y))
+        return Subject(lambda: half_squared_error(net, part), _values(net.parameters()))
+    if model == "line":
+        table = table_of(*COFFEE_SHOP)
+        x, y = Matrix(Scale.of(table.rows).inside(table.rows)), [[t] for t in table.targets]
+        line = Line(Matrix([[0.0]]), Matrix([[0.0]]))
+        name_elements(line.start, "start")
+        name_elements(line.change, "change")
+        part = (x, Matrix(y))
+        return Subject(lambda: squared_error(line, part), _values(line.parameters()))
+    if model == "spam":
+        words, loss = WordClassifier(MESSAGES), classification_loss(0.01)
+        return Subject(lambda: loss(words, MESSAGES), _values(words.parameters()))
+    if model == "mlp":
+        return _mlp()
+    if Path(model).is_dir():
+        return _run(model)
+    raise WhenceError(f"{model!r} is no run; give one, or one of line, net, mlp and spam.")
+
+
+def _values(parameters: list[Any]) -> dict[str, tuple[Any, tuple[int, ...] | None]]:
+    return {p.label or f"p{i}": (p, None) for i, p in enumerate(values_of(parameters))}
+
+
+def _mlp() -> Subject:
+    import torch
+
+    draw = random.Random(1)
+    layers = [
+        (
+            torch.tensor(W, dtype=torch.float64).requires_grad_(),
+            torch.tensor(b, dtype=torch.float64).requires_grad_(),
+        )
+        for W, b in initial([3, 8, 8, 8, 1], "tanh", 1)
+    ]
+    x, y = (
+        torch.tensor([[draw.gauss(0, 1) for _ in range(n)] for _ in range(20)]).double()
+        for n in (3, 1)
+    )
+    mlp = MLP(layers, "tanh")
+    named = {f"{'Wb'[i % 2]}{i // 2 + 1}": p for i, p in enumerate(mlp.parameters())}
+    return Subject(lambda: half_squared_error(mlp, (x, y)), _Elements(named))
+
+
+class _Elements(dict[str, Any]):
+    """Names like `weight[3,7]` of the elements of tensors, made when they are asked for."""
+
+    def __init__(self, named: dict[str, Any]) -> None:
+        super().__init__()
+        self.named = named
+
+    def __missing__(self, name: str) -> tuple[Any, tuple[int, ...]]:
+        found = re.fullmatch(r"(.+)\[([\d,\s]+)\]", name)
+        tensor: Any = self.named.get(found[1]) if found else None
+        index = tuple(int(i) for i in found[2].split(",")) if found else ()
+        shape = () if tensor is None else tuple(tensor.shape)
+        if not index or len(index) != len(shape) or any(map(int.__ge__, index, shape)):
+            raise WhenceError(f"{name!r} is no parameter; there are {_few(self.named)}.")
+        return tensor, index
+
+
+def _run(path: str) -> Subject:
+    from whence.data import WindowBatches
+    from whence.runs.run import Run
+    from whence.train.losses import next_token_loss
+
+    run = Run.open(path)
+    model = run.model("last").double().eval().requires_grad_()
+    recipe = run.recipe
+    batches = WindowBatches(
+        run.dataset.train,
+        context_length=recipe.model.context_length,
+        batch_size=2,
+        seed=recipe.seed,
+    )
+    ((_, part),) = batches[0]
+    return Subject(lambda: next_token_loss(model, part), _Elements(dict(model.named_parameters())))
+
+
+def _chosen(subject: Subject, parameter: str | None, count: int, seed: int) -> list[str]:
+    draw = random.Random(seed)
+    everything = subject.parameters
+    if not isinstance(everything, _Elements):
+        if parameter is None:
+            names = list(everything)
+            return names if len(names) <= count else sorted(draw.sample(names, k=count))
+        if parameter not in everything:
+            raise WhenceError(f"{parameter!r} is no parameter; there are {_few(everything)}.")
+        return [parameter]
+    if parameter is not None and parameter not in everything.named:
+        _ = everything[parameter]  # says so where there is no such one
+        return [parameter]
+    if parameter is not None:
+        return [_steepest(subject, parameter, everything.named[parameter])]
+    drawn = []
+    for _ in range(count):
+        name = draw.choice(list(everything.named))
+        index = [draw.randrange(n) for n in everything.named[name].shape]
+        drawn.append(f"{name}[{','.join(map(str, index))}]")
+    return drawn
+
+
+def _steepest(subject: Subject, name: str, tensor: Any) -> str:
+    """Return the element with the largest gradient."""
+    tensor.grad = None
+    subject.loss().backward()
+    grad: Any = tensor.grad
+    k = int(grad.abs().argmax())
+    index = []
+    for n in reversed(tensor.shape):
+        k, i = divmod(k, n)
+        index.append(str(i))
+    return f"{name}[{','.join(reversed(index))}]"
+
+
+def _few(names: dict[str, Any]) -> str:
+    shown = list(names)[:8]
+    return ", ".join(shown) + (f" and {len(names) - 8} more" if len(names) > 8 else "")

@@ -1,0 +1,209 @@
+"""`whence line`: the smallest model that learns, on your numbers or a coffee shop's."""
+
+import json as json_text
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import tyro
+from rich.console import Console
+
+from whence.errors import WhenceError
+from whence.models.line import (
+    COFFEE_SHOP,
+    HOUSES,
+    Fit,
+    Line,
+    Scale,
+    least_squares,
+    mean_squared_error,
+    squared_error,
+)
+from whence.scalar import SGD, Matrix
+from whence.scalar.matrix import values_of
+from whence.scalar.table import Table, read_table, table_of
+from whence.train.loop import train
+
+EXAMPLES = {"coffee": COFFEE_SHOP, "houses": HOUSES}
+
+
+class Whole:
+    """All rows as one batch, at every step."""
+
+    def __init__(self, x: Matrix, y: Matrix) -> None:
+        self.part = (1.0, (x, y))
+
+    def __getitem__(self, step: int) -> list[tuple[float, Any]]:
+        """Give the only part."""
+        return [self.part]
+
+
+class Moment(NamedTuple):
+    """One step of the fit: the loss before it, the gradients, and what it moved."""
+
+    step: int
+    loss: float
+    fit: Fit
+    gradients: list[float]
+    updates: list[float]
+
+
+def line(
+    csv: tyro.conf.Positional[Path | None] = None,
+    *,
+    example: Literal["coffee", "houses"] = "coffee",
+    target: str | None = None,
+    steps: int = 20_000,
+    learning_rate: float = 0.1,
+    scale: bool = True,
+    predict: tuple[float, ...] = (),
+    json: bool = False,
+) -> None:
+    """Fit a line by gradient descent and compare it with the closed form.
+
+    Args:
+        csv: a CSV of two or more columns of numbers; the last one is predicted.
+        example: without a CSV, which built-in table: a coffee shop's takings by distance, or house
+            prices by size, rooms and age.
+        target: the column to predict, by its name.
+        steps: the most steps to take; the fit ends earlier once nothing moves any more.
+        learning_rate: the length of a step, for standardised features.
+        scale: standardise the features inside; without it the rate must fit their units.
+        predict: features of a case never seen, for example 2.3 for the coffee shop.
+        json: print one JSON object.
+    """
+    table = read_table(csv, target) if csv else table_of(*EXAMPLES[example])
+    if steps < 1 or not learning_rate > 0:
+        raise WhenceError("A fit needs one step or more and a learning rate above 0.")
+    if not csv and not predict and example == "coffee":
+        predict = (2.3,)
+    console = Console(highlight=False, soft_wrap=True, markup=False)
+    say: Callable[[str], None] = (lambda text: None) if json else console.print
+    scaling = Scale.of(table.rows) if scale else Scale.none(len(table.features))
+    say(
+        f"{table.target} ≈ start + "
+        + " + ".join(f"change{_index(table, i)} · {n}" for i, n in enumerate(table.features))
+        + f", {len(table.rows)} rows, mean squared error, rate {learning_rate:g}"
+        + (", features standardised inside" if scale else "")
+    )
+    moments = _fit(table, scaling, learning_rate, steps, say)
+    last = moments[-1]
+    closed = least_squares(table.rows, table.targets)
+    record = _report(table, scaling, last, closed, say)
+    if predict:
+        if len(predict) % len(table.features):
+            raise WhenceError(
+                f"--predict needs {len(table.features)} numbers for each case: "
+                f"{', '.join(table.features)}."
+            )
+        cases = [
+            list(predict[i : i + len(table.features)])
+            for i in range(0, len(predict), len(table.features))
+        ]
+        for case in cases:
+            named = ", ".join(
+                f"{name} = {x:g}" for name, x in zip(table.features, case, strict=True)
+            )
+            say(f"for {named} it predicts {table.target} = {last.fit.predict(case):.6g}")
+        record["predictions"] = [
+            {"features": case, "prediction": last.fit.predict(case)} for case in cases
+        ]
+    if json:
+        print(json_text.dumps(record, ensure_ascii=False))
+
+
+def _index(table: Table, i: int) -> str:
+    return f"[{i + 1}]" if len(table.features) > 1 else ""
+
+
+def _fit(
+    table: Table, scaling: Scale, rate: float, steps: int, say: Callable[[str], None]
+) -> list[Moment]:
+    """Train the line, print it as it learns, and stop once it no longer moves."""
+    x, y = Matrix(scaling.inside(table.rows)), Matrix([[t] for t in table.targets])
+    model = Line(Matrix([[0.0]]), Matrix([[0.0] for _ in table.features]))
+    parameters = values_of(model.parameters())
+    names = ["start", *(f"change{_index(table, i)}" for i in range(len(table.features)))]
+    inside = " (of standardised features)" if any(scaling.mean) else ""
+    say(f"\n{'step':>6}  {'root of error':>13}  fit in your units | gradient, update{inside}")
+    loss_fn = squared_error
+    optimizer = SGD(parameters, rate)
+    moments: list[Moment] = []
+    old = [p.data for p in parameters]
+    size = max(1e-300, max(abs(t) for t in table.targets))
+    for step, loss in train(model, Whole(x, y), loss_fn, optimizer, range(steps)):
+        start, *change = old
+        fit = scaling.fit(start, change)
+        updates = [p.data - was for p, was in zip(parameters, old, strict=True)]
+        moment = Moment(step, loss.data, fit, [p.grad for p in parameters], updates)
+        still = max(map(abs, updates)) <= 1e-13 * size
+        if not math.isfinite(loss.data):
+            raise WhenceError(
+                f"The fit diverged: at step {step} the error is no number any more. "
+                f"Use a rate below {rate:g}, or leave the features to be scaled."
+            )
+        if _worth_a_line(step) or still or step == steps - 1:
+            fitted = "  ".join(
+                f"{n} {x:.6g}" for n, x in zip(names, (fit.start, *fit.change), strict=True)
+            )
+            moves = "  ".join(
+                f"{n} {g:+.4g}, {u:+.4g}"
+                for n, g, u in zip(names, moment.gradients, updates, strict=True)
+            )
+            say(f"{step:>6}  {math.sqrt(loss.data):>13.6g}  {fitted} | {moves}")
+        moments = [moment]
+        old = [p.data for p in parameters]
+        if still:
+            say(f"nothing moves any more after {step + 1} steps")
+            break
+    start, *change = old
+    return [*moments, moments[-1]._replace(fit=scaling.fit(start, change))]
+
+
+def _worth_a_line(step: int) -> bool:
+    """Return whether a step is one of 0, 1, 2, 5, 10, 20, 50, 100 and so on."""
+    return step == 0 or f"{step:g}".strip("0") in ("1", "2", "5")
+
+
+def _report(
+    table: Table, scaling: Scale, last: Moment, closed: Fit, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """Print the fit beside the closed form, and weights in both units."""
+    fit = last.fit
+    error = mean_squared_error(fit, table.rows, table.targets)
+    best = mean_squared_error(closed, table.rows, table.targets)
+    deviation = Scale.of(table.rows).deviation
+    names = ["start", *table.features]
+    width = max(map(len, names)) + 2
+    say(f"\n{'':<{width}}{'by descent':>16}{'closed form':>16}{'importance':>14}")
+    say(f"{'start':<{width}}{fit.start:>16.9g}{closed.start:>16.9g}")
+    rows = zip(table.features, fit.change, closed.change, deviation, strict=True)
+    for name, ours, theirs, d in rows:
+        say(f"{name:<{width}}{ours:>16.9g}{theirs:>16.9g}{ours * d:>14.5g}")
+    say(
+        f"{'mean squared error':<{width}}{error:>16.9g}{best:>16.9g}\n"
+        f"importance: what one standard deviation more of the feature changes in {table.target}; "
+        "only these can be compared with one another"
+    )
+    apart = max(
+        abs(a - b) for a, b in zip((fit.start, *fit.change), closed_row(closed), strict=True)
+    )
+    say(f"the largest difference from the closed form is {apart:.3g}")
+    return {
+        "schema": 1,
+        "target": table.target,
+        "features": table.features,
+        "steps": last.step + 1,
+        "start": fit.start,
+        "change": fit.change,
+        "importance": [c * d for c, d in zip(fit.change, deviation, strict=True)],
+        "closed_form": {"start": closed.start, "change": closed.change},
+        "mean_squared_error": error,
+        "closed_form_mean_squared_error": best,
+    }
+
+
+def closed_row(fit: Fit) -> list[float]:
+    """Return a fit's numbers in one row: start, then the changes."""
+    return [fit.start, *fit.change]

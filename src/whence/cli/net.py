@@ -1,0 +1,310 @@
+"""`whence net`: a small network, worked so that every number can be checked by hand."""
+
+import json as json_text
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+import tyro
+from rich.console import Console
+
+from whence.cli.engines import Parts, compare
+from whence.errors import WhenceError
+from whence.models.mlp import MLP, Numbers, half_squared_error, initial
+from whence.receipt import Receipt
+from whence.scalar import SGD, Matrix
+from whence.scalar.dead import Snapshot, cause, culprit, dead_units, snapshot
+from whence.scalar.hand import (
+    backward_lines,
+    forward_lines,
+    name_parameters,
+    name_step,
+    update_lines,
+)
+from whence.scalar.matrix import values_of
+from whence.scalar.table import read_table
+from whence.train.loop import train
+
+
+class Example(NamedTuple):
+    """Samples, starting weights, rate and epochs of a network from the notes."""
+
+    x: list[list[float]]
+    y: list[list[float]]
+    layers: Numbers
+    learning_rate: float
+    epochs: int
+
+
+_HAND: Numbers = [([[2.0]], [[-3.0]]), ([[1.5]], [[0.5]])]
+EXAMPLES = {
+    "one": Example([[2.0]], [[4.0]], _HAND, 0.1, 1),
+    "three": Example([[1.0], [2.0], [3.0]], [[2.0], [4.0], [6.0]], _HAND, 0.1, 5),
+    "two-features": Example(
+        [[1.0, 0.0], [2.0, 0.0], [3.0, 0.0]],
+        [[2.0], [4.0], [6.0]],
+        [([[2.0], [0.5]], [[0.0]]), ([[1.5]], [[0.0]])],
+        0.05,
+        10,
+    ),
+}
+
+
+@dataclass
+class Death:
+    """A hidden unit that shut for every sample: where, when, and what did it."""
+
+    layer: int
+    unit: int
+    epoch: int
+    sample: int
+    receipt: Receipt
+    gradient: Receipt
+    moved: str
+    overshot: str
+
+
+@dataclass
+class Outcome:
+    """What a run of the network came to."""
+
+    epochs: list[float] = field(default_factory=list)
+    deaths: list[Death] = field(default_factory=list)
+    predictions: list[list[float]] = field(default_factory=list)
+    parameters: dict[str, float] = field(default_factory=dict)
+
+
+def net(
+    example: tyro.conf.Positional[Literal["one", "three", "two-features"]] = "three",
+    *,
+    data: Path | None = None,
+    hidden: tuple[int, ...] | None = None,
+    activation: Literal["relu", "tanh", "sigmoid"] = "relu",
+    learning_rate: float | None = None,
+    epochs: int | None = None,
+    batch: bool = False,
+    seed: int = 0,
+    show: Literal["epochs", "every-step"] = "epochs",
+    rerun: bool = True,
+    two_engines: bool = False,
+    json: Annotated[bool, tyro.conf.arg(name="json")] = False,
+) -> None:
+    """Train a small network and show every number of it.
+
+    Args:
+        example: one sample, three samples, or three samples of two features, with the weights that
+            the figures in the guide start from.
+        data: a CSV to learn instead; its last column is the target.
+        hidden: units of each hidden layer, with weights drawn from the seed; 4 for a CSV.
+        activation: what each hidden unit applies.
+        learning_rate: the length of a step (0.1, for two features 0.05).
+        epochs: how often all samples are gone through.
+        batch: update once an epoch, on the mean over all samples, instead of after each sample.
+        seed: which starting weights, where they are drawn.
+        show: every-step prints each pre-activation, activation, gradient and update.
+        rerun: where a unit died, train again with a smaller rate.
+        two_engines: train on Values and on torch in float64 and print the largest difference.
+        json: print one JSON object.
+    """
+    given = _settings(example, data, hidden, activation, seed)
+    given = given._replace(
+        learning_rate=given.learning_rate if learning_rate is None else learning_rate,
+        epochs=given.epochs if epochs is None else epochs,
+    )
+    if given.epochs < 1 or not given.learning_rate > 0:
+        raise WhenceError("Training needs one epoch or more and a learning rate above 0.")
+    console = Console(highlight=False, soft_wrap=True, markup=False)
+    say: Callable[[str], None] = (lambda text: None) if json else console.print
+    if two_engines:
+        compare(given, activation, batch, json)
+        return
+    sizes = [len(given.x[0]), *(len(b[0]) for _, b in given.layers)]
+    say(
+        f"network {' → '.join(map(str, sizes))}, {activation}, rate {given.learning_rate:g}, "
+        f"{len(given.x)} samples, loss of a sample (ŷ − y)²/2, "
+        f"update {'once an epoch' if batch else 'after each sample'}"
+    )
+    outcome = _run(given, activation, batch, say, every_step=show == "every-step")
+    for death in outcome.deaths:
+        _tell(death, given.learning_rate, say)
+    record: dict[str, Any] = {"schema": 1, "learning_rate": given.learning_rate, **_plain(outcome)}
+    if outcome.deaths and rerun:
+        again, rate = _rescue(given, activation, batch)
+        alive = "no unit dies" if not again.deaths else "a unit still dies"
+        say(
+            f"\nrerun with rate {rate:g}, {max(given.epochs, 500)} epochs, nothing else changed: "
+            f"{alive}, the last epoch's loss is {again.epochs[-1]:.3g}, predictions "
+            f"{_row(again.predictions)}"
+        )
+        record["rerun"] = {"learning_rate": rate, **_plain(again)}
+    if json:
+        print(json_text.dumps(record, ensure_ascii=False))
+
+
+def _settings(
+    example: str, data: Path | None, hidden: tuple[int, ...] | None, activation: str, seed: int
+) -> Example:
+    given = EXAMPLES[example]
+    if data is not None:
+        table = read_table(data)
+        given = Example(table.rows, [[y] for y in table.targets], [], 0.01, 20)
+        hidden = (4,) if hidden is None else hidden
+    if hidden is None:
+        return given
+    sizes = [len(given.x[0]), *hidden, len(given.y[0])]
+    return given._replace(layers=initial(sizes, activation, seed))
+
+
+def _run(
+    given: Example, activation: str, batch: bool, say: Callable[[str], None], *, every_step: bool
+) -> Outcome:
+    """Train on Values and keep what happened, printing it on the way."""
+    model = MLP([(Matrix(W), Matrix(b)) for W, b in given.layers], activation)
+    name_parameters(model.layers)
+    parts = Parts(given.x, given.y, Matrix, batch)
+    everything = Matrix(given.x)
+    parameters = values_of(model.parameters())
+    latest: list[Any] = []
+
+    def loss_fn(model: MLP, part: tuple[Matrix, Matrix]) -> Any:
+        pairs = model.trace(part[0])
+        loss = half_squared_error(lambda _: pairs[-1][1], part)
+        name_step(part[0], pairs, loss)
+        latest[:] = [pairs, part, loss]
+        return loss
+
+    outcome = Outcome()
+    losses: list[float] = []
+    old = [p.data for p in parameters]
+    before = snapshot(model.layers, everything, model.trace(everything))
+    known = dead_units(before) if activation == "relu" else set()
+    steps = range(given.epochs * len(parts))
+    for step, loss in train(model, parts, loss_fn, SGD(parameters, given.learning_rate), steps):
+        epoch, sample = divmod(step, len(parts))
+        losses.append(loss.data)
+        pairs, part, root = latest
+        if every_step:
+            say(f"\nepoch {epoch + 1}, {'all samples' if batch else f'sample {sample + 1}'}")
+            lines = forward_lines(pairs, part[1], root, activation)
+            lines += backward_lines(pairs, model.layers, root)
+            lines += update_lines(model.layers, old, given.learning_rate)
+            for line in lines:
+                say(f"  {line}")
+        after = snapshot(model.layers, everything, model.trace(everything))
+        if activation == "relu":
+            now = dead_units(after)
+            for layer, unit in sorted(now - known):
+                death = _death(before, after, layer, unit, step, parts, latest, model)
+                outcome.deaths.append(death)
+            known = now
+        old = [p.data for p in parameters]
+        before = after
+        if sample == len(parts) - 1:
+            outcome.epochs.append(sum(losses) / len(losses))
+            losses = []
+            if every_step or _worth_a_line(epoch, given.epochs):
+                say(f"epoch {epoch + 1:>4}  loss {outcome.epochs[-1]:.5f}")
+    outcome.predictions = model(everything).numbers()
+    outcome.parameters = {p.label or "": p.data for p in parameters}
+    say(f"predictions {_row(outcome.predictions)} for targets {_row(given.y)}")
+    for i in range(len(given.x[0])):
+        if all(row[i] == 0.0 for row in given.x):
+            say(f"feature {i + 1} is 0 in every sample, so its weights get no gradient and stay")
+    if len(parameters) <= 12:
+        say("  ".join(f"{name} = {x:.6g}" for name, x in outcome.parameters.items()))
+    return outcome
+
+
+def _death(
+    before: Snapshot,
+    after: Snapshot,
+    layer: int,
+    unit: int,
+    step: int,
+    parts: Parts,
+    latest: list[Any],
+    model: MLP,
+) -> Death:
+    pairs, (_, targets), loss = latest
+    receipt = cause(before, after, layer, unit)
+    blamed = culprit(receipt).address or ""
+    weight = next(p for p in values_of(model.parameters()) if p.label == blamed)
+    W, b = before.layers[layer]
+    now = [*(row[unit] for row in model.layers[layer][0].rows), model.layers[layer][1][0, unit]]
+    was = next(
+        x for x, p in zip([*(r[unit] for r in W), b[0][unit]], now, strict=True) if p is weight
+    )
+    return Death(
+        layer + 1,
+        unit + 1,
+        step // len(parts) + 1,
+        step % len(parts) + 1,
+        receipt,
+        weight.why(of=loss, depth=4),
+        f"{blamed} from {was:.6g} to {weight.data:.6g}",
+        f"the prediction was {_row(pairs[-1][1].numbers())} for a target of "
+        f"{_row(targets.numbers())}",
+    )
+
+
+def _tell(death: Death, rate: float, say: Callable[[str], None]) -> None:
+    name = death.receipt.address
+    say(
+        f"\nunit {death.unit} of hidden layer {death.layer} died at sample {death.sample} of epoch "
+        f"{death.epoch}: behind that update its pre-activation {name} is below 0 for every sample, "
+        "so relu lets nothing through, its gradients are 0, and "
+        + (
+            "its weights never move again."
+            if death.layer == 1
+            else "its weights stay until what it reads opens it again."
+        )
+    )
+    for line in death.receipt.lines():
+        say(f"  {line}")
+    say(
+        f"  most of it is one update, {death.moved}: rate {rate:g} · gradient "
+        f"{death.gradient.value:.6g}, which is arriving gradient · local slope = "
+        f"{' + '.join(term.detail for term in death.gradient.terms[:4])}; {death.overshot}"
+    )
+
+
+def _rescue(given: Example, activation: str, batch: bool) -> tuple[Outcome, float]:
+    """Train again, longer, at 0.9 of the rate, then at ever less, until no unit dies."""
+    outcome, rate = Outcome(), given.learning_rate
+    for factor in (0.9, 0.5, 0.2, 0.1):
+        rate = given.learning_rate * factor
+        again = given._replace(learning_rate=rate, epochs=max(given.epochs, 500))
+        outcome = _run(again, activation, batch, lambda text: None, every_step=False)
+        if not outcome.deaths:
+            break
+    return outcome, rate
+
+
+def _worth_a_line(epoch: int, epochs: int) -> bool:
+    shown = max(1, epochs // 10)
+    return epochs <= 20 or epoch < 5 or (epoch + 1) % shown == 0 or epoch == epochs - 1
+
+
+def _row(rows: list[list[float]]) -> str:
+    shown = [", ".join(f"{x:.4f}" for x in row) for row in rows[:12]]
+    return "  ".join(shown) + (f"  … ({len(rows)})" if len(rows) > 12 else "")
+
+
+def _plain(outcome: Outcome) -> dict[str, Any]:
+    return {
+        "epochs": outcome.epochs,
+        "predictions": outcome.predictions,
+        "parameters": outcome.parameters,
+        "deaths": [
+            {
+                "layer": d.layer,
+                "unit": d.unit,
+                "epoch": d.epoch,
+                "sample": d.sample,
+                "receipt": d.receipt.to_dict(),
+                "gradient": d.gradient.to_dict(),
+            }
+            for d in outcome.deaths
+        ],
+    }

@@ -1,0 +1,140 @@
+"""`whence rates`: what five learning rates do to one small run, and which rate to use."""
+
+import json as json_text
+import math
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import tyro
+from rich.console import Console
+
+from whence.cli.line import Whole
+from whence.errors import WhenceError
+from whence.models.line import (
+    COFFEE_SHOP,
+    Line,
+    Scale,
+    least_squares,
+    mean_squared_error,
+    squared_error,
+)
+from whence.scalar import SGD, Matrix, NotFiniteWarning, Value
+from whence.scalar.rates import range_test, rising, verdict
+from whence.scalar.table import Table, read_table, table_of
+from whence.train.loop import train
+
+
+def rates(
+    csv: tyro.conf.Positional[Path | None] = None,
+    *,
+    rates: tuple[float, ...] = (0.001, 0.01, 0.1, 1.0, 10.0),
+    steps: int = 100,
+    json: bool = False,
+) -> None:
+    """Train the same line at several learning rates and say what each did; then propose a rate.
+
+    Args:
+        csv: a CSV of two or more columns of numbers; without it the coffee shop's.
+        rates: the learning rates to try.
+        steps: how many steps each run takes.
+        json: print one JSON object.
+    """
+    if steps < 2 or any(not rate > 0 for rate in rates):
+        raise WhenceError("Comparing rates needs two steps or more and rates above 0.")
+    table = read_table(csv) if csv else table_of(*COFFEE_SHOP)
+    best = mean_squared_error(least_squares(table.rows, table.targets), table.rows, table.targets)
+    console = Console(highlight=False, soft_wrap=True, markup=False)
+    say: Callable[[str], None] = (lambda text: None) if json else console.print
+    say("a parameter of 0.5 with gradient −0.2, after one step:")
+    one_step = {rate: _one_step(rate) for rate in rates}
+    say("  " + "   ".join(f"rate {rate:g} → {p:.4f}" for rate, p in one_step.items()))
+    say(f"\nthe line of {table.target}, {steps} steps from 0, least possible loss {best:.6g}:")
+    middle = f"at {steps // 10}"
+    say(f"{'rate':>8}  {'loss at 0':>12}{middle:>14}{'at the end':>14}  what happened")
+    record: dict[str, Any] = {"schema": 1, "best_loss": best, "runs": []}
+    for rate in rates:
+        losses = _losses(table, rate, steps)
+        what = verdict(losses, best)
+        early = losses[min(steps // 10, len(losses) - 1)]
+        numbers = f"{losses[0]:>12.6g}{early:>14.6g}{losses[-1]:>14.6g}"
+        say(f"{rate:>8g}  {numbers}  {_sentence(what, losses)}")
+        record["runs"].append(
+            {
+                "learning_rate": rate,
+                "one_step": one_step[rate],
+                "losses": [x if math.isfinite(x) else None for x in losses],
+                "verdict": what,
+            }
+        )
+    found = range_test(_stepper(table), rising(1e-5, 100.0, 120))
+    leaves = "it never leaves" if found.diverges is None else f"it leaves at {found.diverges:.3g}"
+    say(
+        f"\nrange test: one step at each of {len(found.rates)} rising rates; {leaves}; "
+        f"a rate to use: {found.proposed:.2g}"
+    )
+    losses = _losses(table, found.proposed, steps)
+    say(f"{steps} steps at {found.proposed:.2g}: loss {losses[-1]:.6g}, {verdict(losses, best)}")
+    record["range_test"] = {
+        "rates": found.rates,
+        "losses": found.losses,
+        "diverges": found.diverges,
+        "proposed": found.proposed,
+        "verdict": verdict(losses, best),
+    }
+    if json:
+        print(json_text.dumps(record, allow_nan=False))
+
+
+def _one_step(rate: float) -> float:
+    p = Value(0.5)
+    p.grad = -0.2
+    SGD([p], rate).step()
+    return p.data
+
+
+def _model(table: Table) -> tuple[Line, Whole]:
+    scale = Scale.of(table.rows)
+    x, y = Matrix(scale.inside(table.rows)), Matrix([[t] for t in table.targets])
+    model = Line(Matrix([[0.0]]), Matrix([[0.0] for _ in table.features]))
+    return model, Whole(x, y)
+
+
+def _losses(table: Table, rate: float, steps: int) -> list[float]:
+    model, batches = _model(table)
+    losses = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotFiniteWarning)
+        optimizer = SGD(model.parameters(), rate)
+        for _, loss in train(model, batches, squared_error, optimizer, range(steps)):
+            losses.append(loss.data)
+            if not math.isfinite(loss.data):
+                break
+    return losses
+
+
+def _stepper(table: Table) -> Callable[[float], float]:
+    model, batches = _model(table)
+    optimizer = SGD(model.parameters(), 0.0)
+
+    def step(rate: float) -> float:
+        optimizer.learning_rate = rate
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotFiniteWarning)
+            ((_, loss),) = train(model, batches, squared_error, optimizer, [0])
+        return loss.data
+
+    return step
+
+
+def _sentence(what: str, losses: list[float]) -> str:
+    if what == "diverged":
+        grew = next((i for i, x in enumerate(losses) if not x <= losses[0]), len(losses))
+        return f"diverged: the loss is above its start from step {grew} on"
+    return {
+        "swings": "swings: every step jumps over the lowest point and back",
+        "crawls": "crawls: on its way, but most of the way is left",
+        "arrived": "arrived",
+        "on its way": "on its way",
+    }[what]

@@ -1,0 +1,80 @@
+"""`whence rewind`: the exact state of a run before any of its steps."""
+
+import json as json_module
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from rich.console import Console
+from rich.markup import escape
+
+from whence.generate import generate
+from whence.runs.replay import Moment, estimate
+from whence.runs.run import Run
+
+SHOWN = 3  # windows of the batch
+
+
+def rewind(
+    run: Annotated[Path, tyro.conf.Positional],
+    *,
+    step: int,
+    approximate: bool = False,
+    prompt: str | None = None,
+    json: bool = False,
+) -> None:
+    """Go back to the state before a step, to the bit, and show it.
+
+    The nearest checkpoint before the step is loaded and the steps between are done again; each loss
+    is compared with the record.
+
+    Args:
+        run: the run's folder, such as runs/topics-1.
+        step: from 0 to the number of steps done.
+        approximate: go on where a loss differs from the record, and say how far off it is.
+        prompt: also let the model of that moment continue this text.
+        json: print JSON instead of words.
+    """
+    opened = Run.open(run)
+    steps, seconds = estimate(opened, step)
+    if steps and not json:
+        print(f"replaying {steps:,} steps, which took {seconds:.1f} s", file=sys.stderr)
+    moment = opened.at(step, approximate)
+    text = None
+    if prompt is not None:
+        text = generate(moment.model, moment.tokenizer, prompt=prompt, max_tokens=200, seed=0)[0]
+    if json:
+        print(json_module.dumps({"schema": 1, **_record(moment), "text": text}))
+        return
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(f"[bold]{escape(str(run))}[/] before step {moment.step:,}")
+    console.print(f"  {moment.how_far_off()}")
+    if moment.recorded is not None:
+        record = opened.steps[moment.step]
+        console.print(
+            f"  loss {moment.recorded!r} ({moment.recorded.hex()}), rate {record['rate']:g}, "
+            f"gradient norm {record['grad_norm']:.4g}"
+        )
+        for _, part in moment.batch:
+            for start, row in list(zip(part.starts, part.inputs, strict=True))[:SHOWN]:
+                written = moment.tokenizer.decode(row.tolist())
+                console.print(f"  [dim]token {start:>9,}[/]  {escape(repr(written))}")
+        more = opened.recipe.batch_size - SHOWN * opened.recipe.accumulate
+        if more > 0:
+            console.print(f"  [dim]and {more} more windows[/]")
+    if text is not None:
+        console.print(f"\n{escape(prompt or '')}{escape(text)}")
+
+
+def _record(moment: Moment) -> dict[str, Any]:
+    parts = [] if moment.recorded is None else moment.batch
+    return {
+        "step": moment.step,
+        "loss": moment.recorded,
+        "loss_hex": None if moment.recorded is None else moment.recorded.hex(),
+        "replayed": moment.replayed,
+        "exact": not moment.differences,
+        "differences": [vars(difference) for difference in moment.differences],
+        "windows": [int(start) for _, part in parts for start in part.starts],
+    }

@@ -1,0 +1,78 @@
+"""`whence what-if`: what the model would be without some of its text."""
+
+import json as json_module
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from whence.runs.run import Run
+from whence.runs.whatif import what_if as ask
+
+
+def what_if(
+    run: Annotated[Path, tyro.conf.Positional],
+    *,
+    without: str,
+    step: int | None = None,
+    since: int = 0,
+    prompt: str | None = None,
+    top: int = 5,
+    json: bool = False,
+) -> None:
+    """Replay a run without the windows that touch a text, and show what that changes.
+
+    Args:
+        run: the run's folder.
+        without: the text, as it stands in the training text; all its places count.
+        step: compare the states before this step; none: at the end.
+        since: windows of the steps before this one stay.
+        prompt: also compare what comes after this text; none: after the first half of the text.
+        top: so many of the likeliest tokens.
+        json: print JSON instead of tables.
+    """
+    opened = Run.open(run)
+    step = len(opened.steps) if step is None else step
+    seconds = sum(record["seconds"] for record in opened.steps[:step])
+    if not json:
+        print(f"replaying up to {step:,} steps, twice {seconds:.1f} s at most", file=sys.stderr)
+    answer = ask(opened, without, step, since)
+    prompt = without[: max(1, len(without) // 2)] if prompt is None else prompt
+    text, (was, would) = answer.text_losses(), answer.evaluations()
+    rows = list(answer.predictions(prompt, top))
+    if json:
+        record = {
+            "step": step,
+            "windows": [{"step": k, "start": start} for k, start in answer.dropped],
+            "places": answer.ranges,
+            "text_loss": text,
+            "validation_loss": (was.loss, would.loss),
+            "prompt": prompt,
+            "predictions": [{"token": t, "was": p, "would_be": q} for t, p, q in rows],
+        }
+        print(json_module.dumps({"schema": 1, **record}))
+        return
+    console = Console(highlight=False, soft_wrap=True)
+    first, last = answer.dropped[0][0], answer.dropped[-1][0]
+    console.print(
+        f"{escape(repr(without[:60]))} stands at {len(answer.ranges)} place(s) in the training "
+        f"text; {len(answer.dropped)} windows with it were trained on, in steps {first:,} to "
+        f"{last:,}. Without them, before step {step:,}:"
+    )
+    table = Table(box=None, pad_edge=False)
+    for name in ("", "as it was", "without", "change"):
+        table.add_column(name, justify="left" if not name else "right")
+    for name, (mine, theirs) in {
+        "loss on that text": text,
+        "validation loss": (was.loss, would.loss),
+        "validation bits/byte": (was.bits_per_byte, would.bits_per_byte),
+    }.items():
+        table.add_row(name, f"{mine:.4f}", f"{theirs:.4f}", f"{theirs - mine:+.4f}")
+    for token, p, q in rows:
+        shown = f"P({escape(repr(token))} after {escape(repr(prompt[-20:]))})"
+        table.add_row(shown, f"{p:.4f}", f"{q:.4f}", f"{q - p:+.4f}")
+    console.print(table)

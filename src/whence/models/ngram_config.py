@@ -1,0 +1,43 @@
+"""What an n-gram model is made of."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from whence.errors import WhenceError
+
+
+@dataclass(frozen=True)
+class NGramConfig:
+    """What an n-gram model is made of.
+
+    Attributes:
+        order: n; a bigram is 2 and looks at one token back.
+        smoothing: "mle" (none), "add-k", or "kneser-ney" (interpolated, modified).
+        k: what add-k adds to every count.
+        memory_mb: limit on the memory of counting; above it, sorted runs go to files.
+
+    Raises:
+        WhenceError: a field is out of its range.
+
+    Example:
+        >>> NGramConfig(order=3).smoothing
+        'kneser-ney'
+    """
+
+    order: int = 2
+    smoothing: Literal["mle", "add-k", "kneser-ney"] = "kneser-ney"
+    k: float = 1.0
+    memory_mb: int = 1024
+
+    def __post_init__(self):
+        if self.order < 1:
+            raise WhenceError(f"order is {self.order}: an n-gram has at least 1 token.")
+        if self.smoothing not in ("mle", "add-k", "kneser-ney"):
+            raise WhenceError(f"smoothing is {self.smoothing!r}: choose mle, add-k or kneser-ney.")
+        if not (self.k > 0 and math.isfinite(self.k)):
+            raise WhenceError(
+                f"k is {self.k}: add-k adds a positive number (smoothing mle adds 0)."
+            )
+        if self.memory_mb < 1:
+            raise WhenceError(f"memory_mb is {self.memory_mb}: give at least 1.")

@@ -1,0 +1,166 @@
+"""Forking: a new run that shares another's past up to a step and differs from there on."""
+
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from whence.data import open_source, prepare
+from whence.errors import WhenceError
+from whence.runs.checkpoints import copied, save_checkpoint
+from whence.runs.header import Header, Origin
+from whence.runs.recipe import Recipe
+from whence.runs.record import Logs
+from whence.runs.replay import Moment, go_to
+from whence.runs.run import Run
+from whence.runs.session import freeze, outline
+from whence.runs.settings import differences, nested
+from whence.runs.weights import edit_weights
+
+BOUND_TO_WEIGHTS = ("data.tokenizer", "data.vocab_size", "data.validation")
+
+
+def fork(
+    run: Run,
+    step: int,
+    out: Path | str,
+    changes: Mapping[str, Any] | None = None,
+    *,
+    weights: Mapping[str, float] | None = None,
+    edit: Callable[[nn.Module], None] | None = None,
+    approximate: bool = False,
+) -> Run:
+    """Make a run that has another's past up to a step, and its own recipe from there on.
+
+    The new run holds the shared part of the record and the state before `step`, and says in its
+    run.toml where it comes from and what differs. Train it with `Run.train`.
+
+    Args:
+        run: the run to share the past of.
+        step: the first step that may differ.
+        out: the new run's folder.
+        changes: dotted fields of the recipe → values, such as
+            `{"optimizer.learning_rate": 1e-4, "change.skip_batches": [4300]}`. Another text
+            (`data.source`) is cut into tokens by the same tokenizer.
+        weights: addresses → values to set in the state before `step`, such as
+            `{"blocks.0.mlp.up.weight[3,7]": 0.0}`.
+        edit: changes the model in the state before `step` in any other way.
+        approximate: fork also where the replay to `step` differs from the record.
+
+    Returns:
+        The new run, not trained further yet.
+
+    Raises:
+        WhenceError: where a change can't be made to a model that is already trained, with the
+            reason; where the step lies outside the run, or the folder exists.
+
+    Example:
+        >>> fork(Run.open("runs/mine"), 4300, "runs/half",
+        ...      {"optimizer.learning_rate": 1e-4})  # doctest: +SKIP
+    """
+    recipe = changed_recipe(run, step, changes or {})
+    moment = go_to(run, step, approximate)
+    told = [
+        f"{name}: {_say(old)} → {_say(new)}"
+        for name, old, new in differences(run.recipe.to_dict(), recipe.to_dict())
+    ]
+    told += [f"weight {address} = {value:g}" for address, value in (weights or {}).items()]
+    if edit is not None:
+        told.append("weights edited by a function")
+    if moment.differences:
+        told.append(moment.how_far_off())
+    edit_weights(moment.model, weights or {})
+    if edit is not None:
+        edit(moment.model)
+
+    def fill(folder: Path) -> Header:
+        _put_tokens(run, recipe, folder)
+        _put_past(run, step, folder)
+        memory = _memory_that_fits(moment, recipe)
+        model = moment.model.state_dict(keep_vars=True)
+        save_checkpoint(folder / "checkpoints", step, copied(model), copied(memory))
+        sittings = [sitting for sitting in run.header.sittings if sitting.start < step]
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        return Header(recipe, now, sittings, Origin(str(run.path), step, tuple(told)))
+
+    return Run.make(Path(out), fill)
+
+
+def changed_recipe(run: Run, step: int, changes: Mapping[str, Any]) -> Recipe:
+    """Return a run's recipe with changes, or say why one makes no sense from that step on.
+
+    Raises:
+        WhenceError: naming the field and the reason.
+    """
+    tree = nested(changes)
+    old, new = run.recipe, Recipe.from_dict(tree, run.recipe)
+    new = replace(new, hardware=new.hardware.resolved(), record=new.record.resolved(new.steps))
+    changed = {name for name, _, _ in differences(old.to_dict(), new.to_dict())}
+    for name in BOUND_TO_WEIGHTS:
+        if name in changed:
+            raise WhenceError(
+                f"{name} can't change in a fork: the weights know their tokens by number, and "
+                "its losses would not compare; train a new run."
+            )
+    if "optimizer.kind" in changed:
+        raise WhenceError(
+            "optimizer.kind can't change in a fork: what one optimiser remembers means nothing to "
+            "another; train a new run, or change the rates of this one."
+        )
+    if any(name.startswith("model.") for name in changed):
+        _check_same_weights(run, new)
+    if new.steps <= step:
+        raise WhenceError(
+            f"a fork at step {step} needs more than {new.steps} steps in all: set steps."
+        )
+    return new
+
+
+def _check_same_weights(run: Run, new: Recipe) -> None:
+    size = run.tokenizer.vocab_size
+    mine, other = outline(run.recipe.model, size), outline(new.model, size)
+    for name in [*mine, *other]:
+        shapes = [list(o[name].shape) if name in o else "absent" for o in (mine, other)]
+        if shapes[0] != shapes[1]:
+            raise WhenceError(
+                f"the weights can't follow that change of the model: {name} is {shapes[0]} and "
+                f"would be {shapes[1]}; train a new run."
+            )
+
+
+def _put_tokens(run: Run, recipe: Recipe, folder: Path) -> None:
+    if recipe.data.source != run.recipe.data.source:
+        source = open_source(recipe.data.source)
+        data = recipe.data
+        prepare(source, data.tokenizer, None, data.validation, folder, run.tokenizer)
+        return
+    for name in ("tokenizer.json", "tokens.json"):
+        shutil.copyfile(run.path / name, folder / name)
+    try:
+        # They are never written again, so both runs can have the same bytes on the disk.
+        os.link(run.path / "tokens.bin", folder / "tokens.bin")
+    except OSError:
+        shutil.copyfile(run.path / "tokens.bin", folder / "tokens.bin")
+
+
+def _put_past(run: Run, step: int, folder: Path) -> None:
+    logs = Logs(folder)
+    logs.steps.replace(run.steps[:step])
+    logs.evals.replace([r for r in run.evals if r["step"] <= step])
+    logs.samples.replace([r for r in run.samples if r["step"] <= step])
+
+
+def _memory_that_fits(moment: Moment, recipe: Recipe) -> dict[str, Any]:
+    """What the optimiser remembers of the weights that the fork still moves."""
+    frozen = set(freeze(moment.model, recipe.change.freeze))
+    memory = moment.optimizer.state()
+    return {name: t for name, t in memory.items() if name.rpartition(".")[0] not in frozen}
+
+
+def _say(value: Any) -> str:
+    return "none" if value is None else f"{value}"

@@ -1,0 +1,310 @@
+"""Going back: the exact state before any step, replayed from the nearest checkpoint."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from whence.data import Dataset, Part, Tokenizer
+from whence.errors import WhenceError
+from whence.models import Model
+from whence.runs.checkpoints import load_model, load_optimizer
+from whence.runs.files import DamagedError
+from whence.runs.recipe import Recipe
+from whence.runs.run import Run
+from whence.runs.session import Session
+from whence.scale.hardware import manifest
+from whence.train.loop import train
+from whence.train.optimizer import Optimizer
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A replayed step whose loss isn't the recorded one.
+
+    Attributes:
+        step: which.
+        recorded: the loss in the record.
+        replayed: the loss now.
+    """
+
+    step: int
+    recorded: float
+    replayed: float
+
+
+class ReplayError(WhenceError):
+    """A replay left the recorded path.
+
+    Attributes:
+        difference: the first step that differs, with both losses.
+        reasons: what the manifest says is different now; empty where nothing is.
+    """
+
+    def __init__(self, difference: Difference, reasons: list[str]):
+        self.difference, self.reasons = difference, reasons
+        super().__init__(
+            f"step {difference.step} gives the loss {difference.replayed!r} and the record says "
+            f"{difference.recorded!r}: {_likely(reasons)}; --approximate goes on all the same and "
+            "says how far off it is."
+        )
+
+
+def _likely(reasons: list[str]) -> str:
+    if not reasons:
+        return (
+            "nothing the manifest knows of has changed, so the record, a checkpoint or the code "
+            "may have"
+        )
+    return "likely because " + "; ".join(reasons)
+
+
+class Moment:
+    """The state of a run before the update of one step.
+
+    Get one by `run.at(step)`. It can be moved on: `advance()` does the step. A moment is a copy in
+    memory; whatever is done to it changes nothing in the run's folder.
+
+    Args:
+        run: the run.
+        session: model, batches and optimiser, in the state before `step`.
+        step: the number of the next step.
+        approximate: go on where a loss isn't the recorded one.
+
+    Attributes:
+        run: the run.
+        session: model, batches and optimiser.
+        step: the number of the next step.
+        differences: the steps replayed so far whose loss wasn't the recorded one; always empty
+            unless `approximate`.
+        replayed: how many steps were replayed, from which checkpoint on.
+
+    Example:
+        >>> from whence.runs.run import Run
+        >>> moment = Run.open("runs/mine").at(31)  # doctest: +SKIP
+        >>> moment.loss()  # doctest: +SKIP
+    """
+
+    def __init__(self, run: Run, session: Session, step: int, approximate: bool = False):
+        self.run, self.session, self.step, self.approximate = run, session, step, approximate
+        self.differences: list[Difference] = []
+        self.replayed = 0
+        self._records = run.steps
+
+    @property
+    def recipe(self) -> Recipe:
+        """Everything that decides what the run computes."""
+        return self.session.recipe
+
+    @property
+    def model(self) -> Model:
+        """The model, as written."""
+        return self.session.model
+
+    @property
+    def optimizer(self) -> Optimizer:
+        """The optimiser, with its memory."""
+        return self.session.optimizer
+
+    @property
+    def batches(self):
+        """All batches of the run."""
+        return self.session.batches
+
+    @property
+    def dataset(self) -> Dataset:
+        """The text's tokens."""
+        return self.session.dataset
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """What turns text into tokens and back."""
+        return self.session.dataset.tokenizer
+
+    @property
+    def batch(self) -> list[tuple[float, Part]]:
+        """The batch of this step: parts with their share of its tokens."""
+        return self.session.batches[self.step]
+
+    @property
+    def recorded(self) -> float | None:
+        """The recorded loss of this step; None at the run's end."""
+        if self.step >= len(self._records):
+            return None
+        return float.fromhex(self._records[self.step]["loss_hex"])
+
+    def loss_fn(self, model: Model, part: Part):
+        """Return the loss of a part of the batch, in the run's precision."""
+        return self.session.loss(model, part)
+
+    @torch.no_grad()
+    def loss(self) -> float:
+        """Return the loss of this step's batch, without changing anything."""
+        total = sum(weight * self.loss_fn(self.model, part) for weight, part in self.batch)
+        return float(total)
+
+    def advance(self) -> float:
+        """Do the step, and be the state before the next one.
+
+        Returns:
+            The loss, before the update.
+
+        Raises:
+            ReplayError: where it isn't the recorded one, unless the moment is approximate.
+        """
+        session = self.session
+        session.optimizer.steps = self.run.header.length_at(self.step)
+        here = range(self.step, self.step + 1)
+        losses = train(session.forward, session.batches, session.loss, session.optimizer, here)
+        loss = float(next(losses).loss)
+        recorded = self.recorded
+        if recorded is not None and recorded.hex() != loss.hex():
+            difference = Difference(self.step, recorded, loss)
+            if not self.approximate:
+                raise ReplayError(difference, changed_since(self.run, self.step, session))
+            self.differences.append(difference)
+        self.step += 1
+        self.replayed += 1
+        return loss
+
+    def advance_to(self, step: int) -> Iterator[tuple[int, float]]:
+        """Do all steps before `step`, giving the number and the loss of each."""
+        while self.step < step:
+            yield self.step, self.advance()
+
+    def leave_the_record(self, batches: Any) -> None:
+        """From here on train on other batches, so that the record has nothing to say."""
+        self.session.batches = batches
+        self._records = []
+
+    def trace(self, **options: Any):
+        """Open every number of this step; see `whence.why.trace_step`."""
+        from importlib import import_module  # why stands above runs and reads it, never below
+
+        return import_module("whence.why").trace_step(self, **options)
+
+    def how_far_off(self) -> str:
+        """Say whether the replay was exact, and if not, by how much the losses differ.
+
+        Example:
+            >>> Run.open("runs/mine").at(31).how_far_off()  # doctest: +SKIP
+            '31 steps replayed, every loss as recorded to the bit'
+        """
+        if not self.differences:
+            return f"{self.replayed} steps replayed, every loss as recorded to the bit"
+        first = self.differences[0]
+        worst = max(self.differences, key=lambda d: abs(d.replayed - d.recorded))
+        reasons = changed_since(self.run, first.step, self.session)
+        return (
+            f"approximate: {len(self.differences)} of {self.replayed} replayed losses differ, the "
+            f"first at step {first.step} ({first.replayed!r}, recorded {first.recorded!r}), at "
+            f"most by {abs(worst.replayed - worst.recorded):.3g} at step {worst.step}; "
+            f"{_likely(reasons)}"
+        )
+
+
+def nearest_checkpoint(run: Run, step: int) -> int:
+    """Return the checkpoint from which a step is reached; 0 stands for the first weights.
+
+    Raises:
+        WhenceError: where the step lies outside the run, or in the past of a fork.
+    """
+    done = len(run.steps)
+    if not 0 <= step <= done:
+        raise WhenceError(
+            f"{run.path} has no step {step}: it has done the steps 0 to {done - 1}."
+            if done
+            else f"{run.path} has done no step yet: train it first."
+        )
+    if run.origin and step < run.origin.step:
+        raise WhenceError(
+            f"step {step} of {run.path} is of the past that it shares with {run.origin.run}, up to "
+            f"step {run.origin.step}: ask that run."
+        )
+    return max((s for s in run.checkpoints if s <= step), default=0)
+
+
+def estimate(run: Run, step: int) -> tuple[int, float]:
+    """Return how many steps must be replayed to reach a step, and how many seconds they took."""
+    start = nearest_checkpoint(run, step)
+    return step - start, sum(record["seconds"] for record in run.steps[start:step])
+
+
+def start_from(run: Run, checkpoint: int, approximate: bool = False) -> Moment:
+    """Return the state of a checkpoint; 0: the first weights.
+
+    Raises:
+        WhenceError: where it is damaged.
+    """
+    session = run.session()
+    if checkpoint in run.checkpoints:
+        try:
+            load_model(run.checkpoint_folder, checkpoint, session.model)
+        except DamagedError as error:
+            raise WhenceError(
+                f"{error} 'whence verify {run.path} --repair' puts that checkpoint aside; its "
+                "steps are then reached from the one before."
+            ) from error
+        memory = load_optimizer(run.checkpoint_folder, checkpoint)
+        session.optimizer.load_state(memory, checkpoint)
+    elif checkpoint != 0 or run.origin:
+        raise WhenceError(
+            f"{run.path} has no checkpoint {checkpoint}: there are {run.checkpoints}."
+        )
+    return Moment(run, session, checkpoint, approximate)
+
+
+def go_to(run: Run, step: int, approximate: bool = False) -> Moment:
+    """Go back to the state before a step: its exact model, optimiser and batch.
+
+    The nearest checkpoint before it is loaded and the steps between are done again; each loss must
+    have the recorded bits.
+
+    Args:
+        run: the run.
+        step: from 0 to the number of steps done, which is the state at the end.
+        approximate: go on where a loss differs, and note it in `Moment.differences`.
+
+    Raises:
+        ReplayError: at the first loss that differs, with both values and the likely reason.
+        WhenceError: where the step lies outside the run, or a checkpoint is damaged.
+
+    Example:
+        >>> Run.open("runs/mine").at(31).recorded  # doctest: +SKIP
+    """
+    moment = start_from(run, nearest_checkpoint(run, step), approximate)
+    for _ in moment.advance_to(step):
+        pass
+    return moment
+
+
+def changed_since(run: Run, step: int, session: Session) -> list[str]:
+    """Say what is different now from what a step was computed on.
+
+    Returns:
+        Such as `torch was 2.12.0 and is 2.13.0`; empty where nothing is known to differ.
+    """
+    sitting = run.header.sitting(step)
+    then = sitting.manifest if sitting else {}
+    now = manifest(session.hardware)
+    reasons = [
+        f"{name} was {then.get(name, 'not noted')} and is {now.get(name, 'not noted')}"
+        for name in [*now, *(n for n in then if n not in now)]
+        if then.get(name) != now.get(name)
+    ]
+    if not session.hardware.deterministic:
+        reasons.append("the run allowed kernels that give other bits each time")
+    return reasons
+
+
+__all__ = [
+    "Difference",
+    "Moment",
+    "ReplayError",
+    "changed_since",
+    "estimate",
+    "go_to",
+    "nearest_checkpoint",
+    "start_from",
+]

@@ -1,0 +1,104 @@
+"""Which checkpoints are made and kept, so that any step can be gone back to within a bound."""
+
+from array import array
+from itertools import pairwise
+
+from whence.runs.recipe import Record
+
+
+class Spacing:
+    """How far apart two checkpoints may lie: what a replay between them costs.
+
+    Within `replay_steps` steps or `replay_seconds` seconds of them, whichever is longer; or within
+    `checkpoint_every` steps where that is given.
+
+    Args:
+        record: the run's wishes.
+
+    Example:
+        >>> spacing = Spacing(Record(replay_steps=2, replay_seconds=3.0))
+        >>> for step in range(9):
+        ...     spacing.took(step, 1.0)
+        >>> spacing.allows(0, 3), spacing.allows(0, 4)
+        (True, False)
+    """
+
+    def __init__(self, record: Record):
+        self.record = record
+        self._clock = array("d", [0.0])  # seconds of all steps before each step
+
+    def took(self, step: int, seconds: float) -> None:
+        """Note how long a step took; steps come in order, one done again is passed over."""
+        if step == len(self._clock) - 1:
+            self._clock.append(self._clock[-1] + seconds)
+
+    def seconds(self, start: int, stop: int) -> float:
+        """Return how long the steps from `start` up to `stop` took."""
+        last = len(self._clock) - 1
+        return self._clock[min(stop, last)] - self._clock[min(start, last)]
+
+    def allows(self, start: int, stop: int) -> bool:
+        """Tell whether a replay from `start` to `stop` stays within the bound."""
+        if self.record.checkpoint_every:
+            return stop - start <= self.record.checkpoint_every
+        if stop - start <= self.record.replay_steps:
+            return True
+        return self.seconds(start, stop) <= self.record.replay_seconds
+
+
+def is_due(state: int, last: int, spacing: Spacing) -> bool:
+    """Tell whether the state before step `state` must be saved to keep the bound.
+
+    Args:
+        state: the next step.
+        last: the one whose state was saved last.
+        spacing: how far apart they may lie.
+
+    Example:
+        >>> is_due(200, 0, Spacing(Record(checkpoint_every=200)))
+        True
+    """
+    if every := spacing.record.checkpoint_every:
+        return state % every == 0
+    return not spacing.allows(last, state + 1)
+
+
+def surplus(saved: list[int], precious: set[int], spacing: Spacing) -> list[int]:
+    """Return the checkpoints that the policy lets go.
+
+    - `all`: those between two others that are near enough without it, such as a best one of before.
+    - `logarithmic`: also where the way between its neighbours is no longer than from there to the
+      end: going back d steps takes at most d steps of replay, and a run of n steps keeps about
+      log₂ n checkpoints.
+    - `last`: all but the last `keep_last`.
+
+    Args:
+        saved: the steps with a checkpoint, in order.
+        precious: steps whose checkpoint stays: the best one, and the one a fork began with.
+        spacing: how far apart they may lie.
+
+    Example:
+        >>> spacing = Spacing(Record(checkpoint_every=10, keep="logarithmic"))
+        >>> steps = list(range(10, 170, 10))
+        >>> gone = surplus(steps, set(), spacing)
+        >>> [step for step in steps if step not in gone]
+        [80, 120, 140, 150, 160]
+    """
+    if not saved:
+        return []
+    record, end = spacing.record, saved[-1]
+    if record.keep == "last":
+        return [s for s in saved[: -record.keep_last] if s not in precious]
+
+    def near(start: int, stop: int) -> bool:
+        old = record.keep == "logarithmic" and stop - start <= end - stop
+        return old or spacing.allows(start, stop)
+
+    gone: list[int] = []
+    before = 0
+    for step, after in pairwise(saved):
+        if step not in precious and near(before, after):
+            gone.append(step)
+        else:
+            before = step
+    return gone

@@ -1,0 +1,65 @@
+"""Checkpoints in the background: the step's thread only copies, another one writes."""
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+from torch import Tensor
+
+from whence.runs.checkpoints import copied, folder_name, save_checkpoint
+from whence.scale.plan import check_disk
+
+
+class Saver:
+    """Writes one checkpoint at a time while training goes on.
+
+    Args:
+        folder: the run's folder of checkpoints.
+        before: called in the background ahead of each write, to put the record on the disk first.
+        after: called in the background after each write, to let older checkpoints go.
+
+    Raises:
+        WhenceError: from any method, where the write before could not be done.
+    """
+
+    def __init__(self, folder: Path, before: Callable[[], None], after: Callable[[], None]):
+        self.folder, self.before, self.after = folder, before, after
+        self._pool = ThreadPoolExecutor(1, "checkpoint")
+        self._writing: Future[int] | None = None
+
+    def save(self, step: int, model: dict[str, Tensor], optimizer: dict[str, Tensor]) -> list[int]:
+        """Copy a state and begin to write it; waits for the one before, if need be.
+
+        Returns:
+            The steps whose checkpoint has become complete meanwhile.
+        """
+        done = self.wait()
+        if (self.folder / folder_name(step)).exists():
+            return done
+        need = 2 * sum(t.nbytes for t in [*model.values(), *optimizer.values()])
+        self.folder.mkdir(exist_ok=True)
+        check_disk(need, self.folder, "make room, then resume the run")
+        weights, memory = copied(model), copied(optimizer)
+        self._writing = self._pool.submit(self._write, step, weights, memory)
+        return done
+
+    def finished(self) -> list[int]:
+        """Return the step whose checkpoint has become complete since the last call, if any."""
+        return self.wait() if self._writing is not None and self._writing.done() else []
+
+    def wait(self) -> list[int]:
+        """Wait until nothing is being written, and return the step that was, if any."""
+        if self._writing is None:
+            return []
+        writing, self._writing = self._writing, None
+        return [writing.result()]
+
+    def close(self) -> None:
+        """End the thread; what it is writing is completed first."""
+        self._pool.shutdown(wait=True)
+
+    def _write(self, step: int, model: dict[str, Tensor], optimizer: dict[str, Tensor]) -> int:
+        self.before()
+        save_checkpoint(self.folder, step, model, optimizer)
+        self.after()
+        return step

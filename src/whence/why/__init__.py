@@ -1,0 +1,23 @@
+"""Whence? Any number of any training step, opened into the arithmetic that made it."""
+
+from whence.why.address import Address
+from whence.why.balance import Balance, balance
+from whence.why.blame import Blame
+from whence.why.check import Check
+from whence.why.number import Number, Numbers
+from whence.why.receipt import Receipt
+from whence.why.step import trace
+from whence.why.trace import Trace
+
+__all__ = [
+    "Address",
+    "Balance",
+    "Blame",
+    "Check",
+    "Number",
+    "Numbers",
+    "Receipt",
+    "Trace",
+    "balance",
+    "trace",
+]

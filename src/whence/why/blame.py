@@ -1,0 +1,295 @@
+"""Blame: a number's terms grouped by token, position, example, head or module.
+
+A gradient or an update is opened down to where its terms run over the batch; a logit is opened
+along the residual stream down to the modules that wrote to it. What is grouped adds up exactly to
+the number; the rounding of the operations on the way is a row of its own. The terms are what the
+sum is made of: a token "accounts for" its share, and no more is claimed.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from whence.errors import WhenceError
+from whence.why.labels import Place
+from whence.why.open import open_call
+from whence.why.opening import Cells
+from whence.why.receipt import figure
+from whence.why.unroll import Node, Unrolled, followed, normal, unroll
+from whence.why.update import Update
+
+if TYPE_CHECKING:
+    from whence.why.number import Number
+    from whence.why.trace import Trace
+
+WAYS = ("token", "position", "example", "where", "head", "module")
+_PLACES = {"token": "token", "position": "position", "example": "example", "where": "example"}
+
+# What a residual stream passes on, as a weighted sum of what was written to it.
+_PASSED = {
+    "add", "sub", "rsub", "neg", "mul", "div", "_to_copy", "clone", "copy", "native_layer_norm",
+    "_fused_rms_norm", "native_dropout", "cat", "stack", "where", "masked_fill", "mean", "sum",
+    "slice_backward", "select_backward", "index", "index_select",
+}  # fmt: skip
+_PRODUCTS = {"mm", "addmm", "bmm", "baddbmm", "linear"}
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What one group accounts for.
+
+    Attributes:
+        label: the token, position, example, head or module.
+        value: Σ of its terms, in the unit of the number.
+        share: |value| / Σ|value| over all groups.
+        terms: how many terms there are in it.
+    """
+
+    label: str
+    value: float
+    share: float
+    terms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Blame:
+    """A number by groups: value = Σ shares + rounding.
+
+    Attributes:
+        address: the number's.
+        by: what it is grouped by.
+        value: the number as stored.
+        shares: the groups, the largest first.
+        rounding: value − Σ shares: what the operations on the way rounded.
+        bound: how large that can be by rounding alone.
+        notes: what a reader must know.
+    """
+
+    address: str
+    by: str
+    value: float
+    shares: tuple[Share, ...]
+    rounding: float
+    bound: float
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain numbers, strings and lists, ready for JSON."""
+        return {
+            "schema": 1,
+            "address": self.address,
+            "by": self.by,
+            "value": self.value,
+            "shares": [
+                {"label": s.label, "value": s.value, "share": s.share, "terms": s.terms}
+                for s in self.shares
+            ],
+            "rounding": self.rounding,
+            "bound": self.bound,
+            "notes": list(self.notes),
+        }
+
+    def lines(self, top: int | None = 12) -> list[str]:
+        """Return it line by line, at most `top` groups."""
+        shown = self.shares if top is None else self.shares[:top]
+        width = max((len(figure(s.value)) for s in shown), default=0)
+        lines = [f"{self.address} = {figure(self.value)}, by {self.by}"]
+        lines += [
+            f"    {figure(s.value):>{width}}  {100 * s.share:5.1f} %  {s.label}"
+            + (f"  ({s.terms:,} terms)" if s.terms > 1 else "")
+            for s in shown
+        ]
+        rest = self.shares[len(shown) :]
+        if rest:
+            lines.append(f"    {figure(sum(s.value for s in rest)):>{width}}  in {len(rest)} more")
+        lines.append(f"  rounding {self.rounding:.3g} (at most {self.bound:.3g})")
+        return lines + [f"  {note}" for note in self.notes]
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines())
+
+
+def blame(number: Number, by: str) -> Blame:
+    """Group what a number is made of.
+
+    Args:
+        number: a gradient, an update, a loss, a logit or another activation.
+        by: "token", "position", "example", "where" (the label that `trace` was given for a place
+            in the training text), "head" or "module".
+
+    Raises:
+        WhenceError: there is no such grouping.
+    """
+    if by not in WAYS:
+        raise WhenceError(f"A number cannot be grouped by {by!r}: choose {', '.join(WAYS)}.")
+    trace = number.trace
+    start = _start(number)
+    first = {id(n.op) for cells, at, w in start for n in normal(cells, at, w)}
+    stop = _Stop(trace, by, first, start[0][0])
+    unrolled = unroll(start, lambda node: not stop(node))
+    groups: dict[str, list[np.ndarray]] = defaultdict(list)
+    for leaf in unrolled.leaves:
+        _group(trace, by, leaf, groups)
+    for words, value in unrolled.constants:
+        groups[words].append(np.array([value]))
+    return _blame(number, by, unrolled, groups)
+
+
+def _start(number: Number) -> list[tuple[Cells, np.ndarray, np.ndarray]]:
+    at = np.array([number.at])
+    if isinstance(number.ref, Update):
+        return number.ref.start(at)
+    return [(number.ref, at, np.ones(1))]
+
+
+class _Stop:
+    """Where the unrolling ends."""
+
+    def __init__(self, trace: Trace, by: str, first: set[int], target: Cells):
+        self.trace, self.by, self.first = trace, by, first
+        name = trace.name_of(target)
+        self.block = _block(name)
+
+    def __call__(self, node: Node) -> bool:
+        op = node.op
+        if op is None:
+            return True
+        if id(op) in self.first or op.phase == "update":
+            return False
+        if self.by in _PLACES:
+            place = self.trace.labels.place(node.cells, node.at[:1])
+            return getattr(place, _PLACES[self.by]) is not None
+        if op.phase == "backward":
+            return self._leaves_block(node)
+        if self.by == "head":
+            if self.trace.labels.place(node.cells, node.at[:1]).head is not None:
+                return op.name not in _PASSED
+            if op.name in _PRODUCTS:
+                return not self._reads_heads(node)
+        return op.name not in _PASSED
+
+    def _leaves_block(self, node: Node) -> bool:
+        """Whether a gradient comes from beyond the block whose parameter is asked about."""
+        op = node.op
+        assert op is not None
+        if self.by == "head" and (
+            self.trace.labels.place(node.cells, node.at[:1]).head is not None
+        ):
+            return True
+        if op.forward is None or op.name == "add":  # the sum of what several uses sent back
+            return False
+        module = op.forward.module
+        return bool(module) and not module.startswith(self.block)
+
+    def _reads_heads(self, node: Node) -> bool:
+        """Whether a matrix product mixes heads: its input is laid out by head."""
+        assert node.call is not None
+        opened = open_call(node.call, node.at[:1])
+        if opened is None:
+            return False
+        for part in opened.parts:
+            if part.factors:
+                factor = part.factors[followed(part, node.op)]
+                at = np.broadcast_to(factor.at, (1, np.asarray(factor.at).shape[-1]))[0]
+                for one in normal(factor.cells, at, np.ones(len(at))):
+                    if self.trace.labels.place(one.cells, one.at[:1]).head is not None:
+                        return True
+        return False
+
+
+def _block(name: str) -> str:
+    """`blocks.3.mlp.up.weight` → `blocks.3.`; `head.weight` → `head`."""
+    parts = name.split(".")
+    for i, part in enumerate(parts):
+        if part.isdigit():
+            return ".".join(parts[: i + 1]) + "."
+    return parts[0]
+
+
+def _group(trace: Trace, by: str, leaf: Node, groups: dict[str, list[np.ndarray]]) -> None:
+    """Sort a leaf's terms into their groups."""
+    terms = leaf.terms
+    if leaf.op is None:
+        groups[_outside(trace, leaf)].append(terms)
+        return
+    place = trace.labels.place(leaf.cells, leaf.at)
+    if by == "module":
+        groups[_module(leaf)].append(terms)
+    elif by == "head":
+        if place.head is None:
+            groups[_module(leaf)].append(terms)
+        else:
+            for head in np.unique(place.head):
+                groups[f"{_module(leaf)} head {head}"].append(terms[place.head == head])
+    else:
+        _group_by_place(trace, by, place, terms, groups, leaf)
+
+
+def _group_by_place(
+    trace: Trace,
+    by: str,
+    place: Place,
+    terms: np.ndarray,
+    groups: dict[str, list[np.ndarray]],
+    leaf: Node,
+) -> None:
+    labels = trace.labels
+    if by == "where":
+        if labels.where is None or place.example is None or place.position is None:
+            raise WhenceError(
+                "Nothing says where in the training text the windows begin: give trace() where=…."
+            )
+        pairs = zip(place.example.tolist(), place.position.tolist(), strict=True)
+        words = np.array([labels.where(e, p) for e, p in pairs])
+        for word in np.unique(words):
+            groups[str(word)].append(terms[words == word])
+        return
+    keys = getattr(place, _PLACES[by])
+    if keys is None:
+        groups[f"({_module(leaf)})"].append(terms)
+        return
+    for key in np.unique(keys):
+        word = labels.text(int(key)) if by == "token" else f"{by} {key}"
+        groups[word].append(terms[keys == key])
+
+
+def _outside(trace: Trace, leaf: Node) -> str:
+    name = trace.name_of(leaf.cells)
+    if name in trace.parameters:
+        return f"{name} (old value)" if leaf.op is None else name
+    return f"{name} (before this step)"
+
+
+def _module(leaf: Node) -> str:
+    op = leaf.op
+    assert op is not None
+    module = op.forward.module if op.forward is not None else op.module
+    return module or op.name
+
+
+def _blame(
+    number: Number, by: str, unrolled: Unrolled, groups: dict[str, list[np.ndarray]]
+) -> Blame:
+    sums = {label: (sum(float(t.sum()) for t in several), sum(len(t) for t in several))
+            for label, several in groups.items()}  # fmt: skip
+    size = sum(abs(value) for value, _ in sums.values()) or 1.0
+    shares = [Share(label, v, abs(v) / size, n) for label, (v, n) in sums.items()]
+    shares.sort(key=lambda share: -abs(share.value))
+    notes = []
+    if unrolled.shared:
+        some = ", ".join(number.trace.address(c, i) for c, i in unrolled.shared[:4])
+        notes.append(f"weighed by numbers that all groups share, such as {some}")
+    value = number.value
+    return Blame(
+        number.address,
+        by,
+        value,
+        tuple(shares),
+        value - sum(share.value for share in shares),
+        unrolled.bound,
+        tuple(notes),
+    )

@@ -1,0 +1,190 @@
+"""From an opened element to a receipt: terms sorted, named, added up and judged."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from whence.why.open import open_element
+from whence.why.opening import Cells, Factor, Opened, Part, bound
+from whence.why.receipt import CLOSED, GIVEN, Receipt, Term, figure, verdict
+from whence.why.storage import Ref
+from whence.why.tape import Call
+from whence.why.update import Update
+
+if TYPE_CHECKING:
+    from whence.why.number import Number
+    from whence.why.trace import Trace
+
+
+def explain(number: Number, top: int, depth: int) -> Receipt:
+    """Write the receipt of a number.
+
+    Args:
+        number: what is asked about.
+        top: how many terms are listed.
+        depth: how many levels are opened.
+    """
+    opened, call = open_element(number.ref, number.at)
+    quantity = _quantity(number, call)
+    if opened is None:
+        assert call is not None
+        return _closed(number, call, quantity)
+    return write(
+        number.trace,
+        number,
+        opened,
+        quantity,
+        top,
+        depth,
+        given=call is None and isinstance(number.ref, Ref),
+    )
+
+
+def write(
+    trace: Trace,
+    number: Number,
+    opened: Opened,
+    quantity: str,
+    top: int,
+    depth: int,
+    given: bool = False,
+) -> Receipt:
+    """Write the receipt of a number whose terms are known."""
+    (total,), (size,), count = opened.total(1)
+    value = number.value
+    total, size = float(total), float(size)
+    residual = 0.0 if value == total else value - total
+    limit = float(bound(opened, number.ref.dtype, np.array([total]), np.array([size]), count)[0])
+    judged = verdict(
+        value, residual, limit, size, exact=opened.exact and residual == 0, sampled=opened.sampled
+    )
+    terms, others = _terms(trace, opened.parts, size, top, depth) if not given else ([], (0, 0.0))
+    return Receipt(
+        address=number.address,
+        quantity=quantity,
+        symbols=opened.formula,
+        numbers=_in_figures(terms, others),
+        value=value,
+        dtype=str(number.ref.dtype).removeprefix("torch."),
+        terms=tuple(terms),
+        others=others,
+        total=total,
+        residual=residual,
+        bound=limit,
+        magnitude=size,
+        verdict=GIVEN if given else judged,
+        recomputed=opened.recomputed,
+        opens=tuple(dict.fromkeys(a for t in terms for a, _ in t.factors))[: 2 * top],
+        notes=tuple(opened.notes),
+    )
+
+
+def _quantity(number: Number, call: Call | None) -> str:
+    if isinstance(number.ref, Update):
+        return "this step's change"
+    if call is None:
+        return "there before the step"
+    where = number.trace.labels.describe(number.ref, number.at)
+    return call.name + (f", {where}" if where else "")
+
+
+def _closed(number: Number, call: Call, quantity: str) -> Receipt:
+    return Receipt(
+        address=number.address,
+        quantity=quantity,
+        symbols=f"{call.op.func}: a closed box, for there is no rule for it",
+        numbers="",
+        value=number.value,
+        dtype=str(number.ref.dtype).removeprefix("torch."),
+        verdict=CLOSED,
+    )
+
+
+def _terms(
+    trace: Trace, parts: Any, size: float, top: int, depth: int
+) -> tuple[list[Term], tuple[int, float]]:
+    """List the largest terms over all parts, and sum up the rest."""
+    rows = [part.terms()[0] for part in parts]
+    valid = [
+        np.ones(len(row), bool) if p.valid is None else np.broadcast_to(p.valid[0], row.shape)
+        for p, row in zip(parts, rows, strict=True)
+    ]
+    which = np.concatenate([np.full(len(row), i) for i, row in enumerate(rows)])
+    place = np.concatenate([np.arange(len(row)) for row in rows])
+    values = np.concatenate(rows)
+    real = np.flatnonzero(np.concatenate(valid))
+    order = real[np.argsort(-np.abs(values[real]), kind="stable")]
+    terms = [
+        _term(trace, parts[which[i]], int(place[i]), float(values[i]), size, top, depth)
+        for i in order[:top]
+    ]
+    rest = order[top:]
+    return terms, (len(rest), float(values[rest].sum()))
+
+
+def _term(
+    trace: Trace, part: Part, place: int, value: float, size: float, top: int, depth: int
+) -> Term:
+    factors = [_element(f, place) for f in part.factors]
+    shared = [_element(f, place) for f in part.shared if np.asarray(f.at).shape[-1] == 1]
+    whole = [f for f in part.shared if np.asarray(f.at).shape[-1] > 1]
+    if part.factors and whole:
+        shared += [_element(f, place) for f in whole]
+    elif whole:  # a function of many numbers: the largest of them
+        shared += _largest(whole, top)
+    named = [(trace.address(ref, at), v) for ref, at, v in factors + shared]
+    first = (factors or shared or [None])[0]
+    label = trace.labels.describe(first[0], first[1]) if first is not None else ""
+    receipt = None
+    if depth > 1 and first is not None:
+        receipt = trace.number_at(first[0], first[1]).why(top=top, depth=depth - 1)
+    return Term(
+        value=value,
+        share=abs(value) / size if size else 0.0,
+        symbol=part.symbol,
+        detail=_detail(trace, part, place, factors),
+        label=label,
+        address=named[0][0] if named else None,
+        factors=tuple(named),
+        receipt=receipt,
+    )
+
+
+def _element(factor: Factor, place: int) -> tuple[Cells, int, float]:
+    at = np.asarray(factor.at)[0]
+    i = place if len(at) > 1 else 0
+    return factor.cells, int(at[i]), float(factor.values[0][i])
+
+
+def _largest(factors: list[Factor], top: int) -> list[tuple[Cells, int, float]]:
+    found = []
+    for factor in factors:
+        order = np.argsort(-np.abs(factor.values[0]), kind="stable")[:top]
+        found += [_element(factor, int(i)) for i in order]
+    return found
+
+
+def _detail(trace: Trace, part: Part, place: int, factors: list[tuple[Cells, int, float]]) -> str:
+    """The term in figures: its coefficient, and each factor with its address."""
+    words = []
+    coefficient = np.asarray(part.coefficient, dtype=np.float64)
+    if part.factors and coefficient.size:
+        row = np.atleast_2d(coefficient)[0]
+        c = float(row[place if len(row) > 1 else 0])
+        if c != 1:
+            words.append(figure(c))
+    words += [f"{figure(v)} [{trace.address(ref, at)}]" for ref, at, v in factors]
+    return " · ".join(words)
+
+
+def _in_figures(terms: list[Term], others: tuple[int, float]) -> str:
+    """`6.0 + 1.0 − 0.5 + …`, the first few terms."""
+    if not terms or len(terms) + others[0] < 2:
+        return ""
+    words = [figure(terms[0].value)]
+    words += [f"{'−' if t.value < 0 else '+'} {figure(abs(t.value))}" for t in terms[1:4]]
+    if len(terms) > 4 or others[0]:
+        words.append("+ …")
+    return " ".join(words)

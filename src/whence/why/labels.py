@@ -1,0 +1,225 @@
+"""What numbers are called: which token, at which position, of which example."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from whence.errors import WhenceError
+from whence.why.opening import Cells
+from whence.why.rules.positions import coordinates
+from whence.why.storage import Index, Ref
+from whence.why.tape import Op
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One part of the batch: a forward pass and its backward pass.
+
+    Attributes:
+        first: the ordinal of its first operation.
+        example: index of its first example within the whole step.
+        batch: number of examples.
+        length: number of positions, 0 where there are none.
+        tokens: [batch, length] token ids, `None` where there are none.
+    """
+
+    first: float
+    example: int
+    batch: int
+    length: int
+    tokens: np.ndarray | None
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where numbers stand in the batch; arrays of one length, `None` where it means nothing.
+
+    Attributes:
+        example: index within the whole step, over its parts.
+        position: place in the window.
+        head: attention head.
+        token: token id that stands there.
+    """
+
+    example: np.ndarray | None = None
+    position: np.ndarray | None = None
+    head: np.ndarray | None = None
+    token: np.ndarray | None = None
+
+
+# What the dimensions of a tensor run over, by its shape: B examples, T positions, H heads.
+_B, _T, _H, _BT, _BH, _OTHER = "B", "T", "H", "BT", "BH", "-"
+
+
+def roles(size: Sequence[int], batch: int, length: int) -> tuple[str, ...]:
+    """Tell what each dimension of a tensor runs over, as far as its shape gives it away.
+
+    Example:
+        >>> roles((2, 5, 8), batch=2, length=5), roles((2, 4, 5, 5), batch=2, length=5)
+        (('B', 'T', '-'), ('B', 'H', 'T', '-'))
+    """
+    return tuple(_roles(list(size), batch, length))
+
+
+def _roles(size: list[int], B: int, T: int) -> list[str]:
+    rest = [_OTHER] * len(size)
+    if not size:
+        return rest
+    if not T:
+        return [_B, *rest[1:]] if size[0] == B else rest
+    if size[:2] == [B, T]:
+        return [_B, _T, _H, _OTHER] if len(size) == 4 else [_B, _T, *rest[2:]]
+    if len(size) == 4 and size[0] == B and size[2] == T:
+        return [_B, _H, _T, _OTHER]
+    if size[0] == B * T:
+        return [_BT, *rest[1:]]
+    if len(size) == 3 and size[1] == T and size[0] > B and size[0] % B == 0:
+        return [_BH, _T, _OTHER]
+    if size[:2] == [T, B]:
+        return [_T, _B, *rest[2:]]
+    if len(size) > 1 and size[:2] == [1, T]:
+        return [_OTHER, _T, *rest[2:]]
+    if size[0] == B:
+        return [_B, *rest[1:]]
+    if size[0] == T and len(size) == 2:
+        return [_T, *rest[1:]]
+    return rest
+
+
+class Labels:
+    """Finds the token, position and example behind the numbers of a trace.
+
+    Args:
+        parts: the parts of the batch, in order.
+        decode: token id → its text.
+        where: (example, position) → where in the training text it stands.
+    """
+
+    def __init__(
+        self,
+        parts: list[Part],
+        decode: Callable[[int], str] | None = None,
+        where: Callable[[int, int], str] | None = None,
+    ):
+        self.parts, self.decode, self.where = parts, decode, where
+
+    @classmethod
+    def of(
+        cls,
+        ops: list[Op],
+        tokens: list[np.ndarray] | None,
+        decode: Callable[[int], str] | None,
+        where: Callable[[int, int], str] | None,
+    ) -> Labels:
+        """Find the parts of a batch: a part ends where a forward pass follows a backward pass."""
+        parts: list[Part] = []
+        examples = 0
+        for number, segment in enumerate(_segments(ops)):
+            ids = tokens[number] if tokens and number < len(tokens) else _embedded(segment)
+            if ids is not None:
+                batch, length = ids.shape
+            else:
+                batch, length = _first_batch(segment), 0
+            parts.append(Part(segment[0].ordinal, examples, batch, length, ids))
+            examples += batch
+        return cls(parts, decode, where)
+
+    def part_of(self, ref: Cells) -> Part | None:
+        """Return the part of the batch in which a tensor was made."""
+        return next((p for p in reversed(self.parts) if p.first <= ref.ordinal), None) or (
+            self.parts[0] if self.parts else None
+        )
+
+    def place(self, ref: Cells, at: Index) -> Place:
+        """Tell where in the batch the elements of a tensor stand."""
+        part = self.part_of(ref)
+        if part is None or not part.batch:
+            return Place()
+        found: dict[str, np.ndarray] = {}
+        B, T = part.batch, part.length
+        names = roles(ref.size, B, T)
+        for role, where, size in zip(names, coordinates(at, ref.size), ref.size, strict=True):
+            if role == _BT:
+                found[_B], found[_T] = np.divmod(where, T)
+            elif role == _BH:
+                found[_B], found[_H] = np.divmod(where, size // B)
+            elif role != _OTHER:
+                found[role] = where
+        token = None
+        if part.tokens is not None and _B in found and _T in found:
+            token = part.tokens[found[_B], found[_T]]
+        example = found[_B] + part.example if _B in found else None
+        return Place(example, found.get(_T), found.get(_H), token)
+
+    def text(self, token: int) -> str:
+        """Return a token as text, in quotes; its number where there is no decoder."""
+        return f"token {token}" if self.decode is None else repr(self.decode(int(token)))
+
+    def token(self, text: str, vocabulary: int) -> int:
+        """Find the token with this text.
+
+        Raises:
+            WhenceError: there is no decoder, or no token of a vocabulary of this size is that.
+        """
+        if self.decode is None:
+            raise WhenceError(
+                f"{text!r} needs a decoder to be found: give trace() decode=…, or use token ids."
+            )
+        for token in range(vocabulary):
+            if self.decode(token) == text:
+                return token
+        raise WhenceError(f"No token of the {vocabulary} there are is {text!r}.")
+
+    def describe(self, ref: Cells, at: int) -> str:
+        """Say in words where a number stands: `'mat' at position 5 of example 0`."""
+        place = self.place(ref, np.array([at]))
+        words = []
+        if place.token is not None:
+            words.append(self.text(int(place.token[0])))
+        if place.position is not None:
+            words.append(f"{'at ' if words else ''}position {int(place.position[0])}")
+        if place.example is not None and len(self.parts) + self.parts[0].batch > 1:
+            words.append(f"{'of ' if words else ''}example {int(place.example[0])}")
+        if self.where is not None and place.example is not None and place.position is not None:
+            words.append(f"({self.where(int(place.example[0]), int(place.position[0]))})")
+        return " ".join(words)
+
+
+def _segments(ops: list[Op]) -> list[list[Op]]:
+    segments: list[list[Op]] = []
+    phase = ""
+    for op in ops:
+        if op.phase == "update":
+            phase = ""
+            continue
+        if op.phase == "forward" and phase != "forward":
+            segments.append([])
+        if segments:
+            segments[-1].append(op)
+        phase = op.phase
+    return segments
+
+
+def _embedded(ops: list[Op]) -> np.ndarray | None:
+    """The ids [B, T] that the first embedding of a forward pass looked up."""
+    for op in ops:
+        if op.name == "embedding":
+            indices: Ref = op.call(0)["indices"]
+            if len(indices.size) == 2:
+                return (
+                    indices.gather(np.arange(indices.numel)).astype(np.int64).reshape(indices.size)
+                )
+    return None
+
+
+def _first_batch(ops: list[Op]) -> int:
+    """The rows of the first matrix product's left factor: the examples, for a plain network."""
+    for op in ops:
+        if op.name in ("mm", "addmm"):
+            values = op.call(0).values
+            left: Ref = values["mat1" if "mat1" in values else "self"]
+            return left.size[0]
+    return 0

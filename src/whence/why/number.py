@@ -1,0 +1,247 @@
+"""One scalar of a trace, and the tensors they stand in."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from torch import Tensor
+
+from whence.errors import WhenceError
+from whence.why.blame import Blame, blame
+from whence.why.check import Check, check
+from whence.why.explain import explain
+from whence.why.open import open_element
+from whence.why.opening import Cells, Factor
+from whence.why.receipt import Receipt
+from whence.why.rules.positions import position
+from whence.why.update import Update
+
+if TYPE_CHECKING:
+    from whence.why.trace import Trace
+
+
+class Numbers:
+    """A tensor of a trace; indexing it gives one `Number`.
+
+    Attributes:
+        trace: the step it belongs to.
+        ref: its record.
+        name: its name.
+
+    Example:
+        >>> import torch
+        >>> from whence.why import trace
+        >>> w = torch.tensor([1.0, 2.0], requires_grad=True)
+        >>> def step():
+        ...     (w * w).sum().backward()
+        >>> t = trace(step)
+        >>> t["w"].shape, t["w"].grad.value.tolist()
+        ((2,), [2.0, 4.0])
+    """
+
+    def __init__(self, trace: Trace, ref: Cells, name: str):
+        self.trace, self.ref, self.name = trace, ref, name
+
+    def __repr__(self) -> str:
+        return f"Numbers({self.name!r}, {list(self.shape)}, {self.ref.dtype})"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Its shape."""
+        return self.ref.size
+
+    @property
+    def value(self) -> Tensor:
+        """Its values, in memory of their own."""
+        return self.ref.tensor().clone()
+
+    @property
+    def grad(self) -> Numbers:
+        """The gradient of the loss by it."""
+        found = self.trace.gradient_of(self.ref)
+        if found is None:
+            raise WhenceError(f"{self.name} has no gradient in this step: none reached it.")
+        return Numbers(self.trace, found, f"{self.name}.grad")
+
+    @property
+    def after(self) -> Numbers:
+        """The same parameter or moment behind the step."""
+        found = self.trace.after_of(self.name)
+        if found is None:
+            raise WhenceError(
+                f"{self.name} has no value after the step: only parameters and the optimiser's "
+                "tensors have one."
+            )
+        return Numbers(self.trace, found, f"{self.name}.after")
+
+    @property
+    def update(self) -> Numbers:
+        """What this step added: after − before."""
+        after = self.after.ref
+        return Numbers(
+            self.trace, Update(self.trace, self.ref, after, self.name), f"{self.name}.update"
+        )
+
+    def __getitem__(self, index: Any) -> Number:
+        """Return one number.
+
+        Args:
+            index: an integer for each dimension; along the last one, a token's text will do.
+
+        Raises:
+            WhenceError: the index doesn't fit the shape.
+        """
+        parts = index if isinstance(index, tuple) else (index,)
+        if len(parts) != len(self.shape):
+            raise WhenceError(
+                f"{self.name} has shape {list(self.shape)}: give {len(self.shape)} "
+                f"ind{'ex' if len(self.shape) == 1 else 'ices'}, not {len(parts)}."
+            )
+        where = [
+            self._along(dim, part, size)
+            for dim, (part, size) in enumerate(zip(parts, self.shape, strict=True))
+        ]
+        return Number(self.trace, self.ref, int(position(where, self.shape)), self.name)
+
+    def _along(self, dim: int, part: int | str, size: int) -> int:
+        if isinstance(part, str):
+            part = self.trace.labels.token(part, size)
+        if not -size <= part < size:
+            raise WhenceError(
+                f"{self.name} has shape {list(self.shape)}: index {part} of dimension {dim} is "
+                f"outside 0 to {size - 1}."
+            )
+        return part % size
+
+
+class Number:
+    """One scalar of a training step.
+
+    Attributes:
+        trace: the step it belongs to.
+        ref: the tensor it stands in.
+        at: its place in that tensor, counted row by row.
+    """
+
+    def __init__(self, trace: Trace, ref: Cells, at: int, name: str | None = None):
+        self.trace, self.ref, self.at, self._name = trace, ref, at, name
+
+    def __repr__(self) -> str:
+        return f"Number({self.address} = {self.value!r})"
+
+    def __float__(self) -> float:
+        return self.value
+
+    @property
+    def address(self) -> str:
+        """Its address, which `Trace.number` takes."""
+        return self.trace.address(self.ref, self.at, self._name)
+
+    @property
+    def address_index(self) -> tuple[int, ...]:
+        """Its index in the tensor it stands in."""
+        return tuple(int(i) for i in np.unravel_index(self.at, self.ref.size or (1,)))[
+            : len(self.ref.size)
+        ]
+
+    @property
+    def value(self) -> float:
+        """The number as it is stored."""
+        return float(self.ref.gather(np.array([self.at]))[0])
+
+    @property
+    def numbers(self) -> Numbers:
+        """The tensor it stands in."""
+        return Numbers(self.trace, self.ref, self._base)
+
+    @property
+    def _base(self) -> str:
+        return self._name or self.address.partition("[")[0]
+
+    @property
+    def grad(self) -> Number:
+        """The gradient of the loss by it."""
+        ref, at = self.trace.gradient_at(self.ref, self.at)
+        return Number(self.trace, ref, at)
+
+    @property
+    def after(self) -> Number:
+        """The same number behind the step."""
+        return Number(self.trace, self.numbers.after.ref, self.at)
+
+    @property
+    def update(self) -> Number:
+        """What this step added to it: after − before."""
+        return Number(self.trace, self.numbers.update.ref, self.at, f"{self._base}.update")
+
+    @property
+    def formula(self) -> str:
+        """How it was made, in symbols."""
+        opened, call = open_element(self.ref, self.at)
+        if opened is None:
+            assert call is not None
+            return f"{call.name}: a closed box, without a rule"
+        return opened.formula
+
+    @property
+    def inputs(self) -> list[tuple[Number, float]]:
+        """The numbers it was made of, each with its local slope (not a number where unknown)."""
+        opened, _ = open_element(self.ref, self.at)
+        return (
+            []
+            if opened is None
+            else [(Number(self.trace, ref, at), slope) for ref, at, slope in _inputs(opened.parts)]
+        )
+
+    def why(self, *, top: int = 8, depth: int = 1) -> Receipt:
+        """Explain the number: the terms that add up to it, and what rounding left over.
+
+        Args:
+            top: how many terms are listed; the rest is summed up.
+            depth: how many levels are opened: 2 also opens the terms' first factors.
+
+        Returns:
+            The receipt.
+        """
+        return explain(self, top, depth)
+
+    def blame(self, by: str = "token") -> Blame:
+        """Group what it is made of by token, position, example, where, head or module."""
+        return blame(self, by)
+
+    def check(self, step: float = 1e-5) -> Check:
+        """Check its gradient by nudging, in a float64 run of the same step."""
+        return check(self, step)
+
+
+def _inputs(parts: Any) -> list[tuple[Cells, int, float]]:
+    found: list[tuple[Cells, int, float]] = []
+    for part in parts:
+        width = part.terms().shape[1]
+        valid = (
+            np.ones(width, bool)
+            if part.valid is None
+            else np.broadcast_to(part.valid, (1, width))[0]
+        )
+        factors: tuple[Factor, ...] = part.factors
+        for i, factor in enumerate(factors):
+            slope = np.asarray(part.coefficient, dtype=np.float64)
+            for other in factors[:i] + factors[i + 1 :]:
+                slope = slope * other.values
+            found += _listed(factor, slope, width, valid)
+        for factor in part.shared:
+            slope = part.slope() if part.slope is not None else np.full((1, 1), math.nan)
+            found += _listed(factor, slope, np.asarray(factor.at).shape[-1], None)
+    return found
+
+
+def _listed(
+    factor: Factor, slope: np.ndarray, width: int, valid: np.ndarray | None
+) -> list[tuple[Cells, int, float]]:
+    cells = factor.cells
+    at = np.broadcast_to(factor.at, (1, width))[0]
+    slopes = np.broadcast_to(slope, (1, width))[0]
+    keep = range(width) if valid is None else np.flatnonzero(valid)
+    return [(cells, int(at[k]), float(slopes[k])) for k in keep]

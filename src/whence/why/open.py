@@ -1,0 +1,59 @@
+"""Opening elements of a recorded tensor by the rule of the operation that wrote them."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import numpy as np
+
+from whence.errors import WhenceError
+from whence.why.opening import Cells, Derived, Factor, Opened, Part
+from whence.why.rules import RULES, SCHEMAS
+from whence.why.storage import Index, Ref
+from whence.why.tape import Call
+
+
+def open_call(call: Call, at: Index) -> Opened | None:
+    """Open some elements of a call's output; `None` where the operation has no rule.
+
+    Args:
+        call: the operation.
+        at: [m] logical positions in its output.
+
+    Raises:
+        WhenceError: the operation's arguments are not those that its rule was written for.
+    """
+    rule = RULES.get(call.name)
+    if rule is None:
+        return None
+    written_for = SCHEMAS.get(call.name)
+    if written_for is not None:
+        schema = str(call.op.func._schema)
+        now = schema[schema.index("(") :]
+        if now != written_for:
+            raise WhenceError(
+                f"The rule of {call.name} was written for arguments {written_for}, but this "
+                f"version of torch has {now}: its numbers cannot be opened."
+            )
+    return rule(call, np.asarray(at, dtype=np.int64))
+
+
+def open_element(cells: Cells, at: int) -> tuple[Opened | None, Call | None]:
+    """Open one element of a tensor, wherever in the step its storage was written.
+
+    Returns:
+        The opened element and the call that made it; without a call, it was there before the step.
+    """
+    if not isinstance(cells, Ref):
+        derived = cast(Derived, cells)
+        return derived.open(np.array([at])), derived.call
+    ((op, slot, where, _),) = cells.writers(np.array([at]))
+    original = cells.version.stands_for
+    if op is None and original is not None:
+        return open_element(original, at)
+    if op is None:
+        factor = Factor(cells, np.array([[at]]))
+        part = Part("x", value=factor.values)
+        return Opened("stored before this step", [part], roundings=0, exact=True), None
+    call = op.call(slot)
+    return open_call(call, where), call

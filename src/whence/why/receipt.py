@@ -1,0 +1,154 @@
+"""Receipts: the terms that add up to a number, and what rounding left over."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+EXACT, ROUNDED, NOISE, SAMPLED = "exact", "rounded", "rounding noise", "sampled"
+GIVEN, CLOSED, WRONG = "given", "closed box", "does not add up"
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """One summand of a number.
+
+    Attributes:
+        value: its size, in the unit of the number it belongs to.
+        share: |value| / Σ|terms|.
+        symbol: what it is in the formula (`a[i,k]·b[k,j]`).
+        detail: the same in figures (`2.0 · 3.0`).
+        label: where in the batch it comes from (`'mat' at position 5 of example 0`).
+        address: where its first factor can be opened, `None` for a plain number.
+        factors: address and value of each number it was made of.
+        receipt: the receipt of that first factor, where one was asked for.
+    """
+
+    value: float
+    share: float
+    symbol: str
+    detail: str
+    label: str
+    address: str | None
+    factors: tuple[tuple[str, float], ...] = ()
+    receipt: Receipt | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """Where one number came from: value = Σ terms + Σ others + residual.
+
+    Attributes:
+        address: the number's name.
+        quantity: what it is, in a few words.
+        symbols: its formula in symbols.
+        numbers: the same with its largest terms in figures.
+        value: the number as stored.
+        dtype: the type it is stored in.
+        terms: the largest summands, by size.
+        others: how many more there are, and what they add up to.
+        total: Σ terms + Σ others, added in float64.
+        residual: value − total.
+        bound: how large a residual rounding alone can leave.
+        magnitude: Σ|terms| over all of them.
+        verdict: "exact", "rounded", "rounding noise", "sampled", "given" (there before the step),
+            "closed box" (an operation without a rule) or "does not add up".
+        recomputed: intermediate numbers were computed again, as the kernel kept none.
+        opens: addresses to open next, the largest terms first.
+        notes: sentences the reader needs.
+    """
+
+    address: str
+    quantity: str
+    symbols: str
+    numbers: str
+    value: float
+    dtype: str
+    terms: tuple[Term, ...] = ()
+    others: tuple[int, float] = (0, 0.0)
+    total: float = 0.0
+    residual: float = 0.0
+    bound: float = 0.0
+    magnitude: float = 0.0
+    verdict: str = EXACT
+    recomputed: bool = False
+    opens: tuple[str, ...] = ()
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def cancellation(self) -> float:
+        """Σ|terms| / |value|: 1 where all terms pull the same way, ∞ where they cancel out."""
+        if self.value:
+            return self.magnitude / abs(self.value)
+        return math.inf if self.magnitude else 1.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the receipt as plain numbers, strings and lists, ready for JSON."""
+        plain = asdict(self)
+        plain["terms"] = [_term_dict(t) for t in self.terms]
+        plain["others"] = {"count": self.others[0], "value": self.others[1]}
+        plain["opens"], plain["notes"] = list(self.opens), list(self.notes)
+        cancellation = self.cancellation
+        return {
+            "schema": 1,
+            **plain,
+            "cancellation": cancellation if math.isfinite(cancellation) else None,
+        }
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines())
+
+    def lines(self, indent: str = "") -> list[str]:
+        """Return the receipt line by line."""
+        lines = [f"{self.address} = {figure(self.value)}   ({self.quantity}, {self.dtype})"]
+        lines.append(f"  = {self.symbols}")
+        if self.numbers:
+            lines.append(f"  = {self.numbers}")
+        width = max((len(figure(t.value)) for t in self.terms), default=0)
+        for term in self.terms:
+            words = "  ".join(w for w in (term.symbol, term.detail, term.label) if w)
+            lines.append(f"    {figure(term.value):>{width}}  {100 * term.share:5.1f} %  {words}")
+            if term.receipt is not None:
+                lines += term.receipt.lines("        ")
+        if self.others[0]:
+            s = "" if self.others[0] == 1 else "s"
+            lines.append(
+                f"    {figure(self.others[1]):>{width}}           {self.others[0]:,} other term{s}"
+            )
+        if self.verdict not in (GIVEN, CLOSED):
+            lines.append(
+                f"  residual {self.residual:.3g} (rounding may leave {self.bound:.3g}), "
+                f"cancellation {self.cancellation:.3g}: {self.verdict}"
+            )
+        lines += [f"  {note}" for note in self.notes]
+        if self.opens:
+            lines.append("  open next: " + "  ".join(self.opens))
+        return [indent + line for line in lines]
+
+
+def _term_dict(term: Term) -> dict[str, Any]:
+    plain = asdict(term)
+    plain["factors"] = [{"address": a, "value": v} for a, v in term.factors]
+    plain["receipt"] = None if term.receipt is None else term.receipt.to_dict()
+    return plain
+
+
+def figure(value: float) -> str:
+    """Write a number with the digits that a float32 carries."""
+    return f"{value:.9g}" if math.isfinite(value) else str(value)
+
+
+def verdict(
+    value: float, residual: float, bound: float, magnitude: float, *, exact: bool, sampled: bool
+) -> str:
+    """Judge a receipt by its residual and the bound that rounding sets to it."""
+    if sampled:
+        return SAMPLED
+    if abs(residual) > bound and residual != 0:
+        return WRONG
+    if exact or (residual == 0 and abs(value) > bound):
+        return EXACT
+    if 0 < abs(value) <= bound and magnitude > abs(value):
+        return NOISE
+    return EXACT if residual == 0 else ROUNDED

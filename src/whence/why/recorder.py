@@ -1,0 +1,308 @@
+"""The recorder: every operation of a step, run by its native kernel and kept with its numbers.
+
+Operations are seen below autograd, where forward, backward and update are all alike, and are never
+taken apart while they run: a traced step gives the same bits as one that isn't traced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._C._autograd import _get_sequence_nr as _sequence_number  # pyright: ignore
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from whence.errors import WhenceError
+from whence.why.naming import Namer
+from whence.why.storage import Memory, Ref, Version
+from whence.why.tape import Op, flatten, fresh, replace, written
+
+_STARTS_BACKWARD = {Tensor.backward, torch.autograd.grad, torch.autograd.backward}
+_SILENT = {"profiler", "prim"}
+UNWRITTEN = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided"}
+
+
+class Recorder(TorchDispatchMode):
+    """Keeps the operations and tensors of what runs inside `with recorder:`.
+
+    Args:
+        model: whose modules give names to the tensors, if there is one.
+        optimizer: what updates it, likewise.
+        budget: bytes that may be kept; `None` for no limit.
+        tell: is told how many bytes the trace will keep, once the forward pass is done.
+        within: the fused operation that what is recorded stands for, if any.
+
+    Attributes:
+        ops: the operations, in order.
+        memories: the storages, by address.
+        gradients: (tensor, its gradient) pairs, in the order of the backward pass.
+        losses: the tensors that `backward()` was called on.
+        nbytes: bytes kept so far.
+        trainable: bytes of the parameters.
+        moved: bytes of these and of the optimiser's tensors.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module | None,
+        optimizer: Any,
+        budget: int | None = None,
+        tell: Callable[[int], None] | None = None,
+        within: Op | None = None,
+    ):
+        super().__init__()
+        self.namer = Namer(self.ref, model, optimizer)
+        self.budget, self.tell, self.within = budget, tell, within
+        self.moving = optimizer is not None
+        self.ops: list[Op] = []
+        self.memories: dict[int, Memory] = {}
+        self.gradients: list[tuple[Ref, Ref]] = []
+        self.losses: list[Ref] = []
+        self.leaves: dict[int, Tensor] = {}
+        self.nbytes = self.trainable = self.moved = 0
+        self._refs: dict[tuple, Ref] = {}
+        self.by_sequence: dict[int, Op] = {}
+        self._hooked: set[int] = set()
+        self._in_backward = False
+        self._last_sequence = -1
+        self._functions = _Functions(self)
+
+    def __enter__(self) -> Recorder:
+        self.namer.open()
+        self._functions.__enter__()
+        super().__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)
+        self._functions.__exit__(*error)
+        self.namer.close()
+
+    def ref(self, tensor: Tensor, writer: Op | None = None) -> Ref | None:
+        """Return the record of a tensor as it is now; `None` if it has no memory of its own."""
+        try:
+            storage = tensor.untyped_storage()
+        except (NotImplementedError, RuntimeError):
+            return None  # sparse and opaque layouts
+        memory = self.memories.get(storage._cdata)
+        if memory is None:
+            memory = Memory(storage, writer, outside=writer is None)
+            self.memories[storage._cdata] = memory
+            self._pay(memory.nbytes)
+        version = memory.versions[-1]
+        offset, size, stride = int(tensor.storage_offset()), tensor.size(), tensor.stride()
+        key = (version, offset, size, stride, tensor.dtype)
+        found = self._refs.get(key)
+        if found is None:
+            found = self._refs[key] = Ref(version, offset, size, stride, tensor.dtype)
+        return found
+
+    def refs_of(self, version: Version) -> list[Ref]:
+        """Return the tensors that were seen over one version of a storage, the largest first."""
+        found = [ref for key, ref in self._refs.items() if key[0] is version]
+        return sorted(found, key=lambda ref: -ref.numel)
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func.namespace in _SILENT:
+            return func(*args, **kwargs)
+        node = torch._C._current_autograd_node()
+        if node is None:
+            if not self._in_backward:
+                self.namer.look()
+        elif not self._in_backward:
+            self._walk([node])  # begun by a call that could not be seen
+        op = Op(
+            self._ordinal(),
+            func,
+            replace(args, Tensor, self.ref),
+            replace(kwargs, Tensor, self.ref),
+            module=self.namer.module,
+        )
+        if node is not None:
+            op.phase, op.node = "backward", node._sequence_nr()
+            op.forward = self.by_sequence.get(op.node)
+        elif self._in_backward:
+            op.phase = "backward"
+        elif torch.is_grad_enabled():
+            self._number(op)
+        elif self.losses:
+            op.phase = "update"
+        targets: list[Tensor] = []
+        for i, name in written(func):
+            targets += flatten(args[i] if i < len(args) else kwargs.get(name), Tensor)
+        for target in targets:
+            self._keep(target)
+        result = func(*args, **kwargs)
+        self._note_results(op, result)
+        if targets:
+            self._note_writes(op, targets)
+        self.ops.append(op)
+        return result
+
+    def _ordinal(self) -> float:
+        count = len(self.ops)
+        return count if self.within is None else self.within.ordinal - 1 + (count + 1) * 2.0**-24
+
+    def _number(self, op: Op) -> None:
+        """Note which node of autograd's graph this operation belongs to, if one was made for it."""
+        newest = _sequence_number() - 1
+        if newest > self._last_sequence and flatten(op.args, Ref):
+            op.sequence = self._last_sequence = newest
+            self.by_sequence[newest] = op
+
+    def _keep(self, target: Tensor) -> None:
+        """Copy what is about to be overwritten, unless it was never written."""
+        ref = self.ref(target)
+        if ref is None:
+            return
+        version = ref.version
+        writer = version.writer
+        if writer is None or writer.name not in UNWRITTEN:
+            version.kept.append((ref, target.clone()))
+            self._pay(target.nbytes)
+
+    def _note_results(self, op: Op, result: Any) -> None:
+        results = result if isinstance(result, tuple) else (result,)
+        for is_fresh, one in zip(fresh(op.func), results, strict=False):
+            if not is_fresh:
+                continue
+            for tensor in flatten(one, (Tensor, type(None))):
+                before = len(self.memories)
+                ref = None if tensor is None else self.ref(tensor, op)
+                if ref is not None:
+                    if len(self.memories) > before:
+                        ref.version.regions.append((ref, len(op.outputs)))
+                    else:
+                        op.alias = True
+                op.outputs.append(ref)
+
+    def _note_writes(self, op: Op, targets: list[Tensor]) -> None:
+        """Begin a new version of every storage that was written."""
+        begun: set[int] = set()
+        for target in targets:
+            known = len(self.memories)
+            ref = self.ref(target, op)
+            if ref is None:
+                op.outputs.append(None)
+                continue
+            memory = ref.version.memory
+            if id(memory) not in begun:
+                begun.add(id(memory))
+                if len(self.memories) == known:  # else it was given new memory, as by set_
+                    memory.versions.append(Version(memory, len(memory.versions), op))
+            ref = self.ref(target)
+            assert ref is not None
+            ref.version.regions.append((ref, len(op.outputs)))
+            op.outputs.append(ref)
+
+    def _pay(self, nbytes: int) -> None:
+        self.nbytes += nbytes
+        if self.budget is not None and self.nbytes > self.budget:
+            self._refuse(self.nbytes, "already keeps")
+
+    def begin_backward(self, roots: list[Tensor]) -> None:
+        """Ask each node of the graph for the gradient that reaches it."""
+        self.namer.look(everywhere=True)
+        if not self.losses:
+            self._foresee()
+        for root in roots:
+            if (ref := self.ref(root)) is not None:
+                self.losses.append(ref)
+        self._walk([root.grad_fn for root in roots if root.grad_fn is not None])
+        self._in_backward = True
+
+    def _foresee(self) -> None:
+        """Say how much the whole step will need, and refuse before anything has been changed.
+
+        A backward pass makes about as much as the forward pass did, and a gradient for each
+        parameter. An update replaces the parameters and the optimiser's tensors, which are kept
+        before and after, and works on two more tensors of the parameters' size.
+        """
+        outside = sum(m.nbytes for m in self.memories.values() if m.outside)
+        need = self.nbytes + (self.nbytes - outside) + self.trainable
+        need += (2 * self.moved + 3 * self.trainable) if self.moving else 0
+        if self.tell is not None:
+            self.tell(need)
+        if self.budget is not None and need > self.budget:
+            self._refuse(need, "would keep about")
+
+    def _refuse(self, need: int, words: str) -> None:
+        assert self.budget is not None
+        raise WhenceError(
+            f"The trace of this step {words} {need / 1e9:.2f} GB, and there are "
+            f"{self.budget / 1e9:.2f} GB for it: trace a smaller batch, or give trace() a larger "
+            "budget."
+        )
+
+    def _walk(self, todo: list[Any]) -> None:
+        seen = set(todo)
+        while todo:
+            node = todo.pop()
+            variable = getattr(node, "variable", None)  # only leaves have one
+            if variable is not None:
+                self.leaves[id(variable)] = variable
+            else:
+                self._hook(node)
+            for following, _ in node.next_functions:
+                if following is not None and following not in seen:
+                    seen.add(following)
+                    todo.append(following)
+
+    def _hook(self, node: Any) -> None:
+        sequence = node._sequence_nr()
+        op = self.by_sequence.get(sequence)
+        if op is None or sequence in self._hooked:
+            return
+        self._hooked.add(sequence)
+
+        def note(gradients: tuple[Tensor | None, ...]) -> None:
+            for output, gradient in zip(op.outputs, gradients, strict=False):
+                if output is not None and gradient is not None and (output.size == gradient.shape):
+                    ref = self.ref(gradient)
+                    if ref is not None:
+                        self.gradients.append((output, ref))
+
+        node.register_prehook(note)
+
+    def end_backward(self) -> None:
+        """Note the gradient that each leaf was left with."""
+        self._in_backward = False
+        for leaf in self.leaves.values():
+            if leaf.grad is not None:
+                ours, its = self.ref(leaf), self.ref(leaf.grad)
+                if ours is not None and its is not None:
+                    self.gradients.append((ours, its))
+
+    def freeze(self) -> None:
+        """Copy what the step leaves behind in tensors that others hold and may write to."""
+        for memory in self.memories.values():
+            if torch._C._storage_Use_Count(memory.storage._cdata) > 1:
+                memory.storage = memory.storage.clone()
+                self.nbytes += memory.nbytes
+
+
+class _Functions(TorchFunctionMode):
+    """Sees the calls of `backward`, which the recorder below autograd cannot."""
+
+    def __init__(self, recorder: Recorder):
+        super().__init__()
+        self.recorder = recorder
+
+    def __torch_function__(
+        self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func not in _STARTS_BACKWARD:
+            return func(*args, **kwargs)
+        first = args[0] if args else next(iter(kwargs.values()))
+        self.recorder.begin_backward(flatten(first, Tensor))
+        try:
+            return func(*args, **kwargs)
+        finally:
+            self.recorder.end_backward()

@@ -1,0 +1,172 @@
+"""Operations that make each element from the elements at the same place."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from whence.why.opening import UNIT, Factor, Opened, Part, Rule
+from whence.why.rules.positions import operand
+from whence.why.storage import Index
+from whence.why.tape import Call
+
+
+def product(
+    symbol: str,
+    *values: Factor | float,
+    coefficient: np.ndarray | float = 1.0,
+    shared: tuple[Factor, ...] = (),
+) -> Part:
+    """Write a product of tensors' elements and numbers as a part."""
+    factors = tuple(v for v in values if isinstance(v, Factor))
+    for value in values:
+        if not isinstance(value, Factor):
+            coefficient = coefficient * value
+    return Part(symbol, factors, coefficient, shared)
+
+
+def quotient(symbol: str, *values: Factor | float, over: Factor | float) -> Part:
+    """Write a product over a shared denominator as a part."""
+    with np.errstate(divide="ignore"):
+        inverse = 1 / number(over)
+    return product(
+        symbol, *values, coefficient=inverse, shared=(over,) if isinstance(over, Factor) else ()
+    )
+
+
+def number(value: Factor | float) -> np.ndarray:
+    """Return an operand's values, [m, 1] or [1, 1]."""
+    return value.values if isinstance(value, Factor) else np.full((1, 1), value)
+
+
+def add(call: Call, at: Index) -> Opened:
+    """Open x + α·y."""
+    x, y = operand(call, "self", at), operand(call, "other", at)
+    alpha = float(call.get("alpha") or 1)
+    symbol = "y" if alpha == 1 else f"{alpha:g}·y"
+    parts = [product("x", x), product(symbol, alpha, y)]
+    return Opened(f"x + {symbol}", parts, absolute=_coarse(call, y))
+
+
+def subtract(call: Call, at: Index) -> Opened:
+    """Open x − α·y."""
+    x, y = operand(call, "self", at), operand(call, "other", at)
+    alpha = float(call.get("alpha") or 1)
+    symbol = "y" if alpha == 1 else f"{alpha:g}·y"
+    parts = [product("x", x), product(f"−{symbol}", -alpha, y)]
+    return Opened(f"x − {symbol}", parts, absolute=_coarse(call, y))
+
+
+def _coarse(call: Call, y: Factor | float) -> float:
+    """Error of a plain number that the kernel takes in the tensor's own type."""
+    return 0.0 if isinstance(y, Factor) else UNIT.get(call.output.dtype, 0.0) * abs(y)
+
+
+def subtract_reversed(call: Call, at: Index) -> Opened:
+    """Open y − α·x."""
+    x, y = operand(call, "self", at), operand(call, "other", at)
+    alpha = float(call.get("alpha") or 1)
+    return Opened("y − x", [product("y", y), product("−x", -alpha, x)])
+
+
+def negate(call: Call, at: Index) -> Opened:
+    """Open −x."""
+    return Opened("−x", [product("−x", -1.0, operand(call, "self", at))], exact=True)
+
+
+def multiply(call: Call, at: Index) -> Opened:
+    """Open x · y, the earlier tensor first: a later one weighs it."""
+    x, y = operand(call, "self", at), operand(call, "other", at)
+    return Opened("x·y", [product("x·y", *by_age(x, y))])
+
+
+def by_age(x: Factor | float, y: Factor | float) -> tuple[Factor | float, Factor | float]:
+    """Order two factors: a single number last, else the one that was made first, first."""
+    if not isinstance(x, Factor) or not isinstance(y, Factor):
+        return x, y
+    if _age(y) < _age(x):
+        return y, x
+    return x, y
+
+
+def _age(factor: Factor) -> tuple[bool, float]:
+    return factor.cells.numel == 1, factor.cells.ordinal
+
+
+def divide(call: Call, at: Index) -> Opened:
+    """Open x / y, with y as the shared denominator."""
+    x, y = operand(call, "self", at), operand(call, "other", at)
+    mode = call.get("rounding_mode")
+    if mode is not None:
+        rounded = {"floor": np.floor, "trunc": np.trunc}[mode](number(x) / number(y))
+        return Opened(f"{mode}(x / y)", [Part(f"{mode}(x / y)", value=rounded)], exact=True)
+    return Opened("x / y", [quotient("x / y", x, over=y)], roundings=2)
+
+
+def add_product(call: Call, at: Index) -> Opened:
+    """Open x + c·y·z (addcmul)."""
+    x, y, z = (operand(call, name, at) for name in ("self", "tensor1", "tensor2"))
+    c = _scale(call)
+    terms = [product("x", x), product(f"{c:g}·y·z", c, y, z)]
+    return Opened(f"x + {c:g}·y·z", terms, roundings=2)
+
+
+def add_quotient(call: Call, at: Index) -> Opened:
+    """Open x + c·y/z (addcdiv), with z as the shared denominator."""
+    x, y, z = (operand(call, name, at) for name in ("self", "tensor1", "tensor2"))
+    c = _scale(call)
+    terms = [product("x", x), quotient(f"{c:g}·y/z", c, y, over=z)]
+    return Opened(f"x + {c:g}·y/z", terms, roundings=3)
+
+
+def _scale(call: Call) -> float:
+    value = call.get("value")
+    return 1.0 if value is None else float(value)
+
+
+def interpolate(call: Call, at: Index) -> Opened:
+    """Open (1 − w)·x + w·y (lerp)."""
+    x, y, w = (operand(call, name, at) for name in ("self", "end", "weight"))
+    if isinstance(w, Factor):
+        terms = [
+            product("(1−w)·x", x, shared=(w,), coefficient=1 - w.values),
+            product("w·y", y, shared=(w,), coefficient=w.values),
+        ]
+        symbols = "(1−w)·x + w·y"
+    else:
+        terms = [product(f"{1 - w:g}·x", 1 - w, x), product(f"{w:g}·y", w, y)]
+        symbols = f"{1 - w:g}·x + {w:g}·y"
+    # The kernel's x + w·(y − x) rounds a difference that may be larger than the result.
+    slack = 3 * accuracy(call) * (np.abs(number(x)) + np.abs(number(y))).reshape(-1)
+    return Opened(symbols, terms, roundings=4, absolute=slack)
+
+
+def accuracy(call: Call) -> float:
+    """Relative size of one rounding inside a kernel: float32's for the narrower types."""
+    return min(UNIT.get(call.output.dtype, 0.0), UNIT[torch.float32])
+
+
+def copy(call: Call, at: Index) -> Opened:
+    """Open a copy, perhaps into another type."""
+    source = "src" if "src" in call.values else "self"
+    x = operand(call, source, at)
+    same = isinstance(x, Factor) and x.cells.dtype == call.output.dtype
+    return Opened("x", [product("x", x)], roundings=0, exact=same)
+
+
+RULES: dict[str, Rule] = {
+    "add": add,
+    "sub": subtract,
+    "rsub": subtract_reversed,
+    "neg": negate,
+    "mul": multiply,
+    "div": divide,
+    "addcmul": add_product,
+    "addcdiv": add_quotient,
+    "lerp": interpolate,
+    "clone": copy,
+    "copy": copy,
+    "_to_copy": copy,
+    "contiguous": copy,
+    "lift_fresh": copy,
+}

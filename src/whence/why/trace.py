@@ -1,0 +1,231 @@
+"""A training step opened: every tensor of it by name, down to single numbers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+from torch import Tensor, nn
+
+from whence.errors import WhenceError
+from whence.why.address import Address, unknown
+from whence.why.labels import Labels
+from whence.why.number import Number, Numbers
+from whence.why.opening import Cells, Derived
+from whence.why.recorder import UNWRITTEN, Recorder
+from whence.why.rules import RULES, attention, attention_backward
+from whence.why.rules.attention import Attention
+from whence.why.rules.attention_backward import AttentionGradient
+from whence.why.rules.positions import coordinates
+from whence.why.storage import Ref, Version
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """What a traced step ran on.
+
+    Attributes:
+        fn: the function that ran it.
+        leaves: the parameters by name, as they are now.
+        modules: the modules by path.
+        random: state of torch's generator before the step.
+    """
+
+    fn: Callable[[], Any]
+    leaves: dict[str, Tensor]
+    modules: dict[str, nn.Module]
+    random: Tensor
+
+
+class Trace:
+    """Every tensor of one training step: forward, backward, update.
+
+    Made by `trace`. Names are module paths (`blocks.0.attn.q`), parameters' names
+    (`blocks.0.attn.q.weight`), and variables of the code that ran (`blocks.0.attn.scores`); the
+    second tensor of a name is `name#2`.
+
+    Attributes:
+        ops: the recorded operations, in order.
+        result: what the traced function returned, tensors replaced by their detached copies.
+        nbytes: memory that the trace keeps.
+        labels: what the numbers are called: tokens, positions, examples.
+        parameters: the parameters as they were before the step.
+        losses: the tensors that `backward()` was called on.
+        live: what the step ran on, for running it again.
+
+    Example:
+        >>> line = nn.Linear(1, 1)
+        >>> x, y = torch.tensor([[1.0], [2.0]]), torch.tensor([[3.0], [5.0]])
+        >>> def step():
+        ...     loss = ((line(x) - y) ** 2).mean()
+        ...     loss.backward()
+        ...     return loss
+        >>> t = trace(step, model=line)
+        >>> t["weight"][0, 0].grad.value == line.weight.grad.item()
+        True
+    """
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        parameters: dict[str, Ref],
+        after: dict[str, Ref],
+        result: Any,
+        labels: Labels,
+        live: Live,
+    ):
+        self.ops, self.result, self.labels, self.live = recorder.ops, result, labels, live
+        self.nbytes = recorder.nbytes
+        self.parameters = parameters
+        self._after = after
+        self._names: dict[str, Cells] = dict(recorder.namer.names)
+        self._gradients: dict[Cells, Cells] = dict(recorder.gradients)
+        self.losses = recorder.losses
+        self._views: dict[Version, list[Ref]] = {}
+        for ref in self._gradients:
+            if isinstance(ref, Ref):
+                self._views.setdefault(ref.version, []).append(ref)
+        self._add_recomputed()
+
+    def _add_recomputed(self) -> None:
+        """Name the scores and weights that fused attention keeps to itself, and their gradients."""
+        forward: dict[int, Attention] = {}
+        for op in self.ops:
+            if op.name in attention.RULES:
+                forward[op.sequence] = fused = Attention.of(op.call(0))
+                self._names.setdefault(fused.scores.name, fused.scores)
+                self._names.setdefault(fused.weights.name, fused.weights)
+            elif op.name in attention_backward.RULES and op.node in forward:
+                fused, back = forward[op.node], AttentionGradient.of(op.call(0))
+                back.scores.name = f"{fused.scores.name}.grad"
+                back.weights.name = f"{fused.weights.name}.grad"
+                self._gradients[fused.scores] = back.scores
+                self._gradients[fused.weights] = back.weights
+
+    def names(self) -> list[str]:
+        """List the names of all tensors of the step, parameters first."""
+        return [*self.parameters, *(n for n in self._names if n not in self.parameters)]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._names
+
+    def __getitem__(self, name: str) -> Numbers:
+        """Return the tensor of that name.
+
+        Raises:
+            WhenceError: there is none; the nearest names are told.
+        """
+        found = self._names.get(name)
+        if found is not None:
+            return Numbers(self, found, name)
+        head, _, quantity = name.rpartition(".")
+        if quantity in ("grad", "update", "after") and head:
+            return getattr(self[head], quantity)
+        raise unknown(name, self.names())
+
+    def number(self, address: str) -> Number:
+        """Return the number at an address.
+
+        Args:
+            address: such as `blocks.0.attn.q.weight[3,7].grad`, `loss` or `logits[0,5,'mat']`.
+
+        Raises:
+            WhenceError: the address leads nowhere.
+        """
+        parsed = Address.parse(address)
+        numbers = self[parsed.name]
+        for quantity in parsed.quantity:
+            numbers = getattr(numbers, quantity)
+        return numbers[parsed.index or ()]
+
+    def why(self, address: str, **options: Any):
+        """Return the receipt of the number at an address; `options` are those of `Number.why`."""
+        return self.number(address).why(**options)
+
+    @property
+    def loss(self) -> Number:
+        """The tensor that `backward()` was called on first."""
+        if not self.losses:
+            raise WhenceError("This step has no loss: backward() was not called in it.")
+        return Numbers(self, self.losses[0], "loss")[()]
+
+    def closed(self) -> dict[str, int]:
+        """Count the operations that have no rule, by name; they stay closed boxes."""
+        count: Counter[str] = Counter()
+        for op in self.ops:
+            if not op.alias and any(op.outputs) and op.name not in UNWRITTEN:
+                name = op.call(0).name
+                if name not in RULES:
+                    count[name] += 1
+        return dict(count)
+
+    def gradient_of(self, ref: Cells) -> Cells | None:
+        """Return the gradient that reached a tensor, `None` if none did."""
+        return self._gradients.get(ref)
+
+    def gradient_at(self, ref: Cells, at: int) -> tuple[Cells, int]:
+        """Return where the gradient of one number lies, also if it reached another view of it.
+
+        Raises:
+            WhenceError: no gradient reached it.
+        """
+        direct = self._gradients.get(ref)
+        if direct is not None:
+            return direct, at
+        if not isinstance(ref, Ref):
+            raise WhenceError(f"{self.address(ref, at)} has no gradient in this step.")
+        place = ref.places(np.array([at]))
+        same = [r for r in self._views.get(ref.version, ()) if r is not ref]
+        for view in same:
+            if (where := int(view.locate(place)[0])) >= 0:
+                return self._gradients[view], where
+        raise WhenceError(f"{self.address(ref, at)} has no gradient in this step: none reached it.")
+
+    def address(self, ref: Cells, at: int, name: str | None = None) -> str:
+        """Write the address of a number, by the best name that its storage has.
+
+        Args:
+            ref: the tensor it stands in.
+            at: its place there.
+            name: the name it was asked for by, if it was.
+        """
+        if name is not None:
+            return _spell(name, ref, at)
+        if not isinstance(ref, Ref):
+            return _spell(cast(Derived, ref).name, ref, at)
+        if ref.version.stands_for is not None:
+            return self.address(ref.version.stands_for, at)
+        place = ref.places(np.array([at]))
+        for _, known, view in sorted(ref.version.names, key=lambda n: n[0]):
+            where = int(view.locate(place)[0])
+            if where >= 0:
+                return _spell(known, view, where)
+        return _spell("unnamed", ref, at)
+
+    def name_of(self, ref: Cells) -> str:
+        """Return the best name of a tensor, or of what its memory is part of."""
+        if not ref.numel:
+            return "empty"
+        head, _, tail = self.address(ref, 0).partition("[")
+        return head + tail.rpartition("]")[2]
+
+    def number_at(self, ref: Cells, at: int) -> Number:
+        """Return the number at a place of a recorded tensor."""
+        return Number(self, ref, at)
+
+    def after_of(self, name: str) -> Ref | None:
+        """Return what a parameter or state was after the step."""
+        return self._after.get(name)
+
+
+def _spell(name: str, ref: Cells, at: int) -> str:
+    """`w.grad` and a place → `w[3,7].grad`."""
+    index = ",".join(str(int(i)) for i in coordinates(np.array(at), ref.size))
+    quantity = ""
+    for suffix in (".grad", ".after", ".update"):
+        if name.endswith(suffix):
+            name, quantity = name.removesuffix(suffix), suffix
+    return f"{name}[{index}]{quantity}" if ref.size else name + quantity
