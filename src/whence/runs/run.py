@@ -14,12 +14,14 @@ from whence.data import prepare as prepare_tokens
 from whence.errors import WhenceError
 from whence.generate import generate
 from whence.models import Model, build
+from whence.models.seq2seq import Seq2Seq
 from whence.runs.checkpoints import load_weights, put_weights, saved_steps
 from whence.runs.creation import free_path, resolve
 from whence.runs.events import Event
 from whence.runs.files import DamagedError, disk_use, refuse_links
 from whence.runs.header import Header, Origin, Sitting
 from whence.runs.lock import hold, is_held
+from whence.runs.pairs import measure_pairs, pairs_of, parse_pairs
 from whence.runs.recipe import Recipe
 from whence.runs.record import Logs, best_step
 from whence.runs.resume import resume_point
@@ -338,11 +340,16 @@ class Run:
         Raises:
             WhenceError: where the text has a character the tokenizer doesn't know.
         """
+        model = self.model(at)
+        if isinstance(model, Seq2Seq):
+            known = pairs_of(self.dataset, model.config)[1] if text is None else None
+            pairs = known or parse_pairs(text or "", self.tokenizer, model.config)
+            return measure_pairs(model, pairs, self.tokenizer)
         tokens = self.dataset.validation if text is None else self.tokenizer.encode(text)
         context_length = self.recipe.model.context_length
         n_bytes = self.tokenizer.n_bytes(tokens[1:])
         return evaluate(
-            self.model(at),
+            model,
             tokens,
             context_length=context_length,
             stride=max(1, context_length // 2),
