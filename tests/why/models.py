@@ -87,7 +87,12 @@ def transformer(name: str) -> nn.Module:
     """A tiny GPT-2, Llama or Qwen3 of transformers, with random weights."""
     import transformers
 
-    shape = {"vocab_size": VOCAB, "bos_token_id": 0, "eos_token_id": 0, "attn_implementation": "sdpa"}
+    shape = {
+        "vocab_size": VOCAB,
+        "bos_token_id": 0,
+        "eos_token_id": 0,
+        "attn_implementation": "sdpa",
+    }
     if name == "gpt2":
         config = transformers.GPT2Config(n_layer=2, n_head=2, n_embd=16, n_positions=T, **shape)
         return transformers.GPT2LMHeadModel(config)

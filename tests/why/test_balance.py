@@ -101,7 +101,9 @@ def zoo(x: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
     smooth = torch.logsumexp(grown, 0) + grown.var(0) + grown.std(0) + grown.norm(dim=0)
     curves = F.softplus(x).log1p() + x.sigmoid() * x.abs().sqrt() + (x.exp() - 1).expm1() * 0.01
     odd = torch.where(x > 0, x.clamp(max=0.7), F.leaky_relu(x)) + torch.maximum(x, x.sin())
-    more = F.silu(x) + F.gelu(x, approximate="tanh") + x.square() ** 1.5 + x.cos().log2().nan_to_num()
+    more = (
+        F.silu(x) + F.gelu(x, approximate="tanh") + x.square() ** 1.5 + x.cos().log2().nan_to_num()
+    )
     losses = (
         F.binary_cross_entropy(x.sigmoid(), (x > 0).float())
         + F.binary_cross_entropy_with_logits(x, (x > 0).float())
@@ -139,7 +141,8 @@ def test_a_broken_rule_is_caught(monkeypatch, operation, factor):
         opened = right(call, at)
         first = opened.parts[0]
         return replace(
-            opened, parts=[replace(first, coefficient=first.coefficient * factor), *opened.parts[1:]]
+            opened,
+            parts=[replace(first, coefficient=first.coefficient * factor), *opened.parts[1:]],
         )
 
     monkeypatch.setitem(RULES, operation, broken)

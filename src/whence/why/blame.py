@@ -9,7 +9,7 @@ sum is made of: a token "accounts for" its share, and no more is claimed.
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from whence.errors import WhenceError
 from whence.why.labels import Place
 from whence.why.open import open_call
 from whence.why.opening import Cells
-from whence.why.receipt import figure
+from whence.why.receipt import figure, finite
 from whence.why.unroll import Node, Unrolled, followed, normal, unroll
 from whence.why.update import Update
 
@@ -79,19 +79,7 @@ class Blame:
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain numbers, strings and lists, ready for JSON."""
-        return {
-            "schema": 1,
-            "address": self.address,
-            "by": self.by,
-            "value": self.value,
-            "shares": [
-                {"label": s.label, "value": s.value, "share": s.share, "terms": s.terms}
-                for s in self.shares
-            ],
-            "rounding": self.rounding,
-            "bound": self.bound,
-            "notes": list(self.notes),
-        }
+        return finite({"schema": 1, **asdict(self)})
 
     def lines(self, top: int | None = 12) -> list[str]:
         """Return it line by line, at most `top` groups."""
@@ -277,7 +265,7 @@ def _blame(
     sums = {label: (sum(float(t.sum()) for t in several), sum(len(t) for t in several))
             for label, several in groups.items()}  # fmt: skip
     size = sum(abs(value) for value, _ in sums.values()) or 1.0
-    shares = [Share(label, v, abs(v) / size, n) for label, (v, n) in sums.items()]
+    shares = [Share(label, v, abs(v) / size, n) for label, (v, n) in sums.items() if v]
     shares.sort(key=lambda share: -abs(share.value))
     notes = []
     if unrolled.shared:

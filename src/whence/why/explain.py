@@ -8,9 +8,10 @@ import numpy as np
 
 from whence.why.open import open_element
 from whence.why.opening import Cells, Factor, Opened, Part, bound
-from whence.why.receipt import CLOSED, GIVEN, Receipt, Term, figure, verdict
+from whence.why.receipt import CLOSED, EXACT, GIVEN, NOISE, ROUNDED, Receipt, Term, figure, verdict
 from whence.why.storage import Ref
 from whence.why.tape import Call
+from whence.why.unroll import Node, unroll
 from whence.why.update import Update
 
 if TYPE_CHECKING:
@@ -60,6 +61,11 @@ def write(
     judged = verdict(
         value, residual, limit, size, exact=opened.exact and residual == 0, sampled=opened.sampled
     )
+    if judged in (EXACT, ROUNDED) and 0 < abs(value) < _SUSPECT * size:
+        inherited = _inherited(number)
+        if abs(value) <= inherited:
+            judged = NOISE
+            limit = max(limit, inherited)
     terms, others = _terms(trace, opened.parts, size, top, depth) if not given else ([], (0, 0.0))
     return Receipt(
         address=number.address,
@@ -79,6 +85,22 @@ def write(
         opens=tuple(dict.fromkeys(a for t in terms for a, _ in t.factors))[: 2 * top],
         notes=tuple(opened.notes),
     )
+
+
+_SUSPECT = 1e-3  # of Σ|terms|: what is smaller may be no more than its inputs' rounding
+_LEVELS, _ELEMENTS = 6, 20_000
+
+
+def _inherited(number: Number) -> float:
+    """How large rounding alone can make a number, here and in the operations that led to it."""
+    opened = 0
+
+    def into(node: Node) -> bool:
+        nonlocal opened
+        opened += 1
+        return opened <= _LEVELS and len(node.at) <= _ELEMENTS
+
+    return unroll([(number.ref, np.array([number.at]), np.ones(1))], into).bound
 
 
 def _quantity(number: Number, call: Call | None) -> str:

@@ -46,6 +46,7 @@ class Namer:
         self.paths: dict[int, str] = {}
         if model is not None:
             self.paths = {id(m): name for name, m in model.named_modules()}
+        self._modules = {name for name in self.paths.values() if name}
         self.owners = {**self.paths, id(optimizer): "optimizer"}
         self._given: dict[str, list[Ref]] = {}
         self._seen_lists: set[tuple] = set()
@@ -166,9 +167,12 @@ class Namer:
         if ref is None or any(r is ref and k == PARAMETER for k, _, r in ref.version.names):
             return
         name = f"{prefix}.{variable}" if prefix else variable
-        if name in self.paths.values() and name not in self.names:
+        known = [n for _, n, r in ref.version.names if r is ref]
+        if name in self._modules:
+            if any(n.partition("#")[0] == name for n in known):
+                return  # the module's output, held by a variable of the same name
             name += ".local"
-        new = not any(r is ref for _, _, r in ref.version.names)
+        new = not known
         self.give(name, ref, VARIABLE if new else ARGUMENT)
 
 

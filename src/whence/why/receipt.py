@@ -52,8 +52,9 @@ class Receipt:
         residual: value − total.
         bound: how large a residual rounding alone can leave.
         magnitude: Σ|terms| over all of them.
-        verdict: "exact", "rounded", "rounding noise", "sampled", "given" (there before the step),
-            "closed box" (an operation without a rule) or "does not add up".
+        verdict: "exact", "rounded", "rounding noise" (no larger than rounding, here or in what it
+            was made of, could have made it), "sampled", "given" (there before the step), "closed
+            box" (an operation without a rule) or "does not add up".
         recomputed: intermediate numbers were computed again, as the kernel kept none.
         opens: addresses to open next, the largest terms first.
         notes: sentences the reader needs.
@@ -84,17 +85,15 @@ class Receipt:
         return math.inf if self.magnitude else 1.0
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the receipt as plain numbers, strings and lists, ready for JSON."""
+        """Return the receipt as plain numbers, strings and lists, ready for JSON.
+
+        Infinities and NaNs, which JSON doesn't have, become "inf", "-inf" and "nan".
+        """
         plain = asdict(self)
         plain["terms"] = [_term_dict(t) for t in self.terms]
         plain["others"] = {"count": self.others[0], "value": self.others[1]}
         plain["opens"], plain["notes"] = list(self.opens), list(self.notes)
-        cancellation = self.cancellation
-        return {
-            "schema": 1,
-            **plain,
-            "cancellation": cancellation if math.isfinite(cancellation) else None,
-        }
+        return finite({"schema": 1, **plain, "cancellation": self.cancellation})
 
     def __str__(self) -> str:
         return "\n".join(self.lines())
@@ -134,6 +133,17 @@ def _term_dict(term: Term) -> dict[str, Any]:
     return plain
 
 
+def finite(value: Any) -> Any:
+    """Write numbers that JSON doesn't have as words, anywhere in nested lists and dicts."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, dict):
+        return {k: finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(v) for v in value]
+    return value
+
+
 def figure(value: float) -> str:
     """Write a number with the digits that a float32 carries."""
     return f"{value:.9g}" if math.isfinite(value) else str(value)
@@ -149,6 +159,6 @@ def verdict(
         return WRONG
     if exact or (residual == 0 and abs(value) > bound):
         return EXACT
-    if 0 < abs(value) <= bound and magnitude > abs(value):
+    if abs(value) <= bound and magnitude > abs(value) and (value or residual):
         return NOISE
     return EXACT if residual == 0 else ROUNDED

@@ -59,11 +59,12 @@ def function(
         operands = [operand(call, name, at) for name in names]
         values = [number(o) for o in operands]
         factors = tuple(o for o in operands if isinstance(o, Factor))
+        smooth = len(factors) == 1 and call.output.dtype.is_floating_point
         part = Part(
             symbol,
             value=evaluate(formula, *values),
             shared=factors,
-            slope=(lambda: slope(formula, *values)) if len(factors) == 1 and not exact else None,
+            slope=(lambda: slope(formula, *values)) if smooth else None,
         )
         extra = 0.0 if slack is None else accuracy(call) * slack(*values).reshape(-1)
         return Opened(symbol, [part], roundings=roundings, absolute=extra, exact=exact)

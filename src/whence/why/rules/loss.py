@@ -126,7 +126,7 @@ def nll_loss_backward(call: Call, at: Index) -> Opened:
     classes, counts, weights = _targets(call)
     width = call["self"].size[-1]
     row, place = np.divmod(at, width)
-    hit = column((place == classes[row]) & counts[row])
+    hit = ((place == classes[row]) & counts[row]).reshape(-1, 1)
     whole = weights.sum() if call["reduction"] == MEAN else 1.0
     each = column(row) if call["reduction"] == NONE else np.zeros((len(at), 1), dtype=np.int64)
     part = Part(

@@ -13,8 +13,8 @@ from whence.why.tape import Call
 
 
 def column(at: Index) -> Index:
-    """[m] → [m, 1]: one position for each element opened."""
-    return np.asarray(at, dtype=np.int64).reshape(-1, 1)
+    """[m] → [m, 1]: one position, or truth, for each element opened."""
+    return np.asarray(at).reshape(-1, 1)
 
 
 def column_values(values: np.ndarray) -> np.ndarray:

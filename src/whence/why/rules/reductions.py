@@ -8,7 +8,14 @@ import numpy as np
 
 from whence.why.opening import Factor, Opened, Part, Rule
 from whence.why.rules.elementwise import accuracy, product
-from whence.why.rules.positions import column, column_values, coordinates, dimensions, position, reduced
+from whence.why.rules.positions import (
+    column,
+    column_values,
+    coordinates,
+    dimensions,
+    position,
+    reduced,
+)
 from whence.why.storage import Index, Ref
 from whence.why.tape import Call
 

@@ -15,7 +15,7 @@ from whence.why.tape import Call
 def moved(formula: str, source: Ref, where: Index, inside: np.ndarray | None = None) -> Opened:
     """Say that each element is one of `source`, or 0 where it is not `inside`."""
     at = column(where if inside is None else np.where(inside, where, 0))
-    valid = None if inside is None else column(inside).astype(bool)
+    valid = None if inside is None else column(inside)
     part = Part("x", (Factor(source, at),), valid=valid)
     return Opened(formula, [part], roundings=0, exact=True)
 
@@ -33,7 +33,7 @@ def cat(call: Call, at: Index) -> Opened:
         if inside.any():
             here = [np.where(inside, c - start if d == dim else c, 0) for d, c in enumerate(where)]
             factor = Factor(tensor, column(position(here, tensor.size)))
-            parts.append(Part("x", (factor,), valid=column(inside).astype(bool)))
+            parts.append(Part("x", (factor,), valid=column(inside)))
         start = end
     return Opened("x, joined", parts, roundings=0, exact=True)
 
@@ -49,7 +49,7 @@ def stack(call: Call, at: Index) -> Opened:
         tensor = call["tensors"][int(number)]
         inside = which == number
         factor = Factor(tensor, column(position(where, tensor.size)))
-        parts.append(Part("x", (factor,), valid=column(inside).astype(bool)))
+        parts.append(Part("x", (factor,), valid=column(inside)))
     return Opened("x, stacked", parts, roundings=0, exact=True)
 
 

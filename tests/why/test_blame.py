@@ -1,0 +1,208 @@
+"""Groups add up to the number, and what an update is made of is told apart."""
+
+import json
+import math
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from tests.why.models import GPT, T, adamw, stepper, text, transformer
+from whence.errors import WhenceError
+from whence.why import trace
+
+
+@pytest.fixture(scope="module")
+def gpt():
+    torch.manual_seed(0)
+    model = GPT()
+    step = stepper(model, adamw(model, fused=True), clip=0.5)
+    step()
+    where = lambda example, position: f"line {(example * T + position) // 3}"  # noqa: E731
+    return trace(step, decode=lambda i: f"w{i}", where=where)
+
+
+GRADIENTS = ["blocks.0.mlp.up.weight[3,7]", "blocks.1.attn.k.weight[2,5]", "norm.weight[3]",
+             "blocks.0.attn.o.bias[1]", "head.weight[4,4]"]  # fmt: skip
+
+
+@pytest.mark.parametrize("by", ["token", "position", "example", "where", "module", "head"])
+@pytest.mark.parametrize("quantity", ["grad", "update", "after"])
+@pytest.mark.parametrize("name", GRADIENTS)
+def test_groups_add_up_to_the_number(gpt, name, quantity, by):
+    number = gpt.number(f"{name}.{quantity}")
+    found = number.blame(by)
+    added = math.fsum(s.value for s in found.shares) + found.rounding
+    assert added == pytest.approx(number.value, rel=1e-9, abs=1e-15)
+    assert abs(found.rounding) <= found.bound + 1e-12 * abs(number.value)
+    assert json.dumps(found.to_dict(), allow_nan=False)
+    assert number.address in str(found)
+
+
+def test_tokens_account_for_a_gradient_as_the_definition_says(gpt):
+    tokens, _ = text()
+    delta = gpt["blocks.0.mlp.up"].grad.value[:, :, 3].double()
+    x = gpt["blocks.0.norm2"].value[:, :, 7].double()
+    found = gpt.number("blocks.0.mlp.up.weight[3,7].grad").blame("token")
+    for share in found.shares:
+        token = int(share.label.strip("'").removeprefix("w"))
+        assert share.value == pytest.approx(float((delta * x)[tokens == token].sum()), rel=1e-9)
+    places = gpt.number("blocks.0.mlp.up.weight[3,7].grad").blame("position")
+    assert {s.label for s in places.shares} == {f"position {i}" for i in range(T)}
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_a_logit_is_split_over_what_wrote_to_the_residual_stream(fused):
+    torch.manual_seed(0)
+    model = GPT(fused=fused)
+    tokens, _ = text()
+
+    def step():
+        return model(tokens)
+
+    t = trace(step)
+    number = t.number("logits[1,5,3]")
+    by_module = number.blame("module")
+    writers = {"embed", "positions", *(f"blocks.{i}.{m}" for i in (0, 1)
+                                       for m in ("attn.o", "mlp.down"))}  # fmt: skip
+    assert {s.label for s in by_module.shares} == writers  # the norm's bias is 0 as yet
+    with torch.no_grad():  # the same with the final norm's denominator held
+        x = t["blocks.1"].value[1, 5]
+        scale = 1 / (x.var(correction=0) + model.norm.eps).sqrt() * model.norm.weight
+        for share in by_module.shares:
+            if share.label in writers:
+                wrote = t[share.label].value
+                vector = wrote[5] if share.label == "positions" else wrote[1, 5]
+                direct = ((vector - vector.mean()) * scale) @ model.head.weight[3]
+                assert share.value == pytest.approx(float(direct), rel=1e-3, abs=1e-6)
+    heads = number.blame("head")
+    labels = {s.label for s in heads.shares}
+    assert {f"blocks.{i}.attn head {h}" for i in (0, 1) for h in (0, 1)} <= labels
+    for found in (by_module, heads):
+        assert math.fsum(s.value for s in found.shares) == pytest.approx(number.value, rel=1e-4)
+        assert abs(found.rounding) <= found.bound
+
+
+def test_heads_and_the_output_bias_make_up_what_attention_wrote(gpt):
+    number = gpt.number("logits[1,5,3]")
+    by_module = {s.label: s.value for s in number.blame("module").shares}
+    by_head = {s.label: s.value for s in number.blame("head").shares}
+    for i in (0, 1):
+        heads = [v for k, v in by_head.items() if k.startswith(f"blocks.{i}.attn")]
+        assert math.fsum(heads) == pytest.approx(by_module[f"blocks.{i}.attn.o"], rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama", "qwen3"])
+def test_the_models_of_transformers_are_split_too(name):
+    torch.manual_seed(0)
+    model = transformer(name)
+    tokens, _ = text()
+
+    def step():
+        return model(input_ids=tokens, labels=tokens).loss
+
+    t = trace(step)
+    number = t.number("logits[1,5,3]")
+    for by in ("module", "head"):
+        found = number.blame(by)
+        assert abs(found.rounding) <= found.bound
+        assert math.fsum(s.value for s in found.shares) == pytest.approx(number.value, rel=1e-4)
+    assert len([s for s in found.shares if " head " in s.label]) == (4 if name == "gpt2" else 8)
+
+
+def test_a_gradient_is_split_over_the_modules_that_sent_it_back(gpt):
+    found = gpt.number("blocks.0.mlp.up.weight[3,7].grad").blame("module")
+    assert {s.label for s in found.shares} == {"norm", "blocks.1.norm1", "blocks.1.norm2"}
+
+
+def test_what_cannot_be_grouped_says_so(gpt):
+    with pytest.raises(WhenceError, match="choose token, position"):
+        gpt.number("loss").blame("colour")
+    tokens, _ = text()
+    model = GPT()
+
+    def step():
+        model(tokens).square().sum().backward()
+
+    with pytest.raises(WhenceError, match="give trace"):
+        trace(step).number("head.weight[0,0].grad").blame("where")
+
+
+def formula(kind: str, lr: float, p, g, state, clip: float) -> dict[str, float]:
+    """An update's shares by hand: decay, what was remembered, this step's gradient."""
+    if kind == "sgd":
+        return {"decay": -lr * 0.1 * p, "gradient": -lr * clip * g}
+    if kind == "momentum":
+        past = state["momentum_buffer"]
+        return {"decay": -lr * 0.1 * p, "past": -lr * 0.9 * past, "gradient": -lr * clip * g}
+    t = float(state["step"]) + 1
+    v = 0.999 * state["exp_avg_sq"] + 0.001 * (clip * g) ** 2
+    denominator = math.sqrt(v / (1 - 0.999**t)) + 1e-8
+    scale = -lr / (1 - 0.9**t) / denominator
+    past = scale * 0.9 * state["exp_avg"]
+    return {"decay": -lr * 0.1 * p, "past": past, "gradient": scale * 0.1 * clip * g}
+
+
+KINDS = {
+    "sgd": lambda p: torch.optim.SGD(p, 0.1, weight_decay=0.1),
+    "momentum": lambda p: torch.optim.SGD(p, 0.1, momentum=0.9, weight_decay=0.1),
+    "adamw fused": lambda p: torch.optim.AdamW(p, 0.1, weight_decay=0.1, fused=True),
+    "adamw foreach": lambda p: torch.optim.AdamW(p, 0.1, weight_decay=0.1, foreach=True),
+    "adamw single": lambda p: torch.optim.AdamW(p, 0.1, weight_decay=0.1, foreach=False),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_update_is_told_apart_into_decay_past_and_gradient(kind):
+    torch.manual_seed(0)
+    model = nn.Linear(4, 3).double()
+    optimizer = KINDS[kind](model.parameters())
+    x, y = torch.randn(5, 4).double(), torch.randn(5, 3).double()
+
+    def step():
+        optimizer.zero_grad()
+        F.mse_loss(model(x), y).backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 0.1)
+        optimizer.step()
+
+    step()
+    state = {k: float(v[1, 2] if v.ndim else v) for k, v in
+             optimizer.state[model.weight].items() if v is not None}  # fmt: skip
+    t = trace(step)
+    norm = torch.cat([t[n].grad.value.flatten() for n in ("weight", "bias")]).norm()
+    number = t.number("weight[1,2]")
+    clip = float(0.1 / (norm + 1e-6))
+    expected = formula(kind.split()[0], 0.1, number.value, number.grad.value, state, clip)
+    receipt = number.update.why()
+    found = {}
+    for term in receipt.terms:
+        word = next(w for w in ("decay", "past", "gradient") if w in term.symbol)
+        found[word] = term.value
+    assert found == pytest.approx(expected, rel=1e-5)
+    assert sum(found.values()) == pytest.approx(number.update.value, rel=1e-9)
+    assert receipt.verdict in ("exact", "rounded")
+    assert any("shared" in note for note in receipt.notes)
+
+
+def test_muon_shares_its_orthogonalising_factor():
+    torch.manual_seed(0)
+    model = nn.Linear(6, 4, bias=False)
+    optimizer = torch.optim.Muon(model.parameters(), lr=0.1, weight_decay=0.1, nesterov=False)
+    x, y = torch.randn(5, 6), torch.randn(5, 4)
+
+    def step():
+        optimizer.zero_grad()
+        F.mse_loss(model(x), y).backward()
+        optimizer.step()
+
+    step()
+    t = trace(step)
+    receipt = t.why("weight[1,2].update", top=20)
+    words = [term.symbol.split("·")[-1] for term in receipt.terms]
+    assert words.count("gradient") == 4  # Σₖ P[1,k]·G[k,2]: one for each row
+    assert words.count("past momentum_buffer") == 4
+    assert sum("decay" in w for w in words) == 1
+    assert abs(receipt.residual) <= receipt.bound
+    tokens = t.number("weight[1,2].update").blame("example")
+    assert {s.label for s in tokens.shares} >= {f"example {i}" for i in range(5)}
