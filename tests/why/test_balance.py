@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tests.why.models import GPT, Recurrent, adamw, stepper, text, transformer
 from torch import nn
 from torch.nn import functional as F
 
+from tests.why.models import GPT, Recurrent, adamw, stepper, text, transformer
 from whence.errors import WhenceError
 from whence.why import balance, trace
 from whence.why.rules import RULES, SCHEMAS

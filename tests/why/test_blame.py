@@ -5,10 +5,10 @@ import math
 
 import pytest
 import torch
-from tests.why.models import GPT, T, adamw, stepper, text, transformer
 from torch import nn
 from torch.nn import functional as F
 
+from tests.why.models import GPT, T, adamw, stepper, text, transformer
 from whence.errors import WhenceError
 from whence.why import trace
 
@@ -114,6 +114,17 @@ def test_the_models_of_transformers_are_split_too(name):
 def test_a_gradient_is_split_over_the_modules_that_sent_it_back(gpt):
     found = gpt.number("blocks.0.mlp.up.weight[3,7].grad").blame("module")
     assert {s.label for s in found.shares} == {"norm", "blocks.1.norm1", "blocks.1.norm2"}
+
+
+@pytest.mark.parametrize("quantity", ["grad", "update"])
+def test_paths_add_up_and_name_the_modules_on_the_way(gpt, quantity):
+    number = gpt.number(f"blocks.0.mlp.up.weight[3,7].{quantity}")
+    found = number.blame("path")
+    labels = {s.label for s in found.shares}
+    through = {f"blocks.1.norm1 → blocks.1.attn.{m}" for m in "qkv"}
+    assert labels >= {"norm", "blocks.1.norm2", *(f"{t} → norm" for t in through)}
+    assert math.fsum(s.value for s in found.shares) == pytest.approx(number.value, rel=1e-4)
+    assert abs(found.rounding) <= found.bound
 
 
 def test_what_cannot_be_grouped_says_so(gpt):

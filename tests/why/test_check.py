@@ -4,9 +4,9 @@ import json
 
 import pytest
 import torch
-from tests.why.models import GPT, Recurrent, adamw, stepper, transformer
 from torch import nn
 
+from tests.why.models import GPT, Recurrent, adamw, stepper, transformer
 from whence.errors import WhenceError
 from whence.why import trace
 

@@ -4,10 +4,10 @@ import gc
 
 import pytest
 import torch
-from tests.why.models import GPT, Recurrent, adamw, stepper, text
 from torch import nn
 from torch.nn import functional as F
 
+from tests.why.models import GPT, Recurrent, adamw, stepper, text
 from whence.errors import WhenceError
 from whence.why import trace
 

@@ -36,6 +36,11 @@ class Cells(Protocol):
         ...
 
     @property
+    def carries(self) -> bool:
+        """Whether it is a gradient, or was worked out from one."""
+        ...
+
+    @property
     def numel(self) -> int:
         """Number of elements."""
         ...
@@ -71,10 +76,12 @@ class Factor:
     Attributes:
         cells: the tensor.
         at: logical positions, broadcastable to [elements opened, terms].
+        symbol: what it is called in the formula.
     """
 
     cells: Cells
     at: Index
+    symbol: str = ""
     _values: np.ndarray | None = None
 
     @property

@@ -98,12 +98,8 @@ class Recorder(TorchDispatchMode):
         found = self._refs.get(key)
         if found is None:
             found = self._refs[key] = Ref(version, offset, size, stride, tensor.dtype)
+            version.seen.append(found)
         return found
-
-    def refs_of(self, version: Version) -> list[Ref]:
-        """Return the tensors that were seen over one version of a storage, the largest first."""
-        found = [ref for key, ref in self._refs.items() if key[0] is version]
-        return sorted(found, key=lambda ref: -ref.numel)
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None
@@ -128,11 +124,13 @@ class Recorder(TorchDispatchMode):
             op.phase, op.node = "backward", node._sequence_nr()
             op.forward = self.by_sequence.get(op.node)
         elif self._in_backward:
-            op.phase = "backward"
+            op.phase, op.carries = "backward", True  # what autograd begins with
         elif torch.is_grad_enabled():
             self._number(op)
-        elif self.losses:
-            op.phase = "update"
+        if self.within is not None:
+            op.phase = self.within.phase
+        if op.phase == "backward" and not op.carries:
+            op.carries = any(ref.carries for ref in flatten(op.args, Ref))
         targets: list[Tensor] = []
         for i, name in written(func):
             targets += flatten(args[i] if i < len(args) else kwargs.get(name), Tensor)
@@ -266,6 +264,7 @@ class Recorder(TorchDispatchMode):
                 if output is not None and gradient is not None and (output.size == gradient.shape):
                     ref = self.ref(gradient)
                     if ref is not None:
+                        ref.version.carries = True
                         self.gradients.append((output, ref))
 
         node.register_prehook(note)
