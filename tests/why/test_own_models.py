@@ -57,7 +57,7 @@ def test_every_form_of_the_gpt_adds_up(form, attention):
 @pytest.mark.parametrize("rule", RULES)
 def test_every_optimiser_opens_down_to_tokens(rule):
     config = modern(n_layers=1, n_heads=2, d_model=16, context_length=8, zero_head=False)
-    t, model, batches = step_of(config, RULES[rule], accumulate=2)
+    t, _, batches = step_of(config, RULES[rule], accumulate=2)
     found = balance(t, numbers=1_000, each=20)
     assert not found.closed
     assert not found.wrong

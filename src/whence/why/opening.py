@@ -144,6 +144,7 @@ class Opened:
         exact: rounding plays no part, as in a copy or a comparison.
         sampled: the numbers were drawn at random.
         recomputed: intermediate numbers were computed again, as the kernel kept none.
+        magnitude: Σ|terms| of each element, where the parts don't tell.
         notes: sentences the reader needs.
     """
 
@@ -156,6 +157,7 @@ class Opened:
     exact: bool = False
     sampled: bool = False
     recomputed: bool = False
+    magnitude: np.ndarray | None = None
     notes: list[str] = field(default_factory=list)
 
     def total(self, count: int) -> tuple[np.ndarray, np.ndarray, int]:
@@ -169,7 +171,7 @@ class Opened:
             total += terms.sum(1)
             size += np.abs(terms).sum(1)
             number += terms.shape[1]
-        return total, size, number
+        return total, size if self.magnitude is None else self.magnitude, number
 
 
 def bound(opened: Opened, dtype: Any, total: np.ndarray, size: np.ndarray, number: int):

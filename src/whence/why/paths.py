@@ -39,7 +39,7 @@ def paths(start: Start) -> tuple[dict[str, list[np.ndarray]], Unrolled]:
     todo: list[tuple[float, int, tuple[str, ...], Start]] = [(0.0, next(count), (), start)]
     followed = 0
     while todo:
-        size, _, path, here = heapq.heappop(todo)
+        _, _, path, here = heapq.heappop(todo)
         if followed >= _FOLLOWED:
             terms = [weight * cells.gather(at) for cells, at, weight in here]
             groups[" → ".join([*path, "…"])] += terms

@@ -220,11 +220,11 @@ class Recorder(TorchDispatchMode):
 
         A backward pass makes about as much as the forward pass did, and a gradient for each
         parameter. An update replaces the parameters and the optimiser's tensors, which are kept
-        before and after, and works on two more tensors of the parameters' size.
+        before and after, and passes through some more tensors of the parameters' size.
         """
         outside = sum(m.nbytes for m in self.memories.values() if m.outside)
         need = self.nbytes + (self.nbytes - outside) + self.trainable
-        need += (2 * self.moved + 3 * self.trainable) if self.moving else 0
+        need += (2 * self.moved + 7 * self.trainable) if self.moving else 0
         if self.tell is not None:
             self.tell(need)
         if self.budget is not None and need > self.budget:
