@@ -1,18 +1,20 @@
 """What recording costs: the line of each step, the copy for a checkpoint, deterministic kernels.
 
-Side by side in one process, in alternating blocks, on the shape of the main recipe. Run it with
-`python -m benchmarks.recording`.
+Side by side in one process, in alternating blocks. The shape (4 layers, width 128, window 64, batch
+12, one thread) has a step several times shorter than the main recipe's, so that what recording
+costs shows more. Run it with `python -m benchmarks.recording`.
 """
 
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
+from whence.models import GPTConfig
 from whence.runs.checkpoints import copied, save_checkpoint
 from whence.runs.events import Stepped
 from whence.runs.recipe import Recipe, Record
@@ -21,20 +23,26 @@ from whence.runs.retention import Spacing
 from whence.runs.run import Run
 from whence.runs.saver import Saver
 from whence.runs.session import Session
+from whence.scale.hardware import Hardware
 from whence.train.loop import train
 
-BLOCK, ROUNDS = 8, 7  # steps in a block, and pairs of blocks
+BLOCK, ROUNDS = 6, 8  # steps in a block, and pairs of blocks
 
 
-def run() -> list[dict]:
-    """Measure all three; one row each."""
+def run() -> Iterator[dict]:
+    """Measure all three; a row each."""
     folder = Path(tempfile.mkdtemp(prefix="recording-"))
-    started = Run.create(Recipe(steps=10_000, record=Record(sample_tokens=0)), folder / "run")
-    return [
-        measure_line(started),
-        *measure_checkpoint(started),
-        measure_determinism(started),
-    ]
+    recipe = Recipe(
+        model=GPTConfig(n_layers=4, n_heads=4, d_model=128, context_length=64),
+        hardware=Hardware(precision="fp32", threads=1),
+        record=Record(sample_tokens=0),
+        batch_size=12,
+        steps=10_000,
+    )
+    started = Run.create(recipe, folder / "run")
+    yield measure_line(started)
+    yield from measure_checkpoint(started)
+    yield measure_determinism(started)
 
 
 def measure_line(run: Run) -> dict:
@@ -95,7 +103,7 @@ def measure_checkpoint(run: Run) -> list[dict]:
     size = sum(t.nbytes for t in [*model.values(), *memory.values()])
     saver = Saver(run.path / "behind", lambda: None, lambda: None)
     stalls, at_once, copies, during, after = [], [], [], [], []
-    for number in range(1, 9):
+    for number in range(1, 7):
         start = time.perf_counter()
         saver.save(number, model, memory)
         stalls.append(time.perf_counter() - start)
@@ -103,7 +111,8 @@ def measure_checkpoint(run: Run) -> list[dict]:
             during.append(_block(session, session.optimizer.index, 1, lambda *_: None))
         after += [_block(session, session.optimizer.index, 1, lambda *_: None) for _ in range(3)]
         start = time.perf_counter()
-        copied(model), copied(memory)
+        copied(model)
+        copied(memory)
         copies.append(time.perf_counter() - start)
         start = time.perf_counter()
         save_checkpoint(run.path / "at once", number, model, memory)
@@ -128,7 +137,7 @@ def measure_checkpoint(run: Run) -> list[dict]:
             "with": f"{ms['during']:.2f} ms",
             "without": f"{ms['after']:.2f} ms",
             "ratio": f"{ms['during'] / ms['after']:.3f}",
-            "note": f"{len(during)} such steps in 8 checkpoints",
+            "note": f"{len(during)} such steps in 6 checkpoints",
         },
     ]
 
@@ -161,9 +170,12 @@ def measure_determinism(run: Run) -> dict:
 def main() -> None:
     """Print what was measured."""
     for row in run():
-        print(f"{row['what']}\n  {row['with']}  ·  {row['without']}  ·  ratio {row['ratio']}")
+        print(
+            f"{row['what']}\n  {row['with']}  ·  {row['without']}  ·  ratio {row['ratio']}",
+            flush=True,
+        )
         if row["note"]:
-            print(f"  {row['note']}")
+            print(f"  {row['note']}", flush=True)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from whence.models import GPT, GPTConfig, gpt2, llama, modern, qwen3
     from whence.runs.recipe import Data, Recipe, Record
     from whence.runs.run import Run, list_runs
+    from whence.scalar import Value
     from whence.scale.hardware import Hardware
     from whence.train.evaluation import Evaluation
     from whence.train.optimizers import SGD, AdamW, Muon
@@ -32,6 +33,7 @@ _HOMES = {
     "Run": "whence.runs.run",
     "SGD": "whence.train.optimizers",
     "Schedule": "whence.train.schedules",
+    "Value": "whence.scalar",
     "WhenceError": "whence.errors",
     "gpt2": "whence.models",
     "list_runs": "whence.runs.run",
@@ -54,6 +56,7 @@ __all__ = [
     "Record",
     "Run",
     "Schedule",
+    "Value",
     "WhenceError",
     "gpt2",
     "list_runs",

@@ -38,7 +38,7 @@ def test_fork_and_compare(trained, tmp_path, read, capsys):
     words = ["fork", trained, "--step", 30, "--out", out, "--set", "optimizer.learning-rate=1e-4"]
     printed = read(*words, "--set", "steps=35", "--weight", "head.weight[0,0]=1")
     assert "shares" in printed
-    assert "optimizer.learning_rate: 0.02 → 0.0001" in printed
+    assert "optimizer.learning_rate: 0.03 → 0.0001" in printed
     assert "weight head.weight[0,0] = 1" in printed
     child = Run.open(out)
     assert len(child.steps) == 35

@@ -30,6 +30,7 @@ print(json.dumps(found))
 """
 
 
+@pytest.mark.slow
 def test_every_recipe_gives_the_same_bits_in_two_processes():
     """Weights and losses, of each optimiser, dropout, accumulation, bf16, one and two threads."""
     environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"}

@@ -13,7 +13,8 @@ from whence.data import text_source
 from whence.errors import WhenceError
 from whence.runs import saver as saver_module
 from whence.runs.checkpoints import load_weights, save_checkpoint, saved_steps
-from whence.runs.files import Lines, read_json, remove_leftovers, write_folder_whole
+from whence.runs.files import read_json, remove_leftovers, write_folder_whole
+from whence.runs.lines import Lines
 from whence.runs.recipe import Data, Record
 from whence.runs.retention import Spacing, is_due, surplus
 from whence.runs.run import Run, list_runs

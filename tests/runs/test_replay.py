@@ -132,3 +132,14 @@ def test_a_moment_changes_nothing_on_disk(tmp_path):
     before = {p: p.read_bytes() for p in run.path.rglob("*") if p.is_file()}
     run.at(7).advance()
     assert {p: p.read_bytes() for p in run.path.rglob("*") if p.is_file()} == before
+
+
+def test_a_traced_step_has_the_recorded_bits(whole):
+    """The recorder changes nothing: the same loss, and the same weights behind the update."""
+    moment, plain = whole.at(7), whole.at(8)
+    recorded = moment.recorded
+    trace = moment.trace()
+    assert trace["loss"].value == recorded
+    assert moment.step == 8
+    assert same(moment.model.state_dict(), plain.model.state_dict())
+    assert same(moment.optimizer.state(), plain.optimizer.state())

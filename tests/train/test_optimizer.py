@@ -83,7 +83,11 @@ def test_muon_equals_torch():
     ours = nn.ParameterList(nn.Parameter(p.clone()) for p in start)
     theirs = [nn.Parameter(p.clone()) for p in start]
     config = Muon(
-        learning_rate=0.05, coefficients="jordan", orthogonalize_steps=5, weight_decay=0.1
+        learning_rate=0.05,
+        momentum=0.95,
+        coefficients="jordan",
+        orthogonalize_steps=5,
+        weight_decay=0.1,
     )
     optimizer = Optimizer(ours, config, CONSTANT, 10, matmul_dtype=torch.bfloat16)
     reference = torch.optim.Muon(theirs, lr=0.05, weight_decay=0.1)

@@ -16,10 +16,21 @@ VERBS: dict[str, tuple[str, str]] = {
     "runs": ("whence.cli.runs:runs", "list runs; 'whence runs remove NAME' deletes one"),
     "generate": ("whence.cli.generate:generate", "let a trained model write"),
     "evaluate": ("whence.cli.evaluate:evaluate", "measure a model on all of a text"),
+    "sentence": ("whence.cli.sentence:sentence", "learn one sentence, every number shown"),
+    "ladder": ("whence.cli.ladder:ladder", "every kind of model on one text, one table"),
+    "experiment": ("whence.cli.experiment:run", "put a question to small models trained for it"),
     "rewind": ("whence.cli.rewind:rewind", "go back to the exact state before any step"),
     "fork": ("whence.cli.fork:fork", "make a run that differs from another from some step on"),
     "compare": ("whence.cli.compare:compare", "put two runs side by side"),
     "what-if": ("whence.cli.whatif:what_if", "replay a run without some of its text"),
+    "line": (
+        "whence.cli.line:line",
+        "fit a line to a table, every number shown",
+    ),
+    "net": ("whence.cli.net:net", "work a small network by hand: each product, slope and update"),
+    "classify": ("whence.cli.classify:classify", "learn classes: spam or not, topics, digits"),
+    "rates": ("whence.cli.rates:rates", "what five learning rates do, and a range test"),
+    "gradcheck": ("whence.cli.gradcheck:gradcheck", "check gradients by finite differences"),
     "verify": ("whence.cli.verify:verify", "prove by replay that a run is what its record says"),
 }
 # Verbs whose function reads the words itself: their flags depend on them.

@@ -11,8 +11,10 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from whence import __version__
 from whence.data.floors import Floor, floors
-from whence.models import MODELS
+from whence.models import MODELS, ModelConfig
+from whence.models.seq2seq import Seq2SeqConfig
 from whence.runs.events import Differed, Ended, Evaluated, Event, Sampled, Saved, Stepped
+from whence.runs.pairs import pairs_of
 from whence.runs.recipe import kind_of
 from whence.runs.run import Run
 from whence.train.losses import bits_per_byte
@@ -97,10 +99,12 @@ class Display:
                 f"\nstopped and saved before step {ended.step}. Go on with:  whence resume {path}"
             )
             return
-        self.console.print("\n[bold]it writes[/] [dim](temperature 0.8)[/]")
-        self.console.print(
-            escape(run.generate("", max_tokens=500, temperature=0.8, seed=0).strip())
-        )
+        if isinstance(run.recipe.model, Seq2SeqConfig):
+            self._answers(run.recipe.model)
+        else:
+            self.console.print("\n[bold]it writes[/] [dim](temperature 0.8)[/]")
+            text = run.generate("", max_tokens=500, temperature=0.8, seed=0)
+            self.console.print(escape(text.strip()))
         self.console.print(
             f"\n{ended.why} after {ended.step:,} steps in {_duration(self.elapsed)} "
             f"({_duration(self.seconds)} of it in steps, {self._speed()}); saved in {path}"
@@ -111,6 +115,14 @@ class Display:
             f"  whence evaluate {path} your.txt\n"
             f"  whence resume {path} --steps {2 * self.n_steps}"
         )
+
+    def _answers(self, config: Seq2SeqConfig) -> None:
+        self.console.print("\n[bold]it answers[/] [dim](greedy, to held-out sources)[/]")
+        for pair in pairs_of(self.run.dataset, config)[1][:5]:
+            source, _, target = self.run.tokenizer.decode(pair).strip("\n").partition("\t")
+            answer = self.run.generate(f"{source}\t", temperature=0, stop=["\n"])
+            verdict = "" if answer == target else f"  [red](should be {escape(target)})[/]"
+            self.console.print(f"  {escape(source)} → {escape(answer)}{verdict}")
 
     @property
     def elapsed(self) -> float:
@@ -129,8 +141,8 @@ class Display:
             "text": f"{data.source}: {data.n_bytes_train + data.n_bytes_validation:,} bytes, "
             f"{tokenizer.vocab_size:,} different {names[tokenizer.kind]}; "
             f"{len(data.train):,} to train on, {len(data.validation):,} to validate",
-            "model": f"{kind_of(model, MODELS)}: {model.n_layers} layers, {model.n_heads} heads, "
-            f"width {model.d_model}, window {model.context_length}: {n_parameters:,} parameters",
+            "model": f"{kind_of(model, MODELS)}: {shape_in_words(model)}: "
+            f"{n_parameters:,} parameters",
             "recipe": f"{recipe.steps:,} steps × {recipe.batch_size} windows "
             f"({epochs:.1f} times the text) · {kind_of(recipe.optimizer, OPTIMIZERS)} "
             f"{recipe.optimizer.learning_rate:g} · {recipe.schedule.kind} · seed {recipe.seed}",
@@ -139,6 +151,9 @@ class Display:
         self.console.print(f"[bold]Whence[/] {__version__}")
         for name, text in rows.items():
             self.console.print(f"[dim]{name:<7}[/]{escape(text)}")
+        if isinstance(model, Seq2SeqConfig):
+            self.console.print("")
+            return
         self.floors = floors(data)
         told = " · ".join(f"{f.name} {f.bits_per_byte:.3f}" for f in self.floors)
         self.console.print(f"[dim]{'beat':<7}[/]{told} bits per byte of the validation text\n")
@@ -168,6 +183,8 @@ class Display:
         text += (
             f" · loss {event.evaluation.loss:.4f} · perplexity {event.evaluation.perplexity:.2f}"
         )
+        if event.evaluation.exact_match is not None:
+            text += f" · {event.evaluation.exact_match:.1%} of the targets exact"
         if event.best and event.step:
             text += " · best"
         if below:
@@ -218,6 +235,28 @@ class JsonDisplay:
             json.dumps({"schema": SCHEMA, "event": kind, **record}, ensure_ascii=False), flush=True
         )
         return self
+
+
+SIZES = {
+    "n_layers": "{} layers",
+    "n_heads": "{} heads",
+    "n_previous": "{} tokens back",
+    "d_model": "width {}",
+    "d_ff": "{} hidden units",
+    "context_length": "window {}",
+}
+
+
+def shape_in_words(model: ModelConfig) -> str:
+    """Name the sizes that a model's configuration sets.
+
+    Example:
+        >>> shape_in_words(MODELS["bigram"])
+        'window 64'
+    """
+    values = vars(model)
+    told = [text.format(values[name]) for name, text in SIZES.items() if values.get(name)]
+    return ", ".join(told).replace("1 layers", "1 layer")
 
 
 def _one_paragraph(text: str) -> str:

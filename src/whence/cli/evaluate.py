@@ -44,6 +44,7 @@ def evaluate(
             "loss": result.loss,
             "perplexity": result.perplexity,
             "bits_per_byte": result.bits_per_byte,
+            "exact_match": result.exact_match,
         }
         print(json_module.dumps(record))
         return
@@ -51,6 +52,8 @@ def evaluate(
     print(f"  loss           {result.loss:.4f} nats per token")
     print(f"  perplexity     {result.perplexity:.3f} per token")
     print(f"  bits per byte  {result.bits_per_byte:.4f}")
+    if result.exact_match is not None:
+        print(f"  exact match    {result.exact_match:.2%} of the targets")
 
 
 def which(checkpoint: str):

@@ -9,7 +9,7 @@ import tyro
 
 from whence.errors import WhenceError
 from whence.models import MODELS
-from whence.runs.recipe import Recipe, choose
+from whence.runs.recipe import Recipe, choose, usual
 from whence.train.optimizers import OPTIMIZERS
 
 KINDS = {"model": MODELS, "optimizer": OPTIMIZERS}
@@ -59,6 +59,8 @@ def parse_training(words: list[str]) -> TrainArguments:
             )
         words = [word for word in words if word != recipes[0]]
         base = read_recipe(Path(recipes[0]))
+    if "model" in kinds and not recipes:
+        base = usual(base, kinds.pop("model"))
     for what, name in kinds.items():
         base = replace(base, **{what: choose(what, name, KINDS[what])})
     arguments = tyro.cli(

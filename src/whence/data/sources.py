@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from whence.data.dates import dates
 from whence.data.reading import (
     NotTextError,
     Piece,
@@ -101,8 +102,9 @@ def open_source(source: str | Sequence[str]) -> Source:
         source: the path of a file; of a folder (all UTF-8 text files in it and its subfolders,
             sorted by path, hidden ones left out, joined by a newline); "-" for standard input;
             "topics" for the Python language reference inside every Python (`./topics` would be a
-            file of that name); "stories" for a million bytes of made-up stories whose entropy rate
-            is known; or a sequence of those, joined by a newline.
+            file of that name); "dates" for pairs of written and ISO dates; "stories" for a million
+            bytes of made-up stories whose entropy rate is known; or a sequence of those, joined by
+            a newline.
 
     Returns:
         The source, with the size and sha256 of its text.
@@ -230,7 +232,11 @@ def _stories() -> Iterable[str]:
     return stories().stream(1_000_000, seed=0)
 
 
-BUILT_IN: dict[str, Callable[[], Iterable[str]]] = {"topics": _topics, "stories": _stories}
+BUILT_IN: dict[str, Callable[[], Iterable[str]]] = {
+    "topics": _topics,
+    "stories": _stories,
+    "dates": dates,
+}
 
 _HINT = (
     "give a text file, a folder, '-' for standard input or a built-in text "

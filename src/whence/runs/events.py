@@ -58,6 +58,7 @@ class Evaluated:
     def to_record(self) -> dict[str, float | int | str]:
         """Return the line of the record."""
         e = self.evaluation
+        exact = {} if e.exact_match is None else {"exact_match": e.exact_match}
         return {
             "step": self.step,
             "loss": e.loss,
@@ -65,6 +66,7 @@ class Evaluated:
             "bits_per_byte": e.bits_per_byte,
             "tokens": e.n_tokens,
             "whole": self.whole,
+            **exact,
         }
 
 

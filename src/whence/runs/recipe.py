@@ -8,7 +8,7 @@ from whence.errors import WhenceError
 from whence.models import MODELS, ModelConfig
 from whence.runs.settings import from_settings, nearest, settings, short
 from whence.scale.hardware import Hardware
-from whence.train.optimizers import OPTIMIZERS, Muon, OptimizerConfig
+from whence.train.optimizers import OPTIMIZERS, AdamW, Muon, OptimizerConfig
 from whence.train.schedules import Schedule
 
 
@@ -157,7 +157,7 @@ class Recipe:
     hardware: Hardware = field(default_factory=Hardware)
     record: Record = field(default_factory=Record)
     change: Change = field(default_factory=Change)
-    steps: int = 1200
+    steps: int = 1000
     batch_size: int = 8
     accumulate: int = 1
     seed: int = 0
@@ -201,6 +201,28 @@ class Recipe:
         import tomli_w
 
         return tomli_w.dumps(self.to_dict())
+
+
+def usual(base: Recipe, kind: str) -> Recipe:
+    """Choose a kind of model, and with it the optimiser and schedule it usually learns by.
+
+    Args:
+        base: everything else.
+        kind: a name in `MODELS`.
+
+    Raises:
+        WhenceError: where there is none of that name.
+
+    Example:
+        >>> usual(Recipe(), "seq2seq").optimizer.learning_rate
+        0.002
+    """
+    base = replace(base, model=choose("model", kind, MODELS))
+    if kind == "seq2seq":  # as in the paper; Muon gets it right far later
+        adam = AdamW(learning_rate=2e-3, beta2=0.98, eps=1e-9)
+        schedule = Schedule("inverse-sqrt", warmup=100)
+        base = replace(base, optimizer=adam, schedule=schedule, batch_size=64)
+    return base
 
 
 def choose(what: str, name: Any, table: Mapping[str, Any]) -> Any:

@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from whence.runs.files import DamagedError, Lines
+from whence.runs.files import DamagedError
+from whence.runs.lines import Lines
 
 STEP = {
     "step": int,

@@ -1,7 +1,8 @@
 """Going back: the exact state before any step, replayed from the nearest checkpoint."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -153,20 +154,21 @@ class Moment:
         Raises:
             ReplayError: where it isn't the recorded one, unless the moment is approximate.
         """
-        session = self.session
-        session.optimizer.steps = self.run.header.length_at(self.step)
-        here = range(self.step, self.step + 1)
-        losses = train(session.forward, session.batches, session.loss, session.optimizer, here)
-        loss = float(next(losses).loss)
-        recorded = self.recorded
+        recorded, loss = self.recorded, self._step(self.session.forward)
         if recorded is not None and recorded.hex() != loss.hex():
-            difference = Difference(self.step, recorded, loss)
+            difference = Difference(self.step - 1, recorded, loss)
             if not self.approximate:
-                raise ReplayError(difference, changed_since(self.run, self.step, session))
+                raise ReplayError(difference, changed_since(self.run, self.step - 1, self.session))
             self.differences.append(difference)
-        self.step += 1
         self.replayed += 1
         return loss
+
+    def _step(self, forward: Callable[..., Any]) -> float:
+        session, here = self.session, range(self.step, self.step + 1)
+        session.optimizer.steps = self.run.header.length_at(self.step)
+        [done] = train(forward, session.batches, session.loss, session.optimizer, here)
+        self.step += 1
+        return float(done.loss)
 
     def advance_to(self, step: int) -> Iterator[tuple[int, float]]:
         """Do all steps before `step`, giving the number and the loss of each."""
@@ -179,10 +181,30 @@ class Moment:
         self._records = []
 
     def trace(self, **options: Any):
-        """Open every number of this step; see `whence.why.trace_step`."""
-        from importlib import import_module  # why stands above runs and reads it, never below
+        """Do the step with every number of it recorded, and be the state before the next one.
 
-        return import_module("whence.why").trace_step(self, **options)
+        The model runs as written, also where the run is compiled.
+
+        Args:
+            **options: as of `whence.why.trace`.
+
+        Returns:
+            A `whence.why.Trace`.
+
+        Example:
+            >>> Run.open("runs/mine").at(31).trace()["loss"].why()  # doctest: +SKIP
+        """
+        parts = [part for _, part in self.batch]
+        starts = [int(start) for part in parts for start in part.starts]
+        known = {
+            "model": self.model,
+            "optimizer": self.optimizer,
+            "tokens": [part.inputs for part in parts],
+            "decode": self.tokenizer.token,
+            "where": lambda row, t: f"token {starts[row] + t:,} of {self.dataset.source}",
+        }
+        why = import_module("whence.why")  # it stands above runs and reads them, never below
+        return why.trace(lambda: self._step(self.model), **{**known, **options})
 
     def how_far_off(self) -> str:
         """Say whether the replay was exact, and if not, by how much the losses differ.

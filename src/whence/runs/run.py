@@ -1,9 +1,8 @@
 """A run: the folder that holds a recipe, its tokens, the record of each step and checkpoints."""
 
-import re
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -15,12 +14,17 @@ from whence.data import prepare as prepare_tokens
 from whence.errors import WhenceError
 from whence.generate import generate
 from whence.models import Model, build
-from whence.runs.checkpoints import check_checkpoint, load_weights, put_weights, saved_steps
+from whence.models.seq2seq import Seq2Seq
+from whence.runs.checkpoints import load_weights, put_weights, saved_steps
+from whence.runs.creation import free_path, resolve
 from whence.runs.events import Event
 from whence.runs.files import DamagedError, disk_use, refuse_links
 from whence.runs.header import Header, Origin, Sitting
+from whence.runs.lock import hold, is_held
+from whence.runs.pairs import measure_pairs, pairs_of, parse_pairs
 from whence.runs.recipe import Recipe
 from whence.runs.record import Logs, best_step
+from whence.runs.resume import resume_point
 from whence.runs.session import Session, assemble, outline
 from whence.runs.training import Training
 from whence.scale.hardware import manifest
@@ -30,7 +34,6 @@ if TYPE_CHECKING:
     from whence.runs.replay import Moment
 
 State = Literal["new", "training", "stopped", "finished"]
-LARGEST_CHARACTER_TEXT = 20_000_000
 
 
 class Run:
@@ -212,7 +215,7 @@ class Run:
     @property
     def state(self) -> State:
         """How far the run has come: new, training (in some process), stopped or finished."""
-        if self._lock_is_held():
+        if is_held(self.path):
             return "training"
         saved = self.checkpoints
         if not saved:
@@ -244,7 +247,7 @@ class Run:
         with self.locked():
             self.header = Header.read(self.path)
             recipe = replace(self.header.recipe, steps=steps or self.header.recipe.steps)
-            start, recorded = self._resume_point()
+            start, recorded = resume_point(self.path, self.header)
             if max([start, *self.checkpoints]) >= recipe.steps:
                 raise WhenceError(
                     f"the run is finished: it has done its {start} steps. Give more with --steps."
@@ -260,39 +263,6 @@ class Run:
             self.header.sittings.append(sitting)
             self.header.write(self.path)
             yield from Training(self.path, self.header, session, start, should_stop).events()
-
-    def _resume_point(self) -> tuple[int, int]:
-        """Return the checkpoint to go on from, and how many steps the record holds.
-
-        Raises:
-            WhenceError: where one of them is damaged.
-        """
-        records, damage = self.logs.sound_steps()
-        n, saved = len(records), self.checkpoints
-        steps_file = self.logs.steps.path
-        if damage is None and saved and n < saved[-1]:
-            # A kill can't do that: a step is recorded before its checkpoint.
-            damage = DamagedError(steps_file, f"it ends before step {n}, and checkpoints do not")
-        sound = None if self.origin else 0
-        for step in reversed([s for s in saved if s <= n]):
-            try:
-                check_checkpoint(self.checkpoint_folder, step)
-                sound = step
-                break
-            except DamagedError as error:
-                damage = damage or error
-        if sound is None:
-            assert self.origin
-            raise WhenceError(
-                f"{damage or f'{self.checkpoint_folder} is empty.'} A fork can't begin without the "
-                f"checkpoint it began with: fork {self.origin.run} again at {self.origin.step}."
-            )
-        if damage:
-            raise WhenceError(
-                f"{damage} The run can go on from step {sound}: 'whence verify {self.path} "
-                "--repair' puts aside what is damaged."
-            ) from damage
-        return sound, n
 
     def at(self, step: int, approximate: bool = False) -> "Moment":
         """Go back to the state before a step; see `whence.runs.replay.go_to`.
@@ -370,41 +340,25 @@ class Run:
         Raises:
             WhenceError: where the text has a character the tokenizer doesn't know.
         """
+        model = self.model(at)
+        if isinstance(model, Seq2Seq):
+            known = pairs_of(self.dataset, model.config)[1] if text is None else None
+            pairs = known or parse_pairs(text or "", self.tokenizer, model.config)
+            return measure_pairs(model, pairs, self.tokenizer)
         tokens = self.dataset.validation if text is None else self.tokenizer.encode(text)
         context_length = self.recipe.model.context_length
         n_bytes = self.tokenizer.n_bytes(tokens[1:])
         return evaluate(
-            self.model(at),
+            model,
             tokens,
             context_length=context_length,
             stride=max(1, context_length // 2),
             n_bytes=n_bytes,
         )
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold the run for this process alone.
-
-        Raises:
-            WhenceError: where another process holds it.
-        """
-        from filelock import FileLock, Timeout
-
-        lock = FileLock(self.path / ".lock")
-        try:
-            lock.acquire(timeout=0.2, poll_interval=0.05)  # another may just look whether it's held
-        except Timeout as error:
-            raise WhenceError(
-                f"another process is training {self.path}: wait for it or stop it."
-            ) from error
-        except OSError as error:
-            raise WhenceError(
-                f"{self.path} can't be written ({error.strerror}): copy it where it can."
-            ) from error
-        try:
-            yield
-        finally:
-            lock.release()
+    def locked(self) -> AbstractContextManager[None]:
+        """Hold the run for this process alone; see `whence.runs.lock.hold`."""
+        return hold(self.path)
 
     def remove(self) -> None:
         """Delete the folder.
@@ -416,19 +370,6 @@ class Run:
             (self.path / "run.toml").unlink(missing_ok=True)
         shutil.rmtree(self.path)
 
-    def _lock_is_held(self) -> bool:
-        from filelock import FileLock, Timeout
-
-        if not (self.path / ".lock").is_file():
-            return False
-        try:
-            with FileLock(self.path / ".lock").acquire(blocking=False):
-                return False
-        except Timeout:
-            return True
-        except OSError:  # a folder that can't be written isn't being trained
-            return False
-
 
 def _check_trainable(run: Run) -> None:
     """Find out now whether the run can take its first step, and be measured."""
@@ -439,39 +380,6 @@ def _check_trainable(run: Run) -> None:
             f"the text keeps {n_validation} token(s) for validation, too few to measure anything: "
             "give more text, or a larger data.validation."
         )
-
-
-def resolve(recipe: Recipe, source: Source) -> Recipe:
-    """Replace every `auto` of a recipe by what it means for this text and this machine.
-
-    Raises:
-        WhenceError: where the machine lacks what was asked for.
-    """
-    data = replace(recipe.data, source=tuple(str(s) for s in recipe.data.source))
-    if data.tokenizer == "auto":
-        kind = "chars" if source.n_bytes <= LARGEST_CHARACTER_TEXT else "bpe"
-        data = replace(data, tokenizer=kind)
-    return replace(
-        recipe,
-        data=data,
-        hardware=recipe.hardware.resolved(),
-        record=recipe.record.resolved(recipe.steps),
-    )
-
-
-def free_path(folder: Path, name: str) -> Path:
-    """Return a run's path that isn't taken: the text's short name and a number.
-
-    Example:
-        >>> free_path(Path("runs"), "My Poems.txt").parts[-1].startswith("my-poems")
-        True
-    """
-    stem = re.sub(r"[^a-z0-9]+", "-", Path(name).stem.lower()).strip("-")[:40] or "run"
-    taken = {p.name for p in folder.iterdir()} if folder.is_dir() else set()
-    number = 1
-    while f"{stem}-{number}" in taken:
-        number += 1
-    return folder / f"{stem}-{number}"
 
 
 def list_runs(folder: Path | str = "runs") -> list[Run]:
@@ -496,4 +404,4 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-__all__ = ["Run", "free_path", "list_runs", "resolve"]
+__all__ = ["Run", "free_path", "list_runs"]

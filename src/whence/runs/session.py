@@ -1,15 +1,19 @@
 """What a recipe becomes in memory: model, batches, loss and optimiser, ready for the loop."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from whence.data import Dataset, WindowBatches
+from whence.data.pairs import PairBatches
 from whence.errors import WhenceError
-from whence.models import Model, ModelConfig, build
+from whence.models import BigramConfig, Model, ModelConfig, build
+from whence.models.seq2seq import Seq2Seq, Seq2SeqConfig
+from whence.runs.pairs import measure_pairs, pairs_of
 from whence.runs.recipe import Recipe
 from whence.runs.settings import nearest
 from whence.scale.hardware import Hardware
@@ -33,7 +37,7 @@ class SkippingBatches:
         [0, 3, 4]
     """
 
-    def __init__(self, batches: WindowBatches, skipped: tuple[int, ...]):
+    def __init__(self, batches: WindowBatches | PairBatches, skipped: tuple[int, ...]):
         self.batches, self.skipped = batches, sorted(set(skipped))
 
     def number(self, step: int) -> int:
@@ -64,14 +68,16 @@ class Session:
         forward: what the steps call: the model, or its compiled twin.
         batches: `batches[step]` gives the (weight, part) pairs of a step.
         optimizer: moves the model.
+        held_out: an encoder–decoder's pairs for validation.
     """
 
     recipe: Recipe
     dataset: Dataset
     model: Model
     forward: Callable[..., Any]
-    batches: WindowBatches | SkippingBatches
+    batches: WindowBatches | PairBatches | SkippingBatches
     optimizer: Optimizer
+    held_out: list[np.ndarray] = field(default_factory=list)
 
     @property
     def hardware(self) -> Hardware:
@@ -80,13 +86,19 @@ class Session:
 
     @property
     def tokens_per_step(self) -> int:
-        """How many tokens a batch holds."""
+        """How many tokens a batch holds, of pairs about."""
+        whole = self.batches
+        batches = whole.batches if isinstance(whole, SkippingBatches) else whole
+        if isinstance(batches, PairBatches):
+            return round(self.recipe.batch_size * batches.mean_length)
         return self.recipe.batch_size * self.recipe.model.context_length
 
     def loss(self, model: Callable[..., Any], part: Any):
         """Return the loss of a part of a batch, in the run's precision."""
+        c = self.recipe.model
+        smoothing = c.label_smoothing if isinstance(c, Seq2SeqConfig) else 0.0
         with self.hardware.context():
-            return next_token_loss(model, part)
+            return next_token_loss(model, part, smoothing)
 
     def evaluate(self, n_tokens: int | None = None) -> Evaluation:
         """Measure the loss on the validation text, or on its first tokens.
@@ -94,6 +106,9 @@ class Session:
         It takes the model as written: other shapes of input would make a compiled one compile anew,
         and the bits of later steps depend on that.
         """
+        if isinstance(self.model, Seq2Seq):
+            tokenizer, precision = self.dataset.tokenizer, self.hardware.context
+            return measure_pairs(self.model, self.held_out, tokenizer, n_tokens, precision)
         tokens = self.dataset.validation[:n_tokens]
         return evaluate(
             self.model,
@@ -103,6 +118,14 @@ class Session:
             device=self.hardware.device,
             precision=self.hardware.context,
         )
+
+    @property
+    def prompt(self) -> str:
+        """What a sample goes on from: nothing, or the source of a held-out pair."""
+        if not self.held_out:
+            return ""
+        pair = self.dataset.tokenizer.decode(self.held_out[0])
+        return pair[: pair.index("\t") + 1]
 
 
 def assemble(recipe: Recipe, dataset: Dataset) -> Session:
@@ -124,15 +147,7 @@ def assemble(recipe: Recipe, dataset: Dataset) -> Session:
     model = build(recipe.model, vocab_size)
     model.to(hardware.device)
     freeze(model, recipe.change.freeze)
-    batches = WindowBatches(
-        dataset.train,
-        context_length=recipe.model.context_length,
-        batch_size=recipe.batch_size,
-        seed=recipe.seed,
-        accumulate=recipe.accumulate,
-        device=hardware.device,
-        skip=[(start, stop) for start, stop in recipe.change.skip_tokens],
-    )
+    batches, held_out = _batches(recipe, dataset, hardware.device)
     optimizer = Optimizer(
         model, recipe.optimizer, recipe.schedule, recipe.steps, hardware.matmul_dtype
     )
@@ -140,7 +155,32 @@ def assemble(recipe: Recipe, dataset: Dataset) -> Session:
         batches = SkippingBatches(batches, recipe.change.skip_batches)
     # Shapes never vary in training; were they dynamic, the kernels would depend on the past.
     forward = torch.compile(model, dynamic=False) if hardware.compile else model
-    return Session(recipe, dataset, model, forward, batches, optimizer)
+    return Session(recipe, dataset, model, forward, batches, optimizer, held_out)
+
+
+def _batches(
+    recipe: Recipe, dataset: Dataset, device: str
+) -> tuple[WindowBatches | PairBatches, list[np.ndarray]]:
+    """Windows of the text; for an encoder–decoder pairs, and those that are held out."""
+    c = recipe.model
+    options: Any = {
+        "batch_size": recipe.batch_size,
+        "seed": recipe.seed,
+        "accumulate": recipe.accumulate,
+        "device": device,
+    }
+    if isinstance(c, Seq2SeqConfig):
+        if recipe.change.skip_tokens:
+            raise WhenceError("tokens can't be left out of pairs: leave out whole batches.")
+        pairs, held_out = pairs_of(dataset, c)
+        return PairBatches(pairs, c.separator, c.end, **options), held_out
+    windows = WindowBatches(
+        dataset.train,
+        context_length=c.context_length,
+        skip=[(start, stop) for start, stop in recipe.change.skip_tokens],
+        **options,
+    )
+    return windows, []
 
 
 def freeze(model: nn.Module, names: tuple[str, ...]) -> list[str]:
@@ -197,7 +237,7 @@ def n_parameters(config: ModelConfig, vocab_size: int) -> int:
         weights = {id(p): p.numel() for p in outline(config, vocab_size).values()}
         return sum(weights.values())
 
-    if "n_layers" not in {f.name for f in fields(config)}:
+    if isinstance(config, BigramConfig):  # it has no layers
         return count(config)
     one, two = (count(replace(config, n_layers=n)) for n in (1, 2))
     return one + (config.n_layers - 1) * (two - one)
@@ -207,7 +247,7 @@ def _check_memory(recipe: Recipe, vocab_size: int) -> None:
     """Refuse what can't fit: weights, gradients and two moments, and the tokens of a batch."""
     need = 16 * n_parameters(recipe.model, vocab_size)
     need += 24 * recipe.batch_size * recipe.model.context_length
-    if "n_layers" in {f.name for f in fields(recipe.model)}:
+    if not isinstance(recipe.model, BigramConfig):
         need += 20_000 * recipe.model.n_layers  # the layers' Python objects
     advice = "take a smaller model (model.n_layers, model.d_model) or a smaller batch_size"
     check_memory(need, recipe.hardware.device, advice)

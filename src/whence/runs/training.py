@@ -179,11 +179,12 @@ class Training:
         text = generate(
             self.session.model,
             self.session.dataset.tokenizer,
-            prompt="",
+            prompt=self.session.prompt,
             max_tokens=self.record.sample_tokens,
             seed=self.session.recipe.seed,
+            stop=("\n",) if self.session.prompt else (),
         )[0]
-        event = Sampled(state, text)
+        event = Sampled(state, self.session.prompt + text)
         self.logs.samples.append(event.to_record())
         return event
 

@@ -23,6 +23,12 @@ from whence.scalar.value import Value, many
 from whence.scalar.watch import Guard, watched_class
 
 Loss = Callable[[Any, Any], Value]
+ArrayLoss = Callable[[Any, Any], tuple[float, Any]]
+
+OTHER_GRAPH = (
+    "For these numbers the loss builds another graph than the one that was recorded: "
+    "call the compiled loss itself, which records it."
+)
 
 
 class Recording(NamedTuple):
@@ -74,8 +80,10 @@ def record(loss: Loss, model: Any, shape: Any, numbers: list[Any]) -> Recording:
     mine = set(map(id, leaves))
     kept = [v for v in tape.leaves if id(v) not in mine]
     # Of what the recording made nobody else holds on to: such a leaf is a figure of the program.
-    del root, guards, leaves, watched, tape.leaves[:]
-    outside = _held_elsewhere(kept)
+    guards.clear()
+    del root, leaves, tape.leaves[:]
+    place = {id(p): i for i, p in enumerate(parameters)}
+    outside = sorted(_held_elsewhere(kept), key=lambda v: place.get(id(v), len(place)))
     slots = np.array([slot_of[id(v)] for v in outside], dtype=np.int64)
     return Recording(tape, inputs, outside, slots)
 
@@ -129,11 +137,36 @@ class Compiled:
         assert slots is not None, "a graph must replay on the numbers it was recorded with"
         return self._result(recording, slots, numbers)
 
+    def arrays(self, model: Any, batch: Any) -> tuple[ArrayLoss, Any, Any]:
+        """Return the recorded graph as a function of arrays, for a training loop without Values.
+
+        Returns:
+            The function `(parameters, numbers) -> (loss, gradient)`, and the parameters that the
+            loss uses, in the model's order, and the batch's numbers, as they are now. The function
+            raises where the loss would build another graph.
+        """
+        shape, numbers = take_apart(batch)
+        recording = record(self.loss, model, shape, numbers)
+        tape, p = recording.tape, recording.tape.program
+        used = recording.inputs >= 0
+        inputs, sources = recording.inputs[used], recording.source_slots
+
+        def function(parameters: Any, numbers: Any) -> tuple[float, Any]:
+            slots = tape.constants.copy()
+            slots[inputs] = numbers[used]
+            slots[sources] = parameters
+            if not kernels.replay(p.rows, p.terms, tape.guards, slots):
+                raise WhenceError(OTHER_GRAPH)
+            grad = kernels.gradients(p.rows, p.terms, p.back, p.root, slots)
+            return float(slots[p.root]), grad[sources]
+
+        return function, np.array([v._data for v in recording.sources]), as_array(numbers)
+
     def _result(self, recording: Recording, slots: Any, numbers: list[Any]) -> Value:
         """Return the loss as one node over everything that a gradient flows to."""
         tape, sources = recording.tape, recording.sources
         p = tape.program
-        grad = kernels.gradients(p.rows, p.terms, p.last, p.root, slots)
+        grad = kernels.gradients(p.rows, p.terms, p.back, p.root, slots)
         inputs: list[Value] = list(sources)
         where = recording.source_slots
         if Value in set(map(type, numbers)):

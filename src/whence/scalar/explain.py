@@ -16,14 +16,14 @@ def name(v: Value, depth: int = 2) -> str:
     if v.label:
         return v.label
     if v.op is None:
-        return repr(v.data)
+        return repr(v._data)
     return formula(v, depth) if depth else "…"
 
 
 def formula(v: Value, depth: int = 2) -> str:
     """Return the formula that made a number, in symbols."""
     if v.op is None:
-        return repr(v.data)
+        return repr(v._data)
     if v.op in _SUMS or v.op in (ops.SUM, ops.DOT):
         n = length(v)
         if n > 9:
@@ -41,7 +41,7 @@ def formula(v: Value, depth: int = 2) -> str:
 def figures(v: Value) -> str:
     """Return the formula that made a number with the forward pass's figures in it."""
     if v.op is None:
-        return repr(v.data)
+        return repr(v._data)
     if v.op in _SUMS or v.op in (ops.SUM, ops.DOT):
         if length(v) > 9:
             return formula(v)
@@ -54,7 +54,7 @@ def figures(v: Value) -> str:
 def not_finite(v: Value) -> str:
     """Return the sentence that says which operation left the ordinary numbers, and on what."""
     return (
-        f"{formula(v)} gave {v.data!r}: {figures(v)}. "
+        f"{formula(v)} gave {v._data!r}: {figures(v)}. "
         "What is made from it is not a number to trust."
     )
 
@@ -99,10 +99,10 @@ def summands(v: Value, depth: int = 2) -> list[Term]:
             terms.append(Term(f"{name(a, depth - 1)} · {name(b, depth - 1)}", p * q, detail))
         return terms
     if v.op not in _SUMS:
-        return [Term(formula(v, depth), v.data, figures(v))]
+        return [Term(formula(v, depth), v._data, figures(v))]
     # (x1 + x2) + x3 is one sum of three: opened leftwards, where the order of adding stays.
     terms = []
-    left, x = v, v.data
+    left, x = v, v._data
     while left.op in _SUMS and (left is v or left.label is None):
         sign = -1.0 if left.op is ops.SUB else 1.0
         terms.append(_term(left.inputs[1], left.operands[1], depth, sign))
@@ -124,17 +124,17 @@ def value(v: Value, depth: int = 1) -> Receipt:
     called = v.label or "v"
     if v.op is None:
         note = "a leaf: it was given, or stepped by an optimiser, not computed"
-        return Receipt(called, "value", f"{called} = {v.data!r}", "", v.data, notes=[note])
+        return Receipt(called, "value", f"{called} = {v._data!r}", "", v._data, notes=[note])
     # `data` may have been set since; the receipt is of the forward pass.
     terms = summands(v)
-    residual = v.data - added(terms)
+    residual = v._data - added(terms)
     opened = [value(source, depth - 1) for source in v.inputs if source.op] if depth > 1 else []
     return Receipt(
         address=called,
         quantity="value",
         symbols=f"{called} = {formula(v)}",
-        numbers=f"{v.data!r} = {figures(v)}",
-        value=v.data,
+        numbers=f"{v._data!r} = {figures(v)}",
+        value=v._data,
         terms=terms,
         residual=0.0 if residual != residual else residual,
         opened=opened,

@@ -20,8 +20,8 @@ def total(values: Iterable[Any]) -> Value:
     """
     inputs = tuple(as_value(v) for v in values)
     operands = tuple(v._data for v in inputs)
-    z = 0.0
-    for x in operands:
+    z = operands[0] if operands else 0.0
+    for x in operands[1:]:
         z += x
     return many(ops.SUM, inputs, operands, z)
 
@@ -78,7 +78,7 @@ def pick(values: Sequence[Any], index: Any) -> Value:
     Raises:
         WhenceError: if the index is no whole number or outside the row.
     """
-    k = float(index)
+    k = index._data if isinstance(index, Value) else float(index)
     if not (k == int(k) and 0 <= k < len(values)):
         raise WhenceError(f"Index {k:g} is not one of 0 … {len(values) - 1}.")
     if not isinstance(index, Value):

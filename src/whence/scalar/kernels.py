@@ -16,6 +16,7 @@ from whence.scalar.tape import (
     LOG,
     MAX,
     MIN,
+    MINUS_ONE,
     OUT,
     PICK,
     POW,
@@ -135,9 +136,9 @@ def forward(rows, terms, data):
 
 
 @_compiled
-def backward(rows, terms, last, data, grad):
+def backward(rows, terms, back, data, grad):
     """Add up every slot's gradient, from the root's, which is in `grad` already."""
-    for i in range(last - 1, -1, -1):
+    for i in back:
         op = rows[i, CODE]
         start = rows[i, START]
         a = rows[i, A]
@@ -148,9 +149,9 @@ def backward(rows, terms, last, data, grad):
                 p = terms[k, 0]
                 q = terms[k, 1]
                 x = data[p]
-                y = data[q]
-                grad[p] += g * y
-                grad[q] += g * x
+                grad[p] += g * data[q]
+                if q > MINUS_ONE:  # nobody asks for the gradients of 1 and −1
+                    grad[q] += g * x
         elif op == PICK:
             grad[terms[start + int(data[a]), 0]] += g
         elif op != COPY:
@@ -195,9 +196,9 @@ def replay(rows, terms, guards, data):
 
 
 @_compiled
-def gradients(rows, terms, last, root, data):
+def gradients(rows, terms, back, root, data):
     """Return ∂root/∂(slot) of every slot."""
     grad = np.zeros(len(data))
     grad[root] = 1.0
-    backward(rows, terms, last, data, grad)
+    backward(rows, terms, back, data, grad)
     return grad

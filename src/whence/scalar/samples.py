@@ -6,9 +6,20 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from whence.errors import WhenceError
-from whence.scalar import lanes, ops
+from whence.scalar import ops
 from whence.scalar.batch import columns, take_apart
-from whence.scalar.compile import Loss, Recording, as_array, check, notice, record
+from whence.scalar.compile import (
+    OTHER_GRAPH,
+    ArrayLoss,
+    Loss,
+    Recording,
+    as_array,
+    check,
+    notice,
+    record,
+)
+from whence.scalar.lane_kernels import run
+from whence.scalar.lanes import LaneProgram, split
 from whence.scalar.value import Value, many
 
 
@@ -16,25 +27,23 @@ class SampleGraph(NamedTuple):
     """The recorded graph of one sample, split for lanes."""
 
     recording: Recording
-    program: lanes.LaneProgram
+    program: LaneProgram
     used: Any
 
-    def slots(self) -> tuple[Any, list[float]]:
-        """Return the common slots with the parameters as they are, and these."""
-        slots = self.recording.tape.constants.copy()
-        numbers = [v._data for v in self.recording.sources]
-        slots[self.recording.source_slots] = numbers
-        return slots, numbers
+    def parameters(self) -> list[float]:
+        """Return the parameters as they are."""
+        return [v._data for v in self.recording.sources]
 
-    def run(self, slots: Any, data: Any, seeds: Any) -> Any:
+    def run(self, parameters: Any, data: Any, weight: float) -> Any:
         """Return losses, gradients, which samples the graph fits, and whether all."""
-        return lanes.run(self.program, self.used, slots, data, seeds)
+        constants, sources = self.recording.tape.constants, self.recording.source_slots
+        return run(self.program, constants, sources, self.used, parameters, data, weight)
 
 
 def sample_graph(recording: Recording) -> SampleGraph:
     """Split a recording in what is common to all samples and what is not."""
     used = np.flatnonzero(recording.inputs >= 0)
-    program = lanes.split(recording.tape, recording.inputs[used].tolist())
+    program = split(recording.tape, recording.inputs[used].tolist())
     return SampleGraph(recording, program, used)
 
 
@@ -78,8 +87,8 @@ class CompiledEach:
         parts: list[Part] = []
         for shape, rows, data in groups:
             parts += self._group(model, shape, rows, data, 1.0 / n, losses)
-        total = 0.0
-        for x in losses.tolist():
+        total, *others = losses.tolist()
+        for x in others:
             total += x
         if self.calls & (self.calls - 1) == 0 and self.calls > 1:
             k = self.calls % n
@@ -88,6 +97,28 @@ class CompiledEach:
         out = many(ops.REPLAY, part.sources, tuple(part.numbers), total / n)
         out._y = part.slopes
         return out
+
+    def arrays(self, model: Any, samples: Any) -> tuple[ArrayLoss, Any, Any]:
+        """Return the graph of one sample as a function of arrays, for a loop without Values.
+
+        Returns:
+            The function `(parameters, numbers) -> (mean loss, gradient)`, the parameters, and the
+            samples' numbers `[samples, numbers]`, as they are now. All samples must be of one shape
+            and share one graph; the function raises where they don't.
+        """
+        (shape, _, data), *others = _by_shape(samples)
+        graph = sample_graph(record(self.loss, model, shape, data[0].tolist()))
+        if others:
+            raise WhenceError(OTHER_GRAPH)
+
+        def function(parameters: Any, numbers: Any) -> tuple[float, Any]:
+            n = len(numbers)
+            losses, gradient, _, whole = graph.run(parameters, numbers, 1.0 / n)
+            if not whole:
+                raise WhenceError(OTHER_GRAPH)
+            return float(losses.sum()) / n, gradient
+
+        return function, np.array(graph.parameters()), data
 
     def _group(
         self, model: Any, shape: Any, rows: Any, data: Any, weight: float, losses: Any
@@ -104,16 +135,15 @@ class CompiledEach:
                 known.append(sample_graph(recording))
             graph = known[tried]
             tried += 1
-            slots, numbers = graph.slots()
-            found, grad, fits, whole = graph.run(slots, data, np.full(len(data), weight))
+            numbers = graph.parameters()
+            parameters = np.array(numbers, dtype=np.float64)
+            found, gradient, fits, whole = graph.run(parameters, data, weight)
             if not whole:
                 if not fits.any():
                     continue
-                slots, _ = graph.slots()
-                _, grad, _, _ = graph.run(slots, data[fits], np.full(fits.sum(), weight))
+                _, gradient, _, _ = graph.run(parameters, data[fits], weight)
             losses[rows[fits]] = found[fits]
-            slopes = grad[graph.recording.source_slots].tolist()
-            parts.append(Part(graph.recording.sources, numbers, slopes))
+            parts.append(Part(graph.recording.sources, numbers, gradient.tolist()))
             rows, data = rows[~fits], data[~fits]
         del known[: max(0, len(known) - self.LIMIT)]
         return parts

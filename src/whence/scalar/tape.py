@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from whence.scalar import ops
-from whence.scalar.value import Value, topological
+from whence.scalar.value import Value
 from whence.scalar.watch import Guard
 
 DOT, DIV, POW, MAX, MIN, EXP, LOG, SQRT, TANH, SIGMOID, RELU, ABS, COPY, PICK = range(14)
@@ -48,16 +48,17 @@ class Program:
         rows: `[code, out, a, b, start, count]` each: what to do, the result's slot, the inputs'
             slots (a is the index of a `PICK`; −1 for none), and which terms or choices it has.
         terms: the two factors of each term; a choice has 1 as its second one.
+        back: the instructions that gradients flow through, in the graph's own backward order. Those
+            that only serve guards, or lie behind a `detach`, are not among them.
         size: how many slots there are.
         root: the slot of the result that was asked for.
-        last: how many instructions lead to the root; those behind it only serve guards.
     """
 
     rows: Any
     terms: Any
+    back: Any
     size: int
     root: int
-    last: int
 
 
 @dataclass
@@ -81,14 +82,8 @@ class Tape:
 
 def write_down(root: Value, guards: Sequence[Guard]) -> Tape:
     """Write a graph down, together with the numbers that its guards look at."""
-    order = topological(root)
-    last = len(order)
-    known = set(map(id, order))
-    for guard in guards:
-        for looked_at in (guard.left, guard.right):
-            extra = [v for v in topological(looked_at) if id(v) not in known]
-            known.update(map(id, extra))
-            order += extra
+    flowing = _flowing(root)
+    order = _forward_order([*flowing, root, *(v for guard in guards for v in guard[1:3])])
     leaves: dict[int, Value] = {}
     for v in order:
         for source in v.inputs:
@@ -99,24 +94,54 @@ def write_down(root: Value, guards: Sequence[Guard]) -> Tape:
             leaves.setdefault(id(v), v)
     slots = {key: i for i, key in enumerate(leaves, start=2)}
     fused = _fusable(order, root, guards)
-    program = _assemble(order, last, root, dict(slots), fused)
-    if program is None:
-        program = _assemble(order, last, root, dict(slots), set())
-        assert program is not None
-    final = dict(slots)
-    for v, slot in zip((v for v in order if id(v) not in program[1]), program[2], strict=True):
-        final[id(v)] = slot
-    constants = np.zeros(program[0].size)
+    written = _assemble(order, flowing, root, dict(slots), fused)
+    if written is None:
+        written = _assemble(order, flowing, root, dict(slots), set())
+    program, final = written
+    constants = np.zeros(program.size)
     constants[ONE], constants[MINUS_ONE] = 1.0, -1.0
     constants[2 : 2 + len(leaves)] = [v._data for v in leaves.values()]
     rows = [(g.kind, final[id(g.left)], final[id(g.right)], int(g.held)) for g in guards]
     return Tape(
-        program[0],
+        program,
         list(leaves.values()),
         constants,
         np.array(rows, dtype=np.int32).reshape(-1, 4),
         len(order),
     )
+
+
+def _flowing(root: Value) -> list[Value]:
+    """Return `topological(root)` with detached numbers as leaves, as in a plain graph."""
+    order: list[Value] = []
+    seen: set[int] = set()
+    stack: list[Any] = [root] if root.op not in (None, ops.DETACH) else []
+    while stack:
+        v = stack.pop()
+        if v is None:
+            order.append(stack.pop())
+        elif id(v) not in seen:
+            seen.add(id(v))
+            stack += [v, None]
+            stack += [s for s in reversed(v.inputs) if s.op not in (None, ops.DETACH)]
+    return order
+
+
+def _forward_order(wanted: list[Value]) -> list[Value]:
+    """Return everything computed that the wanted numbers need, inputs first."""
+    order: list[Value] = []
+    seen: set[int] = set()
+    for v in wanted:
+        stack: list[Any] = [v]
+        while stack:
+            v = stack.pop()
+            if v is None:
+                order.append(stack.pop())
+            elif v.op is not None and id(v) not in seen:
+                seen.add(id(v))
+                stack += [v, None]
+                stack += [s for s in reversed(v.inputs) if s.op is not None]
+    return order
 
 
 def _fusable(order: list[Value], root: Value, guards: Sequence[Guard]) -> set[int]:
@@ -177,18 +202,17 @@ def _terms(v: Value, fused: set[int]) -> list[tuple[Any, Any, int]]:
 
 
 def _assemble(
-    order: list[Value], last: int, root: Value, slots: dict[int, int], fused: set[int]
+    order: list[Value], flowing: list[Value], root: Value, slots: dict[int, int], fused: set[int]
 ) -> Any:
     """Return the program, or `None` if taking sums in would change an order of adding."""
     # When the graph's own backward pass reaches each operation: the later, the larger.
-    turn = {id(v): len(order) - i for i, v in enumerate(order)}
+    turn = {id(v): len(flowing) - i for i, v in enumerate(flowing)}
     rows: list[tuple[int, ...]] = []
     terms: list[tuple[int, int]] = []
     whose: list[int] = []
     size = len(slots) + 2
-    made = []
-    led_to = 0
-    for i, v in enumerate(order):
+    row_of: dict[int, int] = {}
+    for v in order:
         if id(v) not in fused:
             a = b = -1
             begin = len(terms)
@@ -201,48 +225,45 @@ def _assemble(
                             q if isinstance(q, int) else slots[id(q)],
                         )
                     )
-                    whose.append(turn[owner])
+                    whose.append(turn.get(owner, 0))
             else:
                 assert v.op is not None
                 kind = _CODES[v.op]
                 a, *others = [slots[id(source)] for source in v.inputs]
                 if kind == PICK:
                     terms += [(slot, ONE) for slot in others]
-                    whose += [turn[id(v)]] * len(others)
+                    whose += [turn.get(id(v), 0)] * len(others)
                 elif others:
                     b = others[0]
             slots[id(v)] = size
+            row_of[id(v)] = len(rows)
             rows.append((kind, size, a, b, begin, len(terms) - begin))
-            made.append(size)
             size += 1
-        if i + 1 == last:
-            led_to = len(rows)
+    flow = [v for v in reversed(flowing) if id(v) in row_of]
     program = Program(
         np.array(rows, dtype=np.int32).reshape(-1, 6),
         np.array(terms, dtype=np.int32).reshape(-1, 2),
+        np.array([row_of[id(v)] for v in flow], dtype=np.int32),
         size=size,
         root=slots[id(root)],
-        last=led_to,
     )
-    if fused and not _same_order(
-        program, whose, [turn[id(v)] for v in order if id(v) not in fused]
-    ):
+    if fused and not _same_order(program, whose, [turn[id(v)] for v in flow]):
         return None
-    return program, fused, made
+    return program, slots
 
 
 def _same_order(program: Program, whose: list[int], turns: list[int]) -> bool:
     """Return whether every slot's gradient is added up in the graph's own order."""
     latest = [0] * program.size
     rows, terms = program.rows.tolist(), program.terms.tolist()
-    for i in range(program.last - 1, -1, -1):
+    for i, turn in zip(program.back.tolist(), turns, strict=True):
         _, _, a, b, start, count = rows[i]
-        met = [(a, turns[i]), (b, turns[i])] if a >= 0 else []
+        met = [(a, turn), (b, turn)] if a >= 0 else []
         for k in range(start + count - 1, start - 1, -1):
             met += [(slot, whose[k]) for slot in terms[k]]
-        for slot, turn in met:
+        for slot, when in met:
             if slot > MINUS_ONE:
-                if turn < latest[slot]:
+                if when < latest[slot]:
                     return False
-                latest[slot] = turn
+                latest[slot] = when
     return True

@@ -116,7 +116,7 @@ class Value:
                 return other
             y = other._data
         z = x + y
-        out = _new(Value)
+        out = _new(type(self))
         out._data, out.grad, out.op, out.label = z, 0.0, ADD, None
         out._a, out._b, out._x, out._y = self, other, x, y
         if z - z:  # nan for an infinity or nan, 0 for any ordinary number
@@ -133,7 +133,7 @@ class Value:
                 return other
             y = other._data
         z = x * y
-        out = _new(Value)
+        out = _new(type(self))
         out._data, out.grad, out.op, out.label = z, 0.0, MUL, None
         out._a, out._b, out._x, out._y = self, other, x, y
         if z - z:
@@ -245,6 +245,9 @@ class Value:
 
     def __float__(self) -> float:
         return self._data
+
+    def __int__(self) -> int:
+        return int(self._data)
 
     # --- gradients ------------------------------------------------------------------------------
 
@@ -366,9 +369,12 @@ def topological(root: Value) -> list[Value]:
 
 def many(op: Op, inputs: Iterable[Value], operands: tuple[float, ...], z: float) -> Value:
     """Return the value that `op` made from any number of inputs."""
-    out = _new(Value)
+    inputs = tuple(inputs)
+    # What is made from a watched number (see `watch`) is watched too.
+    kinds = set(map(type, inputs)) - {Value}
+    out = _new(kinds.pop() if kinds else Value)
     out._data, out.grad, out.op, out.label = z, 0.0, op, None
-    out._a, out._b, out._x, out._y = _NONE, tuple(inputs), operands, None
+    out._a, out._b, out._x, out._y = _NONE, inputs, operands, None
     if z - z:
         _warn(out)
     return out
@@ -389,7 +395,7 @@ def as_value(number: Any) -> Value:
 
 
 def _unary(op: Op, a: Value, z: float) -> Value:
-    out = _new(Value)
+    out = _new(type(a))
     out._data, out.grad, out.op, out.label = z, 0.0, op, None
     out._a, out._b, out._x, out._y = a, None, a._data, None
     if z - z:
@@ -403,7 +409,7 @@ def _binary(op: Op, a: Value, other: Any, formula: Any) -> Value:
         return b
     x, y = a._data, b._data
     z = formula(x, y)
-    out = _new(Value)
+    out = _new(type(b) if type(a) is Value else type(a))
     out._data, out.grad, out.op, out.label = z, 0.0, op, None
     out._a, out._b, out._x, out._y = a, b, x, y
     if z - z:

@@ -31,8 +31,6 @@ class Guard(NamedTuple):
 
 
 _SIGNS = ("add", "sub", "mul", "truediv", "pow")
-_METHODS = [f"__{side}{sign}__" for sign in _SIGNS for side in ("", "r")]
-_METHODS += ["__neg__", "__abs__", "exp", "log", "sqrt", "tanh", "sigmoid", "relu", "max", "min"]
 
 
 def watched_class(guards: list[Guard]) -> type[Value]:
@@ -42,13 +40,14 @@ def watched_class(guards: list[Guard]) -> type[Value]:
     recordings never share their guards.
     """
 
-    def passing_on(name: str) -> Callable[..., Any]:
-        plain = getattr(Value, name)
+    def reflected(sign: str) -> Callable[[Value, Any], Any]:
+        # Python asks the right side first where its class is the more special one; so 2 · watched
+        # and plain · watched both come here.
+        plain = getattr(Value, f"__{sign}__")
 
-        def method(self: Value, *others: Any) -> Any:
-            out = plain(self, *others)
-            if isinstance(out, Value):
-                out.__class__ = Watched
+        def method(self: Value, other: Any) -> Any:
+            out = plain(as_value(other), self)
+            out.__class__ = Watched
             return out
 
         return method
@@ -87,7 +86,7 @@ def watched_class(guards: list[Guard]) -> type[Value]:
             raise TypeError(f"{number!r} is no whole number, so it cannot be an index")
         return int(number)
 
-    members: dict[str, Any] = {name: passing_on(name) for name in _METHODS}
+    members: dict[str, Any] = {f"__r{sign}__": reflected(sign) for sign in _SIGNS}
     members |= {
         "__slots__": (),
         "__lt__": comparing(LESS, "__lt__"),

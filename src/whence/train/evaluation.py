@@ -1,8 +1,9 @@
 """The loss on all of a text, each token counted once."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +22,8 @@ class Evaluation:
         loss: mean negative log-likelihood, nats per token.
         n_tokens: how many tokens were predicted.
         n_bytes: UTF-8 bytes those tokens stand for.
+        exact_match: share of pairs whose target the model writes without a mistake; None where
+            the text isn't one of pairs.
 
     Example:
         >>> import math
@@ -31,6 +34,7 @@ class Evaluation:
     loss: float
     n_tokens: int
     n_bytes: int
+    exact_match: float | None = None
 
     @property
     def perplexity(self) -> float:
@@ -117,6 +121,37 @@ def evaluate(
         module.train(was_training)
     n = len(tokens) - 1
     return Evaluation(total.item() / n, n, n_bytes)
+
+
+@torch.inference_mode()
+def evaluate_parts(
+    model: torch.nn.Module,
+    parts: Iterable[Any],
+    *,
+    n_bytes: int,
+    precision: Callable[[], AbstractContextManager] = nullcontext,
+) -> Evaluation:
+    """Measure the loss of a model on the counted targets of some parts of batches.
+
+    Args:
+        model: tokens [B, T] → logits [B, T, V]. Its training mode is put back after.
+        parts: each has `inputs` and `targets`, −100 where a target isn't counted.
+        n_bytes: bytes that the counted targets stand for.
+        precision: a context such as autocast, made anew for each part.
+    """
+    total, count = 0.0, 0
+    was_training = model.training
+    model.eval()
+    try:
+        for part in parts:
+            with precision():
+                logits = model(part.inputs)
+            flat = logits.flatten(0, 1).float()
+            total += F.cross_entropy(flat, part.targets.flatten(), reduction="sum").double().item()
+            count += int((part.targets >= 0).sum())
+    finally:
+        model.train(was_training)
+    return Evaluation(total / max(1, count), count, n_bytes)
 
 
 def _batched(tokens, length, stride, batch_size) -> Iterator[tuple[Tensor, Tensor]]:

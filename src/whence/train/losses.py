@@ -38,12 +38,14 @@ def binary_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     return (F.softplus(logits) - target * logits).mean()
 
 
-def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+def cross_entropy(logits: Tensor, targets: Tensor, label_smoothing: float = 0.0) -> Tensor:
     """Return the mean of `−ln softmax(logits)[target]` over the counted targets, in nats.
 
     Args:
         logits: [..., V], in any precision; computed in float32 or better.
         targets: [...], class or token numbers; −100 marks what isn't counted.
+        label_smoothing: ε; a share ε of each target is spread evenly over all V classes
+            (Szegedy et al. 2016).
 
     Returns:
         A scalar; NaN where no target is counted.
@@ -54,10 +56,12 @@ def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
         1.901281
     """
     logits = logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
-    return F.cross_entropy(logits.reshape(-1, logits.shape[-1]), targets.reshape(-1))
+    return F.cross_entropy(
+        logits.reshape(-1, logits.shape[-1]), targets.reshape(-1), label_smoothing=label_smoothing
+    )
 
 
-def next_token_loss(model, part) -> Tensor:
+def next_token_loss(model, part, label_smoothing: float = 0.0) -> Tensor:
     """Return the cross-entropy of a language model's next-token predictions on a part of a batch.
 
     Dropout draws from the part's own seed, so that the loss is a function of the parameters and
@@ -66,9 +70,10 @@ def next_token_loss(model, part) -> Tensor:
     Args:
         model: tokens [B, T] → logits [B, T, V].
         part: has `inputs` [B, T], `targets` [B, T] and `seed`.
+        label_smoothing: see `cross_entropy`.
     """
     torch.manual_seed(part.seed)
-    return cross_entropy(model(part.inputs), part.targets)
+    return cross_entropy(model(part.inputs), part.targets, label_smoothing)
 
 
 def perplexity(loss: float) -> float:

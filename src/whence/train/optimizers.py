@@ -216,16 +216,16 @@ class Muon:
 
     Example:
         >>> Muon().rate("matrix"), Muon().rate("embedding")
-        (0.02, 0.1)
+        (0.03, 0.1)
     """
 
-    learning_rate: float = 0.02
-    momentum: float = 0.95
+    learning_rate: float = 0.03
+    momentum: float = 0.9
     weight_decay: float = 0.0
     coefficients: Literal["jordan", "polar-express"] = "polar-express"
     orthogonalize_steps: int = 3
     embedding_rate: float = 0.1
-    head_rate: float = 0.01
+    head_rate: float = 0.02
     other_rate: float = 0.01
     beta1: float = 0.9
     beta2: float = 0.95

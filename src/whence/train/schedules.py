@@ -18,6 +18,8 @@ class Schedule:
     - `cosine`: `final + (1 − final)·(1 + cos πx)/2`, x from 0 to 1 (Loshchilov, Hutter 2016).
     - `wsd`, warm-up–stable–decay: 1, then a straight line to `final` over the last `cooldown`
       share of the steps (Hägele et al. 2024, arXiv 2405.18392).
+    - `inverse-sqrt`: √(warmup / step), steps counted from 1 (Vaswani et al. 2017, where the peak
+      is 1/√(d_model · warmup)).
 
     Attributes:
         kind: the shape after the warm-up.
@@ -34,7 +36,7 @@ class Schedule:
         [0.5, 1.0, 1.0, 1.0, 1.0, 0.75, 0.5, 0.25]
     """
 
-    kind: Literal["constant", "linear", "cosine", "wsd"] = "wsd"
+    kind: Literal["constant", "linear", "cosine", "wsd", "inverse-sqrt"] = "wsd"
     warmup: int = 5
     cooldown: float = 0.5
     final: float = 0.0
@@ -50,6 +52,9 @@ class Schedule:
 
     def share(self, step: int, steps: int) -> float:
         """Return the rate's share of its peak at a step of a run of so many steps."""
+        if self.kind == "inverse-sqrt":
+            warmup = max(1, self.warmup)
+            return min((step + 1) / warmup, math.sqrt(warmup / (step + 1)))
         rising = min(1.0, (step + 1) / self.warmup) if self.warmup else 1.0
         start = self._decay_start(steps)
         x = 0.0 if step <= start else min((step - start) / (steps - start), 1.0)

@@ -1,0 +1,182 @@
+"""Every kind of model on one text: the same split, the same seconds, one measure."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from whence.data import Dataset, Source, open_source, prepare
+from whence.errors import WhenceError
+from whence.generate import generate
+from whence.models import MODELS
+from whence.models.ngram import NGram, NGramConfig
+from whence.runs.recipe import Recipe, Record, choose
+from whence.runs.run import Run, free_path, resolve
+from whence.runs.session import assemble
+from whence.train.losses import bits_per_byte
+
+COUNTED = {"unigram": 1, "2-gram": 2, "3-gram": 3, "5-gram": 5}
+RUNGS = (*COUNTED, "bigram", "mlp", "rnn", "lstm", "gru", "gpt")
+TRIAL_STEPS = 4
+WRITTEN = 120  # tokens of each rung's writing
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one rung came to.
+
+    Attributes:
+        rung: its name.
+        parameters: numbers learned, or n-grams kept.
+        tokens: tokens seen in training.
+        seconds: spent in training.
+        bits_per_byte: on all of the validation text.
+        writing_speed: tokens per second when it writes.
+        text: a line of its writing.
+        folder: its run, if it has one.
+        curve: (seconds, bits per byte of the batch) during training.
+    """
+
+    rung: str
+    parameters: int
+    tokens: int
+    seconds: float
+    bits_per_byte: float
+    writing_speed: float
+    text: str
+    folder: Path | None = None
+    curve: list[tuple[float, float]] = field(default_factory=list)
+
+    @property
+    def training_speed(self) -> float:
+        """Tokens per second in training."""
+        return self.tokens / max(self.seconds, 1e-9)
+
+
+def climb(
+    text: str | Sequence[str],
+    seconds_each: float = 20.0,
+    rungs: Sequence[str] = RUNGS,
+    folder: Path | None = None,
+    base: Recipe | None = None,
+) -> Iterator[Row]:
+    """Train each rung on a text for the same time, and measure it on the same validation part.
+
+    The number of steps is the budget over the time of a step, tried out first, so that each
+    rung's learning rate falls to its end within the budget. Counted models take what time they
+    need.
+
+    Args:
+        text: as `open_source` takes it.
+        seconds_each: budget of a rung's training steps.
+        rungs: names out of `RUNGS`.
+        folder: where each run is saved, not there yet; none: a free name under `runs/`.
+        base: everything of the recipe but the model and the steps.
+
+    Yields:
+        A `Row` as soon as a rung is done.
+
+    Raises:
+        WhenceError: an unknown rung, a budget that isn't positive, or a text that can't be read.
+    """
+    for rung in rungs:
+        choose("rung", rung, dict.fromkeys(RUNGS))
+    if not seconds_each > 0:
+        raise WhenceError(f"--seconds-each is {seconds_each:g}: give some time.")
+    source = open_source(text)
+    folder = folder or free_path(Path("runs"), f"ladder {source.name}")
+    if folder.exists():
+        raise WhenceError(f"{folder} already exists: choose another name with --out.")
+    recipe = base or Recipe()
+    names = (text,) if isinstance(text, str) else tuple(text)
+    recipe = resolve(replace(recipe, data=replace(recipe.data, source=names)), source)
+    data = recipe.data
+    dataset = prepare(source, data.tokenizer, data.vocab_size, data.validation, folder / "text")
+    for rung in rungs:
+        if rung in COUNTED:
+            yield _count(rung, dataset)
+        else:
+            yield _learn(rung, source, dataset, recipe, seconds_each, folder)
+
+
+def _count(rung: str, dataset: Dataset) -> Row:
+    order = COUNTED[rung]
+    start = time.perf_counter()
+    model = NGram(NGramConfig(order=order), dataset.tokenizer.vocab_size).fit(dataset.train)
+    seconds = time.perf_counter() - start
+    # The first validation token is predicted from the end of the training text.
+    around = np.concatenate((dataset.train[-order:], dataset.validation))
+    nats = -float(model.score(around)[-len(dataset.validation) :].sum(dtype=np.float64))
+    n, n_bytes = len(dataset.validation), dataset.n_bytes_validation
+    speed, text = _write(model, dataset)
+    return Row(
+        rung=rung,
+        parameters=model.n_parameters,
+        tokens=len(dataset.train),
+        seconds=seconds,
+        bits_per_byte=bits_per_byte(nats / n, n, n_bytes),
+        writing_speed=speed,
+        text=text,
+    )
+
+
+def _learn(
+    rung: str, source: Source, dataset: Dataset, recipe: Recipe, budget: float, folder: Path
+) -> Row:
+    quiet = Record(sample_tokens=0, checkpoint_every=10**9, evaluate_every=10**9)
+    recipe = replace(recipe, model=MODELS[rung], record=quiet)
+    steps = max(1, int(budget / _seconds_per_step(recipe, dataset)))
+    run = Run.create(replace(recipe, steps=steps), folder / rung, source)
+    for _ in run.train():
+        pass
+    records = run.steps
+    seconds = sum(r["seconds"] for r in records)
+    model = run.model("last")
+    speed, text = _write(model, dataset)
+    return Row(
+        rung=rung,
+        parameters=sum(p.numel() for p in model.parameters()),
+        tokens=sum(r["tokens"] for r in records),
+        seconds=seconds,
+        bits_per_byte=run.evals[-1]["bits_per_byte"],
+        writing_speed=speed,
+        text=text,
+        folder=run.path,
+        curve=_curve(records, len(dataset.train) / dataset.n_bytes_train),
+    )
+
+
+def _seconds_per_step(recipe: Recipe, dataset: Dataset) -> float:
+    """The median time of some steps after a first one, which is slower."""
+    from whence.train.loop import train
+
+    session = assemble(recipe, dataset)
+    loop = train(
+        session.forward, session.batches, session.loss, session.optimizer, range(TRIAL_STEPS + 1)
+    )
+    next(loop)
+    times = []
+    for _ in range(TRIAL_STEPS):
+        start = time.perf_counter()
+        next(loop)
+        times.append(time.perf_counter() - start)
+    return float(np.median(times))
+
+
+def _write(model, dataset: Dataset) -> tuple[float, str]:
+    start = time.perf_counter()
+    text = generate(model, dataset.tokenizer, max_tokens=WRITTEN, temperature=0.8, seed=0)[0]
+    return WRITTEN / (time.perf_counter() - start), " ".join(text.split())
+
+
+def _curve(records: list[dict], tokens_per_byte: float, n: int = 60) -> list[tuple[float, float]]:
+    """About n means over stretches of the training loss, in bits per byte, by seconds spent."""
+    ends = np.cumsum([r["seconds"] for r in records])
+    losses = np.array([r["loss"] for r in records])
+    groups = np.array_split(np.arange(len(records)), min(n, len(records)))
+    return [
+        (float(ends[g[-1]]), bits_per_byte(float(losses[g].mean()), 1, 1) * tokens_per_byte)
+        for g in groups
+    ]

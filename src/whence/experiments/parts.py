@@ -1,0 +1,117 @@
+"""What does each part of a Transformer's block buy?"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import nn
+
+from whence.data import WindowBatches, open_source
+from whence.data.tokenizers import train_tokenizer
+from whence.experiments.common import Report, mean_interval
+from whence.models import GPTConfig, build
+from whence.train.evaluation import evaluate
+from whence.train.loop import train
+from whence.train.losses import next_token_loss
+from whence.train.optimizer import Optimizer
+from whence.train.optimizers import AdamW
+from whence.train.schedules import Schedule
+
+WHOLE = GPTConfig(n_layers=6, n_heads=4, d_model=48, context_length=48, init_std=None)
+VARIANTS = {
+    "whole": WHOLE,
+    "one head": replace(WHOLE, n_heads=1),
+    "no attention": replace(WHOLE, without=("attention",)),
+    "no feed-forward": replace(WHOLE, without=("feed_forward",)),
+    "no norm": replace(WHOLE, norm="none"),
+    "no residual": replace(WHOLE, without=("residual",)),
+    "neither residual nor norm": replace(WHOLE, without=("residual",), norm="none"),
+    "no positions": replace(WHOLE, positions="none"),
+}
+
+
+def parts(
+    seeds: Sequence[int] = range(2), steps: int = 120, text: str | Sequence[str] = "topics"
+) -> Report:
+    """Train a deep, narrow GPT on a text with one part taken out at a time.
+
+    Args:
+        seeds: one run of each variant for each.
+        steps: of training.
+        text: as `open_source` takes it; its last tenth measures.
+    """
+    content = "".join(open_source(text).chunks())
+    tokenizer = train_tokenizer("chars", lambda: [content])
+    tokens = tokenizer.encode(content)
+    cut = int(0.9 * len(tokens))
+    found: dict[str, list[float]] = {}
+    flow: dict[str, tuple[float, float]] = {}
+    for name, config in VARIANTS.items():
+        losses = []
+        for seed in seeds:
+            loss, ratio = _run(
+                config, tokens[:cut], tokens[cut:], tokenizer.vocab_size, seed, steps
+            )
+            losses.append(loss)
+            flow[name] = ratio
+        found[name] = losses
+    intervals = {name: mean_interval(losses) for name, losses in found.items()}
+    whole = intervals["whole"].mean
+    worst = max(intervals, key=lambda name: intervals[name].mean)
+    return Report(
+        question="What does each part of a Transformer's block buy?",
+        setting=f"GPT of 6 layers, width 48, characters of {text}, {steps} steps, {len(seeds)} "
+        "seeds; gradients before the first step",
+        columns=("model", "validation loss, nats", "worse by", "gradient in first, last block"),
+        rows=[
+            (name, f"{i:.3f}", f"{i.mean - whole:+.3f}", " ".join(map(_brief, flow[name])))
+            for name, i in intervals.items()
+        ],
+        answer=f"Taking out '{worst}' costs most here: {intervals[worst].mean - whole:+.3f} nats. "
+        f"Before the first step the gradient in the first block is {_brief(flow['whole'][0])} in "
+        f"the whole model, {_brief(flow['no residual'][0])} without the residual and "
+        f"{_brief(flow['neither residual nor norm'][0])} with neither residual nor norm. One head "
+        f"instead of four: {intervals['one head'].mean - whole:+.3f}.",
+        data={"loss": found, "gradient_in_first_and_last_block": flow},
+    )
+
+
+def _run(
+    config: GPTConfig, training: np.ndarray, test: np.ndarray, size: int, seed: int, steps: int
+) -> tuple[float, tuple[float, float]]:
+    torch.manual_seed(seed)
+    model = build(config, size)
+    window = config.context_length
+    batches = WindowBatches(training, context_length=window, batch_size=16, seed=seed)
+    flow = gradient_flow(model, batches[0][0][1], seed)
+    chain = Optimizer(model, AdamW(learning_rate=3e-3), Schedule("wsd", 10), steps)
+    for _ in train(model, batches, next_token_loss, chain, range(steps)):
+        pass
+    found = evaluate(model, test[:8000], context_length=window, n_bytes=1)
+    return found.loss, flow
+
+
+def gradient_flow(model: nn.Module, part, seed: int) -> tuple[float, float]:
+    """Norm of the gradient in the first block and in the last, at the first weights.
+
+    The head starts at 0 and would let no gradient through, so it is drawn for this and put back.
+    """
+    head = model.get_submodule("head").get_parameter("weight")
+    kept = head.data.clone()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        nn.init.normal_(head, std=0.02)
+        next_token_loss(model, part).backward()
+    blocks = list(model.get_submodule("blocks").children())
+    norms = [
+        torch.stack([p.grad.norm() for p in b.parameters() if p.grad is not None]).norm().item()
+        for b in (blocks[0], blocks[-1])
+    ]
+    head.data.copy_(kept)
+    model.zero_grad()
+    return norms[0], norms[1]
+
+
+def _brief(x: float) -> str:
+    return f"{x:.1e}" if x else "0"

@@ -1,0 +1,44 @@
+"""The experiments by name."""
+
+import importlib
+from collections.abc import Callable
+
+from whence.errors import WhenceError
+from whence.experiments.common import Report
+
+# name: (module:function, what it asks)
+EXPERIMENTS: dict[str, tuple[str, str]] = {
+    "order": ("order:order", "does word order matter when positions are taken away?"),
+    "memory": ("memory:memory", "how far back does each kind of model remember?"),
+    "parts": ("parts:parts", "what does each part of a Transformer's block buy?"),
+    "first": ("first:first", "which word of a sentence is learned first?"),
+    "smoothing": ("smoothing:smoothing", "does a trigram with add-one beat the bigram?"),
+    "bigram": ("counted:bigram", "does the loop reach the counted bigram?"),
+    "induction": ("induction:induction", "when does copying from the context appear?"),
+    "it": ("words:it", "what does 'it' read?"),
+    "senses": ("words:senses", "does a word with two senses get two vectors?"),
+    "texts": ("texts:texts", "what does the training text do to the model?"),
+}
+
+
+def experiment(name: str) -> Callable[..., Report]:
+    """Find an experiment.
+
+    Args:
+        name: one of `EXPERIMENTS`.
+
+    Raises:
+        WhenceError: there is none of that name.
+
+    Example:
+        >>> experiment("order").__name__
+        'order'
+    """
+    if name not in EXPERIMENTS:
+        import difflib
+
+        near = difflib.get_close_matches(name, EXPERIMENTS, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]}?" if near else f"choose from {', '.join(EXPERIMENTS)}."
+        raise WhenceError(f"there is no experiment {name!r}: {hint}")
+    module, _, function = EXPERIMENTS[name][0].partition(":")
+    return getattr(importlib.import_module(f"whence.experiments.{module}"), function)

@@ -1,0 +1,95 @@
+"""The neural bigram: a table of logits, one row for each token, learned by the loop.
+
+The first rung. It knows the last token and nothing else, as the counted bigram does; trained to the
+end it has the counted model's loss, because softmax of a free row can be any distribution.
+"""
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from whence.errors import WhenceError
+
+LARGEST_TABLE = 8192  # tokens; the table has the square of it as logits
+
+
+@dataclass(frozen=True)
+class BigramConfig:
+    """The shape of a neural bigram.
+
+    Attributes:
+        context_length: tokens in a training window; the model reads the last one of them only.
+
+    Raises:
+        WhenceError: where a size is below 1.
+
+    Example:
+        >>> BigramConfig().context_length
+        64
+    """
+
+    context_length: int = 64
+
+    def __post_init__(self) -> None:
+        check_sizes(self, "context_length")
+
+
+class Bigram(nn.Module):
+    """Logits of the next token, looked up by the last one: logits = table[token].
+
+    It starts at 0, so that the first guess is uniform.
+
+    Args:
+        config: the shape.
+        vocab_size: V; the table has V·V logits.
+
+    Shape:
+        tokens [B, T] → logits [B, T, V].
+
+    Raises:
+        WhenceError: the table would be too large.
+
+    Example:
+        >>> import torch
+        >>> Bigram(BigramConfig(), vocab_size=5)(torch.tensor([[1, 2, 3]])).shape
+        torch.Size([1, 3, 5])
+
+    Source:
+        Counted: Shannon, "A Mathematical Theory of Communication", 1948, section 3.
+    """
+
+    def __init__(self, config: BigramConfig, vocab_size: int) -> None:
+        super().__init__()
+        if vocab_size > LARGEST_TABLE:
+            raise WhenceError(
+                f"a bigram has a logit for each of the {vocab_size:,}² pairs of tokens: it is for "
+                f"vocabularies of at most {LARGEST_TABLE:,}. Use --data.tokenizer chars, or a "
+                "smaller --data.vocab-size."
+            )
+        self.config = config
+        self.vocab_size = vocab_size
+        self.table = nn.Embedding(vocab_size, vocab_size)
+        nn.init.zeros_(self.table.weight)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Logits [B, T, V] of the token after each of the tokens [B, T]."""
+        return self.table(tokens)
+
+    @property
+    def context_length(self) -> int:
+        """How many tokens it reads at most."""
+        return 1
+
+
+def check_sizes(config: object, *names: str) -> None:
+    """Refuse a size below 1.
+
+    Raises:
+        WhenceError: naming the field.
+
+    Example:
+        >>> check_sizes(BigramConfig(), "context_length")
+    """
+    for name in names:
+        if getattr(config, name) < 1:
+            raise WhenceError(f"{name} is {getattr(config, name)}: it must be 1 or more.")

@@ -1,0 +1,142 @@
+"""A record: a file of JSON lines that only grows, each with a checksum."""
+
+import json
+import os
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from whence.data.files import written_whole
+from whence.runs.files import SCHEMA, DamagedError, cannot_write, check_schema, parse_object
+
+LONGEST_LINE = 16 << 20  # bytes: no record of ours comes near it
+
+
+class Lines:
+    """A file of JSON objects, one a line, that only grows; a torn last line doesn't count.
+
+    The first line is `{"schema": 1}`. Every line ends with the CRC-32 of what stands before it, so
+    that a flipped bit is found.
+
+    Args:
+        path: the file; it need not be there yet.
+        fields: names that every record has, and the type of each (`float` takes whole numbers too).
+
+    Example:
+        >>> import tempfile
+        >>> lines = Lines(Path(tempfile.mkdtemp()) / "steps.jsonl", {"step": int})
+        >>> lines.append({"step": 0})
+        >>> list(lines)
+        [{'step': 0}]
+        >>> lines.close()
+    """
+
+    def __init__(self, path: Path, fields: Mapping[str, type]):
+        self.path, self.fields = path, fields
+        self._file = None
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """Read the complete lines.
+
+        Raises:
+            WhenceError: at a line that is damaged, or where the file is of a newer version.
+        """
+        if not self.path.exists():
+            return
+        with self.path.open("rb") as file:
+            number = 0
+            while line := file.readline(LONGEST_LINE + 1):
+                number += 1
+                if len(line) > LONGEST_LINE:
+                    raise DamagedError(self.path, f"line {number} is endless")
+                if not line.endswith(b"\n"):
+                    return  # a kill tore it; it was never complete
+                record = self._read(line, number)
+                if number > 1:
+                    yield record
+
+    def _read(self, line: bytes, number: int) -> dict[str, Any]:
+        where = f"line {number}: "
+        body, found, crc = line.rpartition(b', "crc": "')
+        if not found or crc != f'{zlib.crc32(body):08x}"}}\n'.encode():
+            raise DamagedError(self.path, f"{where}its checksum doesn't fit")
+        record = parse_object(body + b"}", self.path, where)
+        if number == 1:
+            check_schema(record, self.path)
+            return record
+        for name, kind in self.fields.items():
+            value = record.get(name)
+            if type(value) is not kind and not (kind is float and type(value) is int):
+                raise DamagedError(self.path, f"{where}{name} is no {kind.__name__}")
+        return record
+
+    def sound(self) -> tuple[list[dict[str, Any]], DamagedError | None]:
+        """Return the records up to the first damaged line, and what is wrong there, if anything."""
+        records: list[dict[str, Any]] = []
+        try:
+            for record in self:
+                records.append(record)  # noqa: PERF402  # what was read before the error counts
+        except DamagedError as error:
+            return records, error
+        return records, None
+
+    def append(self, record: Mapping[str, Any]) -> None:
+        """Add one line; it is in the operating system's hands when this returns.
+
+        Raises:
+            WhenceError: where it can't be written, such as on a full disk.
+        """
+        try:
+            if self._file is None:
+                self._file = self._open()
+            _write_all(self._file, encode_line(record))
+        except OSError as error:
+            self.close()
+            raise cannot_write(self.path, error) from error
+
+    def sync(self) -> None:
+        """Put what was appended on the disk."""
+        if self._file is not None:
+            os.fsync(self._file.fileno())
+
+    def replace(self, records: list[dict[str, Any]]) -> None:
+        """Write the file anew with these records."""
+        self.close()
+        with written_whole(self.path) as file:
+            for record in [{"schema": SCHEMA}, *records]:
+                file.write(encode_line(record))
+
+    def close(self) -> None:
+        """Close the file; it is opened again when it is needed."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _open(self):
+        """Open for appending, behind the last complete line."""
+        file = self.path.open("ab+", buffering=0)
+        size = file.seek(0, os.SEEK_END)
+        start = file.seek(max(0, size - LONGEST_LINE))
+        end = start + file.read(size - start).rfind(b"\n") + 1
+        if end < size:
+            file.truncate(end)
+        if end == 0:
+            _write_all(file, encode_line({"schema": SCHEMA}))
+        return file
+
+
+def encode_line(record: Mapping[str, Any]) -> bytes:
+    r"""Return a record as a line with its checksum.
+
+    Example:
+        >>> encode_line({"step": 0})
+        b'{"step": 0, "crc": "4aadb3ac"}\n'
+    """
+    body = json.dumps(record).encode()[:-1]
+    return body + f', "crc": "{zlib.crc32(body):08x}"}}\n'.encode()
+
+
+def _write_all(file, data: bytes) -> None:
+    while data:  # a raw file may take a part only
+        data = data[file.write(data) :]

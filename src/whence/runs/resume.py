@@ -1,0 +1,45 @@
+"""From where training goes on, and what is said where a file that it needs is damaged."""
+
+from pathlib import Path
+
+from whence.errors import WhenceError
+from whence.runs.checkpoints import check_checkpoint, saved_steps
+from whence.runs.files import DamagedError
+from whence.runs.header import Header
+from whence.runs.record import Logs
+
+
+def resume_point(run: Path, header: Header) -> tuple[int, int]:
+    """Return the checkpoint to go on from, and how many steps the record holds.
+
+    The checkpoint is the last one that the record reaches; 0 stands for the first weights.
+
+    Raises:
+        WhenceError: where one of them is damaged: which file, and the step to go on from.
+    """
+    logs, checkpoints = Logs(run), run / "checkpoints"
+    records, damage = logs.sound_steps()
+    n, saved = len(records), saved_steps(checkpoints)
+    if damage is None and saved and n < saved[-1]:
+        # A kill can't do that: a step is recorded before its checkpoint.
+        damage = DamagedError(logs.steps.path, f"it ends before step {n}, and checkpoints do not")
+    sound = None if header.origin else 0
+    for step in reversed([s for s in saved if s <= n]):
+        try:
+            check_checkpoint(checkpoints, step)
+            sound = step
+            break
+        except DamagedError as error:
+            damage = damage or error
+    if sound is None:
+        assert header.origin
+        raise WhenceError(
+            f"{damage or f'{checkpoints} is empty.'} A fork can't begin without the checkpoint it "
+            f"began with: fork {header.origin.run} again at {header.origin.step}."
+        )
+    if damage:
+        raise WhenceError(
+            f"{damage} The run can go on from step {sound}: 'whence verify {run} --repair' puts "
+            "aside what is damaged."
+        ) from damage
+    return sound, n

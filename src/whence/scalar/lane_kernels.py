@@ -1,0 +1,227 @@
+"""One graph for many samples in machine code, sixteen samples at a time."""
+
+import math
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from whence.scalar import kernels
+from whence.scalar.kernels import holds, slope_of_first, slope_of_second, value_of
+from whence.scalar.lanes import NEURON, U_ONE, U_V, V_ONE, V_V, LaneProgram
+from whence.scalar.simd import LANES, add, load, multiply, relu, splat, step, store
+from whence.scalar.tape import CODE, COPY, COUNT, DOT, OUT, PICK, RELU, START, A, B
+
+_compiled = njit(cache=True, error_model="numpy", nogil=True)
+
+
+@_compiled
+def _forward(rows, terms, common, lanes, inside):
+    """Compute every row; clear `inside` of a sample whose index is outside its choices."""
+    for i in range(len(rows)):
+        op = rows[i, CODE]
+        start = rows[i, START]
+        if op == NEURON:
+            total = splat(common[terms[start, 0]])
+            for k in range(start + 1, start + rows[i, COUNT]):
+                product = multiply(splat(common[terms[k, 0]]), load(lanes, terms[k, 1]))
+                total = add(total, product)
+            store(lanes, rows[i, OUT], total)
+            continue
+        if op == DOT:
+            total = splat(0.0)
+            for k in range(start, start + rows[i, COUNT]):
+                what = terms[k, 2]
+                if what == U_V:
+                    term = multiply(splat(common[terms[k, 0]]), load(lanes, terms[k, 1]))
+                elif what == U_ONE:
+                    term = splat(common[terms[k, 0]])
+                elif what == V_ONE:
+                    term = load(lanes, terms[k, 0])
+                elif what == V_V:
+                    term = multiply(load(lanes, terms[k, 0]), load(lanes, terms[k, 1]))
+                else:
+                    term = splat(common[terms[k, 0]] * common[terms[k, 1]])
+                total = term if k == start else add(total, term)
+            store(lanes, rows[i, OUT], total)
+            continue
+        o = rows[i, OUT] * LANES
+        x = rows[i, A] * LANES
+        if op == RELU:
+            store(lanes, rows[i, OUT], relu(load(lanes, rows[i, A])))
+        elif op == PICK:
+            for lane in range(LANES):
+                index = lanes[x + lane]
+                if not 0.0 <= index < rows[i, COUNT] or index != math.floor(index):
+                    inside[lane] = False
+                    index = 0.0
+                slot = terms[start + int(index), 0]
+                lanes[o + lane] = common[slot] if rows[i, B] == 1 else lanes[slot * LANES + lane]
+        elif rows[i, B] < 0:
+            for lane in range(LANES):
+                lanes[o + lane] = value_of(op, lanes[x + lane], 0.0)
+        else:
+            y = rows[i, B] * LANES
+            for lane in range(LANES):
+                lanes[o + lane] = value_of(op, lanes[x + lane], lanes[y + lane])
+
+
+@_compiled
+def _backward(rows, terms, back, common, lanes, g_common, g_lanes):
+    """Add up the gradients of rows, and of common slots lane by lane."""
+    for i in back:
+        op = rows[i, CODE]
+        start = rows[i, START]
+        if op == NEURON:
+            g = load(g_lanes, rows[i, OUT])
+            for k in range(start + rows[i, COUNT] - 1, start, -1):
+                p = terms[k, 0]
+                q = terms[k, 1]
+                store(g_common, p, add(load(g_common, p), multiply(g, load(lanes, q))))
+                store(g_lanes, q, add(load(g_lanes, q), multiply(g, splat(common[p]))))
+            p = terms[start, 0]
+            store(g_common, p, add(load(g_common, p), g))
+            continue
+        if op == DOT:
+            g = load(g_lanes, rows[i, OUT])
+            for k in range(start + rows[i, COUNT] - 1, start - 1, -1):
+                what = terms[k, 2]
+                p = terms[k, 0]
+                q = terms[k, 1]
+                if what == U_V:
+                    store(g_common, p, add(load(g_common, p), multiply(g, load(lanes, q))))
+                    store(g_lanes, q, add(load(g_lanes, q), multiply(g, splat(common[p]))))
+                elif what == U_ONE:
+                    store(g_common, p, add(load(g_common, p), g))
+                elif what == V_ONE:
+                    store(g_lanes, p, add(load(g_lanes, p), g))
+                elif what == V_V:
+                    x = load(lanes, p)
+                    y = load(lanes, q)
+                    store(g_lanes, p, add(load(g_lanes, p), multiply(g, y)))
+                    store(g_lanes, q, add(load(g_lanes, q), multiply(g, x)))
+                else:
+                    x = splat(common[p])
+                    y = splat(common[q])
+                    store(g_common, p, add(load(g_common, p), multiply(g, y)))
+                    store(g_common, q, add(load(g_common, q), multiply(g, x)))
+            continue
+        o = rows[i, OUT] * LANES
+        x = rows[i, A] * LANES
+        if op == RELU:
+            slope = step(load(lanes, rows[i, A]))
+            g = multiply(load(g_lanes, rows[i, OUT]), slope)
+            store(g_lanes, rows[i, A], add(load(g_lanes, rows[i, A]), g))
+        elif op == PICK:
+            for lane in range(LANES):
+                slot = terms[start + int(lanes[x + lane]), 0] * LANES + lane
+                if rows[i, B] == 1:
+                    g_common[slot] += g_lanes[o + lane]
+                else:
+                    g_lanes[slot] += g_lanes[o + lane]
+        elif op != COPY:
+            for lane in range(LANES):
+                first = lanes[x + lane]
+                z = lanes[o + lane]
+                g1 = g_lanes[o + lane]
+                if rows[i, B] >= 0:
+                    y = rows[i, B] * LANES + lane
+                    second = lanes[y]
+                    g_lanes[y] += g1 * slope_of_second(op, first, second, z)
+                    g_lanes[x + lane] += g1 * slope_of_first(op, first, second, z)
+                else:
+                    g_lanes[x + lane] += g1 * slope_of_first(op, first, 0.0, z)
+
+
+@_compiled
+def _guarded(guards, common, lanes, lane):
+    """Return whether every guard holds for one sample."""
+    for i in range(len(guards)):
+        kind, left, left_common, right, right_common, held = guards[i]
+        x = common[left] if left_common == 1 else lanes[left * LANES + lane]
+        y = common[right] if right_common == 1 else lanes[right * LANES + lane]
+        if not holds(kind, x, y, held == 1):
+            return False
+    return True
+
+
+@_compiled
+def _all_samples(
+    common_rows, common_terms, common_back, rows, terms, back, guards, root, size,
+    constants, sources, used, parameters, data, weight,
+):  # fmt: skip
+    """Go through all samples in blocks: `run()` says what comes out."""
+    n = len(data)
+    losses = np.zeros(n)
+    fits = np.zeros(n, dtype=np.bool_)
+    gradient = np.zeros(len(sources))
+    common = constants.copy()
+    for i in range(len(sources)):
+        common[sources[i]] = parameters[i]
+    if not kernels.forward(common_rows, common_terms, common):
+        return losses, gradient, fits, False
+    g_common = np.zeros(len(common) * LANES)
+    lanes = np.zeros(size * LANES)
+    g_lanes = np.zeros(size * LANES)
+    inside = np.ones(LANES, dtype=np.bool_)
+    whole = True
+    for block in range(0, n, LANES):
+        for j in range(len(used)):
+            for lane in range(LANES):
+                # The last block is filled up with its last sample, at weight 0.
+                lanes[j * LANES + lane] = data[min(block + lane, n - 1), used[j]]
+        inside[:] = True
+        _forward(rows, terms, common, lanes, inside)
+        for lane in range(min(LANES, n - block)):
+            fit = inside[lane] and _guarded(guards, common, lanes, lane)
+            fits[block + lane] = fit
+            losses[block + lane] = lanes[root * LANES + lane]
+            whole = whole and fit
+        if whole:
+            g_lanes[:] = 0.0
+            for lane in range(min(LANES, n - block)):
+                g_lanes[root * LANES + lane] = weight
+            _backward(rows, terms, back, common, lanes, g_common, g_lanes)
+    grad = np.zeros(len(common))
+    for slot in range(len(common)):
+        half = LANES // 2  # in pairs: sixteen additions one after the other would wait
+        while half:
+            for lane in range(slot * LANES, slot * LANES + half):
+                g_common[lane] += g_common[lane + half]
+            half //= 2
+        grad[slot] = g_common[slot * LANES]
+    kernels.backward(common_rows, common_terms, common_back, common, grad)
+    for i in range(len(sources)):
+        gradient[i] = grad[sources[i]]
+    return losses, gradient, fits, whole
+
+
+def run(
+    program: LaneProgram,
+    constants: Any,
+    sources: Any,
+    used: Any,
+    parameters: Any,
+    data: Any,
+    weight: float,
+) -> Any:
+    """Replay all samples.
+
+    Args:
+        program: the graph of one sample, split.
+        constants: what the tape's slots hold to begin with.
+        sources: the slots of the parameters.
+        used: which columns of `data` the inputs read, in the order of their rows.
+        parameters: the parameters.
+        data: `[samples, numbers]`.
+        weight: ∂total/∂(loss of a sample).
+
+    Returns:
+        Losses `[samples]`, the gradient of every parameter, which samples the graph fits, and
+        whether it fits all; where it does not, the gradient means nothing.
+    """
+    c = program.common
+    return _all_samples(
+        c.rows, c.terms, c.back, program.rows, program.terms, program.back, program.guards,
+        program.root, program.size, constants, sources, used, parameters, data, weight,
+    )  # fmt: skip

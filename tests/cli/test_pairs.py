@@ -1,0 +1,63 @@
+"""An encoder–decoder from the command line, on a text of the user's own pairs."""
+
+import json
+import random
+
+import pytest
+
+from tests.cli.command import whence
+from whence.runs.run import Run
+
+SMALL = ["--model", "seq2seq", "--model.n-layers", 1, "--model.d-model", 32, "--model.dropout", 0]
+REST = ["--hardware.precision", "fp32", "--hardware.threads", 1, "--model.context-length", 8]
+REST += ["--record.evaluate-every", 60]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Run:
+    """Letters to be written backwards."""
+    folder = tmp_path_factory.mktemp("my pairs")
+    chance = random.Random(0)
+    words = sorted({"".join(chance.choices("abcde", k=3)) for _ in range(400)})
+    chance.shuffle(words)
+    file = folder / "pairs.tsv"
+    file.write_text("".join(f"{w}\t{w[::-1]}\n" for w in words), "utf-8")
+    path = folder / "run"
+    assert whence("train", file, "--out", path, "--steps", 120, *SMALL, *REST) == 0
+    return Run.open(path)
+
+
+def test_held_out_pairs_are_measured_by_exact_match(run, capsys):
+    assert run.recipe.schedule.kind == "inverse-sqrt"
+    assert whence("evaluate", run.path, "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["exact_match"] > 0.8
+    assert run.evals[0]["exact_match"] < 0.2
+    assert "\t" in run.samples[0]["text"]
+
+
+def test_it_answers_through_the_one_sampler_and_by_beam(run, capsys):
+    from whence.generate.pairs import beam_search, greedy_answers
+
+    assert run.generate("abe\t", temperature=0, stop=["\n"]) == "eba"
+    assert run.generate("abe", temperature=0, stop=["\n"]) == "\teba"
+    model, encode = run.model(), run.tokenizer.encode
+    greedy = greedy_answers(model, [encode(w) for w in ("abe", "cd", "eeadc")])
+    assert run.tokenizer.decode(greedy[0]) == "eba"
+    for width in (1, 4):
+        found = beam_search(model, encode("abe\t"), 1, width=width, max_tokens=8)
+        assert run.tokenizer.decode(found[0].tokens) == "eba"
+        assert found == sorted(found, key=lambda h: -h.score)
+    assert found[0].log_probability < 0
+
+
+def test_a_run_of_pairs_resumes(run, capsys):
+    assert whence("resume", run.path, "--steps", 122) == 0
+    assert [r["step"] for r in run.steps] == list(range(122))
+
+
+def test_text_that_is_no_pairs_is_told(tmp_path, capsys):
+    file = tmp_path / "x.tsv"
+    file.write_text("a\tb\n" * 50 + "no tab here\n" + "a\tb\n" * 50, "utf-8")
+    assert whence("train", file, "--out", tmp_path / "run", *SMALL) == 2
+    assert "pair 51 has no tab" in capsys.readouterr().err
