@@ -83,6 +83,8 @@ class Layouts:
                 found = found or (None if axes is None else laid(ref, region, axes))
             if version.writer is None and memory not in self._parameters:
                 found = found or self.by_shape(ref.size)
+        if (found is None or not _in_batch(found)) and spread(ref):
+            found = self.by_shape(ref.size)  # one number for all places, as from a sum
         self._known[ref] = found
         return found
 
@@ -192,6 +194,11 @@ _FORMS: dict[str, Callable[[Layouts, Call], Axes | None]] = {
     "mkldnn_rnn_layer": _rnn,
     "mkldnn_rnn_layer_backward": _rnn,
 }
+
+
+def spread(ref: Ref) -> bool:
+    """Whether one number in memory stands for several elements."""
+    return any(not stride and size > 1 for size, stride in zip(ref.size, ref.stride, strict=True))
 
 
 def _count(several: tuple[Axis, ...]) -> int:

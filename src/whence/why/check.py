@@ -79,7 +79,17 @@ def check(number: Number, step: float = 1e-5) -> Check:
         step: h, relative to the number where that is larger than 1.
 
     Raises:
-        WhenceError: the number is neither, or the traced function is no longer at hand.
+        WhenceError: the number is neither.
+
+    Example:
+        >>> import torch
+        >>> from whence.why import trace
+        >>> table, tokens = torch.nn.Embedding(5, 2), torch.tensor([[1, 3, 1]])
+        >>> def step():
+        ...     table(tokens).sum().backward()
+        >>> t = trace(step)
+        >>> round(t.number("weight[1,0].grad").check().difference, 6)
+        2.0
     """
     trace = number.trace
     address = Address.parse(number.address)

@@ -209,6 +209,16 @@ class Number:
 
         Returns:
             The receipt.
+
+        Example:
+            >>> import torch
+            >>> from whence.why import trace
+            >>> w = torch.tensor([1.0, 2.0], requires_grad=True)
+            >>> def step():
+            ...     y = (w * torch.tensor([3.0, 4.0])).sum()
+            ...     y.backward()
+            >>> [term.value for term in trace(step).number("y").why().terms]
+            [8.0, 3.0]
         """
         return explain(self, top, depth)
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from whence.why.axes import spread
 from whence.why.open import open_call
 from whence.why.opening import Cells, Factor, Opened, Part, bound
 from whence.why.recomputed import Recomputed
@@ -82,12 +83,15 @@ class Unrolled:
 def unroll(
     start: list[tuple[Cells, Index, np.ndarray]],
     into: Callable[[Node], bool],
+    ends: Callable[[Cells, Index], bool] = lambda cells, at: False,
 ) -> Unrolled:
     """Open a weighted sum of elements again and again.
 
     Args:
         start: tensors, places in them and weights.
         into: whether to open these elements further; what cannot be opened stays a leaf.
+        ends: whether to stop at these elements of a tensor that is one number, spread out: in
+            memory its elements are one and the same.
     """
     result = Unrolled()
     queue: list[tuple[float, int, object]] = []
@@ -126,8 +130,13 @@ def unroll(
             piece = Node(node.cells, node.at[some], node.weight[some], node.call)
             opened = _opened(piece)
             assert opened is not None
-            for following in _open(piece, opened, result):
-                push(following)
+            for cells, at, weight in _open(piece, opened, result):
+                if isinstance(cells, Ref) and spread(cells) and ends(cells, at):
+                    call = normal(cells, at[:1], weight[:1])[0].call
+                    result.leaves.append(Node(cells, at, weight, call))
+                else:
+                    for following in normal(cells, at, weight):
+                        push(following)
     return result
 
 
@@ -186,7 +195,7 @@ def _opened(node: Node) -> Opened | None:
     return None if node.call is None else open_call(node.call, node.at)
 
 
-def _open(node: Node, opened: Opened, result: Unrolled) -> list[Node]:
+def _open(node: Node, opened: Opened, result: Unrolled) -> list[tuple[Cells, Index, np.ndarray]]:
     count = len(node.at)
     total, size, number = opened.total(count)
     stored = node.cells.gather(node.at)
@@ -194,7 +203,7 @@ def _open(node: Node, opened: Opened, result: Unrolled) -> list[Node]:
     limit = bound(opened, node.cells.dtype, total, size, number)
     result.bound += float((np.abs(node.weight) * limit).sum())
     result.recomputed = result.recomputed or opened.recomputed
-    found: list[Node] = []
+    found: list[tuple[Cells, Index, np.ndarray]] = []
     for part in opened.parts:
         _note_shared(part, node, result)
         if not part.factors or (part.value is not None and not _is_product(part)):
@@ -215,7 +224,7 @@ def _open(node: Node, opened: Opened, result: Unrolled) -> list[Node]:
             at, weight = at[valid], weight[valid]
         weight = weight.reshape(-1)
         keep = weight != 0
-        found += normal(factor.cells, at.reshape(-1)[keep], weight[keep])
+        found.append((factor.cells, at.reshape(-1)[keep], weight[keep]))
     return found
 
 

@@ -141,6 +141,26 @@ def copy(call: Call, at: Index) -> Opened:
     return Opened("x", [product("x", x)], roundings=0, exact=same)
 
 
+def dropout(call: Call, at: Index) -> Opened:
+    """Open x·mask / (1 − p), or say that the mask was drawn."""
+    if call.slot:
+        part = Part("drawn at random", value=call.output.gather(at).reshape(-1, 1))
+        return Opened("drawn at random (dropout's mask)", [part], exact=True, sampled=True)
+    mask = call.outputs[1]
+    assert mask is not None
+    kept = Factor(mask, at.reshape(-1, 1), "mask")
+    scale = 1 / (1 - float(call["p"]))
+    part = product("x·mask / (1 − p)", operand(call, "input", at), kept, coefficient=scale)
+    return Opened("x·mask / (1 − p)", [part], roundings=3)
+
+
+def dropout_backward(call: Call, at: Index) -> Opened:
+    """Open g·mask / (1 − p)."""
+    gradient, mask = operand(call, "grad_output", at), operand(call, "mask", at)
+    part = product("g·mask / (1 − p)", gradient, mask, coefficient=float(call["scale"]))
+    return Opened("g·mask / (1 − p)", [part], roundings=3)
+
+
 RULES: dict[str, Rule] = {
     "add": add,
     "sub": subtract,
@@ -156,4 +176,6 @@ RULES: dict[str, Rule] = {
     "_to_copy": copy,
     "contiguous": copy,
     "lift_fresh": copy,
+    "native_dropout": dropout,
+    "native_dropout_backward": dropout_backward,
 }
