@@ -53,7 +53,7 @@ class Hardware:
         Raises:
             WhenceError: where the device or the compiler asked for isn't there.
         """
-        device = _find_device(self.device)
+        device = find_device(self.device)
         threads = self.threads or torch.get_num_threads()
         torch.set_num_threads(threads)
         precision = self.precision
@@ -134,7 +134,16 @@ def manifest(hardware: Hardware) -> dict[str, str | int]:
     }
 
 
-def _find_device(wanted: Device) -> str:
+def find_device(wanted: Device) -> str:
+    """Return the device that is meant, the fastest one there is for `auto`.
+
+    Raises:
+        WhenceError: where this machine hasn't the one asked for.
+
+    Example:
+        >>> find_device("cpu")
+        'cpu'
+    """
     there = {
         "cuda": torch.cuda.is_available(),
         "mps": torch.backends.mps.is_available(),
