@@ -1,8 +1,10 @@
 """One number that remembers where it came from, and the small models built on it.
 
 Read in this order: `ops` (the table of slopes), `value`, `functions`, `nn`, `optim`; then `explain`
-(receipts), `matrix` (one definition for two engines) and `compile` (the same graph, replayed).
+(receipts), `matrix` (one definition for two engines) and `replay` (the same graph, computed again).
 """
+
+from typing import TYPE_CHECKING, Any
 
 from whence.scalar.functions import (
     binary_cross_entropy,
@@ -24,6 +26,9 @@ from whence.scalar.nn import MLP, Layer, Module, Neuron
 from whence.scalar.optim import SGD, Adam
 from whence.scalar.value import NotFiniteWarning, Value, topological
 
+if TYPE_CHECKING:
+    from whence.scalar.replay import compile
+
 __all__ = [
     "MLP",
     "SGD",
@@ -35,6 +40,7 @@ __all__ = [
     "NotFiniteWarning",
     "Value",
     "binary_cross_entropy",
+    "compile",
     "cross_entropy",
     "dot",
     "highest",
@@ -49,3 +55,12 @@ __all__ = [
     "topological",
     "total",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # Its compiler takes a second to import, which nobody should pay for who only adds numbers.
+    if name == "compile":
+        from whence.scalar.replay import compile
+
+        return compile
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
