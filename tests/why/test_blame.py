@@ -116,6 +116,17 @@ def test_a_gradient_is_split_over_the_modules_that_sent_it_back(gpt):
     assert {s.label for s in found.shares} == {"norm", "blocks.1.norm1", "blocks.1.norm2"}
 
 
+@pytest.mark.parametrize("quantity", ["grad", "update"])
+def test_paths_add_up_and_name_the_modules_on_the_way(gpt, quantity):
+    number = gpt.number(f"blocks.0.mlp.up.weight[3,7].{quantity}")
+    found = number.blame("path")
+    labels = {s.label for s in found.shares}
+    through = {f"blocks.1.norm1 → blocks.1.attn.{m}" for m in "qkv"}
+    assert labels >= {"norm", "blocks.1.norm2", *(f"{t} → norm" for t in through)}
+    assert math.fsum(s.value for s in found.shares) == pytest.approx(number.value, rel=1e-4)
+    assert abs(found.rounding) <= found.bound
+
+
 def test_what_cannot_be_grouped_says_so(gpt):
     with pytest.raises(WhenceError, match="choose token, position"):
         gpt.number("loss").blame("colour")

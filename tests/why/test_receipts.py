@@ -50,7 +50,7 @@ def test_the_hand_network_opens_into_the_hand_worked_figures(hand, address, valu
 
 def test_the_hand_network_opens_down_to_its_weights(hand):
     gradient = hand.why("w1.grad")
-    assert gradient.terms[0].factors == (("x", 2.0), ("z.grad", -3.0))
+    assert gradient.terms[0].factors == (("z.grad", -3.0), ("x", 2.0))
     assert [a for a, _ in hand.why("guess").terms[0].factors] == ["mul#2"]
     update = hand.why("w1.update")
     (term,) = update.terms

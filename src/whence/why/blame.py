@@ -18,6 +18,7 @@ from whence.errors import WhenceError
 from whence.why.labels import Place
 from whence.why.open import open_call
 from whence.why.opening import Cells
+from whence.why.paths import paths
 from whence.why.receipt import figure, finite
 from whence.why.unroll import Node, Unrolled, followed, normal, unroll
 from whence.why.update import Update
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from whence.why.number import Number
     from whence.why.trace import Trace
 
-WAYS = ("token", "position", "example", "where", "head", "module")
+WAYS = ("token", "position", "example", "where", "head", "module", "path")
 _PLACES = {"token": "token", "position": "position", "example": "example", "where": "example"}
 
 # What a residual stream passes on, as a weighted sum of what was written to it.
@@ -107,7 +108,8 @@ def blame(number: Number, by: str) -> Blame:
     Args:
         number: a gradient, an update, a loss, a logit or another activation.
         by: "token", "position", "example", "where" (the label that `trace` was given for a place
-            in the training text), "head" or "module".
+            in the training text), "head", "module" or, for a gradient or an update, "path": the
+            modules it came back through from the loss.
 
     Raises:
         WhenceError: there is no such grouping.
@@ -116,6 +118,9 @@ def blame(number: Number, by: str) -> Blame:
         raise WhenceError(f"A number cannot be grouped by {by!r}: choose {', '.join(WAYS)}.")
     trace = number.trace
     start = _start(number)
+    if by == "path":
+        sums, ends = paths(start)
+        return _blame(number, by, ends, sums)
     first = {id(n.op) for cells, at, w in start for n in normal(cells, at, w)}
     stop = _Stop(trace, by, first, start[0][0])
     unrolled = unroll(start, lambda node: not stop(node))
@@ -262,8 +267,10 @@ def _module(leaf: Node) -> str:
 def _blame(
     number: Number, by: str, unrolled: Unrolled, groups: dict[str, list[np.ndarray]]
 ) -> Blame:
-    sums = {label: (sum(float(t.sum()) for t in several), sum(len(t) for t in several))
-            for label, several in groups.items()}  # fmt: skip
+    sums = {
+        label: (sum(float(t.sum()) for t in several), sum(len(t) for t in several))
+        for label, several in groups.items()
+    }
     size = sum(abs(value) for value, _ in sums.values()) or 1.0
     shares = [Share(label, v, abs(v) / size, n) for label, (v, n) in sums.items() if v]
     shares.sort(key=lambda share: -abs(share.value))

@@ -82,6 +82,7 @@ def write(
         magnitude=size,
         verdict=GIVEN if given else judged,
         recomputed=opened.recomputed,
+        names={} if given else _names(trace, opened),
         opens=tuple(dict.fromkeys(a for t in terms for a, _ in t.factors))[: 2 * top],
         notes=tuple(opened.notes),
     )
@@ -110,6 +111,19 @@ def _quantity(number: Number, call: Call | None) -> str:
         return "there before the step"
     where = number.trace.labels.describe(number.ref, number.at)
     return call.name + (f", {where}" if where else "")
+
+
+def _names(trace: Trace, opened: Opened) -> dict[str, str]:
+    """Tell which tensor each symbol of the formula stands for."""
+    names: dict[str, str] = {}
+    for part in opened.parts:
+        for factor in (*part.factors, *part.shared):
+            at = np.asarray(factor.at)
+            if factor.symbol and at.size and factor.symbol not in names:
+                name = trace.address(factor.cells, int(at.reshape(-1)[0]))
+                head, _, tail = name.partition("[")
+                names[factor.symbol] = head + tail.rpartition("]")[2]
+    return names
 
 
 def _closed(number: Number, call: Call, quantity: str) -> Receipt:

@@ -56,6 +56,7 @@ class Receipt:
             was made of, could have made it), "sampled", "given" (there before the step), "closed
             box" (an operation without a rule) or "does not add up".
         recomputed: intermediate numbers were computed again, as the kernel kept none.
+        names: the tensor behind each symbol of the formula.
         opens: addresses to open next, the largest terms first.
         notes: sentences the reader needs.
     """
@@ -74,6 +75,7 @@ class Receipt:
     magnitude: float = 0.0
     verdict: str = EXACT
     recomputed: bool = False
+    names: dict[str, str] = field(default_factory=dict)
     opens: tuple[str, ...] = ()
     notes: tuple[str, ...] = field(default=())
 
@@ -102,6 +104,8 @@ class Receipt:
         """Return the receipt line by line."""
         lines = [f"{self.address} = {figure(self.value)}   ({self.quantity}, {self.dtype})"]
         lines.append(f"  = {self.symbols}")
+        if self.names:
+            lines.append("    with " + ", ".join(f"{s} = {n}" for s, n in self.names.items()))
         if self.numbers:
             lines.append(f"  = {self.numbers}")
         width = max((len(figure(t.value)) for t in self.terms), default=0)

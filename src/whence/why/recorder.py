@@ -98,12 +98,8 @@ class Recorder(TorchDispatchMode):
         found = self._refs.get(key)
         if found is None:
             found = self._refs[key] = Ref(version, offset, size, stride, tensor.dtype)
+            version.seen.append(found)
         return found
-
-    def refs_of(self, version: Version) -> list[Ref]:
-        """Return the tensors that were seen over one version of a storage, the largest first."""
-        found = [ref for key, ref in self._refs.items() if key[0] is version]
-        return sorted(found, key=lambda ref: -ref.numel)
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None
@@ -128,11 +124,13 @@ class Recorder(TorchDispatchMode):
             op.phase, op.node = "backward", node._sequence_nr()
             op.forward = self.by_sequence.get(op.node)
         elif self._in_backward:
-            op.phase = "backward"
+            op.phase, op.carries = "backward", True  # what autograd begins with
         elif torch.is_grad_enabled():
             self._number(op)
-        elif self.losses:
-            op.phase = "update"
+        if self.within is not None:
+            op.phase = self.within.phase
+        if op.phase == "backward" and not op.carries:
+            op.carries = any(ref.carries for ref in flatten(op.args, Ref))
         targets: list[Tensor] = []
         for i, name in written(func):
             targets += flatten(args[i] if i < len(args) else kwargs.get(name), Tensor)
@@ -222,11 +220,11 @@ class Recorder(TorchDispatchMode):
 
         A backward pass makes about as much as the forward pass did, and a gradient for each
         parameter. An update replaces the parameters and the optimiser's tensors, which are kept
-        before and after, and works on two more tensors of the parameters' size.
+        before and after, and passes through some more tensors of the parameters' size.
         """
         outside = sum(m.nbytes for m in self.memories.values() if m.outside)
         need = self.nbytes + (self.nbytes - outside) + self.trainable
-        need += (2 * self.moved + 3 * self.trainable) if self.moving else 0
+        need += (2 * self.moved + 7 * self.trainable) if self.moving else 0
         if self.tell is not None:
             self.tell(need)
         if self.budget is not None and need > self.budget:
@@ -266,6 +264,7 @@ class Recorder(TorchDispatchMode):
                 if output is not None and gradient is not None and (output.size == gradient.shape):
                     ref = self.ref(gradient)
                     if ref is not None:
+                        ref.version.carries = True
                         self.gradients.append((output, ref))
 
         node.register_prehook(note)

@@ -218,7 +218,7 @@ def _is_product(part: Part) -> bool:
 def followed(part: Part, op: Op | None) -> int:
     """Choose the factor that a product is a share of; the others weigh it.
 
-    In the backward pass, the gradient, which was made last. Elsewhere what was made first in this
+    In the backward pass, the gradient. Elsewhere what was made first in this
     step: an activation rather than a weight, which was there before; a value rather than its
     attention weight, a momentum rather than its denominator; single numbers last.
     """
@@ -226,7 +226,7 @@ def followed(part: Part, op: Op | None) -> int:
     if len(factors) == 1:
         return 0
     if op is not None and op.phase == "backward":
-        return max(range(len(factors)), key=lambda i: _age(factors[i]))
+        return max(range(len(factors)), key=lambda i: (factors[i].cells.carries, _age(factors[i])))
     forward = op is not None and op.phase == "forward"
     return min(range(len(factors)), key=lambda i: _rank(factors[i], forward))
 

@@ -29,6 +29,7 @@ class Update:
     """
 
     dtype = torch.float64
+    carries = False
 
     def __init__(self, trace: Trace, before: Cells, after: Cells, name: str):
         self.trace, self.before, self.after = trace, before, after

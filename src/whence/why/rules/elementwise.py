@@ -75,22 +75,9 @@ def negate(call: Call, at: Index) -> Opened:
 
 
 def multiply(call: Call, at: Index) -> Opened:
-    """Open x · y, the earlier tensor first: a later one weighs it."""
+    """Open x · y."""
     x, y = operand(call, "self", at), operand(call, "other", at)
-    return Opened("x·y", [product("x·y", *by_age(x, y))])
-
-
-def by_age(x: Factor | float, y: Factor | float) -> tuple[Factor | float, Factor | float]:
-    """Order two factors: a single number last, else the one that was made first, first."""
-    if not isinstance(x, Factor) or not isinstance(y, Factor):
-        return x, y
-    if _age(y) < _age(x):
-        return y, x
-    return x, y
-
-
-def _age(factor: Factor) -> tuple[bool, float]:
-    return factor.cells.numel == 1, factor.cells.ordinal
+    return Opened("x·y", [product("x·y", x, y)])
 
 
 def divide(call: Call, at: Index) -> Opened:
