@@ -7,6 +7,7 @@ import pytest
 from sklearn.datasets import load_diabetes
 from sklearn.linear_model import LinearRegression
 
+from tests.cli.command import whence
 from whence.cli.gradcheck import gradcheck
 from whence.cli.line import line
 from whence.cli.net import net
@@ -281,6 +282,26 @@ def test_one_parameter_by_name(capsys):
             gradcheck(model, parameter=wrong)
     with pytest.raises(WhenceError, match="is no run"):
         gradcheck("nothing")
+
+
+def test_any_parameter_of_a_run(capsys, trained):
+    found = record(capsys, gradcheck, str(trained), count=5)
+    assert len(found["checks"]) == 5
+    assert all(check["agrees"] for check in found["checks"])
+    name = found["checks"][0]["address"].split("[")[0]
+    (check,) = record(capsys, gradcheck, str(trained), parameter=name)["checks"]
+    assert check["address"].startswith(name)
+    assert check["agrees"]
+    assert check["error"] < 1e-5
+
+
+def test_the_verbs(capsys):
+    for words in (["net", "one"], ["line"], ["rates"], ["gradcheck", "net", "--parameter", "w1"]):
+        assert whence(*words, "--json") == 0
+        assert json.loads(capsys.readouterr().out)["schema"] == 1
+    assert whence("line", "--learning-rate", "1.5") == 2
+    assert "diverged" in capsys.readouterr().err
+    assert whence("net", "--no-rerun", "--hidden", "3", "2", "--epochs", "2") == 0
 
 
 def test_a_wrong_gradient_is_found():

@@ -61,7 +61,7 @@ def dot(a: Sequence[Any], b: Sequence[Any], start: Any = 0.0) -> Value:
 
 
 def _values(row: Sequence[Any]) -> Sequence[Value]:
-    return row if all(isinstance(v, Value) for v in row) else [as_value(v) for v in row]
+    return row if set(map(type, row)) == {Value} else [as_value(v) for v in row]
 
 
 def maximum(values: Iterable[Any]) -> Value:
