@@ -188,7 +188,7 @@ def test_an_update_is_told_apart_into_decay_past_and_gradient(kind):
     receipt = number.update.why()
     found = {}
     for term in receipt.terms:
-        word = next(w for w in ("decay", "past", "gradient") if w in term.symbol)
+        word = next(w for w in ("decay", "past", "gradient") if w in term.label)
         found[word] = term.value
     assert found == pytest.approx(expected, rel=1e-5)
     assert sum(found.values()) == pytest.approx(number.update.value, rel=1e-9)
@@ -210,7 +210,7 @@ def test_muon_shares_its_orthogonalising_factor():
     step()
     t = trace(step)
     receipt = t.why("weight[1,2].update", top=20)
-    words = [term.symbol.split("·")[-1] for term in receipt.terms]
+    words = [term.label.split("·")[-1] for term in receipt.terms]
     assert words.count("gradient") == 4  # Σₖ P[1,k]·G[k,2]: one for each row
     assert words.count("past momentum_buffer") == 4
     assert sum("decay" in w for w in words) == 1

@@ -128,7 +128,7 @@ def blame(number: Number, by: str) -> Blame:
     for leaf in unrolled.leaves:
         _group(trace, by, leaf, groups)
     for words, value in unrolled.constants:
-        groups[words].append(np.array([value]))
+        groups[f"constant {words}"].append(np.array([value]))
     return _blame(number, by, unrolled, groups)
 
 

@@ -108,7 +108,7 @@ def _quantity(number: Number, call: Call | None) -> str:
     if isinstance(number.ref, Update):
         return "this step's change"
     if call is None:
-        return "there before the step"
+        return "given"
     where = number.trace.labels.describe(number.ref, number.at)
     return call.name + (f", {where}" if where else "")
 
@@ -161,27 +161,27 @@ def _terms(
 
 
 def _term(
-    trace: Trace, part: Part, place: int, value: float, size: float, top: int, depth: int
+    trace: Trace, part: Part, number: int, value: float, size: float, top: int, depth: int
 ) -> Term:
-    factors = [_element(f, place) for f in part.factors]
-    shared = [_element(f, place) for f in part.shared if np.asarray(f.at).shape[-1] == 1]
+    factors = [_element(f, number) for f in part.factors]
+    shared = [_element(f, number) for f in part.shared if np.asarray(f.at).shape[-1] == 1]
     whole = [f for f in part.shared if np.asarray(f.at).shape[-1] > 1]
     if part.factors and whole:
-        shared += [_element(f, place) for f in whole]
+        shared += [_element(f, number) for f in whole]
     elif whole:  # a function of many numbers: the largest of them
         shared += _largest(whole, top)
     named = [(trace.address(ref, at), v) for ref, at, v in factors + shared]
     first = (factors or shared or [None])[0]
-    label = trace.labels.describe(first[0], first[1]) if first is not None else ""
+    places = (trace.labels.describe(ref, at) for ref, at, _ in factors + shared)
     receipt = None
     if depth > 1 and first is not None:
         receipt = trace.number_at(first[0], first[1]).why(top=top, depth=depth - 1)
     return Term(
         value=value,
         share=abs(value) / size if size else 0.0,
-        symbol=part.symbol,
-        detail=_detail(trace, part, place, factors),
-        label=label,
+        label=part.symbol,
+        detail=_detail(trace, part, number, factors),
+        place=next((words for words in places if words), ""),
         address=named[0][0] if named else None,
         factors=tuple(named),
         receipt=receipt,

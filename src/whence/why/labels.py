@@ -109,6 +109,12 @@ class Labels:
             for axis in reversed(several):
                 rest, i = np.divmod(rest, axis.size)
                 found.setdefault(axis.role, i + axis.start)  # queries come before keys
+        # One example, or windows of one token: a dimension of size 1 tells nothing by itself.
+        nothing = np.zeros(len(at), dtype=np.int64)
+        if T in found and part.layouts.batch == 1:
+            found.setdefault(B, nothing)
+        if B in found and part.layouts.length == 1:
+            found.setdefault(T, nothing)
         token = None
         if part.tokens is not None and B in found and T in found:
             token = part.tokens[found[B], found[T]]
@@ -142,7 +148,8 @@ class Labels:
             words.append(self.text(int(place.token[0])))
         if place.position is not None:
             words.append(f"{'at ' if words else ''}position {int(place.position[0])}")
-        if place.example is not None and len(self.parts) + self.parts[0].batch > 1:
+        several = self.parts and self.parts[-1].example + self.parts[-1].batch > 1
+        if place.example is not None and several:
             words.append(f"{'of ' if words else ''}example {int(place.example[0])}")
         if self.where is not None and place.example is not None and place.position is not None:
             words.append(f"({self.where(int(place.example[0]), int(place.position[0]))})")

@@ -195,6 +195,11 @@ class Number:
             else [(Number(self.trace, ref, at), slope) for ref, at, slope in _inputs(opened.parts)]
         )
 
+    @property
+    def used_by(self) -> list[tuple[str, str]]:
+        """Which operations read it, and the name of what each made."""
+        return self.trace.users(self.ref, self.at)
+
     def why(self, *, top: int = 8, depth: int = 1) -> Receipt:
         """Explain the number: the terms that add up to it, and what rounding left over.
 

@@ -57,7 +57,7 @@ def paths(start: Start) -> tuple[dict[str, list[np.ndarray]], Unrolled]:
             else:
                 groups[_outside(path, leaf)].append(leaf.terms)
         for words, value in ends.constants:
-            groups[" → ".join(path) or words].append(np.array([value]))
+            groups[" → ".join(path) or "straight from the loss"].append(np.array([value]))
         for module, nodes in forks.items():
             value = sum(float(node.terms.sum()) for node in nodes)
             onwards = [(node.cells, node.at, node.weight) for node in nodes]
@@ -96,4 +96,4 @@ def _module(leaf: Node) -> str:
 def _outside(path: tuple[str, ...], leaf: Node) -> str:
     if leaf.op is None:
         return "(before this step)"
-    return " → ".join(path) or _module(leaf)
+    return " → ".join(path) or "straight from the loss"
