@@ -42,7 +42,7 @@ class Display:
         self.n_steps = run.recipe.steps
         dataset = run.dataset
         self.tokens_per_byte = len(dataset.train) / max(1, dataset.n_bytes_train)
-        self.seconds, self.tokens, self.smooth = 0.0, 0, 0.0
+        self.seconds, self.tokens, self.n_done = 0.0, 0, 0
         self.started = time.perf_counter()
         self.floors: list[Floor] = []
         self.passed: set[str] = set()
@@ -163,10 +163,9 @@ class Display:
         self.seconds += event.seconds
         self.tokens += event.tokens
         self.loss = event.loss if self.loss is None else 0.9 * self.loss + 0.1 * event.loss
-        self.smooth = 0.9 * self.smooth + 0.1 * event.seconds if self.smooth else event.seconds
         done = event.step + 1
-        share_spent = self.elapsed / max(1e-9, self.seconds)
-        left = (self.n_steps - done) * self.smooth * min(share_spent, 3.0)
+        self.n_done += 1
+        left = (self.n_steps - done) * self.elapsed / self.n_done
         numbers = (
             f"loss {self.loss:.3f} · {self._bits(self.loss):.3f} bits/byte · {self._speed()} · "
             f"{_duration(left)} left"

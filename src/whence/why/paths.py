@@ -56,7 +56,7 @@ def paths(start: Start) -> tuple[dict[str, list[np.ndarray]], Unrolled]:
                 forks[_module(leaf)].append(leaf)
             else:
                 groups[_outside(path, leaf)].append(leaf.terms)
-        for words, value in ends.constants:
+        for _, value in ends.constants:
             groups[" → ".join(path) or "straight from the loss"].append(np.array([value]))
         for module, nodes in forks.items():
             value = sum(float(node.terms.sum()) for node in nodes)

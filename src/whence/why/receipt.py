@@ -53,8 +53,8 @@ class Receipt:
         bound: how large a residual rounding alone can leave.
         magnitude: Σ|terms| over all of them.
         verdict: "exact", "rounded", "rounding noise" (no larger than rounding, here or in what it
-            was made of, could have made it), "sampled", "given" (no operation of the step made it), "closed
-            box" (an operation without a rule) or "does not add up".
+            was made of, could have made it), "sampled", "given" (no operation of the step made
+            it), "closed box" (an operation without a rule) or "does not add up".
         recomputed: intermediate numbers were computed again, as the kernel kept none.
         names: the tensor behind each symbol of the formula.
         opens: addresses to open next, the largest terms first.
