@@ -21,6 +21,7 @@ from whence.scalar.functions import (
     softmax,
     total,
 )
+from whence.scalar.inference import inference
 from whence.scalar.matrix import Matrix
 from whence.scalar.nn import MLP, Layer, Module, Neuron
 from whence.scalar.optim import SGD, Adam
@@ -44,6 +45,7 @@ __all__ = [
     "cross_entropy",
     "dot",
     "highest",
+    "inference",
     "log_softmax",
     "maximum",
     "mean",

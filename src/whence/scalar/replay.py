@@ -63,13 +63,14 @@ def record(loss: Loss, model: Any, shape: Any, numbers: list[Any]) -> Recording:
     for v in leaves:
         v.__class__ = watched
     parameters = values_of(model.parameters()) if hasattr(model, "parameters") else []
+    kinds = [type(p) for p in parameters]
     for p in parameters:
         p.__class__ = watched
     try:
         root = loss(model, put_together(shape, iter(leaves).__next__))
     finally:
-        for p in parameters:
-            p.__class__ = Value
+        for p, kind in zip(parameters, kinds, strict=True):
+            p.__class__ = kind
     if not isinstance(root, Value):
         raise WhenceError(
             f"A loss must return a Value to be recorded; this one returned {type(root).__name__}."
