@@ -19,6 +19,7 @@ from torch.overrides import TorchFunctionMode
 
 from whence.errors import WhenceError
 from whence.why.address import Address
+from whence.why.calls import STARTS_BACKWARD
 from whence.why.tape import flatten, replace
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 _NARROW = {torch.float32, torch.bfloat16, torch.float16}
 _CASTS = {Tensor.float, Tensor.bfloat16, Tensor.half}
 _DROPOUT = {F.dropout, torch.dropout}
-_BACKWARD = {Tensor.backward, torch.autograd.backward, torch.autograd.grad}
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +222,7 @@ class _Wide(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        if func in _BACKWARD:
+        if func in STARTS_BACKWARD:
             return self._count(func, args, kwargs)
         if func in _CASTS:
             return _widen(args[0])

@@ -89,7 +89,7 @@ def write(
 
 
 _SUSPECT = 1e-3  # of Σ|terms|: what is smaller may be no more than its inputs' rounding
-_LEVELS, _ELEMENTS = 6, 20_000
+_LEVELS, _ELEMENTS = 6, 5_000
 
 
 def _inherited(number: Number) -> float:

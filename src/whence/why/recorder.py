@@ -12,15 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch._C._autograd import _get_sequence_nr as _sequence_number  # pyright: ignore
-from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from whence.errors import WhenceError
+from whence.why.calls import BackwardCalls
 from whence.why.naming import Namer
 from whence.why.storage import Memory, Ref, Version
 from whence.why.tape import Op, flatten, fresh, replace, written
 
-_STARTS_BACKWARD = {Tensor.backward, torch.autograd.grad, torch.autograd.backward}
 _SILENT = {"profiler", "prim"}
 UNWRITTEN = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided"}
 
@@ -68,17 +67,17 @@ class Recorder(TorchDispatchMode):
         self._hooked: set[int] = set()
         self._in_backward = False
         self._last_sequence = -1
-        self._functions = _Functions(self)
+        self._calls = BackwardCalls(self.begin_backward, self.end_backward)
 
     def __enter__(self) -> Recorder:
         self.namer.open()
-        self._functions.__enter__()
+        self._calls.__enter__()
         super().__enter__()
         return self
 
     def __exit__(self, *error: Any) -> None:
         super().__exit__(*error)
-        self._functions.__exit__(*error)
+        self._calls.__exit__(*error)
         self.namer.close()
 
     def ref(self, tensor: Tensor, writer: Op | None = None) -> Ref | None:
@@ -284,24 +283,3 @@ class Recorder(TorchDispatchMode):
             if torch._C._storage_Use_Count(memory.storage._cdata) > 1:
                 memory.storage = memory.storage.clone()
                 self.nbytes += memory.nbytes
-
-
-class _Functions(TorchFunctionMode):
-    """Sees the calls of `backward`, which the recorder below autograd cannot."""
-
-    def __init__(self, recorder: Recorder):
-        super().__init__()
-        self.recorder = recorder
-
-    def __torch_function__(
-        self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        if func not in _STARTS_BACKWARD:
-            return func(*args, **kwargs)
-        first = args[0] if args else next(iter(kwargs.values()))
-        self.recorder.begin_backward(flatten(first, Tensor))
-        try:
-            return func(*args, **kwargs)
-        finally:
-            self.recorder.end_backward()

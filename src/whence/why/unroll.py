@@ -20,6 +20,9 @@ from whence.why.recomputed import Recomputed
 from whence.why.storage import Index, Ref
 from whence.why.tape import Call, Op
 
+_TERMS_AT_ONCE = 1 << 21
+_PIECES = 8
+
 
 @dataclass(slots=True)
 class Node:
@@ -101,6 +104,8 @@ def unroll(
             waiting[key] = []
             heapq.heappush(queue, (-node.cells.ordinal, next(count), key))
         waiting[key].append(node)
+        if len(waiting[key]) > _PIECES:  # so that many pieces don't outgrow the tensor itself
+            waiting[key] = [_joined(waiting[key]).merged()]
 
     for cells, at, weight in start:
         for node in normal(cells, at, weight):
@@ -111,11 +116,17 @@ def unroll(
         node = _joined(nodes).merged()
         if not len(node.at):
             continue
-        opened = _opened(node) if into(node) else None
-        if opened is None:
+        one = _opened(Node(node.cells, node.at[:1], node.weight[:1], node.call))
+        if one is None or not into(node):
             result.leaves.append(node)
-        else:
-            for following in _open(node, opened, result):
+            continue
+        step = max(1, _TERMS_AT_ONCE // max(one.total(1)[2], 1))
+        for begin in range(0, len(node.at), step):
+            some = slice(begin, begin + step)
+            piece = Node(node.cells, node.at[some], node.weight[some], node.call)
+            opened = _opened(piece)
+            assert opened is not None
+            for following in _open(piece, opened, result):
                 push(following)
     return result
 
