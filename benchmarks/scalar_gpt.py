@@ -7,7 +7,7 @@ from typing import Any
 
 import micrograd.engine
 
-from whence.scalar import pick
+from whence.scalar import dot, pick
 from whence.scalar.value import Value
 
 WINDOW, WIDTH, HEADS = 16, 16, 4
@@ -53,7 +53,9 @@ def extended_micrograd() -> Any:
 class GPT:
     """One layer, RMS norm, causal attention of 4 heads, relu MLP of four times the width."""
 
-    def __init__(self, value: Any) -> None:
+    def __init__(self, value: Any, whole_rows: bool = False) -> None:
+        # A product of rows as one node (whence.scalar.dot), or as a chain of · and +.
+        self.row = dot if whole_rows else chain
         draw = random.Random(42)
 
         def matrix(rows: int, columns: int, size: float = 0.2) -> list[list[Any]]:
@@ -71,8 +73,13 @@ class GPT:
         return [p for group in groups for row in group for p in row]
 
 
-def linear(W: list[list[Any]], x: list[Any]) -> list[Any]:
-    return [sum((w * xi for w, xi in zip(row[1:], x[1:], strict=True)), row[0] * x[0]) for row in W]
+def chain(a: list[Any], b: list[Any]) -> Any:
+    """A · b, written with · and + as for micrograd."""
+    return sum((p * q for p, q in zip(a[1:], b[1:], strict=True)), a[0] * b[0])
+
+
+def linear(model: GPT, W: list[list[Any]], x: list[Any]) -> list[Any]:
+    return [model.row(row, x) for row in W]
 
 
 def norm(x: list[Any]) -> list[Any]:
@@ -102,25 +109,19 @@ def next_character_loss(model: GPT, ids: Any) -> Any:
     for t in range(WINDOW):
         x = [a + b for a, b in zip(chosen(model.tokens, ids[t]), model.positions[t], strict=True)]
         h = norm(x)
-        q = linear(model.q, h)
-        keys.append(linear(model.k, h))
-        values.append(linear(model.v, h))
+        q = linear(model, model.q, h)
+        keys.append(linear(model, model.k, h))
+        values.append(linear(model, model.v, h))
         read: list[Any] = []
         for j in range(0, WIDTH, size):
             part = slice(j, j + size)
-            scores = [
-                sum((a * b for a, b in zip(q[part], key[part], strict=True)), 0.0) * size**-0.5
-                for key in keys
-            ]
+            scores = [model.row(q[part], key[part]) * size**-0.5 for key in keys]
             weights = softmax(scores)
-            read += [
-                sum((w * v[i] for w, v in zip(weights, values, strict=True)), 0.0)
-                for i in range(j, j + size)
-            ]
-        x = [a + b for a, b in zip(x, linear(model.out, read), strict=True)]
-        hidden = [u.relu() for u in linear(model.up, norm(x))]
-        x = [a + b for a, b in zip(x, linear(model.down, hidden), strict=True)]
-        p = softmax(linear(model.head, norm(x)))
+            read += [model.row(weights, [v[i] for v in values]) for i in range(j, j + size)]
+        x = [a + b for a, b in zip(x, linear(model, model.out, read), strict=True)]
+        hidden = [u.relu() for u in linear(model, model.up, norm(x))]
+        x = [a + b for a, b in zip(x, linear(model, model.down, hidden), strict=True)]
+        p = softmax(linear(model, model.head, norm(x)))
         target = ids[t + 1]
         right = pick(p, target) if isinstance(target, Value) else p[target]
         losses.append(right.log() * -1.0)

@@ -16,6 +16,7 @@ from whence.scalar import (
     Module,
     NotFiniteWarning,
     Value,
+    compile,
     cross_entropy,
     dot,
     highest,
@@ -25,7 +26,7 @@ from whence.scalar import (
     softmax,
     total,
 )
-from whence.scalar.compile import SlowWarning, compile
+from whence.scalar.replay import SlowWarning
 from whence.train.loop import train
 
 

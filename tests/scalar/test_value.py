@@ -279,6 +279,7 @@ def test_ieee_signs():
         assert (Value(1.0) / Value(-0.0)).data == -math.inf
         assert (Value(-0.0) ** -1).data == -math.inf
         assert (Value(-0.0) ** -2).data == math.inf
+        assert (Value(-0.0) ** -0.96).data == math.inf
         assert (Value(-10.0) ** 309).data == -math.inf
         assert math.isnan((Value(-8.0) ** (1 / 3)).data)
 

@@ -144,21 +144,18 @@ class _Elements(dict[str, Any]):
 
 
 def _run(path: str) -> Subject:
-    from whence.data import WindowBatches
     from whence.runs.run import Run
     from whence.train.losses import next_token_loss
 
     run = Run.open(path)
+    # In double precision, where a difference of losses still has digits; two examples are enough.
     model = run.model("last").double().eval().requires_grad_()
-    recipe = run.recipe
-    batches = WindowBatches(
-        run.dataset.train,
-        context_length=recipe.model.context_length,
-        batch_size=2,
-        seed=recipe.seed,
-    )
-    ((_, part),) = batches[0]
-    return Subject(lambda: next_token_loss(model, part), _Elements(dict(model.named_parameters())))
+    ((_, part), *_) = run.session().batches[0]
+    few = part._replace(inputs=part.inputs[:2], targets=part.targets[:2])
+    named = dict(model.named_parameters())
+    if not named:
+        raise WhenceError(f"{path} holds a counted model: it has no gradients to check.")
+    return Subject(lambda: next_token_loss(model, few), _Elements(named))
 
 
 def _chosen(subject: Subject, parameter: str | None, count: int, seed: int) -> list[str]:

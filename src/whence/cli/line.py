@@ -2,10 +2,12 @@
 
 import json as json_text
 import math
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import tyro
 from rich.console import Console
 
@@ -20,7 +22,7 @@ from whence.models.line import (
     mean_squared_error,
     squared_error,
 )
-from whence.scalar import SGD, Matrix
+from whence.scalar import SGD, Matrix, NotFiniteWarning
 from whence.scalar.matrix import values_of
 from whence.scalar.table import Table, read_table, table_of
 from whence.train.loop import train
@@ -28,10 +30,13 @@ from whence.train.loop import train
 EXAMPLES = {"coffee": COFFEE_SHOP, "houses": HOUSES}
 
 
+LARGE = 1000  # numbers in a table from which on the graph is recorded and replayed
+
+
 class Whole:
     """All rows as one batch, at every step."""
 
-    def __init__(self, x: Matrix, y: Matrix) -> None:
+    def __init__(self, x: Any, y: Any) -> None:
         self.part = (1.0, (x, y))
 
     def __getitem__(self, step: int) -> list[tuple[float, Any]]:
@@ -87,7 +92,9 @@ def line(
         + f", {len(table.rows)} rows, mean squared error, rate {learning_rate:g}"
         + (", features standardised inside" if scale else "")
     )
-    moments = _fit(table, scaling, learning_rate, steps, say)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotFiniteWarning)  # a fit that diverges says so itself
+        moments = _fit(table, scaling, learning_rate, steps, say)
     last = moments[-1]
     closed = least_squares(table.rows, table.targets)
     record = _report(table, scaling, last, closed, say)
@@ -121,18 +128,17 @@ def _fit(
     table: Table, scaling: Scale, rate: float, steps: int, say: Callable[[str], None]
 ) -> list[Moment]:
     """Train the line, print it as it learns, and stop once it no longer moves."""
-    x, y = Matrix(scaling.inside(table.rows)), Matrix([[t] for t in table.targets])
+    batches, loss_fn = _batches(table, scaling)
     model = Line(Matrix([[0.0]]), Matrix([[0.0] for _ in table.features]))
     parameters = values_of(model.parameters())
     names = ["start", *(f"change{_index(table, i)}" for i in range(len(table.features)))]
     inside = " (of standardised features)" if any(scaling.mean) else ""
     say(f"\n{'step':>6}  {'root of error':>13}  fit in your units | gradient, update{inside}")
-    loss_fn = squared_error
     optimizer = SGD(parameters, rate)
     moments: list[Moment] = []
     old = [p.data for p in parameters]
     size = max(1e-300, max(abs(t) for t in table.targets))
-    for step, loss in train(model, Whole(x, y), loss_fn, optimizer, range(steps)):
+    for step, loss in train(model, batches, loss_fn, optimizer, range(steps)):
         start, *change = old
         fit = scaling.fit(start, change)
         updates = [p.data - was for p, was in zip(parameters, old, strict=True)]
@@ -159,6 +165,20 @@ def _fit(
             break
     start, *change = old
     return [*moments, moments[-1]._replace(fit=scaling.fit(start, change))]
+
+
+def _batches(table: Table, scaling: Scale) -> tuple[Whole, Any]:
+    """Return the rows as a batch and the loss over them, replayed where there are many."""
+    rows = scaling.inside(table.rows)
+    if len(rows) * len(table.features) < LARGE:
+        return Whole(Matrix(rows), Matrix([[t] for t in table.targets])), squared_error
+    from whence.scalar.replay import compile as record_and_replay
+
+    def of_one(model: Line, sample: Any) -> Any:
+        x, y = sample
+        return squared_error(model, (Matrix([x]), Matrix([[y]])))
+
+    return Whole(np.array(rows), np.array(table.targets)), record_and_replay(of_one, each=True)
 
 
 def _worth_a_line(step: int) -> bool:

@@ -50,14 +50,18 @@ def dot(a: Sequence[Any], b: Sequence[Any], start: Any = 0.0) -> Value:
     """
     if len(a) != len(b):
         raise WhenceError(f"A row of {len(a)} cannot be multiplied with a row of {len(b)}.")
-    inputs = [as_value(start)]
-    for p, q in zip(a, b, strict=True):
-        inputs += (as_value(p), as_value(q))
-    operands = tuple([v._data for v in inputs])
-    z = operands[0]
-    for i in range(1, len(operands), 2):
-        z += operands[i] * operands[i + 1]
+    start, a, b = as_value(start), _values(a), _values(b)
+    x, y = [v._data for v in a], [v._data for v in b]
+    z = start._data
+    for p, q in zip(x, y, strict=True):
+        z += p * q
+    inputs = (start, *[v for pair in zip(a, b, strict=True) for v in pair])
+    operands = (start._data, *[p for pair in zip(x, y, strict=True) for p in pair])
     return many(ops.DOT, inputs, operands, z)
+
+
+def _values(row: Sequence[Any]) -> Sequence[Value]:
+    return row if set(map(type, row)) == {Value} else [as_value(v) for v in row]
 
 
 def maximum(values: Iterable[Any]) -> Value:

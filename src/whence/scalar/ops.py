@@ -27,7 +27,7 @@ def power(x: float, y: float) -> float:
     except (OverflowError, ValueError):
         if x < 0.0 and y != math.floor(y):
             return NAN
-        odd = math.fmod(y, 2.0) != 0.0
+        odd = abs(math.fmod(y, 2.0)) == 1.0  # an odd whole number: the sign of x stays
         return -INF if odd and math.copysign(1.0, x) < 0.0 else INF
 
 

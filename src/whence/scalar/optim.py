@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from math import sqrt
 from typing import Any
 
+from whence.scalar.inference import refuse_frozen
 from whence.scalar.matrix import values_of
 
 
@@ -41,7 +42,12 @@ class SGD:
             p.grad = 0.0
 
     def step(self) -> None:
-        """Move every parameter against its gradient."""
+        """Move every parameter against its gradient.
+
+        Raises:
+            WhenceError: during inference.
+        """
+        refuse_frozen(self.parameters)
         if self.momentum:
             self.velocity = [
                 self.momentum * v + p.grad
@@ -85,7 +91,12 @@ class Adam:
             p.grad = 0.0
 
     def step(self) -> None:
-        """Move every parameter by its bias-corrected mean gradient over its root mean square."""
+        """Move every parameter by its bias-corrected mean gradient over its root mean square.
+
+        Raises:
+            WhenceError: during inference.
+        """
+        refuse_frozen(self.parameters)
         self.t += 1
         unbias_m = 1.0 - self.beta1**self.t
         unbias_v = 1.0 - self.beta2**self.t

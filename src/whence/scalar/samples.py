@@ -8,7 +8,9 @@ import numpy as np
 from whence.errors import WhenceError
 from whence.scalar import ops
 from whence.scalar.batch import columns, take_apart
-from whence.scalar.compile import (
+from whence.scalar.lane_kernels import run
+from whence.scalar.lanes import LaneProgram, split
+from whence.scalar.replay import (
     OTHER_GRAPH,
     ArrayLoss,
     Loss,
@@ -17,9 +19,8 @@ from whence.scalar.compile import (
     check,
     notice,
     record,
+    to_check,
 )
-from whence.scalar.lane_kernels import run
-from whence.scalar.lanes import LaneProgram, split
 from whence.scalar.value import Value, many
 
 
@@ -90,7 +91,7 @@ class CompiledEach:
         total, *others = losses.tolist()
         for x in others:
             total += x
-        if self.calls & (self.calls - 1) == 0 and self.calls > 1:
+        if to_check(self.calls):
             k = self.calls % n
             check(self.loss, model, _sample(samples, k), float(losses[k]))
         part = parts[0] if len(parts) == 1 else _merged(parts)

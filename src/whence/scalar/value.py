@@ -60,7 +60,7 @@ class Value:
         (49.0, 42.0, 28.0)
     """
 
-    __slots__ = ("_a", "_b", "_data", "_x", "_y", "grad", "label", "op")
+    __slots__ = ("_a", "_b", "_data", "_mark", "_x", "_y", "grad", "label", "op")
 
     def __init__(self, data: Any, *, label: str | None = None) -> None:
         self._data: float = float(data)
@@ -71,6 +71,7 @@ class Value:
         self._b: Any = None  # second input, None of one, a tuple of many
         self._x: Any = None  # the inputs' data in the forward pass
         self._y: Any = None
+        self._mark: Any = None  # the latest traversal that came by
 
     @property
     def data(self) -> float:
@@ -117,8 +118,15 @@ class Value:
             y = other._data
         z = x + y
         out = _new(type(self))
-        out._data, out.grad, out.op, out.label = z, 0.0, ADD, None
-        out._a, out._b, out._x, out._y = self, other, x, y
+        out._data = z
+        out.grad = 0.0
+        out.op = ADD
+        out.label = None
+        out._a = self
+        out._b = other
+        out._x = x
+        out._y = y
+        out._mark = None
         if z - z:  # nan for an infinity or nan, 0 for any ordinary number
             _warn(out)
         return out
@@ -134,8 +142,15 @@ class Value:
             y = other._data
         z = x * y
         out = _new(type(self))
-        out._data, out.grad, out.op, out.label = z, 0.0, MUL, None
-        out._a, out._b, out._x, out._y = self, other, x, y
+        out._data = z
+        out.grad = 0.0
+        out.op = MUL
+        out.label = None
+        out._a = self
+        out._b = other
+        out._x = x
+        out._y = y
+        out._mark = None
         if z - z:
             _warn(out)
         return out
@@ -268,16 +283,24 @@ class Value:
             v.grad = 0.0
         self.grad = 1.0 if order else self.grad + 1.0
         for v in reversed(order):
-            g = v.grad
-            if v.op is ADD:
-                v._a.grad += g
+            g, op, a = v.grad, v.op, v._a
+            if op is ADD:
+                a.grad += g
                 v._b.grad += g
-            elif v.op is MUL:
-                v._a.grad += g * v._y
+                continue
+            if op is MUL:
+                a.grad += g * v._y
                 v._b.grad += g * v._x
-            else:
-                for source, slope in zip(reversed(v.inputs), reversed(v.slopes), strict=True):
+                continue
+            slopes = op.slopes(v._x, v._y, v._data)  # pyright: ignore - no leaf is in order
+            if a is None:
+                for source, slope in zip(reversed(v._b), reversed(slopes), strict=True):
                     source.grad += g * slope
+            elif v._b is None:
+                a.grad += g * slopes[0]
+            else:
+                v._b.grad += g * slopes[1]
+                a.grad += g * slopes[0]
 
     def zero_grad(self) -> None:
         """Set the gradient of this number and of all it was made from back to 0."""
@@ -345,24 +368,24 @@ def topological(root: Value) -> list[Value]:
     No recursion: a chain may be as long as memory allows.
     """
     order: list[Value] = []
-    seen: set[Value] = set()
+    mark = object()  # found on a number: it has been here already
     stack: list[Any] = [root] if root.op is not None else []
-    push, pop = stack.append, stack.pop
+    push, pop, done = stack.append, stack.pop, order.append
     while stack:
         v = pop()
         if v is None:  # all that the next one needs is in `order`
-            order.append(pop())
-        elif v not in seen:
-            seen.add(v)
+            done(pop())
+        elif v._mark is not mark:
+            v._mark = mark
             push(v)
             push(None)
             a, b = v._a, v._b
             if a is None:
-                stack.extend(source for source in reversed(b) if source.op is not None)
+                stack += [source for source in reversed(b) if source.op is not None]
                 continue
-            if b is not None and b.op is not None:
+            if b is not None and b.op is not None and b._mark is not mark:
                 push(b)
-            if a.op is not None:
+            if a.op is not None and a._mark is not mark:
                 push(a)
     return order
 
@@ -375,6 +398,7 @@ def many(op: Op, inputs: Iterable[Value], operands: tuple[float, ...], z: float)
     out = _new(kinds.pop() if kinds else Value)
     out._data, out.grad, out.op, out.label = z, 0.0, op, None
     out._a, out._b, out._x, out._y = _NONE, inputs, operands, None
+    out._mark = None
     if z - z:
         _warn(out)
     return out
@@ -398,6 +422,7 @@ def _unary(op: Op, a: Value, z: float) -> Value:
     out = _new(type(a))
     out._data, out.grad, out.op, out.label = z, 0.0, op, None
     out._a, out._b, out._x, out._y = a, None, a._data, None
+    out._mark = None
     if z - z:
         _warn(out)
     return out
@@ -412,6 +437,7 @@ def _binary(op: Op, a: Value, other: Any, formula: Any) -> Value:
     out = _new(type(b) if type(a) is Value else type(a))
     out._data, out.grad, out.op, out.label = z, 0.0, op, None
     out._a, out._b, out._x, out._y = a, b, x, y
+    out._mark = None
     if z - z:
         _warn(out)
     return out

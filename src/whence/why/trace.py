@@ -59,6 +59,7 @@ class Trace:
 
     Example:
         >>> import torch
+        >>> from torch import nn
         >>> from whence.why import trace
         >>> line = nn.Linear(1, 1)
         >>> x, y = torch.tensor([[1.0], [2.0]]), torch.tensor([[3.0], [5.0]])

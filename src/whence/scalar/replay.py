@@ -63,13 +63,14 @@ def record(loss: Loss, model: Any, shape: Any, numbers: list[Any]) -> Recording:
     for v in leaves:
         v.__class__ = watched
     parameters = values_of(model.parameters()) if hasattr(model, "parameters") else []
+    kinds = [type(p) for p in parameters]
     for p in parameters:
         p.__class__ = watched
     try:
         root = loss(model, put_together(shape, iter(leaves).__next__))
     finally:
-        for p in parameters:
-            p.__class__ = Value
+        for p, kind in zip(parameters, kinds, strict=True):
+            p.__class__ = kind
     if not isinstance(root, Value):
         raise WhenceError(
             f"A loss must return a Value to be recorded; this one returned {type(root).__name__}."
@@ -125,7 +126,7 @@ class Compiled:
                 if i:  # the one that fits is tried first next time
                     known.insert(0, known.pop(i))
                 out = self._result(recording, slots, numbers)
-                if self.calls & (self.calls - 1) == 0:  # calls 2, 4, 8, 16 …
+                if to_check(self.calls):
                     check(self.loss, model, batch, out.data)
                 return out
         recording = record(self.loss, model, shape, numbers)
@@ -206,6 +207,11 @@ def replay(recording: Recording, data: Any) -> Any:
     return slots if fits else None
 
 
+def to_check(calls: int) -> bool:
+    """Return whether it is the 2nd, 16th, 128th … call."""
+    return calls & (calls - 1) == 0 and calls.bit_length() % 3 == 2
+
+
 def check(loss: Loss, model: Any, batch: Any, replayed: float) -> None:
     """Compare with the function itself, now and then: a figure it takes from elsewhere may move."""
     with warnings.catch_warnings():
@@ -238,8 +244,8 @@ def compile(loss: Loss, *, each: bool = False) -> Any:  # named as torch names i
     The batch and the parameters may both change between calls. Where the loss branches on a number,
     uses one as an index or takes its data out, the recording holds only as long as that comes out
     the same; otherwise the graph is recorded anew, by itself. A loss that uses numbers which it was
-    not given (random ones, a counter) cannot be replayed: that is looked for on the 2nd, 4th, 8th …
-    call, and said.
+    not given (random ones, a counter) cannot be replayed: that is looked for on the 2nd, 16th and
+    128th call and so on, and said.
 
     Args:
         loss: `(model, batch) -> Value`. `model.parameters()` are read anew at every call.
