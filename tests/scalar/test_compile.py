@@ -2,6 +2,7 @@
 
 import random
 import warnings
+from itertools import pairwise
 
 import hypothesis.strategies as st
 import numpy as np
@@ -116,6 +117,20 @@ def test_our_own_mlp_and_matrices_to_the_bit():
     agree(loss, Plain(0.1, 0.2, -0.3, 0.4, 0.5, -0.6), [batch] * 3)
 
 
+def test_a_chain_is_left_alone_where_taking_it_in_would_change_the_order_of_adding():
+    def loss(model, x):
+        p = model.p[0]
+        y = p * x[0]
+        for a, b in pairwise(x):
+            y = y + p * (p * a).tanh()
+            y = y + p * b
+        return y
+
+    draw = random.Random(0)
+    batches = [[draw.gauss(0, 1) for _ in range(12)] for _ in range(4)]
+    agree(loss, Plain(0.7), batches)
+
+
 unary = st.sampled_from(["exp", "log", "tanh", "relu", "sigmoid", "sqrt", "abs", "neg", "detach"])
 binary = st.sampled_from(["+", "-", "*", "/", "**", "max", "min", "dot", "sum", "const", "held"])
 programs = st.lists(
@@ -216,6 +231,25 @@ def test_a_branch_on_what_was_computed_is_recorded_again():
         lambda v: v != 1.0,
         lambda v: Value(v).data > 0,
         lambda v: maximum([v, 0.5]).data > 0.5,
+        *(
+            lambda v, made=made: made(v).data > 0.5
+            for made in (
+                lambda v: v + 0.0,
+                lambda v: 0.0 + v,
+                lambda v: v * 1.0,
+                lambda v: Value(1.0) * v,
+                lambda v: v - 0.0,
+                lambda v: v / 1.0,
+                lambda v: v**1.0,
+                lambda v: -(v * -1.0),
+                lambda v: v.relu().sqrt(),
+                lambda v: total([v, 0.0]),
+                lambda v: sum([v, v], v) / 3.0,
+                lambda v: Value.__add__(v, 0.0),
+                lambda v: v.max(0.0).min(9.0),
+                lambda v: v.detach(),
+            )
+        ),
     ],
 )
 def test_every_way_to_look_at_a_number_is_noticed(look):

@@ -1,4 +1,4 @@
-"""One graph for many samples in machine code, sixteen samples at a time."""
+"""One graph for many samples in machine code, a block of samples at a time."""
 
 import math
 from typing import Any
@@ -9,7 +9,18 @@ from numba import njit
 from whence.scalar import kernels
 from whence.scalar.kernels import holds, slope_of_first, slope_of_second, value_of
 from whence.scalar.lanes import NEURON, U_ONE, U_V, V_ONE, V_V, LaneProgram
-from whence.scalar.simd import LANES, add, load, multiply, relu, splat, step, store
+from whence.scalar.simd import (
+    FOLDED,
+    LANES,
+    accumulate,
+    add,
+    load,
+    multiply,
+    relu,
+    splat,
+    step,
+    store,
+)
 from whence.scalar.tape import CODE, COPY, COUNT, DOT, OUT, PICK, RELU, START, A, B
 
 _compiled = njit(cache=True, error_model="numpy", nogil=True)
@@ -77,10 +88,10 @@ def _backward(rows, terms, back, common, lanes, g_common, g_lanes):
             for k in range(start + rows[i, COUNT] - 1, start, -1):
                 p = terms[k, 0]
                 q = terms[k, 1]
-                store(g_common, p, add(load(g_common, p), multiply(g, load(lanes, q))))
+                accumulate(g_common, p, multiply(g, load(lanes, q)))
                 store(g_lanes, q, add(load(g_lanes, q), multiply(g, splat(common[p]))))
             p = terms[start, 0]
-            store(g_common, p, add(load(g_common, p), g))
+            accumulate(g_common, p, g)
             continue
         if op == DOT:
             g = load(g_lanes, rows[i, OUT])
@@ -89,10 +100,10 @@ def _backward(rows, terms, back, common, lanes, g_common, g_lanes):
                 p = terms[k, 0]
                 q = terms[k, 1]
                 if what == U_V:
-                    store(g_common, p, add(load(g_common, p), multiply(g, load(lanes, q))))
+                    accumulate(g_common, p, multiply(g, load(lanes, q)))
                     store(g_lanes, q, add(load(g_lanes, q), multiply(g, splat(common[p]))))
                 elif what == U_ONE:
-                    store(g_common, p, add(load(g_common, p), g))
+                    accumulate(g_common, p, g)
                 elif what == V_ONE:
                     store(g_lanes, p, add(load(g_lanes, p), g))
                 elif what == V_V:
@@ -103,8 +114,8 @@ def _backward(rows, terms, back, common, lanes, g_common, g_lanes):
                 else:
                     x = splat(common[p])
                     y = splat(common[q])
-                    store(g_common, p, add(load(g_common, p), multiply(g, y)))
-                    store(g_common, q, add(load(g_common, q), multiply(g, x)))
+                    accumulate(g_common, p, multiply(g, y))
+                    accumulate(g_common, q, multiply(g, x))
             continue
         o = rows[i, OUT] * LANES
         x = rows[i, A] * LANES
@@ -114,11 +125,11 @@ def _backward(rows, terms, back, common, lanes, g_common, g_lanes):
             store(g_lanes, rows[i, A], add(load(g_lanes, rows[i, A]), g))
         elif op == PICK:
             for lane in range(LANES):
-                slot = terms[start + int(lanes[x + lane]), 0] * LANES + lane
+                slot = terms[start + int(lanes[x + lane]), 0]
                 if rows[i, B] == 1:
-                    g_common[slot] += g_lanes[o + lane]
+                    g_common[slot * FOLDED + lane % FOLDED] += g_lanes[o + lane]
                 else:
-                    g_lanes[slot] += g_lanes[o + lane]
+                    g_lanes[slot * LANES + lane] += g_lanes[o + lane]
         elif op != COPY:
             for lane in range(LANES):
                 first = lanes[x + lane]
@@ -159,8 +170,8 @@ def _all_samples(
     for i in range(len(sources)):
         common[sources[i]] = parameters[i]
     if not kernels.forward(common_rows, common_terms, common):
-        return losses, gradient, fits, False
-    g_common = np.zeros(len(common) * LANES)
+        return losses, gradient, fits, False, 0.0
+    g_common = np.zeros(len(common) * FOLDED)
     lanes = np.zeros(size * LANES)
     g_lanes = np.zeros(size * LANES)
     inside = np.ones(LANES, dtype=np.bool_)
@@ -184,16 +195,19 @@ def _all_samples(
             _backward(rows, terms, back, common, lanes, g_common, g_lanes)
     grad = np.zeros(len(common))
     for slot in range(len(common)):
-        half = LANES // 2  # in pairs: sixteen additions one after the other would wait
+        half = FOLDED // 2  # in pairs: additions one after the other would wait
         while half:
-            for lane in range(slot * LANES, slot * LANES + half):
+            for lane in range(slot * FOLDED, slot * FOLDED + half):
                 g_common[lane] += g_common[lane + half]
             half //= 2
-        grad[slot] = g_common[slot * LANES]
+        grad[slot] = g_common[slot * FOLDED]
     kernels.backward(common_rows, common_terms, common_back, common, grad)
     for i in range(len(sources)):
         gradient[i] = grad[sources[i]]
-    return losses, gradient, fits, whole
+    total = losses[0]
+    for k in range(1, n):
+        total += losses[k]
+    return losses, gradient, fits, whole, total
 
 
 def run(
@@ -217,8 +231,8 @@ def run(
         weight: ∂total/∂(loss of a sample).
 
     Returns:
-        Losses `[samples]`, the gradient of every parameter, which samples the graph fits, and
-        whether it fits all; where it does not, the gradient means nothing.
+        Losses `[samples]`, the gradient of every parameter, which samples the graph fits, whether
+        it fits all, and Σ losses; where it does not fit all, gradient and sum mean nothing.
     """
     c = program.common
     return _all_samples(

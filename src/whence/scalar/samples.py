@@ -36,7 +36,7 @@ class SampleGraph(NamedTuple):
         return [v._data for v in self.recording.sources]
 
     def run(self, parameters: Any, data: Any, weight: float) -> Any:
-        """Return losses, gradients, which samples the graph fits, and whether all."""
+        """Return losses, gradients, which samples the graph fits, whether all, and Σ losses."""
         constants, sources = self.recording.tape.constants, self.recording.source_slots
         return run(self.program, constants, sources, self.used, parameters, data, weight)
 
@@ -114,10 +114,10 @@ class CompiledEach:
 
         def function(parameters: Any, numbers: Any) -> tuple[float, Any]:
             n = len(numbers)
-            losses, gradient, _, whole = graph.run(parameters, numbers, 1.0 / n)
+            _, gradient, _, whole, total = graph.run(parameters, numbers, 1.0 / n)
             if not whole:
                 raise WhenceError(OTHER_GRAPH)
-            return float(losses.sum()) / n, gradient
+            return total / n, gradient
 
         return function, np.array(graph.parameters()), data
 
@@ -138,11 +138,11 @@ class CompiledEach:
             tried += 1
             numbers = graph.parameters()
             parameters = np.array(numbers, dtype=np.float64)
-            found, gradient, fits, whole = graph.run(parameters, data, weight)
+            found, gradient, fits, whole, _ = graph.run(parameters, data, weight)
             if not whole:
                 if not fits.any():
                     continue
-                _, gradient, _, _ = graph.run(parameters, data[fits], weight)
+                _, gradient, _, _, _ = graph.run(parameters, data[fits], weight)
             losses[rows[fits]] = found[fits]
             parts.append(Part(graph.recording.sources, numbers, gradient.tolist()))
             rows, data = rows[~fits], data[~fits]

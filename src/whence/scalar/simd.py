@@ -1,4 +1,4 @@
-"""Sixteen numbers side by side in one vector register or a few: a type for compiled kernels.
+"""Numbers side by side in a few vector registers: a type for compiled kernels.
 
 The compiler is told, not asked: loops over lanes whose arrays might overlap are left scalar by it.
 Additions and products stay apart (no fused multiply-add), so that every lane has the bits that the
@@ -15,7 +15,9 @@ from numba.extending import models, register_model
 intrinsic: Any = _intrinsic  # what it makes takes one argument less than it is written with
 
 LANES = 16
+FOLDED = LANES // 2
 _VECTOR = ir.VectorType(ir.DoubleType(), LANES)
+_HALF = ir.VectorType(ir.DoubleType(), FOLDED)
 
 
 class _Lanes(types.Type):
@@ -32,12 +34,13 @@ class _LanesModel(models.PrimitiveModel):
         super().__init__(dmm, fe_type, _VECTOR)
 
 
-def _pointer(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-    """Return the address of row `i` of a flat array, LANES numbers a row."""
+def _pointer(context: Any, builder: Any, signature: Any, arguments: Any, width: int = LANES) -> Any:
+    """Return the address of row `i` of a flat array, `width` numbers a row."""
     array = context.make_array(signature.args[0])(context, builder, arguments[0])
     i = context.cast(builder, arguments[1], signature.args[1], types.intp)
-    offset = builder.mul(i, context.get_constant(types.intp, LANES))
-    return builder.bitcast(builder.gep(array.data, [offset]), _VECTOR.as_pointer())
+    offset = builder.mul(i, context.get_constant(types.intp, width))
+    row = _VECTOR if width == LANES else _HALF
+    return builder.bitcast(builder.gep(array.data, [offset]), row.as_pointer())
 
 
 @intrinsic
@@ -59,6 +62,27 @@ def store(typing: Any, array: Any, i: Any, lanes: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         written = builder.store(arguments[2], _pointer(context, builder, signature, arguments))
         written.align = 8
+        return context.get_dummy_value()
+
+    return types.void(array, i, lanes), generate
+
+
+@intrinsic
+def accumulate(typing: Any, array: Any, i: Any, lanes: Any) -> Any:
+    """Add lanes to row i of a flat array of half as many a row, its two halves on one another."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        address = _pointer(context, builder, signature, arguments, FOLDED)
+        mask = ir.VectorType(ir.IntType(32), FOLDED)
+        empty = ir.Constant(_VECTOR, ir.Undefined)
+        low, high = (
+            builder.shuffle_vector(arguments[2], empty, ir.Constant(mask, list(part)))
+            for part in (range(FOLDED), range(FOLDED, LANES))
+        )
+        before = builder.load(address)
+        before.align = 8
+        after = builder.store(builder.fadd(before, builder.fadd(low, high)), address)
+        after.align = 8
         return context.get_dummy_value()
 
     return types.void(array, i, lanes), generate
