@@ -108,5 +108,10 @@ def run(rounds: int = 12) -> list[dict]:
     ]
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Print the table."""
     table(run())
+
+
+if __name__ == "__main__":
+    main()

@@ -81,5 +81,10 @@ def run(rounds: int = 20) -> list[dict]:
     ]
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Print the table."""
     table(run())
+
+
+if __name__ == "__main__":
+    main()

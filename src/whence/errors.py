@@ -1,5 +1,10 @@
 """The one kind of error that a person is meant to read."""
 
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
 
 class WhenceError(Exception):
     """Bad input, told in one sentence: what is wrong, where, and what to do.
@@ -12,3 +17,15 @@ class WhenceError(Exception):
         ...
         whence.errors.WhenceError: notes.txt is empty: give a file with text in it.
     """
+
+
+def shell_word(path: Path | str) -> str:
+    """Write a path as it must stand in a command, quoted where it needs to be.
+
+    Example:
+        >>> shell_word("runs/topics-1")
+        'runs/topics-1'
+    """
+    if sys.platform == "win32":
+        return subprocess.list2cmdline([str(path)])
+    return shlex.quote(str(path))

@@ -2,6 +2,7 @@
 
 import io
 import json
+import shlex
 import signal
 import sys
 import time
@@ -24,6 +25,8 @@ def test_training_tells_what_it_does(text_file, tmp_path, capsys):
     assert "it writes" in printed
     assert "next" in printed
     assert f"whence resume {out} --steps 60" in printed
+    step_0 = next(line for line in printed.splitlines() if line.startswith("step      0"))
+    assert "now below" not in step_0
     run = Run.open(out)
     assert [r["step"] for r in run.steps] == list(range(30))
     assert run.evals[-1]["bits_per_byte"] < 0.7 * run.evals[0]["bits_per_byte"]
@@ -52,6 +55,23 @@ def test_folder_with_spaces_and_recipe_file(text_file, tmp_path, capsys):
     assert two.recipe.model == one.recipe.model
     assert (one.recipe.seed, two.recipe.seed) == (0, 5)
     assert tomllib.loads((second / "run.toml").read_text())["schema"] == 1
+
+
+def test_what_is_left_out_is_told(text_file, tmp_path, capsys):
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    (folder / "a.txt").write_text(TEXT)
+    (folder / "b.bin").write_bytes(bytes(range(256)))
+    assert whence("train", folder, "--out", tmp_path / "run.toml", "--steps", 1, *TINY) == 0
+    assert "left out 1 that aren't text: " in capsys.readouterr().err
+
+
+def test_a_batch_that_cannot_fit_is_refused(text_file, tmp_path, capsys):
+    words = ["--model.d-model", "4096", "--batch-size", "80000", "--model.n-layers", "1"]
+    assert whence("train", text_file, "--out", tmp_path / "run", *TINY, *words) == 2
+    told = capsys.readouterr().err
+    assert "GB of memory" in told
+    assert "accumulate" in told
 
 
 def test_standard_input(tmp_path, monkeypatch):
@@ -164,6 +184,7 @@ def test_bad_input_is_one_sentence(words, message, tmp_path, monkeypatch, capsys
         ("steps = 'many'", "steps is 'many': it must be a whole number"),
         ("[model]\nkind = 'gpt3'", "model 'gpt3' is unknown: did you mean gpt?"),
         ("model = 3", "model is 3: it must be a table of fields"),
+        ("data.source = 'none.txt'", "'none.txt' doesn't exist"),
     ],
 )
 def test_bad_recipes(recipe, message, tmp_path, capsys):
@@ -192,7 +213,9 @@ def test_bad_texts(content, message, tmp_path, capsys):
 
 def test_existing_folder_is_not_overwritten(trained, text_file, capsys):
     assert whence("train", text_file, "--out", trained) == 2
-    assert f"continue it with 'whence resume {trained}'" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    command = told.partition("'whence resume ")[2].partition(", or choose")[0][:-1]
+    assert shlex.split(command) == [str(trained)]  # whose path has a space
 
 
 def test_unknown_verb_and_flag(capsys):

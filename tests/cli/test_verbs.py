@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 import whence.cli.runs as runs_module
-from tests.cli.command import TEXT, whence
+from tests.cli.command import TEXT, TINY, whence
 from whence.runs.run import Run
 
 
@@ -108,3 +108,39 @@ def test_bad_input_is_one_sentence(words, message, trained, capsys):
     told = capsys.readouterr().err.strip()
     assert message in told
     assert "\n" not in told
+
+
+def test_bits_per_byte_counts_the_bytes_of_unknown_words(text_file, tmp_path, capsys):
+    """The denominator is the text's true size, also where words are unknown."""
+    run = tmp_path / "run"
+    words = ["--data.tokenizer", "words", "--data.vocab-size", 8, "--data.validation", 0.3]
+    assert whence("train", text_file, "--out", run, "--steps", 2, *TINY, *words) == 0
+    other = tmp_path / "other.txt"
+    other.write_text("the extraordinarily long cat sät on the mat.\n" * 20, encoding="utf-8")
+    capsys.readouterr()
+    record = json.loads(output(capsys, "evaluate", run, other, "--json"))
+    assert record["bytes"] == other.stat().st_size - len("the")
+    assert record["unknown"] >= 60
+    assert record["bits_per_byte"] == pytest.approx(
+        record["loss"] / math.log(2) * record["tokens"] / record["bytes"]
+    )
+    assert "spelling costs nothing" in output(capsys, "evaluate", run, other)
+    dataset = Run.open(run).dataset
+    assert dataset.bytes_behind(dataset.validation) == dataset.n_bytes_validation
+
+
+def test_bytes_of_characters_beyond_ascii(tmp_path, capsys):
+    text = tmp_path / "umlauts.txt"
+    text.write_text("äöü grün über öl\n" * 60, encoding="utf-8")
+    run = tmp_path / "run"
+    assert whence("train", text, "--out", run, "--steps", 2, *TINY) == 0
+    capsys.readouterr()
+    record = json.loads(output(capsys, "evaluate", run, text, "--json"))
+    assert record["bytes"] == text.stat().st_size - len("ä".encode())
+
+
+def test_what_cannot_be_generated_is_refused(trained, capsys):
+    assert whence("generate", trained, "--samples", 10**8) == 2
+    assert "at most 4096" in capsys.readouterr().err
+    assert whence("generate", trained, "--seed", 10**30) == 2
+    assert "below 2^63" in capsys.readouterr().err

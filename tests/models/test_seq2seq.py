@@ -97,6 +97,13 @@ def test_after_a_source_alone_comes_a_tab():
     assert logits[0, -1].argmax() == 0
 
 
+def test_a_target_that_fills_the_window_ends():
+    rows = torch.tensor([[5, 0, *[4] * 30]])
+    logits = small()(rows)
+    assert logits[0, 1 + 16 :].argmax(-1).eq(1).all()
+    torch.testing.assert_close(logits[:, :12], small()(rows[:, :12]))
+
+
 def test_padding_of_the_source_is_not_read():
     model = small()
     visible = torch.tensor([[True, True, False]])

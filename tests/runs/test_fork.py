@@ -35,8 +35,10 @@ def test_another_rate_parts_one_step_later(whole, out):
     assert child.recipe.optimizer.learning_rate == 1e-4
     result = compare(whole, child)
     assert result.first_difference == 9  # the loss of step 8 is that of the shared state
-    assert result.recipe == [("optimizer.learning_rate", 0.02, 1e-4)]
-    assert "forked from whole at step 8: optimizer.learning_rate: 0.02 → 0.0001" in result.origin
+    assert result.recipe == [
+        ("optimizer.learning_rate", whole.recipe.optimizer.learning_rate, 0.0001)
+    ]
+    assert "forked from whole at step 8: optimizer.learning_rate: 0.03 → 0.0001" in result.origin
     assert child.steps[8]["rate"] == pytest.approx(1e-4)
     assert Run.open(out).at(13).replayed == 3
 

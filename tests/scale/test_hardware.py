@@ -29,10 +29,9 @@ def test_defaults_resolve_to_this_machine():
     assert "\n" not in found.summary()
 
 
-@pytest.mark.parametrize(("faster", "precision"), [(3.0, "bf16"), (1.2, "fp32"), (0.3, "fp32")])
-def test_bfloat16_only_where_it_is_faster(faster, precision, monkeypatch):
-    seconds = {torch.float32: 1.0, torch.bfloat16: 1 / faster}
-    monkeypatch.setattr(hardware, "_time_product", seconds.__getitem__)
+@pytest.mark.parametrize(("has_it", "precision"), [(True, "bf16"), (False, "fp32")])
+def test_bfloat16_only_where_the_cpu_has_instructions_for_it(has_it, precision, monkeypatch):
+    monkeypatch.setattr(hardware, "_cpu_multiplies_bfloat16", lambda: has_it)
     assert Hardware(device="cpu").resolved().precision == precision
 
 

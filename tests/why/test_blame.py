@@ -116,6 +116,17 @@ def test_a_gradient_is_split_over_the_modules_that_sent_it_back(gpt):
     assert {s.label for s in found.shares} == {"norm", "blocks.1.norm1", "blocks.1.norm2"}
 
 
+@pytest.mark.parametrize("quantity", ["grad", "update"])
+def test_paths_add_up_and_name_the_modules_on_the_way(gpt, quantity):
+    number = gpt.number(f"blocks.0.mlp.up.weight[3,7].{quantity}")
+    found = number.blame("path")
+    labels = {s.label for s in found.shares}
+    through = {f"blocks.1.norm1 → blocks.1.attn.{m}" for m in "qkv"}
+    assert labels >= {"norm", "blocks.1.norm2", *(f"{t} → norm" for t in through)}
+    assert math.fsum(s.value for s in found.shares) == pytest.approx(number.value, rel=1e-4)
+    assert abs(found.rounding) <= found.bound
+
+
 def test_what_cannot_be_grouped_says_so(gpt):
     with pytest.raises(WhenceError, match="choose token, position"):
         gpt.number("loss").blame("colour")
@@ -177,7 +188,7 @@ def test_an_update_is_told_apart_into_decay_past_and_gradient(kind):
     receipt = number.update.why()
     found = {}
     for term in receipt.terms:
-        word = next(w for w in ("decay", "past", "gradient") if w in term.symbol)
+        word = next(w for w in ("decay", "past", "gradient") if w in term.label)
         found[word] = term.value
     assert found == pytest.approx(expected, rel=1e-5)
     assert sum(found.values()) == pytest.approx(number.update.value, rel=1e-9)
@@ -199,7 +210,7 @@ def test_muon_shares_its_orthogonalising_factor():
     step()
     t = trace(step)
     receipt = t.why("weight[1,2].update", top=20)
-    words = [term.symbol.split("·")[-1] for term in receipt.terms]
+    words = [term.label.split("·")[-1] for term in receipt.terms]
     assert words.count("gradient") == 4  # Σₖ P[1,k]·G[k,2]: one for each row
     assert words.count("past momentum_buffer") == 4
     assert sum("decay" in w for w in words) == 1

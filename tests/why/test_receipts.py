@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from tests.why.models import GPT, adamw, stepper, text
 from whence.errors import WhenceError
+from whence.scalar import Value
 from whence.why import Address, trace
 
 
@@ -50,7 +51,7 @@ def test_the_hand_network_opens_into_the_hand_worked_figures(hand, address, valu
 
 def test_the_hand_network_opens_down_to_its_weights(hand):
     gradient = hand.why("w1.grad")
-    assert gradient.terms[0].factors == (("x", 2.0), ("z.grad", -3.0))
+    assert gradient.terms[0].factors == (("z.grad", -3.0), ("x", 2.0))
     assert [a for a, _ in hand.why("guess").terms[0].factors] == ["mul#2"]
     update = hand.why("w1.update")
     (term,) = update.terms
@@ -67,6 +68,25 @@ def test_a_number_gives_its_inputs_with_their_slopes(hand):
     assert (h[0].address, h[1]) == ("z", 1.0)
     assert float(hand.number("guess")) == 2.0
     assert hand.number("guess").formula == "x + y"
+
+
+def test_a_number_knows_what_used_it(hand):
+    assert [name for _, name in hand.number("h").used_by] == ["mul#2", "w2.grad", "z.grad"]
+
+
+def test_values_and_tensors_give_the_same_receipts(hand):
+    w1, b1, w2, b2 = (Value(v) for v in (2.0, -3.0, 1.5, 0.5))
+    z = w1 * 2.0 + b1
+    guess = w2 * z.relu() + b2
+    loss = (guess - 4.0) ** 2 / 2
+    loss.backward()
+    for address, value in (("z", z), ("guess", guess), ("loss", loss)):
+        ours, theirs = hand.why(address), value.why()
+        assert ours.value == theirs.value
+        assert sorted(t.value for t in ours.terms) == sorted(t.value for t in theirs.terms)
+        assert ours.residual == theirs.residual == 0
+    for name, value in {"w1": w1, "b1": b1, "w2": w2, "b2": b2, "z": z}.items():
+        assert hand.number(name).grad.value == value.grad
 
 
 def test_the_loop_of_values_gives_the_same_figures():

@@ -31,8 +31,7 @@ def evaluate(
         json: print JSON instead of a table.
     """
     opened = Run.open(run)
-    content = "".join(open_source(text).chunks()) if text else None
-    result = opened.evaluate(content, at=which(checkpoint))
+    result = opened.evaluate(open_source(text) if text else None, at=which(checkpoint))
     name = ", ".join(text) if text else f"the validation part of {opened.dataset.source}"
     if json:
         record = {
@@ -45,6 +44,7 @@ def evaluate(
             "perplexity": result.perplexity,
             "bits_per_byte": result.bits_per_byte,
             "exact_match": result.exact_match,
+            "unknown": result.n_unknown,
         }
         print(json_module.dumps(record))
         return
@@ -52,6 +52,11 @@ def evaluate(
     print(f"  loss           {result.loss:.4f} nats per token")
     print(f"  perplexity     {result.perplexity:.3f} per token")
     print(f"  bits per byte  {result.bits_per_byte:.4f}")
+    if result.n_unknown:
+        print(
+            f"  unknown words  {result.n_unknown:,}: their spelling costs nothing here, which "
+            "flatters bits per byte"
+        )
     if result.exact_match is not None:
         print(f"  exact match    {result.exact_match:.2%} of the targets")
 

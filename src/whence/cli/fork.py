@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from whence.errors import WhenceError
+from whence.errors import WhenceError, shell_word
 from whence.runs.fork import fork as fork_run
 from whence.runs.run import Run
 
@@ -58,7 +58,7 @@ def fork(
     if train:
         watch(made, None, json, ())
     elif not json:
-        print(f"train it with:  whence resume {out}")
+        print(f"train it with:  whence resume {shell_word(out)}")
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import tyro
 from rich.console import Console
 from rich.markup import escape
@@ -17,6 +16,7 @@ from whence.cli.evaluate import which
 from whence.errors import WhenceError
 from whence.generate import Distribution, Event
 from whence.runs.run import Run
+from whence.scale.hardware import find_device
 
 
 def generate(
@@ -92,7 +92,9 @@ def generate(
 
 
 def _events(run: Run, checkpoint, prompt: str, **settings):
-    return writing.stream(run.model(checkpoint), run.tokenizer, prompt, **settings)
+    return writing.stream(
+        run.model(checkpoint).to(find_device("auto")), run.tokenizer, prompt, **settings
+    )
 
 
 def _print_whole(
@@ -157,10 +159,7 @@ def _table(distribution: Distribution, run: Run, candidates: int) -> Table:
         )
     others = len(distribution.before) - len(rows)
     if others > 0:
-        rest = torch.ones(len(distribution.before), dtype=torch.bool)
-        rest[[c.token_id for c in rows]] = False
-        before = distribution.before.cpu()[rest].sum().item()
-        after = distribution.after.cpu()[rest].sum().item()
+        before, after = distribution.others(rows)
         table.add_row(
             "",
             f"{others:,} others",

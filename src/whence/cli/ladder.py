@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from whence.data.stories import stories
 from whence.errors import WhenceError
 from whence.experiments.ladder import RUNGS, Row, climb
 from whence.experiments.report import report
@@ -39,13 +40,16 @@ def ladder(
         rungs: which models.
         out: folder for the runs; without it a free name under `runs/`.
         html: also write a report with drawings, one file that needs nothing else.
-        entropy: the source's true entropy in bits per byte, where you know it.
+        entropy: the source's true entropy in bits per byte, where you know it; that of the
+            built-in stories is known.
         seed: of everything drawn.
         threads: CPU threads; none: all cores.
         json: print JSON instead of a table.
     """
     if html is not None and not html.parent.is_dir():
         raise WhenceError(f"{html} can't be written: there is no folder {html.parent}.")
+    if entropy is None and text == ("stories",):
+        entropy = stories().entropy_rate()
     base = replace(Recipe(seed=seed), hardware=Hardware(threads=threads))
     console = Console(highlight=False)
     rows: list[Row] = []

@@ -51,7 +51,12 @@ def parse_training(words: list[str]) -> TrainArguments:
     """
     words, kinds = _take_kinds(words)
     base = Recipe()
-    recipes = [word for word in words if word.endswith(".toml")]
+    flags = ["", *words]
+    recipes = [
+        word
+        for word, before in zip(words, flags, strict=False)
+        if word.endswith(".toml") and before != "--out"
+    ]
     if recipes:
         if len(recipes) > 1:
             raise WhenceError(

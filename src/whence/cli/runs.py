@@ -19,6 +19,11 @@ def runs(words: list[str]) -> None:
 
     if words and words[0] == "remove":
         tyro.cli(_remove, args=words[1:], prog="whence runs remove")
+    elif words and not words[0].startswith("-"):
+        raise WhenceError(
+            f"'whence runs {words[0]}' is nothing: 'whence runs' lists them and 'whence runs "
+            "remove NAME' deletes one."
+        )
     else:
         tyro.cli(_list, args=words, prog="whence runs")
 

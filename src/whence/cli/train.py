@@ -10,6 +10,7 @@ from typing import Annotated
 import tyro
 
 from whence.cli.recipes import parse_training
+from whence.data import open_source
 from whence.errors import WhenceError
 from whence.runs.export import FORMATS, export_metrics
 from whence.runs.run import Run
@@ -21,7 +22,11 @@ def train(words: list[str]) -> None:
     """Train a model, showing how it learns."""
     arguments = parse_training(words)
     _check_formats(arguments.export_metrics)
-    run = Run.create(arguments.recipe, arguments.out)
+    source = open_source(arguments.recipe.data.source)
+    if source.skipped:
+        names = ", ".join(source.skipped[:5]) + (", …" if len(source.skipped) > 5 else "")
+        print(f"left out {len(source.skipped)} that aren't text: {names}", file=sys.stderr)
+    run = Run.create(arguments.recipe, arguments.out, source)
     watch(run, None, arguments.json, arguments.export_metrics)
 
 
@@ -48,6 +53,7 @@ def watch(run: Run, steps: int | None, as_json: bool, formats: tuple[str, ...]) 
     """Train a run, showing how it goes, until its end or Ctrl-C."""
     from whence.cli.display import JsonDisplay, display_for
 
+    run.check_unfinished(steps)
     if steps is not None:
         run.recipe = replace(run.recipe, steps=steps)
     display = JsonDisplay(run) if as_json else display_for(run)

@@ -85,9 +85,9 @@ class WindowBatches:
         n = len(tokens)
         if n < context_length + 1:
             raise WhenceError(
-                f"The text is too short: it has {n} training tokens, a window of context_length = "
-                f"{context_length} needs {context_length + 1}. Give more text, or lower "
-                f"context_length to {max(n - 1, 1)} or less."
+                f"The text is too short: it has {n} training token{'s' if n != 1 else ''}, a "
+                f"window of context_length = {context_length} needs {context_length + 1}. Give "
+                + (f"more text, or lower context_length to {n - 1}." if n >= 2 else "more text.")
             )
         self.tokens = np.asarray(tokens)
         self.context_length = context_length

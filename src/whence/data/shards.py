@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +41,19 @@ class Dataset:
     n_bytes_train: int
     n_bytes_validation: int
     tokens_sha256: str
+
+    def bytes_behind(self, tokens: np.ndarray) -> int:
+        """Say how many UTF-8 bytes of the validation text its tokens stand for.
+
+        Exact where a token says what it stands for; for words, unknown ones count as long as they
+        are on the average.
+        """
+        return round(self.tokenizer.n_bytes(tokens) * self._stretch)
+
+    @cached_property
+    def _stretch(self) -> float:
+        told = self.tokenizer.n_bytes(self.validation)
+        return self.n_bytes_validation / told if told else 1.0
 
 
 def prepare(

@@ -226,12 +226,12 @@ def _topics() -> Iterator[str]:
         yield "\n\n"
 
 
-# Built-in texts: a name, and a function that starts the stream of its pieces.
 def _stories() -> Iterable[str]:
     """A million bytes of stories whose entropy rate is known; always the same ones."""
     return stories().stream(1_000_000, seed=0)
 
 
+# Built-in texts: a name, and a function that starts the stream of its pieces.
 BUILT_IN: dict[str, Callable[[], Iterable[str]]] = {
     "topics": _topics,
     "stories": _stories,

@@ -18,7 +18,9 @@ from whence.train.optimizer import Optimizer
 from whence.train.optimizers import AdamW
 from whence.train.schedules import Schedule
 
-WHOLE = GPTConfig(n_layers=6, n_heads=4, d_model=48, context_length=48, init_std=None)
+WHOLE = GPTConfig(
+    n_layers=6, n_heads=4, d_model=48, context_length=48, init_std=None, embedding_std=1.0
+)
 VARIANTS = {
     "whole": WHOLE,
     "one head": replace(WHOLE, n_heads=1),
@@ -32,7 +34,7 @@ VARIANTS = {
 
 
 def parts(
-    seeds: Sequence[int] = range(2), steps: int = 120, text: str | Sequence[str] = "topics"
+    seeds: Sequence[int] = range(2), steps: int = 200, text: str | Sequence[str] = "topics"
 ) -> Report:
     """Train a deep, narrow GPT on a text with one part taken out at a time.
 
@@ -85,7 +87,7 @@ def _run(
     window = config.context_length
     batches = WindowBatches(training, context_length=window, batch_size=16, seed=seed)
     flow = gradient_flow(model, batches[0][0][1], seed)
-    chain = Optimizer(model, AdamW(learning_rate=3e-3), Schedule("wsd", 10), steps)
+    chain = Optimizer(model, AdamW(learning_rate=0.01), Schedule("wsd", 10), steps)
     for _ in train(model, batches, next_token_loss, chain, range(steps)):
         pass
     found = evaluate(model, test[:8000], context_length=window, n_bytes=1)

@@ -13,6 +13,8 @@ from whence.generate.reader import CachedLanguageModel, LanguageModel, Reader
 from whence.generate.sampling import Distribution, Sampling, filter_logits, pick
 from whence.generate.text import TextStream
 
+MOST_SAMPLES = 4096  # side by side; each has its own part of the cache
+
 
 class Tokenizer(Protocol):
     """What generation asks of a tokenizer."""
@@ -136,6 +138,10 @@ def stream(
     for name, count in (("max_tokens", max_tokens), ("n_samples", n_samples)):
         if count < 1:
             raise WhenceError(f"{name} is {count}: it must be 1 or more.")
+    if n_samples > MOST_SAMPLES:
+        raise WhenceError(f"n_samples is {n_samples}: it must be at most {MOST_SAMPLES} at once.")
+    if not 0 <= seed < 2**63:
+        raise WhenceError(f"seed is {seed}: it must be 0 or more, below 2^63.")
     ids = encode_prompt(tokenizer, prompt)
     device = next((p.device for p in _parameters(model)), torch.device("cpu"))
     tokens = torch.tensor([ids] * n_samples, dtype=torch.long, device=device)  # [B, T]

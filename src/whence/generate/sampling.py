@@ -220,6 +220,12 @@ class Distribution:
         order = self.logits.sort(descending=True, stable=True).indices[:n].tolist()
         return [self.candidate(i) for i in order + [self.drawn] * (self.drawn not in order)]
 
+    def others(self, candidates: list[Candidate]) -> tuple[float, float]:
+        """The probability of all tokens but these, before and after the filters."""
+        rest = torch.ones_like(self.before, dtype=torch.bool)
+        rest[[c.token_id for c in candidates]] = False
+        return self.before[rest].sum().item(), self.after[rest].sum().item()
+
     def candidate(self, token_id: int) -> Candidate:
         """The numbers of one token."""
         i = token_id

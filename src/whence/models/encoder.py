@@ -124,6 +124,7 @@ class Encoder(nn.Module):
         tokens [B, S] → [B, S, D].
 
     Example:
+        >>> import torch
         >>> Encoder(EncoderConfig(d_model=32), 65)(torch.tensor([[1, 2, 3]])).shape
         torch.Size([1, 3, 32])
 
@@ -169,6 +170,7 @@ class Classifier(nn.Module):
         tokens [B, S] → logits [B, C].
 
     Example:
+        >>> import torch
         >>> Classifier(EncoderConfig(d_model=32), 65, 3)(torch.tensor([[1, 2, 3]])).shape
         torch.Size([1, 3])
 

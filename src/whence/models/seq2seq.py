@@ -126,13 +126,18 @@ class Seq2Seq(nn.Module):
         first = int(cut.min())
         if first < T:
             # Rows shifted so that each starts with its tab; what lies past the end is not read.
-            shifted = (places[: T - first] + cut[:, None]).clamp(max=T - 1)  # [B, T − first]
+            length = min(T - first, self.config.context_length)
+            shifted = (places[:length] + cut[:, None]).clamp(max=T - 1)  # [B, length]
             written = self.decode(tokens.gather(1, shifted), memory, visible)
-            back = (places - cut[:, None]).clamp(min=0)  # where each place's logits were written
-            back = back.clamp(max=T - first - 1)
-            written = written.gather(1, back.unsqueeze(-1).expand(-1, -1, self.vocab_size))
-            is_target = (places >= cut[:, None]).unsqueeze(-1)
-            logits = torch.where(is_target, written.to(logits.dtype), logits)
+            offset = places - cut[:, None]  # [B, T], place in the target; below 0 in the source
+            back = offset.clamp(0, length - 1).unsqueeze(-1).expand(-1, -1, self.vocab_size)
+            written = written.gather(1, back).to(logits.dtype)
+            logits = torch.where((offset >= 0).unsqueeze(-1), written, logits)
+            # A target that fills the window ends there.
+            full = (offset >= self.config.context_length).unsqueeze(-1)
+            end = torch.zeros_like(logits[0, 0])
+            end[self.config.end] = SURE
+            logits = torch.where(full, end, logits)
         return logits
 
     def encode(self, source: Tensor, visible: Tensor | None = None) -> Tensor:

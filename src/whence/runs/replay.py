@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from whence.data import Dataset, Part, Tokenizer
-from whence.errors import WhenceError
+from whence.errors import WhenceError, shell_word
 from whence.models import Model
 from whence.runs.checkpoints import load_model, load_optimizer
 from whence.runs.files import DamagedError
@@ -265,8 +265,8 @@ def start_from(run: Run, checkpoint: int, approximate: bool = False) -> Moment:
             load_model(run.checkpoint_folder, checkpoint, session.model)
         except DamagedError as error:
             raise WhenceError(
-                f"{error} 'whence verify {run.path} --repair' puts that checkpoint aside; its "
-                "steps are then reached from the one before."
+                f"{error} 'whence verify {shell_word(run.path)} --repair' puts that checkpoint "
+                "aside; its steps are then reached from the one before."
             ) from error
         memory = load_optimizer(run.checkpoint_folder, checkpoint)
         session.optimizer.load_state(memory, checkpoint)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from whence.errors import WhenceError
+from whence.errors import WhenceError, shell_word
 from whence.runs.checkpoints import check_checkpoint, saved_steps
 from whence.runs.files import DamagedError
 from whence.runs.header import Header
@@ -39,7 +39,7 @@ def resume_point(run: Path, header: Header) -> tuple[int, int]:
         )
     if damage:
         raise WhenceError(
-            f"{damage} The run can go on from step {sound}: 'whence verify {run} --repair' puts "
-            "aside what is damaged."
+            f"{damage} The run can go on from step {sound}: 'whence verify {shell_word(run)} "
+            "--repair' puts aside what is damaged."
         ) from damage
     return sound, n

@@ -11,24 +11,22 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from whence.data import Dataset, Source, Tokenizer, load_tokenizer, open_dataset, open_source
 from whence.data import prepare as prepare_tokens
-from whence.errors import WhenceError
+from whence.errors import WhenceError, shell_word
 from whence.generate import generate
 from whence.models import Model, build
-from whence.models.seq2seq import Seq2Seq
 from whence.runs.checkpoints import load_weights, put_weights, saved_steps
 from whence.runs.creation import free_path, resolve
 from whence.runs.events import Event
 from whence.runs.files import DamagedError, disk_use, refuse_links
 from whence.runs.header import Header, Origin, Sitting
 from whence.runs.lock import hold, is_held
-from whence.runs.pairs import measure_pairs, pairs_of, parse_pairs
 from whence.runs.recipe import Recipe
 from whence.runs.record import Logs, best_step
 from whence.runs.resume import resume_point
 from whence.runs.session import Session, assemble, outline
 from whence.runs.training import Training
-from whence.scale.hardware import manifest
-from whence.train.evaluation import Evaluation, evaluate
+from whence.scale.hardware import find_device, manifest
+from whence.train.evaluation import Evaluation
 
 if TYPE_CHECKING:
     from whence.runs.replay import Moment
@@ -47,7 +45,7 @@ class Run:
       checkpoints/000500/  model.safetensors  optimizer.safetensors  state.json
     ```
 
-    Get one by `Run.create`, `Run.open` or `whence.train`.
+    Get one by `Run.create` or `Run.open`.
 
     Args:
         path: the folder.
@@ -112,8 +110,8 @@ class Run:
         """
         if path.exists():
             raise WhenceError(
-                f"{path} already exists: continue it with 'whence resume {path}', or choose "
-                "another name with --out."
+                f"{path} already exists: continue it with 'whence resume {shell_word(path)}', or "
+                "choose another name with --out."
             )
         temporary = path.with_name(f".{path.name}.part")
         shutil.rmtree(temporary, ignore_errors=True)
@@ -247,22 +245,35 @@ class Run:
         with self.locked():
             self.header = Header.read(self.path)
             recipe = replace(self.header.recipe, steps=steps or self.header.recipe.steps)
-            start, recorded = resume_point(self.path, self.header)
-            if max([start, *self.checkpoints]) >= recipe.steps:
-                raise WhenceError(
-                    f"the run is finished: it has done its {start} steps. Give more with --steps."
-                )
-            if recorded > recipe.steps:
-                raise WhenceError(
-                    f"the run has already done {recorded} steps: --steps {recipe.steps} would undo "
-                    "some; give more, or fork it where it should part."
-                )
+            start, recorded = self._check_unfinished(recipe.steps)
             self.recipe = self.header.recipe = recipe
             session = self.session()
             sitting = Sitting(recorded, recipe.steps, manifest(session.hardware))
             self.header.sittings.append(sitting)
             self.header.write(self.path)
             yield from Training(self.path, self.header, session, start, should_stop).events()
+
+    def check_unfinished(self, steps: int | None = None) -> None:
+        """Refuse at once what `train` would refuse.
+
+        Raises:
+            WhenceError: as `train`.
+        """
+        with self.locked():
+            self._check_unfinished(steps or self.recipe.steps)
+
+    def _check_unfinished(self, steps: int) -> tuple[int, int]:
+        start, recorded = resume_point(self.path, self.header)
+        if max([start, *self.checkpoints]) >= steps:
+            raise WhenceError(
+                f"the run is finished: it has done its {start} steps. Give more with --steps."
+            )
+        if recorded > steps:
+            raise WhenceError(
+                f"the run has already done {recorded} steps: --steps {steps} would undo some; give "
+                "more, or fork it where it should part."
+            )
+        return start, recorded
 
     def at(self, step: int, approximate: bool = False) -> "Moment":
         """Go back to the state before a step; see `whence.runs.replay.go_to`.
@@ -326,35 +337,24 @@ class Run:
             at: which checkpoint; see `model`.
             **options: as of `whence.generate.generate`.
         """
-        return generate(self.model(at), self.tokenizer, prompt=prompt, **options)[0]
+        model = self.model(at).to(find_device("auto"))
+        return generate(model, self.tokenizer, prompt=prompt, **options)[0]
 
     def evaluate(
-        self, text: str | None = None, *, at: int | Literal["best", "last"] = "best"
+        self, text: str | Source | None = None, *, at: int | Literal["best", "last"] = "best"
     ) -> Evaluation:
-        """Measure the loss over all of a text, in windows that overlap by half.
+        """Measure the loss over all of a text, in float32, in windows that overlap by half.
 
         Args:
-            text: the text; none: the run's validation part.
+            text: the text, or an open source, read in pieces; none: the run's validation part.
             at: which checkpoint; see `model`.
 
         Raises:
             WhenceError: where the text has a character the tokenizer doesn't know.
         """
-        model = self.model(at)
-        if isinstance(model, Seq2Seq):
-            known = pairs_of(self.dataset, model.config)[1] if text is None else None
-            pairs = known or parse_pairs(text or "", self.tokenizer, model.config)
-            return measure_pairs(model, pairs, self.tokenizer)
-        tokens = self.dataset.validation if text is None else self.tokenizer.encode(text)
-        context_length = self.recipe.model.context_length
-        n_bytes = self.tokenizer.n_bytes(tokens[1:])
-        return evaluate(
-            model,
-            tokens,
-            context_length=context_length,
-            stride=max(1, context_length // 2),
-            n_bytes=n_bytes,
-        )
+        from whence.runs.measure import measure
+
+        return measure(self, text, at)
 
     def locked(self) -> AbstractContextManager[None]:
         """Hold the run for this process alone; see `whence.runs.lock.hold`."""

@@ -11,13 +11,13 @@ from torch import nn
 from whence.data import Dataset, WindowBatches
 from whence.data.pairs import PairBatches
 from whence.errors import WhenceError
-from whence.models import BigramConfig, Model, ModelConfig, build
+from whence.models import BigramConfig, GPTConfig, Model, ModelConfig, build
 from whence.models.seq2seq import Seq2Seq, Seq2SeqConfig
 from whence.runs.pairs import measure_pairs, pairs_of
 from whence.runs.recipe import Recipe
 from whence.runs.settings import nearest
 from whence.scale.hardware import Hardware
-from whence.scale.plan import check_memory
+from whence.scale.plan import check_memory, plan
 from whence.train.evaluation import Evaluation, evaluate
 from whence.train.losses import next_token_loss
 from whence.train.optimizer import Optimizer
@@ -114,7 +114,7 @@ class Session:
             self.model,
             tokens,
             context_length=self.recipe.model.context_length,
-            n_bytes=self.dataset.tokenizer.n_bytes(tokens[1:]),
+            n_bytes=self.dataset.bytes_behind(tokens[1:]),
             device=self.hardware.device,
             precision=self.hardware.context,
         )
@@ -244,10 +244,18 @@ def n_parameters(config: ModelConfig, vocab_size: int) -> int:
 
 
 def _check_memory(recipe: Recipe, vocab_size: int) -> None:
-    """Refuse what can't fit: weights, gradients and two moments, and the tokens of a batch."""
+    """Refuse what can't fit: weights, gradients, two moments, and what a step keeps."""
     need = 16 * n_parameters(recipe.model, vocab_size)
     need += 24 * recipe.batch_size * recipe.model.context_length
     if not isinstance(recipe.model, BigramConfig):
         need += 20_000 * recipe.model.n_layers  # the layers' Python objects
     advice = "take a smaller model (model.n_layers, model.d_model) or a smaller batch_size"
     check_memory(need, recipe.hardware.device, advice)
+    if isinstance(recipe.model, GPTConfig):  # fused recurrent layers can't be planned
+        windows = recipe.batch_size // recipe.accumulate
+        size = (windows, recipe.model.context_length)
+        planned = plan(lambda: build(recipe.model, vocab_size), size)
+        # What autograd keeps is at least half as large in bfloat16 as in float32.
+        kept = planned.activations // (2 if recipe.hardware.precision == "bf16" else 1)
+        need = planned.memory - planned.activations + kept
+        check_memory(need, recipe.hardware.device, f"{advice}, or accumulate")

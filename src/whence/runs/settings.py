@@ -138,6 +138,8 @@ def _fit(value: Any, hint: Any, where: str) -> Any:
     for option in options:
         if get_origin(option) is Literal and value in get_args(option):
             return value
+        if option == tuple[str, ...] and isinstance(value, str):
+            return (value,)
         if get_origin(option) is tuple and isinstance(value, list | tuple):
             return tuple(_fit(item, get_args(option)[0], where) for item in value)
         if option is float and isinstance(value, int) and not isinstance(value, bool):

@@ -4,9 +4,9 @@ import os
 import platform
 import shutil
 import sys
-import time
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -24,7 +24,7 @@ class Hardware:
     Attributes:
         device: `auto` takes a CUDA or Apple GPU where there is one, else the CPU.
         precision: `bf16` computes matrix products in bfloat16 and keeps weights in float32;
-            `auto` takes it where it is measured to be faster.
+            `auto` takes it where the device has instructions for it.
         compile: let `torch.compile` fuse the model; needs a C++ compiler on a CPU.
         threads: how many CPU threads; none: all cores. Another number gives other bits.
         deterministic: only kernels that give the same bits every time.
@@ -53,7 +53,7 @@ class Hardware:
         Raises:
             WhenceError: where the device or the compiler asked for isn't there.
         """
-        device = _find_device(self.device)
+        device = find_device(self.device)
         threads = self.threads or torch.get_num_threads()
         torch.set_num_threads(threads)
         precision = self.precision
@@ -134,7 +134,16 @@ def manifest(hardware: Hardware) -> dict[str, str | int]:
     }
 
 
-def _find_device(wanted: Device) -> str:
+def find_device(wanted: Device) -> str:
+    """Return the device that is meant, the fastest one there is for `auto`.
+
+    Raises:
+        WhenceError: where this machine hasn't the one asked for.
+
+    Example:
+        >>> find_device("cpu")
+        'cpu'
+    """
     there = {
         "cuda": torch.cuda.is_available(),
         "mps": torch.backends.mps.is_available(),
@@ -155,18 +164,15 @@ def _bfloat16_is_faster(device: str) -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if device == "mps":
         return False
-    seconds = {d: _time_product(d) for d in (torch.float32, torch.bfloat16)}
-    return seconds[torch.bfloat16] * 1.5 < seconds[torch.float32]
+    return _cpu_multiplies_bfloat16()
 
 
-def _time_product(dtype: torch.dtype) -> float:
-    a, b = torch.ones(1024, 512, dtype=dtype), torch.ones(512, 512, dtype=dtype)
-    best = float("inf")
-    for _ in range(5):
-        start = time.perf_counter()
-        torch.mm(a, b)
-        best = min(best, time.perf_counter() - start)
-    return best
+def _cpu_multiplies_bfloat16() -> bool:
+    """Whether the CPU has instructions for it; timing it instead goes wrong on a busy machine."""
+    if torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported():
+        return True
+    flags = Path("/proc/cpuinfo")  # 64-bit Arm on Linux tells it there
+    return platform.machine() == "aarch64" and flags.exists() and "bf16" in flags.read_text()
 
 
 def _has_compiler() -> bool:

@@ -22,6 +22,8 @@ class Evaluation:
         loss: mean negative log-likelihood, nats per token.
         n_tokens: how many tokens were predicted.
         n_bytes: UTF-8 bytes those tokens stand for.
+        n_unknown: how many of them stand for a word that the tokenizer doesn't know. Their spelling
+            is free here, which flatters bits per byte.
         exact_match: share of pairs whose target the model writes without a mistake; None where
             the text isn't one of pairs.
 
@@ -35,6 +37,7 @@ class Evaluation:
     n_tokens: int
     n_bytes: int
     exact_match: float | None = None
+    n_unknown: int = 0
 
     @property
     def perplexity(self) -> float:
@@ -72,7 +75,7 @@ def evaluate(
     context_length: int,
     n_bytes: int,
     stride: int | None = None,
-    batch_size: int = 64,
+    batch_size: int | None = None,
     device: torch.device | str = "cpu",
     precision: Callable[[], AbstractContextManager] = nullcontext,
 ) -> Evaluation:
@@ -87,7 +90,7 @@ def evaluate(
         context_length: T, the longest window.
         n_bytes: bytes that the predicted tokens stand for.
         stride: how far a window moves on; None: T, windows side by side.
-        batch_size: windows computed together.
+        batch_size: windows computed together; None: up to 64, of 8,192 tokens in all.
         device: where the model is.
         precision: a context such as autocast, made anew for each batch.
 
@@ -104,6 +107,7 @@ def evaluate(
         raise WhenceError(
             f"the text has {len(tokens)} token(s): at least 2 are needed to predict one."
         )
+    batch_size = batch_size or max(1, min(64, 8192 // context_length))
     total = torch.zeros((), dtype=torch.float64)
     module = model if isinstance(model, torch.nn.Module) else torch.nn.Module()
     was_training = module.training

@@ -87,6 +87,15 @@ def balance(trace: Trace, *, numbers: int = 10_000, each: int = 50, seed: int = 
 
     Returns:
         For each operation the largest residual, absolute and as a share of the rule's bound.
+
+    Example:
+        >>> import torch
+        >>> from whence.why import trace
+        >>> layer, x = torch.nn.Linear(3, 2), torch.ones(4, 3)
+        >>> def step():
+        ...     layer(x).square().mean().backward()
+        >>> balance(trace(step)).wrong
+        []
     """
     random = np.random.default_rng(seed)
     calls: dict[str, list[Call]] = defaultdict(list)

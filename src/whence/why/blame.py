@@ -15,27 +15,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from whence.errors import WhenceError
+from whence.why.boundary import PLACES, Boundary
 from whence.why.labels import Place
-from whence.why.open import open_call
 from whence.why.opening import Cells
+from whence.why.paths import paths
 from whence.why.receipt import figure, finite
-from whence.why.unroll import Node, Unrolled, followed, normal, unroll
+from whence.why.unroll import Node, Unrolled, normal, unroll
 from whence.why.update import Update
 
 if TYPE_CHECKING:
     from whence.why.number import Number
     from whence.why.trace import Trace
 
-WAYS = ("token", "position", "example", "where", "head", "module")
-_PLACES = {"token": "token", "position": "position", "example": "example", "where": "example"}
-
-# What a residual stream passes on, as a weighted sum of what was written to it.
-_PASSED = {
-    "add", "sub", "rsub", "neg", "mul", "div", "_to_copy", "clone", "copy", "native_layer_norm",
-    "_fused_rms_norm", "native_dropout", "cat", "stack", "where", "masked_fill", "mean", "sum",
-    "slice_backward", "select_backward", "index", "index_select",
-}  # fmt: skip
-_PRODUCTS = {"mm", "addmm", "bmm", "baddbmm", "linear"}
+WAYS = ("token", "position", "example", "where", "head", "module", "path")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,23 +99,37 @@ def blame(number: Number, by: str) -> Blame:
     Args:
         number: a gradient, an update, a loss, a logit or another activation.
         by: "token", "position", "example", "where" (the label that `trace` was given for a place
-            in the training text), "head" or "module".
+            in the training text), "head", "module" or, for a gradient or an update, "path": the
+            modules it came back through from the loss.
 
     Raises:
         WhenceError: there is no such grouping.
+
+    Example:
+        >>> import torch
+        >>> from whence.why import trace
+        >>> table, tokens = torch.nn.Embedding(5, 2), torch.tensor([[1, 3, 1]])
+        >>> def step():
+        ...     table(tokens).sum().backward()
+        >>> t = trace(step)
+        >>> [(s.label, s.value) for s in t.number("weight[1,0].grad").blame("position").shares]
+        [('position 0', 1.0), ('position 2', 1.0)]
     """
     if by not in WAYS:
         raise WhenceError(f"A number cannot be grouped by {by!r}: choose {', '.join(WAYS)}.")
     trace = number.trace
     start = _start(number)
+    if by == "path":
+        sums, ends = paths(start)
+        return _blame(number, by, ends, sums)
     first = {id(n.op) for cells, at, w in start for n in normal(cells, at, w)}
-    stop = _Stop(trace, by, first, start[0][0])
-    unrolled = unroll(start, lambda node: not stop(node))
+    stop = Boundary(trace, by, first, start[0][0])
+    unrolled = unroll(start, lambda node: not stop(node), stop.at_place)
     groups: dict[str, list[np.ndarray]] = defaultdict(list)
     for leaf in unrolled.leaves:
         _group(trace, by, leaf, groups)
     for words, value in unrolled.constants:
-        groups[words].append(np.array([value]))
+        groups[f"constant {words}"].append(np.array([value]))
     return _blame(number, by, unrolled, groups)
 
 
@@ -132,70 +138,6 @@ def _start(number: Number) -> list[tuple[Cells, np.ndarray, np.ndarray]]:
     if isinstance(number.ref, Update):
         return number.ref.start(at)
     return [(number.ref, at, np.ones(1))]
-
-
-class _Stop:
-    """Where the unrolling ends."""
-
-    def __init__(self, trace: Trace, by: str, first: set[int], target: Cells):
-        self.trace, self.by, self.first = trace, by, first
-        name = trace.name_of(target)
-        self.block = _block(name)
-
-    def __call__(self, node: Node) -> bool:
-        op = node.op
-        if op is None:
-            return True
-        if id(op) in self.first or op.phase == "update":
-            return False
-        if self.by in _PLACES:
-            place = self.trace.labels.place(node.cells, node.at[:1])
-            return getattr(place, _PLACES[self.by]) is not None
-        if op.phase == "backward":
-            return self._leaves_block(node)
-        if self.by == "head":
-            if self.trace.labels.place(node.cells, node.at[:1]).head is not None:
-                return op.name not in _PASSED
-            if op.name in _PRODUCTS:
-                return not self._reads_heads(node)
-        return op.name not in _PASSED
-
-    def _leaves_block(self, node: Node) -> bool:
-        """Whether a gradient comes from beyond the block whose parameter is asked about."""
-        op = node.op
-        assert op is not None
-        if self.by == "head" and (
-            self.trace.labels.place(node.cells, node.at[:1]).head is not None
-        ):
-            return True
-        if op.forward is None or op.name == "add":  # the sum of what several uses sent back
-            return False
-        module = op.forward.module
-        return bool(module) and not module.startswith(self.block)
-
-    def _reads_heads(self, node: Node) -> bool:
-        """Whether a matrix product mixes heads: its input is laid out by head."""
-        assert node.call is not None
-        opened = open_call(node.call, node.at[:1])
-        if opened is None:
-            return False
-        for part in opened.parts:
-            if part.factors:
-                factor = part.factors[followed(part, node.op)]
-                at = np.broadcast_to(factor.at, (1, np.asarray(factor.at).shape[-1]))[0]
-                for one in normal(factor.cells, at, np.ones(len(at))):
-                    if self.trace.labels.place(one.cells, one.at[:1]).head is not None:
-                        return True
-        return False
-
-
-def _block(name: str) -> str:
-    """`blocks.3.mlp.up.weight` → `blocks.3.`; `head.weight` → `head`."""
-    parts = name.split(".")
-    for i, part in enumerate(parts):
-        if part.isdigit():
-            return ".".join(parts[: i + 1]) + "."
-    return parts[0]
 
 
 def _group(trace: Trace, by: str, leaf: Node, groups: dict[str, list[np.ndarray]]) -> None:
@@ -236,7 +178,7 @@ def _group_by_place(
         for word in np.unique(words):
             groups[str(word)].append(terms[words == word])
         return
-    keys = getattr(place, _PLACES[by])
+    keys = getattr(place, PLACES[by])
     if keys is None:
         groups[f"({_module(leaf)})"].append(terms)
         return
@@ -262,8 +204,10 @@ def _module(leaf: Node) -> str:
 def _blame(
     number: Number, by: str, unrolled: Unrolled, groups: dict[str, list[np.ndarray]]
 ) -> Blame:
-    sums = {label: (sum(float(t.sum()) for t in several), sum(len(t) for t in several))
-            for label, several in groups.items()}  # fmt: skip
+    sums = {
+        label: (sum(float(t.sum()) for t in several), sum(len(t) for t in several))
+        for label, several in groups.items()
+    }
     size = sum(abs(value) for value, _ in sums.values()) or 1.0
     shares = [Share(label, v, abs(v) / size, n) for label, (v, n) in sums.items() if v]
     shares.sort(key=lambda share: -abs(share.value))

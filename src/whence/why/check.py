@@ -19,6 +19,7 @@ from torch.overrides import TorchFunctionMode
 
 from whence.errors import WhenceError
 from whence.why.address import Address
+from whence.why.calls import STARTS_BACKWARD
 from whence.why.tape import flatten, replace
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 _NARROW = {torch.float32, torch.bfloat16, torch.float16}
 _CASTS = {Tensor.float, Tensor.bfloat16, Tensor.half}
 _DROPOUT = {F.dropout, torch.dropout}
-_BACKWARD = {Tensor.backward, torch.autograd.backward, torch.autograd.grad}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,17 @@ def check(number: Number, step: float = 1e-5) -> Check:
         step: h, relative to the number where that is larger than 1.
 
     Raises:
-        WhenceError: the number is neither, or the traced function is no longer at hand.
+        WhenceError: the number is neither.
+
+    Example:
+        >>> import torch
+        >>> from whence.why import trace
+        >>> table, tokens = torch.nn.Embedding(5, 2), torch.tensor([[1, 3, 1]])
+        >>> def step():
+        ...     table(tokens).sum().backward()
+        >>> t = trace(step)
+        >>> round(t.number("weight[1,0].grad").check().difference, 6)
+        2.0
     """
     trace = number.trace
     address = Address.parse(number.address)
@@ -222,7 +232,7 @@ class _Wide(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        if func in _BACKWARD:
+        if func in STARTS_BACKWARD:
             return self._count(func, args, kwargs)
         if func in _CASTS:
             return _widen(args[0])

@@ -82,13 +82,14 @@ def write(
         magnitude=size,
         verdict=GIVEN if given else judged,
         recomputed=opened.recomputed,
+        names={} if given else _names(trace, opened),
         opens=tuple(dict.fromkeys(a for t in terms for a, _ in t.factors))[: 2 * top],
         notes=tuple(opened.notes),
     )
 
 
 _SUSPECT = 1e-3  # of Σ|terms|: what is smaller may be no more than its inputs' rounding
-_LEVELS, _ELEMENTS = 6, 20_000
+_LEVELS, _ELEMENTS = 6, 5_000
 
 
 def _inherited(number: Number) -> float:
@@ -107,9 +108,22 @@ def _quantity(number: Number, call: Call | None) -> str:
     if isinstance(number.ref, Update):
         return "this step's change"
     if call is None:
-        return "there before the step"
+        return "given"
     where = number.trace.labels.describe(number.ref, number.at)
     return call.name + (f", {where}" if where else "")
+
+
+def _names(trace: Trace, opened: Opened) -> dict[str, str]:
+    """Tell which tensor each symbol of the formula stands for."""
+    names: dict[str, str] = {}
+    for part in opened.parts:
+        for factor in (*part.factors, *part.shared):
+            at = np.asarray(factor.at)
+            if factor.symbol and at.size and factor.symbol not in names:
+                name = trace.address(factor.cells, int(at.reshape(-1)[0]))
+                head, _, tail = name.partition("[")
+                names[factor.symbol] = head + tail.rpartition("]")[2]
+    return names
 
 
 def _closed(number: Number, call: Call, quantity: str) -> Receipt:
@@ -147,27 +161,27 @@ def _terms(
 
 
 def _term(
-    trace: Trace, part: Part, place: int, value: float, size: float, top: int, depth: int
+    trace: Trace, part: Part, number: int, value: float, size: float, top: int, depth: int
 ) -> Term:
-    factors = [_element(f, place) for f in part.factors]
-    shared = [_element(f, place) for f in part.shared if np.asarray(f.at).shape[-1] == 1]
+    factors = [_element(f, number) for f in part.factors]
+    shared = [_element(f, number) for f in part.shared if np.asarray(f.at).shape[-1] == 1]
     whole = [f for f in part.shared if np.asarray(f.at).shape[-1] > 1]
     if part.factors and whole:
-        shared += [_element(f, place) for f in whole]
+        shared += [_element(f, number) for f in whole]
     elif whole:  # a function of many numbers: the largest of them
         shared += _largest(whole, top)
     named = [(trace.address(ref, at), v) for ref, at, v in factors + shared]
     first = (factors or shared or [None])[0]
-    label = trace.labels.describe(first[0], first[1]) if first is not None else ""
+    places = (trace.labels.describe(ref, at) for ref, at, _ in factors + shared)
     receipt = None
     if depth > 1 and first is not None:
         receipt = trace.number_at(first[0], first[1]).why(top=top, depth=depth - 1)
     return Term(
         value=value,
         share=abs(value) / size if size else 0.0,
-        symbol=part.symbol,
-        detail=_detail(trace, part, place, factors),
-        label=label,
+        label=part.symbol,
+        detail=_detail(trace, part, number, factors),
+        place=next((words for words in places if words), ""),
         address=named[0][0] if named else None,
         factors=tuple(named),
         receipt=receipt,

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from whence.errors import WhenceError
+from whence.why.axes import B, H, Layouts, T
 from whence.why.opening import Cells
 from whence.why.rules.positions import coordinates
-from whence.why.storage import Index, Ref
+from whence.why.storage import Index, Memory, Ref
 from whence.why.tape import Op
 
 
@@ -22,14 +23,14 @@ class Part:
         first: the ordinal of its first operation.
         example: index of its first example within the whole step.
         batch: number of examples.
-        length: number of positions, 0 where there are none.
+        layouts: finds what the dimensions of its tensors run over.
         tokens: [batch, length] token ids, `None` where there are none.
     """
 
     first: float
     example: int
     batch: int
-    length: int
+    layouts: Layouts
     tokens: np.ndarray | None
 
 
@@ -48,45 +49,6 @@ class Place:
     position: np.ndarray | None = None
     head: np.ndarray | None = None
     token: np.ndarray | None = None
-
-
-# What the dimensions of a tensor run over, by its shape: B examples, T positions, H heads.
-_B, _T, _H, _BT, _BH, _OTHER = "B", "T", "H", "BT", "BH", "-"
-
-
-def roles(size: Sequence[int], batch: int, length: int) -> tuple[str, ...]:
-    """Tell what each dimension of a tensor runs over, as far as its shape gives it away.
-
-    Example:
-        >>> roles((2, 5, 8), batch=2, length=5), roles((2, 4, 5, 5), batch=2, length=5)
-        (('B', 'T', '-'), ('B', 'H', 'T', '-'))
-    """
-    return tuple(_roles(list(size), batch, length))
-
-
-def _roles(size: list[int], B: int, T: int) -> list[str]:
-    rest = [_OTHER] * len(size)
-    if not size:
-        return rest
-    if not T:
-        return [_B, *rest[1:]] if size[0] == B else rest
-    if size[:2] == [B, T]:
-        return [_B, _T, _H, _OTHER] if len(size) == 4 else [_B, _T, *rest[2:]]
-    if len(size) == 4 and size[0] == B and size[2] == T:
-        return [_B, _H, _T, _OTHER]
-    if size[0] == B * T:
-        return [_BT, *rest[1:]]
-    if len(size) == 3 and size[1] == T and size[0] > B and size[0] % B == 0:
-        return [_BH, _T, _OTHER]
-    if size[:2] == [T, B]:
-        return [_T, _B, *rest[2:]]
-    if len(size) > 1 and size[:2] == [1, T]:
-        return [_OTHER, _T, *rest[2:]]
-    if size[0] == B:
-        return [_B, *rest[1:]]
-    if size[0] == T and len(size) == 2:
-        return [_T, *rest[1:]]
-    return rest
 
 
 class Labels:
@@ -113,6 +75,7 @@ class Labels:
         tokens: list[np.ndarray] | None,
         decode: Callable[[int], str] | None,
         where: Callable[[int, int], str] | None,
+        parameters: set[Memory],
     ) -> Labels:
         """Find the parts of a batch: a part ends where a forward pass follows a backward pass."""
         parts: list[Part] = []
@@ -123,7 +86,8 @@ class Labels:
                 batch, length = ids.shape
             else:
                 batch, length = _first_batch(segment), 0
-            parts.append(Part(segment[0].ordinal, examples, batch, length, ids))
+            layouts = Layouts(batch, length, segment, parameters)
+            parts.append(Part(segment[0].ordinal, examples, batch, layouts, ids))
             examples += batch
         return cls(parts, decode, where)
 
@@ -136,23 +100,26 @@ class Labels:
     def place(self, ref: Cells, at: Index) -> Place:
         """Tell where in the batch the elements of a tensor stand."""
         part = self.part_of(ref)
-        if part is None or not part.batch:
+        axes = None if part is None else part.layouts.of(ref)
+        if part is None or axes is None:
             return Place()
         found: dict[str, np.ndarray] = {}
-        B, T = part.batch, part.length
-        names = roles(ref.size, B, T)
-        for role, where, size in zip(names, coordinates(at, ref.size), ref.size, strict=True):
-            if role == _BT:
-                found[_B], found[_T] = np.divmod(where, T)
-            elif role == _BH:
-                found[_B], found[_H] = np.divmod(where, size // B)
-            elif role != _OTHER:
-                found[role] = where
+        for where, several in zip(coordinates(at, ref.size), axes, strict=True):
+            rest = where
+            for axis in reversed(several):
+                rest, i = np.divmod(rest, axis.size)
+                found.setdefault(axis.role, i + axis.start)  # queries come before keys
+        # One example, or windows of one token: a dimension of size 1 tells nothing by itself.
+        nothing = np.zeros(len(at), dtype=np.int64)
+        if T in found and part.layouts.batch == 1:
+            found.setdefault(B, nothing)
+        if B in found and part.layouts.length == 1:
+            found.setdefault(T, nothing)
         token = None
-        if part.tokens is not None and _B in found and _T in found:
-            token = part.tokens[found[_B], found[_T]]
-        example = found[_B] + part.example if _B in found else None
-        return Place(example, found.get(_T), found.get(_H), token)
+        if part.tokens is not None and B in found and T in found:
+            token = part.tokens[found[B], found[T]]
+        example = found[B] + part.example if B in found else None
+        return Place(example, found.get(T), found.get(H), token)
 
     def text(self, token: int) -> str:
         """Return a token as text, in quotes; its number where there is no decoder."""
@@ -181,7 +148,8 @@ class Labels:
             words.append(self.text(int(place.token[0])))
         if place.position is not None:
             words.append(f"{'at ' if words else ''}position {int(place.position[0])}")
-        if place.example is not None and len(self.parts) + self.parts[0].batch > 1:
+        several = self.parts and self.parts[-1].example + self.parts[-1].batch > 1
+        if place.example is not None and several:
             words.append(f"{'of ' if words else ''}example {int(place.example[0])}")
         if self.where is not None and place.example is not None and place.position is not None:
             words.append(f"({self.where(int(place.example[0]), int(place.position[0]))})")
@@ -189,17 +157,16 @@ class Labels:
 
 
 def _segments(ops: list[Op]) -> list[list[Op]]:
+    """Cut the step where autograd begins a new graph after a backward pass."""
     segments: list[list[Op]] = []
     phase = ""
     for op in ops:
-        if op.phase == "update":
-            phase = ""
-            continue
-        if op.phase == "forward" and phase != "forward":
+        begins = op.phase == "forward" and phase == "backward" and op.sequence >= 0
+        if not segments or begins:
             segments.append([])
-        if segments:
-            segments[-1].append(op)
-        phase = op.phase
+        segments[-1].append(op)
+        if op.phase == "backward" or begins:
+            phase = op.phase
     return segments
 
 

@@ -19,7 +19,7 @@ PARAMETER, OUTPUT, VARIABLE, ARGUMENT, UNNAMED = range(5)
 
 _HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _TORCH = os.path.dirname(os.path.abspath(torch.__file__)) + os.sep
-_OPTIM = os.path.join(_TORCH, "optim") + os.sep
+_TOLD = (os.path.join(_TORCH, "optim") + os.sep, os.path.join(_TORCH, "nn", "utils", "clip"))
 
 
 class Namer:
@@ -184,7 +184,7 @@ def _is_user(code: CodeType) -> bool:
     if known is None:
         path = code.co_filename
         known = _KNOWN[code] = not path.startswith(("<frozen", _HERE)) and (
-            not path.startswith(_TORCH) or path.startswith(_OPTIM)
+            not path.startswith(_TORCH) or path.startswith(_TOLD)
         )
     return known
 

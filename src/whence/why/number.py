@@ -195,6 +195,11 @@ class Number:
             else [(Number(self.trace, ref, at), slope) for ref, at, slope in _inputs(opened.parts)]
         )
 
+    @property
+    def used_by(self) -> list[tuple[str, str]]:
+        """Which operations read it, and the name of what each made."""
+        return self.trace.users(self.ref, self.at)
+
     def why(self, *, top: int = 8, depth: int = 1) -> Receipt:
         """Explain the number: the terms that add up to it, and what rounding left over.
 
@@ -204,6 +209,16 @@ class Number:
 
         Returns:
             The receipt.
+
+        Example:
+            >>> import torch
+            >>> from whence.why import trace
+            >>> w = torch.tensor([1.0, 2.0], requires_grad=True)
+            >>> def step():
+            ...     y = (w * torch.tensor([3.0, 4.0])).sum()
+            ...     y.backward()
+            >>> [term.value for term in trace(step).number("y").why().terms]
+            [8.0, 3.0]
         """
         return explain(self, top, depth)
 

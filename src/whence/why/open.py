@@ -42,7 +42,7 @@ def open_element(cells: Cells, at: int) -> tuple[Opened | None, Call | None]:
     """Open one element of a tensor, wherever in the step its storage was written.
 
     Returns:
-        The opened element and the call that made it; without a call, it was there before the step.
+        The opened element and the call that made it; without a call, it was given to it.
     """
     if not isinstance(cells, Ref):
         derived = cast(Derived, cells)
@@ -54,6 +54,6 @@ def open_element(cells: Cells, at: int) -> tuple[Opened | None, Call | None]:
     if op is None:
         factor = Factor(cells, np.array([[at]]))
         part = Part("x", value=factor.values)
-        return Opened("stored before this step", [part], roundings=0, exact=True), None
+        return Opened("given: nothing in this step made it", [part], exact=True), None
     call = op.call(slot)
     return open_call(call, where), call

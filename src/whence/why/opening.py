@@ -36,6 +36,11 @@ class Cells(Protocol):
         ...
 
     @property
+    def carries(self) -> bool:
+        """Whether it is a gradient, or was worked out from one."""
+        ...
+
+    @property
     def numel(self) -> int:
         """Number of elements."""
         ...
@@ -71,10 +76,12 @@ class Factor:
     Attributes:
         cells: the tensor.
         at: logical positions, broadcastable to [elements opened, terms].
+        symbol: what it is called in the formula.
     """
 
     cells: Cells
     at: Index
+    symbol: str = ""
     _values: np.ndarray | None = None
 
     @property
@@ -137,6 +144,7 @@ class Opened:
         exact: rounding plays no part, as in a copy or a comparison.
         sampled: the numbers were drawn at random.
         recomputed: intermediate numbers were computed again, as the kernel kept none.
+        magnitude: Σ|terms| of each element, where the parts don't tell.
         notes: sentences the reader needs.
     """
 
@@ -149,6 +157,7 @@ class Opened:
     exact: bool = False
     sampled: bool = False
     recomputed: bool = False
+    magnitude: np.ndarray | None = None
     notes: list[str] = field(default_factory=list)
 
     def total(self, count: int) -> tuple[np.ndarray, np.ndarray, int]:
@@ -162,7 +171,7 @@ class Opened:
             total += terms.sum(1)
             size += np.abs(terms).sum(1)
             number += terms.shape[1]
-        return total, size, number
+        return total, size if self.magnitude is None else self.magnitude, number
 
 
 def bound(opened: Opened, dtype: Any, total: np.ndarray, size: np.ndarray, number: int):

@@ -17,9 +17,9 @@ class Term:
     Attributes:
         value: its size, in the unit of the number it belongs to.
         share: |value| / Σ|terms|.
-        symbol: what it is in the formula (`a[i,k]·b[k,j]`).
-        detail: the same in figures (`2.0 · 3.0`).
-        label: where in the batch it comes from (`'mat' at position 5 of example 0`).
+        label: what it is, in symbols (`a[i,k]·b[k,j]`).
+        detail: the same in figures, each with its address (`2.0 [h[0,3]] · 3.0 [w[3,7]]`).
+        place: where in the batch it comes from (`'mat' at position 5 of example 0`).
         address: where its first factor can be opened, `None` for a plain number.
         factors: address and value of each number it was made of.
         receipt: the receipt of that first factor, where one was asked for.
@@ -27,9 +27,9 @@ class Term:
 
     value: float
     share: float
-    symbol: str
-    detail: str
     label: str
+    detail: str
+    place: str
     address: str | None
     factors: tuple[tuple[str, float], ...] = ()
     receipt: Receipt | None = None
@@ -53,9 +53,10 @@ class Receipt:
         bound: how large a residual rounding alone can leave.
         magnitude: Σ|terms| over all of them.
         verdict: "exact", "rounded", "rounding noise" (no larger than rounding, here or in what it
-            was made of, could have made it), "sampled", "given" (there before the step), "closed
-            box" (an operation without a rule) or "does not add up".
+            was made of, could have made it), "sampled", "given" (no operation of the step made
+            it), "closed box" (an operation without a rule) or "does not add up".
         recomputed: intermediate numbers were computed again, as the kernel kept none.
+        names: the tensor behind each symbol of the formula.
         opens: addresses to open next, the largest terms first.
         notes: sentences the reader needs.
     """
@@ -74,6 +75,7 @@ class Receipt:
     magnitude: float = 0.0
     verdict: str = EXACT
     recomputed: bool = False
+    names: dict[str, str] = field(default_factory=dict)
     opens: tuple[str, ...] = ()
     notes: tuple[str, ...] = field(default=())
 
@@ -102,11 +104,13 @@ class Receipt:
         """Return the receipt line by line."""
         lines = [f"{self.address} = {figure(self.value)}   ({self.quantity}, {self.dtype})"]
         lines.append(f"  = {self.symbols}")
+        if self.names:
+            lines.append("    with " + ", ".join(f"{s} = {n}" for s, n in self.names.items()))
         if self.numbers:
             lines.append(f"  = {self.numbers}")
         width = max((len(figure(t.value)) for t in self.terms), default=0)
         for term in self.terms:
-            words = "  ".join(w for w in (term.symbol, term.detail, term.label) if w)
+            words = "  ".join(w for w in (term.label, term.detail, term.place) if w)
             lines.append(f"    {figure(term.value):>{width}}  {100 * term.share:5.1f} %  {words}")
             if term.receipt is not None:
                 lines += term.receipt.lines("        ")

@@ -49,6 +49,11 @@ class Recomputed:
         """Number of elements."""
         return int(np.prod(self.size, dtype=np.int64))
 
+    @property
+    def carries(self) -> bool:
+        """Whether it is a gradient."""
+        return self.call.op.phase == "backward" and self.name.endswith(".grad")
+
     def tensor(self) -> torch.Tensor:
         """Compute the whole tensor."""
         return torch.from_numpy(self.gather(np.arange(self.numel)).reshape(self.size))

@@ -12,15 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch._C._autograd import _get_sequence_nr as _sequence_number  # pyright: ignore
-from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from whence.errors import WhenceError
+from whence.why.calls import BackwardCalls
 from whence.why.naming import Namer
 from whence.why.storage import Memory, Ref, Version
 from whence.why.tape import Op, flatten, fresh, replace, written
 
-_STARTS_BACKWARD = {Tensor.backward, torch.autograd.grad, torch.autograd.backward}
 _SILENT = {"profiler", "prim"}
 UNWRITTEN = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided"}
 
@@ -68,17 +67,17 @@ class Recorder(TorchDispatchMode):
         self._hooked: set[int] = set()
         self._in_backward = False
         self._last_sequence = -1
-        self._functions = _Functions(self)
+        self._calls = BackwardCalls(self.begin_backward, self.end_backward)
 
     def __enter__(self) -> Recorder:
         self.namer.open()
-        self._functions.__enter__()
+        self._calls.__enter__()
         super().__enter__()
         return self
 
     def __exit__(self, *error: Any) -> None:
         super().__exit__(*error)
-        self._functions.__exit__(*error)
+        self._calls.__exit__(*error)
         self.namer.close()
 
     def ref(self, tensor: Tensor, writer: Op | None = None) -> Ref | None:
@@ -98,12 +97,8 @@ class Recorder(TorchDispatchMode):
         found = self._refs.get(key)
         if found is None:
             found = self._refs[key] = Ref(version, offset, size, stride, tensor.dtype)
+            version.seen.append(found)
         return found
-
-    def refs_of(self, version: Version) -> list[Ref]:
-        """Return the tensors that were seen over one version of a storage, the largest first."""
-        found = [ref for key, ref in self._refs.items() if key[0] is version]
-        return sorted(found, key=lambda ref: -ref.numel)
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None
@@ -128,11 +123,13 @@ class Recorder(TorchDispatchMode):
             op.phase, op.node = "backward", node._sequence_nr()
             op.forward = self.by_sequence.get(op.node)
         elif self._in_backward:
-            op.phase = "backward"
+            op.phase, op.carries = "backward", True  # what autograd begins with
         elif torch.is_grad_enabled():
             self._number(op)
-        elif self.losses:
-            op.phase = "update"
+        if self.within is not None:
+            op.phase = self.within.phase
+        if op.phase == "backward" and not op.carries:
+            op.carries = any(ref.carries for ref in flatten(op.args, Ref))
         targets: list[Tensor] = []
         for i, name in written(func):
             targets += flatten(args[i] if i < len(args) else kwargs.get(name), Tensor)
@@ -222,11 +219,11 @@ class Recorder(TorchDispatchMode):
 
         A backward pass makes about as much as the forward pass did, and a gradient for each
         parameter. An update replaces the parameters and the optimiser's tensors, which are kept
-        before and after, and works on two more tensors of the parameters' size.
+        before and after, and passes through some more tensors of the parameters' size.
         """
         outside = sum(m.nbytes for m in self.memories.values() if m.outside)
         need = self.nbytes + (self.nbytes - outside) + self.trainable
-        need += (2 * self.moved + 3 * self.trainable) if self.moving else 0
+        need += (2 * self.moved + 7 * self.trainable) if self.moving else 0
         if self.tell is not None:
             self.tell(need)
         if self.budget is not None and need > self.budget:
@@ -266,6 +263,7 @@ class Recorder(TorchDispatchMode):
                 if output is not None and gradient is not None and (output.size == gradient.shape):
                     ref = self.ref(gradient)
                     if ref is not None:
+                        ref.version.carries = True
                         self.gradients.append((output, ref))
 
         node.register_prehook(note)
@@ -285,24 +283,3 @@ class Recorder(TorchDispatchMode):
             if torch._C._storage_Use_Count(memory.storage._cdata) > 1:
                 memory.storage = memory.storage.clone()
                 self.nbytes += memory.nbytes
-
-
-class _Functions(TorchFunctionMode):
-    """Sees the calls of `backward`, which the recorder below autograd cannot."""
-
-    def __init__(self, recorder: Recorder):
-        super().__init__()
-        self.recorder = recorder
-
-    def __torch_function__(
-        self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        if func not in _STARTS_BACKWARD:
-            return func(*args, **kwargs)
-        first = args[0] if args else next(iter(kwargs.values()))
-        self.recorder.begin_backward(flatten(first, Tensor))
-        try:
-            return func(*args, **kwargs)
-        finally:
-            self.recorder.end_backward()

@@ -100,7 +100,8 @@ def trace(
     parameters = {n: before[n] for n in leaves if n in before}
     name_the_rest(recorder, parameters, before, after)
     ids = [t.numpy(force=True) for t in ([tokens] if isinstance(tokens, Tensor) else tokens or [])]
-    labels = Labels.of(recorder.ops, ids, decode, where)
+    memories = {ref.version.memory for ref in [*before.values(), *after.values()]}
+    labels = Labels.of(recorder.ops, ids, decode, where, memories)
     return Trace(recorder, parameters, after, result, labels, live)
 
 

@@ -24,16 +24,22 @@ class Version:
             writer's outputs.
         kept: copies of the regions that the *next* write replaced.
         names: (rank, name, ref) of every name given to a part of it.
+        carries: it is a gradient, or was worked out from one.
+        seen: all tensors that were laid over it.
         stands_for: the tensor of the step that this is a float64 copy of, element by element.
     """
 
-    __slots__ = ("kept", "memory", "names", "number", "regions", "stands_for", "writer")
+    __slots__ = (
+        "carries", "kept", "memory", "names", "number", "regions", "seen", "stands_for", "writer",
+    )  # fmt: skip
 
     def __init__(self, memory: Memory, number: int, writer: Op | None):
         self.memory, self.number, self.writer = memory, number, writer
         self.regions: list[tuple[Ref, int]] = []
         self.kept: list[tuple[Ref, Tensor]] = []
         self.names: list[tuple[int, str, Ref]] = []
+        self.carries = writer is not None and writer.carries
+        self.seen: list[Ref] = []
         self.stands_for: Ref | None = None
 
     def content(self) -> torch.UntypedStorage:
@@ -119,6 +125,12 @@ class Ref:
         if original is not None:
             return original.ordinal
         return -1 if writer is None else writer.ordinal
+
+    @property
+    def carries(self) -> bool:
+        """Whether it is a gradient, or was worked out from one."""
+        original = self.version.stands_for
+        return self.version.carries if original is None else original.carries
 
     def over(self, storage: torch.UntypedStorage) -> Tensor:
         """Lay this tensor's shape over a storage."""

@@ -26,6 +26,7 @@ class Op:
         phase: "forward", "backward" or "update".
         sequence: number of its node in the autograd graph, −1 without one.
         node: in the backward pass, the number of the node that ran.
+        carries: it works on a gradient that came back from the loss.
         forward: in the backward pass, the operation whose gradient is worked out.
     """
 
@@ -39,6 +40,7 @@ class Op:
     phase: str = "forward"
     sequence: int = -1
     node: int = -1
+    carries: bool = False
     forward: Op | None = None
     _memory: dict[str, Any] = field(default_factory=dict)
 

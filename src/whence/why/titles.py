@@ -43,7 +43,9 @@ def name_the_rest(
         if ref is not before.get(name):
             ref.version.names.append((PARAMETER, f"{name}.after", ref))
     _name_gradients(recorder)
-    _find_updates(recorder, {**before, **after})
+    memories = {ref.version.memory for ref in [*before.values(), *after.values()]}
+    own = {ref.version.memory for ref in parameters.values()}
+    _find_updates(recorder, own, memories - own)
     owners = _owners(recorder, parameters, {**before, **after})
     for op in recorder.ops:
         for output in op.outputs if not op.alias else ():
@@ -55,8 +57,8 @@ def name_the_rest(
             namer.give(f"{owner}.{variable}", ref, VARIABLE)
     for memory in recorder.memories.values():
         if memory.outside and not memory.versions[0].names:
-            for ref in recorder.refs_of(memory.versions[0])[:1]:
-                namer.give("given", ref, UNNAMED)
+            largest = max(memory.versions[0].seen, key=lambda ref: ref.numel, default=None)
+            namer.give("given", largest, UNNAMED)
     for op in recorder.ops:
         if not op.alias:
             _name_outputs(recorder, op, owners)
@@ -70,22 +72,18 @@ def _name_gradients(recorder: Recorder) -> None:
             recorder.namer.give(f"{name}.grad", gradient, min(rank, OUTPUT))
 
 
-def _find_updates(recorder: Recorder, known: dict[str, Ref]) -> None:
-    """Mark as update what reads gradients after the backward pass, outside of `no_grad` too."""
-    gradients = {gradient.version.memory for _, gradient in recorder.gradients}
-    touched = {ref.version.memory for ref in known.values()} | gradients
+def _find_updates(recorder: Recorder, parameters: set[Memory], moments: set[Memory]) -> None:
+    """Mark as update what, outside of autograd, reads gradients or moments or writes parameters."""
+    read = {gradient.version.memory for _, gradient in recorder.gradients} | moments
     started = False
     for op in recorder.ops:
         started = started or op.phase == "backward"
         if not started or op.phase != "forward" or op.sequence >= 0:
             continue
-        inputs = {ref.version.memory for ref in flatten(list(op.args), Ref)}
-        writes = inputs & touched and op.func._schema.is_mutable
-        if writes or (inputs <= touched and inputs & gradients):
+        inputs = {ref.version.memory for ref in flatten([*op.args, *op.kwargs.values()], Ref)}
+        if inputs & read or (inputs & parameters and op.func._schema.is_mutable):
             op.phase = "update"
-        if op.phase == "update":
-            touched |= {o.version.memory for o in op.outputs if o is not None}
-            gradients |= {o.version.memory for o in op.outputs if o is not None}
+            read |= {o.version.memory for o in op.outputs if o is not None} - parameters
 
 
 def _owners(

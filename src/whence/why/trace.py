@@ -21,6 +21,7 @@ from whence.why.rules.attention import Attention
 from whence.why.rules.attention_backward import AttentionGradient
 from whence.why.rules.positions import coordinates
 from whence.why.storage import Ref, Version
+from whence.why.tape import flatten
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,9 @@ class Trace:
         live: what the step ran on, for running it again.
 
     Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from whence.why import trace
         >>> line = nn.Linear(1, 1)
         >>> x, y = torch.tensor([[1.0], [2.0]]), torch.tensor([[3.0], [5.0]])
         >>> def step():
@@ -211,6 +215,21 @@ class Trace:
             return "empty"
         head, _, tail = self.address(ref, 0).partition("[")
         return head + tail.rpartition("]")[2]
+
+    def users(self, ref: Cells, at: int) -> list[tuple[str, str]]:
+        """List the operations that read a number: (operation, name of its output)."""
+        if not isinstance(ref, Ref):
+            return []
+        place, found = ref.places(np.array([at])), []
+        for op in self.ops:
+            output = next((o for o in op.outputs if o is not None), None)
+            if op.alias or output is None:
+                continue
+            for source in flatten([*op.args, *op.kwargs.values()], Ref):
+                if source.version is ref.version and source.locate(place)[0] >= 0:
+                    found.append((op.name, self.name_of(output)))
+                    break
+        return found
 
     def number_at(self, ref: Cells, at: int) -> Number:
         """Return the number at a place of a recorded tensor."""

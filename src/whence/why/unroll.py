@@ -14,11 +14,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from whence.why.axes import spread
 from whence.why.open import open_call
 from whence.why.opening import Cells, Factor, Opened, Part, bound
 from whence.why.recomputed import Recomputed
 from whence.why.storage import Index, Ref
 from whence.why.tape import Call, Op
+
+_TERMS_AT_ONCE = 1 << 21
+_PIECES = 8
 
 
 @dataclass(slots=True)
@@ -79,12 +83,15 @@ class Unrolled:
 def unroll(
     start: list[tuple[Cells, Index, np.ndarray]],
     into: Callable[[Node], bool],
+    ends: Callable[[Cells, Index], bool] = lambda cells, at: False,
 ) -> Unrolled:
     """Open a weighted sum of elements again and again.
 
     Args:
         start: tensors, places in them and weights.
         into: whether to open these elements further; what cannot be opened stays a leaf.
+        ends: whether to stop at these elements of a tensor that is one number, spread out: in
+            memory its elements are one and the same.
     """
     result = Unrolled()
     queue: list[tuple[float, int, object]] = []
@@ -101,6 +108,8 @@ def unroll(
             waiting[key] = []
             heapq.heappush(queue, (-node.cells.ordinal, next(count), key))
         waiting[key].append(node)
+        if len(waiting[key]) > _PIECES:  # so that many pieces don't outgrow the tensor itself
+            waiting[key] = [_joined(waiting[key]).merged()]
 
     for cells, at, weight in start:
         for node in normal(cells, at, weight):
@@ -111,12 +120,23 @@ def unroll(
         node = _joined(nodes).merged()
         if not len(node.at):
             continue
-        opened = _opened(node) if into(node) else None
-        if opened is None:
+        one = _opened(Node(node.cells, node.at[:1], node.weight[:1], node.call))
+        if one is None or not into(node):
             result.leaves.append(node)
-        else:
-            for following in _open(node, opened, result):
-                push(following)
+            continue
+        step = max(1, _TERMS_AT_ONCE // max(one.total(1)[2], 1))
+        for begin in range(0, len(node.at), step):
+            some = slice(begin, begin + step)
+            piece = Node(node.cells, node.at[some], node.weight[some], node.call)
+            opened = _opened(piece)
+            assert opened is not None
+            for cells, at, weight in _open(piece, opened, result):
+                if isinstance(cells, Ref) and spread(cells) and ends(cells, at):
+                    call = normal(cells, at[:1], weight[:1])[0].call
+                    result.leaves.append(Node(cells, at, weight, call))
+                else:
+                    for following in normal(cells, at, weight):
+                        push(following)
     return result
 
 
@@ -175,7 +195,7 @@ def _opened(node: Node) -> Opened | None:
     return None if node.call is None else open_call(node.call, node.at)
 
 
-def _open(node: Node, opened: Opened, result: Unrolled) -> list[Node]:
+def _open(node: Node, opened: Opened, result: Unrolled) -> list[tuple[Cells, Index, np.ndarray]]:
     count = len(node.at)
     total, size, number = opened.total(count)
     stored = node.cells.gather(node.at)
@@ -183,7 +203,7 @@ def _open(node: Node, opened: Opened, result: Unrolled) -> list[Node]:
     limit = bound(opened, node.cells.dtype, total, size, number)
     result.bound += float((np.abs(node.weight) * limit).sum())
     result.recomputed = result.recomputed or opened.recomputed
-    found: list[Node] = []
+    found: list[tuple[Cells, Index, np.ndarray]] = []
     for part in opened.parts:
         _note_shared(part, node, result)
         if not part.factors or (part.value is not None and not _is_product(part)):
@@ -204,7 +224,7 @@ def _open(node: Node, opened: Opened, result: Unrolled) -> list[Node]:
             at, weight = at[valid], weight[valid]
         weight = weight.reshape(-1)
         keep = weight != 0
-        found += normal(factor.cells, at.reshape(-1)[keep], weight[keep])
+        found.append((factor.cells, at.reshape(-1)[keep], weight[keep]))
     return found
 
 
@@ -218,7 +238,7 @@ def _is_product(part: Part) -> bool:
 def followed(part: Part, op: Op | None) -> int:
     """Choose the factor that a product is a share of; the others weigh it.
 
-    In the backward pass, the gradient, which was made last. Elsewhere what was made first in this
+    In the backward pass, the gradient. Elsewhere what was made first in this
     step: an activation rather than a weight, which was there before; a value rather than its
     attention weight, a momentum rather than its denominator; single numbers last.
     """
@@ -226,7 +246,7 @@ def followed(part: Part, op: Op | None) -> int:
     if len(factors) == 1:
         return 0
     if op is not None and op.phase == "backward":
-        return max(range(len(factors)), key=lambda i: _age(factors[i]))
+        return max(range(len(factors)), key=lambda i: (factors[i].cells.carries, _age(factors[i])))
     forward = op is not None and op.phase == "forward"
     return min(range(len(factors)), key=lambda i: _rank(factors[i], forward))
 

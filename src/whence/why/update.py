@@ -29,6 +29,7 @@ class Update:
     """
 
     dtype = torch.float64
+    carries = False
 
     def __init__(self, trace: Trace, before: Cells, after: Cells, name: str):
         self.trace, self.before, self.after = trace, before, after
@@ -69,6 +70,8 @@ def as_opened(trace: Trace, unrolled: Unrolled) -> Opened:
     """Write an unrolled number as the sum of its leaves."""
     parts = []
     for leaf in sorted(unrolled.leaves, key=lambda leaf: -np.abs(leaf.terms).sum()):
+        if not leaf.terms.any():
+            continue
         factor = Factor(leaf.cells, leaf.at.reshape(1, -1))
         words = leaf_words(trace, leaf)
         parts.append(Part(words, (factor,), leaf.weight.reshape(1, -1)))

@@ -15,6 +15,7 @@ import numpy as np
 from whence.data.tokenizers.vocabulary import Vocabulary
 from whence.errors import WhenceError
 
+UNKNOWN_ID = 0
 UNKNOWN = "<UNK>"  # no piece of text is spelt so: a mark of punctuation is a piece of its own
 PIECE = re.compile(r" ?\w+(?:['’]\w+)*| ?[^\w\s]|\s+(?= \S)|\s+")
 DEFAULT_SIZE = 8192

@@ -139,8 +139,8 @@ class Attention:
         """Open scale·Σ_d q[i,d]·k[j,d] + mask."""
         b, h, i, j = (column(c) for c in coordinates(at, self.scores_size))
         d = np.arange(self.q.size[3]).reshape(1, -1)
-        queries = Factor(self.q, position([b, h, i, d], self.q.size))
-        keys = Factor(self.k, position([b, self.group(h), j, d], self.k.size))
+        queries = Factor(self.q, position([b, h, i, d], self.q.size), "q")
+        keys = Factor(self.k, position([b, self.group(h), j, d], self.k.size), "k")
         products = Part(f"{self.scale:.6g}·q[i,d]·k[j,d]", (queries, keys), self.scale)
         mask = self._scores(at) - products.terms().sum(1)
         parts = [products]
@@ -152,7 +152,7 @@ class Attention:
         """Open e^s[i,j] / Σⱼ e^s[i,j]."""
         b, h, i, _ = (column(c) for c in coordinates(at, self.scores_size))
         j = np.arange(self.scores_size[3]).reshape(1, -1)
-        across = Factor(self.scores, position([b, h, i, j], self.scores_size))
+        across = Factor(self.scores, position([b, h, i, j], self.scores_size), "s")
         part = Part("e^s[i,j] / Σ e^s", value=self._weights(at).reshape(-1, 1), shared=(across,))
         return Opened("e^s[i,j] / Σⱼ e^s[i,j]", [part], recomputed=True, notes=[NOTE])
 
@@ -182,8 +182,8 @@ def attention(call: Call, at: Index) -> Opened:
         return Opened("ln Σⱼ e^s[i,j]", [part], absolute=slack, recomputed=True, notes=[NOTE])
     b, h, i, d = (column(c) for c in coordinates(at, size))
     j = np.arange(S).reshape(1, -1)
-    values = Factor(fused.v, position([b, fused.group(h), j, d], fused.v.size))
-    weights = Factor(fused.weights, position([b, h, i, j], fused.scores_size))
+    values = Factor(fused.v, position([b, fused.group(h), j, d], fused.v.size), "v")
+    weights = Factor(fused.weights, position([b, h, i, j], fused.scores_size), "p")
     part = Part("p[i,j]·v[j,d]", (values, weights))
     return Opened(
         "Σⱼ p[i,j]·v[j,d]",

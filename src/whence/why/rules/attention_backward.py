@@ -70,7 +70,7 @@ class AttentionGradient:
         fused = self.forward
         b, h, i, j = (column(c) for c in coordinates(at, fused.scores_size))
         d = np.arange(self.g.size[3]).reshape(1, -1)
-        arriving = Factor(self.g, position([b, h, i, d], self.g.size))
+        arriving = Factor(self.g, position([b, h, i, d], self.g.size), "g")
         values = Factor(fused.v, position([b, fused.group(h), j, d], fused.v.size))
         part = Part("g[i,d]·v[j,d]", (arriving, values))
         return Opened("Σ_d g[i,d]·v[j,d]", [part], recomputed=True, notes=[NOTE])
@@ -80,10 +80,10 @@ class AttentionGradient:
         fused = self.forward
         b, h, i, j = (column(c) for c in coordinates(at, fused.scores_size))
         d = np.arange(self.g.size[3]).reshape(1, -1)
-        arriving = Factor(self.g, position([b, h, i, d], self.g.size))
-        weight = Factor(fused.weights, column(at))
-        value = Factor(fused.v, position([b, fused.group(h), j, d], fused.v.size))
-        output = Factor(self.y, position([b, h, i, d], self.y.size))
+        arriving = Factor(self.g, position([b, h, i, d], self.g.size), "g")
+        weight = Factor(fused.weights, column(at), "p")
+        value = Factor(fused.v, position([b, fused.group(h), j, d], fused.v.size), "v")
+        output = Factor(self.y, position([b, h, i, d], self.y.size), "y")
         coefficient = weight.values * (value.values - output.values)
         shared = (weight, value, output)
         part = Part("p[i,j]·(v[j,d] − y[i,d])·g[i,d]", (arriving,), coefficient, shared)
@@ -98,8 +98,8 @@ def attention_backward(call: Call, at: Index) -> Opened:
     _, _, T, S = fused.scores_size
     if call.slot == 0:
         j = np.arange(S).reshape(1, -1)
-        slopes = Factor(back.scores, position([b, h, i, j], fused.scores_size))
-        others = Factor(fused.k, position([b, fused.group(h), j, d], fused.k.size))
+        slopes = Factor(back.scores, position([b, h, i, j], fused.scores_size), "ds")
+        others = Factor(fused.k, position([b, fused.group(h), j, d], fused.k.size), "k")
         words, symbol = "scale·Σⱼ ds[i,j]·k[j,d]", f"{fused.scale:.6g}·ds[i,j]·k[j,d]"
     else:
         # A key serves every head of its group: the sum runs over those heads' queries.
@@ -108,8 +108,8 @@ def attention_backward(call: Call, at: Index) -> Opened:
         rows = np.tile(np.arange(T), share).reshape(1, -1)
         if call.slot == 2:
             return _values_gradient(back, b, heads, rows, i, d)
-        slopes = Factor(back.scores, position([b, heads, rows, i], fused.scores_size))
-        others = Factor(fused.q, position([b, heads, rows, d], fused.q.size))
+        slopes = Factor(back.scores, position([b, heads, rows, i], fused.scores_size), "ds")
+        others = Factor(fused.q, position([b, heads, rows, d], fused.q.size), "q")
         words, symbol = "scale·Σᵢ ds[i,j]·q[i,d]", f"{fused.scale:.6g}·ds[i,j]·q[i,d]"
     errors = back.errors(np.asarray(slopes.at))
     slack = fused.scale * (errors * np.abs(others.values)).sum(1)
@@ -121,8 +121,8 @@ def _values_gradient(
     back: AttentionGradient, b: Index, heads: Index, rows: Index, j: Index, d: Index
 ) -> Opened:
     fused = back.forward
-    weights = Factor(fused.weights, position([b, heads, rows, j], fused.scores_size))
-    arriving = Factor(back.g, position([b, heads, rows, d], back.g.size))
+    weights = Factor(fused.weights, position([b, heads, rows, j], fused.scores_size), "p")
+    arriving = Factor(back.g, position([b, heads, rows, d], back.g.size), "g")
     worst = np.array([[fused.head(int(x), int(y)).error.max() for y in row] for x, row in zip(
         b[:, 0], np.broadcast_to(heads, (len(b), heads.shape[1]))[:, :: rows.shape[1]], strict=True
     )]).max(1)  # fmt: skip

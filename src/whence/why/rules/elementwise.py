@@ -75,22 +75,9 @@ def negate(call: Call, at: Index) -> Opened:
 
 
 def multiply(call: Call, at: Index) -> Opened:
-    """Open x · y, the earlier tensor first: a later one weighs it."""
+    """Open x · y."""
     x, y = operand(call, "self", at), operand(call, "other", at)
-    return Opened("x·y", [product("x·y", *by_age(x, y))])
-
-
-def by_age(x: Factor | float, y: Factor | float) -> tuple[Factor | float, Factor | float]:
-    """Order two factors: a single number last, else the one that was made first, first."""
-    if not isinstance(x, Factor) or not isinstance(y, Factor):
-        return x, y
-    if _age(y) < _age(x):
-        return y, x
-    return x, y
-
-
-def _age(factor: Factor) -> tuple[bool, float]:
-    return factor.cells.numel == 1, factor.cells.ordinal
+    return Opened("x·y", [product("x·y", x, y)])
 
 
 def divide(call: Call, at: Index) -> Opened:
@@ -154,6 +141,26 @@ def copy(call: Call, at: Index) -> Opened:
     return Opened("x", [product("x", x)], roundings=0, exact=same)
 
 
+def dropout(call: Call, at: Index) -> Opened:
+    """Open x·mask / (1 − p), or say that the mask was drawn."""
+    if call.slot:
+        part = Part("drawn at random", value=call.output.gather(at).reshape(-1, 1))
+        return Opened("drawn at random (dropout's mask)", [part], exact=True, sampled=True)
+    mask = call.outputs[1]
+    assert mask is not None
+    kept = Factor(mask, at.reshape(-1, 1), "mask")
+    scale = 1 / (1 - float(call["p"]))
+    part = product("x·mask / (1 − p)", operand(call, "input", at), kept, coefficient=scale)
+    return Opened("x·mask / (1 − p)", [part], roundings=3)
+
+
+def dropout_backward(call: Call, at: Index) -> Opened:
+    """Open g·mask / (1 − p)."""
+    gradient, mask = operand(call, "grad_output", at), operand(call, "mask", at)
+    part = product("g·mask / (1 − p)", gradient, mask, coefficient=float(call["scale"]))
+    return Opened("g·mask / (1 − p)", [part], roundings=3)
+
+
 RULES: dict[str, Rule] = {
     "add": add,
     "sub": subtract,
@@ -169,4 +176,6 @@ RULES: dict[str, Rule] = {
     "_to_copy": copy,
     "contiguous": copy,
     "lift_fresh": copy,
+    "native_dropout": dropout,
+    "native_dropout_backward": dropout_backward,
 }

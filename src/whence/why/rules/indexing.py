@@ -56,7 +56,7 @@ def embedding_gradient(call: Call, at: Index) -> Opened:
         hits &= column(token) != call["padding_idx"]
     places, valid = chosen(hits)
     width = call.output.size[1]
-    part = Part("g[n, j]", (Factor(gradient, places * width + column(j)),), valid=valid)
+    part = Part("g[n, j]", (Factor(gradient, places * width + column(j), "g"),), valid=valid)
     if call["scale_grad_by_freq"]:
         part.coefficient = 1 / np.maximum(hits.sum(1, keepdims=True), 1)
     words = "Σ over n where the token is this one of g[n, j]"

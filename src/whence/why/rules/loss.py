@@ -38,7 +38,7 @@ def softmax(call: Call, at: Index) -> Opened:
     """Open e^x[i] / Σₖ e^x[k]."""
     x: Ref = call["self"]
     across, own = _line(x, at, call["dim"])
-    values = Factor(x, across)
+    values = Factor(x, across, "x")
     top = values.values.max(1, keepdims=True)
     powers = np.exp(values.values - np.where(np.isfinite(top), top, 0.0))
     value = np.take_along_axis(powers, own, 1) / powers.sum(1, keepdims=True)
@@ -53,7 +53,7 @@ def softmax_backward(call: Call, at: Index) -> Opened:
     """Open y[i]·(g[i] − Σₖ g[k]·y[k]): the sum over k of y[i]·(δ − y[k])·g[k]."""
     y: Ref = call["output"]
     across, own = _line(y, at, call["dim"])
-    arriving, shares = Factor(call["grad_output"], across), Factor(y, across)
+    arriving, shares = Factor(call["grad_output"], across, "g"), Factor(y, across, "y")
     mine = np.take_along_axis(shares.values, own, 1)
     same = np.arange(across.shape[1]) == own
     coefficient = mine * (same - shares.values)
@@ -67,7 +67,7 @@ def log_softmax(call: Call, at: Index) -> Opened:
     """Open x[i] − ln Σₖ e^x[k]."""
     x: Ref = call["self"]
     across, own = _line(x, at, call["dim"])
-    values = Factor(x, across)
+    values = Factor(x, across, "x")
     top = values.values.max(1, keepdims=True)
     rest = np.log(np.exp(values.values - top).sum(1, keepdims=True)) + top
     mine = Factor(x, np.take_along_axis(across, own, 1))
@@ -80,8 +80,8 @@ def log_softmax_backward(call: Call, at: Index) -> Opened:
     """Open g[i] − e^y[i]·Σₖ g[k]: the sum over k of (δ − e^y[i])·g[k]."""
     y: Ref = call["output"]
     across, own = _line(y, at, call["dim"])
-    arriving = Factor(call["grad_output"], across)
-    mine = Factor(y, column(at))
+    arriving = Factor(call["grad_output"], across, "g")
+    mine = Factor(y, column(at), "y")
     probability = np.exp(mine.values)
     same = np.arange(across.shape[1]) == own
     part = Part("(δ − P[i])·g[k]", (arriving,), same - probability, (mine,))
@@ -111,7 +111,7 @@ def nll_loss(call: Call, at: Index) -> Opened:
         return Opened("Σₙ w[n]", [part])
     width = x.size[-1]
     rows = np.arange(classes.size)
-    picked = Factor(x, (rows * width + classes).reshape(1, -1))
+    picked = Factor(x, (rows * width + classes).reshape(1, -1), "x")
     if call["reduction"] == NONE:
         picked.at = column(rows[at] * width + classes[at])
         return Opened("−x[n, target]", [product("−x[n, target]", picked, coefficient=-1.0)])
@@ -130,7 +130,7 @@ def nll_loss_backward(call: Call, at: Index) -> Opened:
     whole = weights.sum() if call["reduction"] == MEAN else 1.0
     each = column(row) if call["reduction"] == NONE else np.zeros((len(at), 1), dtype=np.int64)
     part = Part(
-        "−g / N", (Factor(call["grad_output"], each),), column_values(-weights[row] / whole),
+        "−g / N", (Factor(call["grad_output"], each, "g"),), column_values(-weights[row] / whole),
         valid=hit,
     )  # fmt: skip
     return Opened("−g / N at the target, else 0", [part], roundings=2)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from whence.why.opening import Factor, Opened, Part, Rule
-from whence.why.rules.elementwise import by_age, product
+from whence.why.rules.elementwise import product
 from whence.why.rules.positions import broadcast, column, coordinates, position
 from whence.why.storage import Index, Ref
 from whence.why.tape import Call
@@ -15,13 +15,13 @@ def _rows(a: Ref, lead: list[np.ndarray], i: np.ndarray | None) -> Factor:
     """Row i of a (or all of a vector): [m, n] positions along its last dimension."""
     k = np.arange(a.size[-1]).reshape(1, -1)
     where = [column(c) for c in lead] + ([] if i is None else [column(i)]) + [k]
-    return Factor(a, position(where, a.size))
+    return Factor(a, position(where, a.size), "a")
 
 
 def _columns(b: Ref, lead: list[np.ndarray], j: np.ndarray) -> Factor:
     """Column j of b: [m, n] positions along its last dimension but one."""
     k = np.arange(b.size[-2]).reshape(1, -1)
-    return Factor(b, position([column(c) for c in lead] + [k, column(j)], b.size))
+    return Factor(b, position([column(c) for c in lead] + [k, column(j)], b.size), "b")
 
 
 def products(
@@ -29,8 +29,7 @@ def products(
 ) -> Part:
     """Write scale · Σₖ a[…,i,k]·b[…,k,j] as a part."""
     *lead, i, j = coordinates(at, size)
-    first, second = _rows(a, lead, i), _columns(b, lead, j)
-    factors = by_age(first, second)
+    factors = _rows(a, lead, i), _columns(b, lead, j)
     lead_symbol = "" if scale == 1 else f"{scale:g}·"
     return product(symbol or f"{lead_symbol}a[i,k]·b[k,j]", *factors, coefficient=scale)
 
@@ -47,7 +46,7 @@ def added(call: Call, at: Index) -> Opened:
     a, b, x = call[names[0]], call[names[1]], call["self"]
     alpha, beta = float(call["alpha"]), float(call["beta"])
     size = call.output.size
-    bias = Factor(x, column(broadcast(at, size, x)))
+    bias = Factor(x, column(broadcast(at, size, x)), "x")
     symbol = "x" if beta == 1 else f"{beta:g}·x"
     sums = products(a, b, at, size, alpha)
     parts = [sums] if beta == 0 else [product(symbol, beta, bias), sums]
@@ -63,10 +62,10 @@ def vector(call: Call, at: Index) -> Opened:
         a, b = call["self"], call["vec"] if "vec" in call.values else call["tensor"]
         x, alpha, beta = None, 1.0, 0.0
     first = _rows(a, [], None if len(a.size) == 1 else at)
-    second = Factor(b, np.arange(b.size[0]).reshape(1, -1))
-    parts = [product("a[i,k]·b[k]", *by_age(first, second), coefficient=alpha)]
+    second = Factor(b, np.arange(b.size[0]).reshape(1, -1), "b")
+    parts = [product("a[i,k]·b[k]", first, second, coefficient=alpha)]
     if x is not None and beta:
-        bias = Factor(x, column(broadcast(at, call.output.size, x)))
+        bias = Factor(x, column(broadcast(at, call.output.size, x)), "x")
         parts.insert(0, product("x", beta, bias))
     return Opened("Σₖ a[i,k]·b[k]", parts)
 
@@ -76,11 +75,11 @@ def linear(call: Call, at: Index) -> Opened:
     x, w, b = call["input"], call["weight"], call.get("bias")
     *lead, j = coordinates(at, call.output.size)
     k = np.arange(w.size[1]).reshape(1, -1)
-    rows = Factor(x, position([column(c) for c in lead] + [k], x.size))
-    weights = Factor(w, position([column(j), k], w.size))
-    parts = [product("x[i,k]·w[j,k]", *by_age(rows, weights))]
+    rows = Factor(x, position([column(c) for c in lead] + [k], x.size), "x")
+    weights = Factor(w, position([column(j), k], w.size), "w")
+    parts = [product("x[i,k]·w[j,k]", rows, weights)]
     if b is not None:
-        parts.append(product("b[j]", Factor(b, column(j))))
+        parts.append(product("b[j]", Factor(b, column(j), "b")))
     return Opened("Σₖ x[i,k]·w[j,k]" + (" + b[j]" if b is not None else ""), parts)
 
 

@@ -36,21 +36,22 @@ def layer_norm(call: Call, at: Index) -> Opened:
     _, mean, rstd = call.outputs
     assert mean is not None
     assert rstd is not None
-    middle, scale = Factor(mean, column(row)), Factor(rstd, column(row))
-    weight = () if call["weight"] is None else (Factor(call["weight"], column(place)),)
+    middle = Factor(mean, column(row), "mean")
+    scale = Factor(rstd, column(row), "rstd")
+    weight = () if call["weight"] is None else (Factor(call["weight"], column(place), "γ"),)
     parts = [
-        product("γ·rstd·x", Factor(x, column(at)), scale, *weight),
+        product("γ·rstd·x", Factor(x, column(at), "x"), scale, *weight),
         product("−γ·rstd·mean", middle, scale, *weight, coefficient=-1.0),
     ]
     if call["bias"] is not None:
-        parts.append(product("β", Factor(call["bias"], column(place))))
+        parts.append(product("β", Factor(call["bias"], column(place), "β")))
     formula = "γ·(x − mean)·rstd" + (" + β" if call["bias"] is not None else "")
     return Opened(formula, parts, roundings=6, inner=_narrow(mean, rstd))
 
 
 def _statistics(call: Call, at: Index, x: Ref) -> Opened:
     width = math.prod(call["normalized_shape"])
-    values = Factor(x, column(at) * width + np.arange(width))
+    values = Factor(x, column(at) * width + np.arange(width), "x")
     if call.slot == 1:
         return Opened(f"Σₖ x[k] / {width}", [product("x[k] / D", values, coefficient=1 / width)], 2)
     eps = float(call["eps"])
@@ -82,9 +83,9 @@ def layer_norm_backward(call: Call, at: Index) -> Opened:
     own = np.take_along_axis(normal, column(place), 1)
     same = np.arange(width) == column(place)
     coefficient = scale * (same - (1 + own * normal) / width)
-    factors = [Factor(gradient, across)]
+    factors = [Factor(gradient, across, "g")]
     if weight is not None:
-        factors.append(Factor(weight, np.arange(width).reshape(1, -1)))
+        factors.append(Factor(weight, np.arange(width).reshape(1, -1), "γ"))
     part = Part("rstd·(δ − (1 + x̂[j]·x̂[k])/D)·γ[k]·g[k]", tuple(factors), coefficient, shared)
     size = np.abs(factors[0].values * (factors[1].values if weight is not None else 1.0))
     wide = (scale * (same + (1 + np.abs(own * normal)) / width) * size).sum(1)
@@ -103,7 +104,7 @@ def _weight_gradient(
     width = math.prod(call["normalized_shape"])
     rows = np.arange(x.numel // width).reshape(1, -1)
     where = rows * width + column(at)
-    arriving = Factor(gradient, where)
+    arriving = Factor(gradient, where, "g")
     unit = UNIT.get(call.output.dtype)  # this sum is kept in the weight's own type
     if call.slot == 2:
         return Opened("Σₙ g[n, j]", [product("g[n,j]", arriving)], unit=unit)
@@ -156,9 +157,9 @@ def rms_norm_backward(call: Call, at: Index) -> Opened:
     normal = values * scale
     own = np.take_along_axis(normal, column(place), 1)
     same = np.arange(width) == column(place)
-    factors = [Factor(gradient, across)]
+    factors = [Factor(gradient, across, "g")]
     if weight is not None:
-        factors.append(Factor(weight, np.arange(width).reshape(1, -1)))
+        factors.append(Factor(weight, np.arange(width).reshape(1, -1), "γ"))
     coefficient = scale * (same - own * normal / width)
     part = Part("rstd·(δ − x̂[j]·x̂[k]/D)·γ[k]·g[k]", tuple(factors), coefficient, shared)
     size = np.abs(factors[0].values * (factors[1].values if weight is not None else 1.0))

@@ -31,7 +31,7 @@ def adam(call: Call, at: Index) -> Opened:
             "its numbers cannot be opened."
         )
     here = column(at)
-    old, gradient = Factor(call["self"], here), Factor(call["grads"], here)
+    old, gradient = Factor(call["self"], here, "θ"), Factor(call["grads"], here, "g")
     sign = -1.0 if call["maximize"] else 1.0
     decay, rate = float(call["weight_decay"]), _rate(call)
     coupled = decay if call.name == "_fused_adam" else 0.0  # Adam adds the decay to the gradient
@@ -43,9 +43,9 @@ def adam(call: Call, at: Index) -> Opened:
     assert mean is not None
     assert square is not None
     b1, b2, t = float(call["beta1"]), float(call["beta2"]), _step(call)
-    shared = Factor(square, here)
+    shared = Factor(square, here, "v")
     denominator = np.sqrt(shared.values) / math.sqrt(1 - b2**t) + float(call["eps"])
-    moved = Factor(mean, here)
+    moved = Factor(mean, here, "m")
     coefficient = -rate / (1 - b1**t) / denominator
     parts = [product("θ", old)]
     words = "θ"
@@ -61,7 +61,7 @@ def _mean(
     call: Call, gradient: Factor, old: Factor, sign: float, decay: float, here: Index
 ) -> Opened:
     b1 = float(call["beta1"])
-    past = Factor(call["exp_avgs"], here)
+    past = Factor(call["exp_avgs"], here, "m")
     parts = [product(f"{b1:g}·m", b1, past), product(f"{1 - b1:g}·g", sign * (1 - b1), gradient)]
     if decay:
         parts.append(product("(1 − β₁)·λ·θ", (1 - b1) * decay, old))
@@ -73,7 +73,7 @@ def _square(
     call: Call, gradient: Factor, old: Factor, sign: float, decay: float, here: Index
 ) -> Opened:
     b2 = float(call["beta2"])
-    past = Factor(call["exp_avg_sqs"], here)
+    past = Factor(call["exp_avg_sqs"], here, "v")
     whole = sign * gradient.values + decay * old.values
     parts = [
         product(f"{b2:g}·v", b2, past),
@@ -90,7 +90,7 @@ def descent(call: Call, at: Index) -> Opened:
             "cannot be opened."
         )
     here = column(at)
-    old, gradient = Factor(call["self"], here), Factor(call["grads"], here)
+    old, gradient = Factor(call["self"], here, "θ"), Factor(call["grads"], here, "g")
     sign = -1.0 if call["maximize"] else 1.0
     decay, momentum, rate = float(call["weight_decay"]), float(call["momentum"]), _rate(call)
     buffers = call["momentum_buffer_list"]
@@ -102,7 +102,7 @@ def descent(call: Call, at: Index) -> Opened:
         if decay:
             parts.append(product("λ·θ", damped * decay, old))
         if not call["is_first_step"]:
-            parts.insert(0, product(f"{momentum:g}·b", momentum, Factor(past, here)))
+            parts.insert(0, product(f"{momentum:g}·b", momentum, Factor(past, here, "b")))
         return Opened("μ·b + g + λ·θ", parts, roundings=4)
     parts = [product("θ", old)]
     plain = momentum == 0 or call["nesterov"]
@@ -114,7 +114,7 @@ def descent(call: Call, at: Index) -> Opened:
         moved = call.outputs[1]
         assert moved is not None
         scale = momentum if call["nesterov"] else 1.0
-        parts.append(product(f"−{rate:g}·b", -rate * scale, Factor(moved, here)))
+        parts.append(product(f"−{rate:g}·b", -rate * scale, Factor(moved, here, "b")))
     return Opened("θ − η·g" if plain and not momentum else "θ − η·b", parts, roundings=6)
 
 

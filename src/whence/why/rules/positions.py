@@ -47,11 +47,20 @@ def broadcast(at: Index, out: Sequence[int], ref: Ref) -> Index:
     return flat if flat.ndim else np.full(np.shape(at), int(flat))
 
 
+# What arguments are called in formulas.
+_SYMBOLS = {
+    "self": "x", "src": "x", "other": "y", "tensor1": "y", "tensor2": "z", "end": "y",
+    "weight": "w", "grad_output": "g", "output": "y", "target": "y", "value": "v", "mask": "m",
+    "condition": "c", "exponent": "y",
+}  # fmt: skip
+
+
 def operand(call: Call, name: str, at: Index) -> Factor | float:
     """Return an elementwise operation's argument at the output's positions, or its number."""
     value = call.get(name)
     if isinstance(value, Ref):
-        return Factor(value, column(broadcast(at, call.output.size, value)))
+        at = column(broadcast(at, call.output.size, value))
+        return Factor(value, at, _SYMBOLS.get(name, ""))
     return float(value)
 
 

@@ -24,7 +24,7 @@ def along(call: Call, at: Index) -> tuple[Factor, int]:
     """Return the elements that are reduced to each output, [m, n], and their number n."""
     x: Ref = call["self"]
     dims = dimensions(call.get("dim"), len(x.size))
-    elements = Factor(x, reduced(at, x, dims, call.output.size))
+    elements = Factor(x, reduced(at, x, dims, call.output.size), "x")
     return elements, elements.at.shape[1]
 
 

@@ -208,7 +208,7 @@ def _layer(back: bool, by_example: tuple[int, ...], over_time: tuple[int, ...]) 
         where = coordinates(at, size)
         per_example = slot in by_example
         examples = where[-2] if per_example else np.zeros(len(at), dtype=np.int64) - 1
-        value, slack = np.empty(len(at)), np.empty(len(at))
+        value, slack, magnitude = np.empty(len(at)), np.empty(len(at)), np.empty(len(at))
         single: Opened | None = None
         for example in np.unique(examples):
             key = int(example) if per_example else None
@@ -223,6 +223,7 @@ def _layer(back: bool, by_example: tuple[int, ...], over_time: tuple[int, ...]) 
             inside = np.ravel_multi_index(here, ref.size)
             value[some] = ref.gather(inside)
             slack[some] = _SAFETY * run.errors[slot]
+            magnitude[some] = _magnitude(ref, inside)
             if len(at) == 1:
                 single, _ = opener.open_element(ref, int(inside[0]))
         if single is not None:
@@ -230,9 +231,27 @@ def _layer(back: bool, by_example: tuple[int, ...], over_time: tuple[int, ...]) 
             single.notes = [*single.notes, _NOTE]
             return single
         part = Part("the layer's formula", value=column_values(value))
-        return Opened("the layer's formula", [part], absolute=slack, recomputed=True, notes=[_NOTE])
+        return Opened(
+            "the layer's formula",
+            [part],
+            absolute=slack,
+            recomputed=True,
+            magnitude=magnitude,
+            notes=[_NOTE],
+        )
 
     return opened
+
+
+def _magnitude(ref: Ref, at: Index) -> np.ndarray:
+    """Σ|terms| of elements of the formula's results."""
+    size = np.empty(len(at))
+    for op, slot, where, which in ref.writers(at):
+        opened = None if op is None else opener.open_call(op.call(slot), where)
+        size[which] = (
+            np.abs(ref.gather(at[which])) if opened is None else opened.total(len(where))[1]
+        )
+    return size
 
 
 RULES: dict[str, Rule] = {

@@ -16,7 +16,7 @@ def moved(formula: str, source: Ref, where: Index, inside: np.ndarray | None = N
     """Say that each element is one of `source`, or 0 where it is not `inside`."""
     at = column(where if inside is None else np.where(inside, where, 0))
     valid = None if inside is None else column(inside)
-    part = Part("x", (Factor(source, at),), valid=valid)
+    part = Part("x", (Factor(source, at, "x"),), valid=valid)
     return Opened(formula, [part], roundings=0, exact=True)
 
 

@@ -1,0 +1,237 @@
+"""Opening a training step: do all numbers add up, and what do tracing and asking cost?
+
+`python -m benchmarks why` draws 10,000 numbers from a step of each model, in float32 and bf16, and
+adds each up again in float64; with `--operations` it prints a line for each operation. Then it
+times tracing a step of a GPT of 10.8 million parameters at 16 × 256 against running it plainly, and
+opening single numbers of it; with `--small` at 2 × 256.
+"""
+
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from benchmarks.timing import ratio, table
+from whence.data import WindowBatches
+from whence.models import GPTConfig
+from whence.models.config import gpt2, llama, modern, qwen3
+from whence.models.gpt import GPT
+from whence.train.loop import train
+from whence.train.losses import next_token_loss
+from whence.train.optimizer import Optimizer
+from whence.train.optimizers import AdamW, Muon
+from whence.train.schedules import Schedule
+from whence.why import Trace, balance, trace
+
+VOCAB, B, T = 65, 4, 32
+
+
+class Recurrent(nn.Module):
+    """torch's own recurrent layers between an embedding and a head."""
+
+    def __init__(self, kind: type[nn.RNNBase]):
+        super().__init__()
+        self.embed = nn.Embedding(VOCAB, 32)
+        self.rnn = kind(32, 48, num_layers=2, batch_first=True)
+        self.head = nn.Linear(48, VOCAB)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Logits of the token after each."""
+        return self.head(self.rnn(self.embed(tokens))[0])
+
+
+def transformer(name: str) -> nn.Module:
+    """A small GPT-2, Llama or Qwen3 of transformers."""
+    import transformers
+
+    shape: dict[str, Any] = {"vocab_size": VOCAB, "bos_token_id": 0, "eos_token_id": 0}
+    if name == "GPT2":
+        shape |= {"n_layer": 2, "n_head": 4, "n_embd": 32, "n_positions": T}
+    else:
+        shape |= {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
+                  "num_key_value_heads": 2, "intermediate_size": 64}  # fmt: skip
+    if name == "Qwen3":
+        shape["head_dim"] = 8
+    kind = "GPT2LMHeadModel" if name == "GPT2" else f"{name}ForCausalLM"
+    return getattr(transformers, kind)(getattr(transformers, f"{name}Config")(**shape))
+
+
+def own(form: Callable[..., GPTConfig], **settings: Any) -> Callable[[], nn.Module]:
+    return lambda: GPT(
+        form(n_layers=2, d_model=32, context_length=T, zero_head=False, **settings), VOCAB
+    )
+
+
+MODELS: dict[str, Callable[[], nn.Module]] = {
+    "GPT, modern": own(modern),
+    "GPT, modern, formula": own(modern, attention="formula"),
+    "GPT, gpt2": own(gpt2, dropout=0.1),
+    "GPT, llama": own(llama, n_kv_heads=2),
+    "GPT, qwen3": own(qwen3),
+    "LSTM": lambda: Recurrent(nn.LSTM),
+    "GRU": lambda: Recurrent(nn.GRU),
+    "RNN": lambda: Recurrent(nn.RNN),
+    "transformers' GPT-2": lambda: transformer("GPT2"),
+    "transformers' Llama": lambda: transformer("Llama"),
+    "transformers' Qwen3": lambda: transformer("Qwen3"),
+}
+
+
+def traced(make: Callable[[], nn.Module], bf16: bool) -> Trace:
+    """One step of a model by torch's AdamW, its gradient clipped."""
+    torch.manual_seed(0)
+    model = make()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    tokens = torch.randint(0, VOCAB, (B, T + 1))
+
+    def step() -> None:
+        optimizer.zero_grad()
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
+            out: Any = model(tokens[:, :-1])
+            logits = out if isinstance(out, torch.Tensor) else out.logits
+            loss = F.cross_entropy(logits.flatten(0, 1).float(), tokens[:, 1:].flatten())
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+
+    step()
+    return trace(step)
+
+
+def sums(operations: bool) -> list[dict]:
+    """Draw 10,000 numbers from a step of each model and add them up again."""
+    rows = []
+    for name, make in MODELS.items():
+        for bf16 in (False, True):
+            t = traced(make, bf16)
+            found = balance(t)
+            if operations:
+                print(f"\n{name}, {'bf16' if bf16 else 'fp32'}\n{found}")
+            worst = max(found.rows, key=lambda row: row.used)
+            rows.append(
+                {
+                    "model": name,
+                    "type": "bf16" if bf16 else "fp32",
+                    "operations": len(t.ops),
+                    "without a rule": sum(found.closed.values()),
+                    "numbers": found.numbers,
+                    "wrong": len(found.wrong),
+                    "residual / Σ|terms|": f"{max(row.residual for row in found.rows):.1e}",
+                    "of the bound": f"{worst.used:.2f} ({worst.operation})",
+                }
+            )
+    return rows
+
+
+def large(batch: int, optimizer: Any) -> tuple[Callable[[], object], Any, Any]:
+    """One step of a GPT of 10.8 million parameters with a window of 256."""
+    torch.manual_seed(0)
+    config = gpt2(n_layers=6, n_heads=6, d_model=384, context_length=256)
+    model = GPT(config, VOCAB)
+    tokens = np.random.default_rng(0).integers(0, VOCAB, 100_000)
+    batches = WindowBatches(tokens, context_length=256, batch_size=batch, seed=0)
+    moving = Optimizer(model, optimizer, Schedule("constant", 0), steps=100)
+    numbers = iter(range(100))
+
+    def step() -> object:
+        return next(iter(train(model, batches, next_token_loss, moving, [next(numbers)]))).loss
+
+    return step, model, moving
+
+
+ADDRESSES = [
+    "loss",
+    "logits[0,3,5]",
+    "blocks.3.norm1[1,200,7]",
+    "blocks.3.attn.weights[10,100,3]",
+    "blocks.3.mlp.up.weight[3,7].grad",
+    "blocks.3.attn.q.weight[3,7].grad",
+    "blocks.2.norm1[1,2,3].grad",
+    "embed.weight[3,7].grad",
+    "norm.weight[5].grad",
+    "blocks.3.mlp.up.weight[3,7].after",
+]
+
+
+def cost(batch: int, rounds: int = 5) -> None:
+    """Time a plain step, a traced one, and the opening of single numbers."""
+    for name, optimizer in {"AdamW": AdamW(), "Muon": Muon()}.items():
+        step, model, moving = large(batch, optimizer)
+        plain, recorded, told = [], [], [0]
+        for _ in range(rounds + 1):
+            start = time.perf_counter()
+            step()
+            plain.append(time.perf_counter() - start)
+            start = time.perf_counter()
+            t = trace(step, model=model, optimizer=moving, tell=told.append)
+            recorded.append(time.perf_counter() - start)
+            if len(plain) <= rounds:
+                del t
+        count = sum(p.numel() for p in model.parameters())
+        seconds = f"plain {statistics.median(plain[1:]):.2f} s, traced "
+        seconds += f"{statistics.median(recorded[1:]):.2f} s"
+        print(
+            f"{name}, {count / 1e6:.1f} M parameters, {batch} × 256: {seconds}, "
+            f"{ratio(recorded[1:], plain[1:]):.2f} ×; memory told {told[-1] / 1e9:.2f} GB, kept "
+            f"{t.nbytes / 1e9:.2f} GB"
+        )
+        if name == "AdamW":
+            table([*opening(t), *updates(t)])
+        else:
+            table(updates(t))
+
+
+def opening(t: Trace, rounds: int = 5) -> list[dict]:
+    """Time the opening of single numbers, each for the first time and again."""
+    rows = []
+    for address in ADDRESSES:
+        seconds = []
+        for _ in range(rounds):
+            start = time.perf_counter()
+            receipt = t.why(address)
+            seconds.append(time.perf_counter() - start)
+        terms = len(receipt.terms) + receipt.others[0]
+        rows.append(_row(address, terms, seconds, receipt.verdict))
+    return rows
+
+
+def updates(t: Trace) -> list[dict]:
+    """Time the opening of an update, and of its blame by token."""
+    name = "blocks.3.mlp.up.weight[3,7].update"
+    rows = []
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        receipt = t.why(name)
+        seconds.append(time.perf_counter() - start)
+    rows.append(_row(name, len(receipt.terms) + receipt.others[0], seconds, receipt.verdict))
+    start = time.perf_counter()
+    shares = t.number(name).blame("token").shares
+    rows.append(_row("the same by token", len(shares), [time.perf_counter() - start], "rounded"))
+    return rows
+
+
+def _row(address: str, terms: int, seconds: list[float], verdict: str) -> dict:
+    return {
+        "number": address,
+        "terms": terms,
+        "first ms": f"{1e3 * seconds[0]:.1f}",
+        "median ms": f"{1e3 * statistics.median(seconds):.1f}",
+        "verdict": verdict,
+    }
+
+
+def main() -> None:
+    table(sums("--operations" in sys.argv))
+    print()
+    cost(2 if "--small" in sys.argv else 16)
+
+
+if __name__ == "__main__":
+    main()
