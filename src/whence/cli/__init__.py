@@ -15,6 +15,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "lesson": ("whence.cli.lesson:lesson", "play one lesson"),
     "train": ("whence.cli.train:train", "train a model on your text, or on a built-in one"),
     "resume": ("whence.cli.train:resume", "go on with a run from its last checkpoint"),
+    "studio": ("whence.cli.studio:studio", "see, train and open runs in a page of this machine"),
     "runs": ("whence.cli.runs:runs", "list runs; 'whence runs remove NAME' deletes one"),
     "generate": ("whence.cli.generate:generate", "let a trained model write"),
     "evaluate": ("whence.cli.evaluate:evaluate", "measure a model on all of a text"),
