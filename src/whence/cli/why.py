@@ -15,6 +15,7 @@ from whence.cli.runs import in_bytes
 from whence.errors import WhenceError
 from whence.runs.run import Run
 from whence.why import Address, Balance, Trace, balance
+from whence.why.receipt import GIVEN
 
 By = Literal["token", "position", "example", "where", "head", "module", "path"]
 
@@ -95,6 +96,9 @@ def why(
     _say_head(console, run, step, t, text)
     if name == "receipt":
         show_receipt(console, found)
+        if found.verdict == GIVEN and step and t.after_of(number.numbers.name) is not None:
+            before = f"{number.address}.after"
+            console.print(f"  the step before made it: {before} --step {step - 1}", markup=False)
     elif name == "blame":
         show_blame(console, found, top)
     else:

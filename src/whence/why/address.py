@@ -95,8 +95,8 @@ def _unescape(found: re.Match[str]) -> str:
     return chr(int(text[1:], 16)) if len(text) > 1 else _PLAIN.get(text, text)
 
 
-def unknown(name: str, names: Iterable[str]) -> WhenceError:
-    """Make the error for a name that this step doesn't have: it says which ones are near."""
+def unknown(name: str, names: Iterable[str], what: str = "This step has no tensor") -> WhenceError:
+    """Make the error for a name that isn't there: it says which ones are near."""
     names = list(names)
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     if not near:
@@ -106,4 +106,4 @@ def unknown(name: str, names: Iterable[str]) -> WhenceError:
         hint = f"did you mean {' or '.join(near)}?"
     else:
         hint = "trace.names(), or --list, tells those there are."
-    return WhenceError(f"This step has no tensor named {name!r}: {hint}")
+    return WhenceError(f"{what} named {name!r}: {hint}")
