@@ -1,6 +1,8 @@
 """Every lesson runs whole, its key figures are the known ones, and its exercise judges rightly."""
 
 import math
+import re
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +19,7 @@ RIGHT = {
     5: [{"answer": 0.25}],
     6: [{"z": 0.69}],
     7: [{"rate": 0.045}, {"rate": 0.048}],
+    12: [{"left_out": "the owl sleeps by day."}],
 }
 WRONG = {
     0: [
@@ -36,6 +39,7 @@ WRONG = {
     4: [({"third": 0.3}, "lower"), ({"third": 0.01}, "less low"), ({"third": 0}, "above 0")],
     5: [({"answer": 0.5}, "without smoothing"), ({"answer": 0.375}, "P(like | I)")],
     6: [({"z": 2}, "lower"), ({"z": -1e9}, "raise"), ({"z": 1e9}, "lower")],
+    12: [({"left_out": "no such line"}, "isn't in the training text")],
     7: [({"rate": 0.06}, "over the edge"), ({"rate": 0.03}, "nearer"), ({"rate": -3}, "above 0")],
 }
 # Figures that were worked out elsewhere: by hand, or in the project's statement.
@@ -105,6 +109,7 @@ FIGURES = {
         "extended": 0.139193,
         "knows_nothing": 4 * math.log(12),
     },
+    12: {"born": 0, "residual": 0},
     7: {"turned": [0.5002, 0.502, 0.520, 0.700, 2.500], "moved_large": 0.001, "edge": 0.05},
 }
 NUMBERS = [found.n for found in lessons()]
@@ -186,6 +191,13 @@ def test_answer_knows_the_prediction(plays, n):
     assert sorted(told) == [False] * (len(letters) - 1) + [True]
 
 
+def test_the_guide_does_what_it_says():
+    guide = Path(__file__).parents[2] / "docs" / "guide" / "journey.md"
+    blocks = re.findall(r"```python\n(.*?)```", guide.read_text(encoding="utf-8"), re.DOTALL)
+    assert len(blocks) == 1
+    exec(blocks[0], {})
+
+
 def test_bad_input():
     play = lesson(0).play()
     exercise = next(cell for cell in play.lesson.cells if cell.kind == "exercise")
@@ -222,3 +234,13 @@ def test_optimisers(plays):
     names = played(plays, 7).names
     assert list(names["judged"].values()) == ["crawls", "on its way", "on its way", "diverged"]
     assert names["momentum_end"] < names["sgd_end"]
+
+
+def test_a_weight_adds_up_and_a_world_without_its_lines_is_another(plays):
+    names = played(plays, 12).names
+    assert names["born"] + names["ups"] + names["downs"] == pytest.approx(names["final"], abs=1e-6)
+    stored = names["run"].model("last").state_dict()["head.weight"]
+    assert names["final"] in stored[:, names["column"]].tolist()
+    assert names["owl_share"] > 0.6
+    assert names["by_was"] > 0.5
+    assert names["by_would"] < 0.01
