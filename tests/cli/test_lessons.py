@@ -61,7 +61,7 @@ def test_a_learner_predicts_and_tries_again(learner, capsys):
     assert "You predicted b)" in printed
     assert "You crawl" in printed
     assert "'fast' is no number" in printed
-    assert "After 5 steps the error is 2e-05" in printed
+    assert "After 5 steps the error is 2.025·10⁻⁹" in printed
     assert left == []
 
 

@@ -149,7 +149,8 @@ def figure(x: float) -> str:
     if not math.isfinite(x):
         return "∞" if x > 0 else "−∞" if x < 0 else "?"
     if x and not 1e-4 <= abs(x) < 1e7:
-        mantissa, _, power = f"{x:.3g}".partition("e")
+        mantissa, _, power = f"{x:.3e}".partition("e")
+        mantissa = mantissa.rstrip("0").rstrip(".")
         return f"{mantissa}·10{str(int(power)).translate(SUPERSCRIPT)}".replace("-", "−")
     digits = max(0, 3 - math.floor(math.log10(abs(x)))) if x else 0
     rounded = round(x, 3 - math.floor(math.log10(abs(x)))) if x else 0.0
