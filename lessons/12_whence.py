@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 12 · Whence?
 #
-# A trained model says something. Whence does it have that? Mostly nobody can tell: text went in, numbers came out. But training
+# A trained model says something. Whence does it know that? Mostly nobody can tell: text went in, numbers came out. But training
 # is only arithmetic. If every step can be done again, to the last bit, every number can be asked where it came from.
 #
 # A small GPT will learn from a farm. All its animals sleep at night, but for the owl.

@@ -156,7 +156,7 @@ def bars(
     negative = any(v < 0 for v in every)
     wide = min(230.0, 34 + 7.4 * max(map(len, names)))
     room = WIDTH - wide - 150
-    zero = wide + (room / 2 if negative else 0) + (60 if negative else 0)
+    zero = wide + (room / 2 if negative else 0) + (72 if negative else 0)
     reach = room / 2 if negative else room
     several = len(series) > 1
     parts, y = legend(list(series), 52, ["line"] * len(series)) if several else ([], 34.0)
