@@ -32,7 +32,7 @@ say(
 
 # %%
 guess = ask(
-    "Three GPTs read the same text for the same number of steps, with about 10,000, 100,000 and 800,000 parameters. Which will need "
+    "Three GPTs read the same text for the same number of steps, with about 6,000, 100,000 and 800,000 parameters. Which will need "
     "the fewest bits on text that it hasn't seen?",
     "The smallest: it has the least to learn",
     "The middle one",
