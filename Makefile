@@ -6,7 +6,9 @@ BIN    := $(VENV)/bin
 BASE   := $(shell for p in $(PYTHON) python3.13 python3.12 python3.11; do \
             $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 
-.PHONY: run studio test test-fast check bench browser clean
+KERNEL := {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+
+.PHONY: run studio test test-fast check bench notebooks browser clean
 run: $(VENV)/installed
 	$(BIN)/whence train
 
@@ -40,6 +42,10 @@ $(VENV)/installed: $(VENV)/python pyproject.toml constraints.txt
 $(VENV)/installed-dev: $(VENV)/python pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	touch $@ $(VENV)/installed
+
+notebooks: $(VENV)/installed-dev
+	$(BIN)/jupytext --quiet --to ipynb --update-metadata '$(KERNEL)' lessons/*.py
+	mkdir -p notebooks && mv lessons/*.ipynb notebooks/
 
 # The studio's tests look at it in a real browser; where none can be had they are left out, and say so.
 CHROMES := chromium chromium-browser google-chrome google-chrome-stable chrome

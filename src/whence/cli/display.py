@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 
 from whence import __version__
+from whence.cli.runs import in_bytes
 from whence.data.floors import Floor, floors
 from whence.errors import shell_word
 from whence.models import MODELS, ModelConfig
@@ -17,6 +18,7 @@ from whence.models.seq2seq import Seq2SeqConfig
 from whence.runs.events import Differed, Ended, Evaluated, Event, Sampled, Saved, Stepped
 from whence.runs.pairs import pairs_of
 from whence.runs.recipe import kind_of
+from whence.runs.retention import policy
 from whence.runs.run import Run
 from whence.train.losses import bits_per_byte
 from whence.train.optimizers import OPTIMIZERS
@@ -108,7 +110,8 @@ class Display:
             self.console.print(escape(text.strip()))
         self.console.print(
             f"\n{ended.why} after {ended.step:,} steps in {_duration(self.elapsed)} "
-            f"({_duration(self.seconds)} of it in steps, {self._speed()}); saved in {path}"
+            f"({_duration(self.seconds)} of it in steps, {self._speed()}); saved in {path} "
+            f"({len(run.checkpoints)} checkpoints, {in_bytes(run.disk_use)} in all)"
         )
         self.console.print(
             "\nnext\n"
@@ -148,6 +151,8 @@ class Display:
             f"({epochs:.1f} times the text) · {kind_of(recipe.optimizer, OPTIMIZERS)} "
             f"{recipe.optimizer.learning_rate:g} · {recipe.schedule.kind} · seed {recipe.seed}",
             "run": str(run.path),
+            "saves": f"a checkpoint {policy(recipe.record)}; each takes at most "
+            f"{in_bytes(12 * n_parameters)} (weights, and what the optimizer remembers)",
         }
         self.console.print(f"[bold]Whence[/] {__version__}")
         for name, text in rows.items():

@@ -24,6 +24,7 @@ from whence.runs.recipe import Recipe
 from whence.runs.record import Logs, best_step
 from whence.runs.resume import resume_point
 from whence.runs.session import Session, assemble, outline
+from whence.runs.tokens import share_tokens
 from whence.runs.training import Training
 from whence.scale.hardware import find_device, manifest
 from whence.train.evaluation import Evaluation
@@ -118,6 +119,7 @@ class Run:
         try:
             temporary.mkdir(parents=True)
             header = fill(temporary)
+            share_tokens(temporary, path.parent)
             header.pin(temporary)
             _check_trainable(cls(temporary, header))
             header.write(temporary)
@@ -222,7 +224,7 @@ class Run:
 
     @property
     def disk_use(self) -> int:
-        """How many bytes the folder holds."""
+        """How many bytes the folder takes; what it shares with other runs counts in parts."""
         return disk_use(self.path)
 
     def train(
