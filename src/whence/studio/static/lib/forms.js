@@ -25,6 +25,7 @@ export function startForm(model) {
   ask(model, "form", {}).then((known) => fill(known)).catch((error) => put(node, trouble(error)));
 
   function fill(known) {
+    const look = paced(preview_now, 250);
     const state = { source: known.sources[0].name, named: "", text: "" };
     const source = h("select", { name: "source", onchange: choose }, known.sources.map((each) => h("option", { value: each.name }, `${each.name}: ${each.about}`)), h("option", { value: "paste" }, "text that I paste"), h("option", { value: "file" }, "a file of mine"));
     const paste = h("textarea", { name: "text", "aria-label": "the text to train on", placeholder: "Paste at least a few pages: the more, the better it writes.", spellcheck: "false", oninput: look });
@@ -88,10 +89,6 @@ export function startForm(model) {
       return { source: own ? "text" : state.source, named: state.source === "file" ? state.named : "", model: kind.value, settings: changed, out: name.value.trim() };
     }
 
-    function look() {
-      paced_look();
-    }
-
     async function start() {
       begin.disabled = true;
       const text = state.source === "paste" ? paste.value : state.source === "file" ? state.text : null;
@@ -119,7 +116,6 @@ export function startForm(model) {
         begin.disabled = true;
       }
     }
-    const paced_look = paced(preview_now, 250);
     look();
   }
   return node;
