@@ -22,7 +22,9 @@ def relu2(x: Tensor) -> Tensor:
     Source:
         So et al., "Primer", 2021.
     """
-    return SquaredReLU.apply(x)  # pyright: ignore[reportReturnType]
+    if x.requires_grad:
+        return SquaredReLU.apply(x)  # pyright: ignore[reportReturnType]
+    return F.relu(x).square()
 
 
 class SquaredReLU(torch.autograd.Function):
