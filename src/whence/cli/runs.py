@@ -10,8 +10,9 @@ from rich.table import Table
 from whence.cli.words import call
 from whence.errors import WhenceError
 from whence.models import MODELS
+from whence.runs.listing import list_runs
 from whence.runs.recipe import kind_of
-from whence.runs.run import Run, list_runs
+from whence.runs.run import Run
 
 
 def runs(words: list[str]) -> None:
