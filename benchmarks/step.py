@@ -2,8 +2,8 @@
 
 `python -m benchmarks step`. 4 layers, 4 heads, width 128, window 64, batch 12, vocabulary 65. Ours
 is a whole step of `whence train`: the batch is made, every gradient is checked and clipped, and
-only deterministic kernels are used. Hugging Face's GPT2LMHeadModel, in fp32, takes one batch again and
-again; forward, backward and AdamW. Each has a process of its own and they take turns.
+only deterministic kernels are used. Hugging Face's GPT2LMHeadModel, in fp32, takes one batch again
+and again; forward, backward and AdamW. Each has a process of its own and they take turns.
 """
 
 import random

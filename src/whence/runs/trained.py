@@ -48,5 +48,6 @@ def _model_of(run: "Run", step: int) -> Model:
     ):
         raise WhenceError(f"the weights in {where} do not fit the run's model.")
     model = build(config, vocab_size)
+    run.task.prepare(model)
     put_weights(weights, model, where)
     return model
