@@ -16,7 +16,6 @@ from whence.runs.recipe import Recipe
 from whence.runs.run import Run
 from whence.runs.session import Session
 from whence.scale.hardware import manifest
-from whence.train.loop import train
 from whence.train.optimizer import Optimizer
 
 
@@ -154,7 +153,7 @@ class Moment:
         Raises:
             ReplayError: where it isn't the recorded one, unless the moment is approximate.
         """
-        recorded, loss = self.recorded, self._step(self.session.forward)
+        recorded, loss = self.recorded, self.do(self.session.forward)
         if recorded is not None and recorded.hex() != loss.hex():
             difference = Difference(self.step - 1, recorded, loss)
             if not self.approximate:
@@ -163,12 +162,13 @@ class Moment:
         self.replayed += 1
         return loss
 
-    def _step(self, forward: Callable[..., Any]) -> float:
+    def do(self, forward: Callable[..., Any]) -> float:
+        """Do the step by the model as written or compiled, whatever the record says."""
         session, here = self.session, range(self.step, self.step + 1)
         session.optimizer.steps = self.run.header.length_at(self.step)
-        [done] = train(forward, session.batches, session.loss, session.optimizer, here)
+        [(_, loss)] = session.learn(here, forward)
         self.step += 1
-        return float(done.loss)
+        return float(loss)
 
     def advance_to(self, step: int) -> Iterator[tuple[int, float]]:
         """Do all steps before `step`, giving the number and the loss of each."""
@@ -180,31 +180,27 @@ class Moment:
         self.session.batches = batches
         self._records = []
 
-    def trace(self, **options: Any):
+    def trace(self, text: str | None = None, **options: Any):
         """Do the step with every number of it recorded, and be the state before the next one.
 
         The model runs as written, also where the run is compiled.
 
         Args:
+            text: read this text instead, forward and backward, without an update.
             **options: as of `whence.why.trace`.
 
         Returns:
             A `whence.why.Trace`.
 
+        Raises:
+            WhenceError: the trace would need more memory than there is, said before the step is
+                done; or the text can't be read by the model.
+
         Example:
             >>> Run.open("runs/mine").at(31).trace()["loss"].why()  # doctest: +SKIP
         """
-        parts = [part for _, part in self.batch]
-        starts = [int(start) for part in parts for start in part.starts]
-        known = {
-            "model": self.model,
-            "optimizer": self.optimizer,
-            "tokens": [part.inputs for part in parts],
-            "decode": self.tokenizer.token,
-            "where": lambda row, t: f"token {starts[row] + t:,} of {self.dataset.source}",
-        }
-        why = import_module("whence.why")  # it stands above runs and reads them, never below
-        return why.trace(lambda: self._step(self.model), **{**known, **options})
+        # It stands above runs and reads them, never below.
+        return import_module("whence.why.moments").trace_moment(self, text, **options)
 
     def how_far_off(self) -> str:
         """Say whether the replay was exact, and if not, by how much the losses differ.
@@ -290,11 +286,13 @@ def go_to(run: Run, step: int, approximate: bool = False) -> Moment:
 
     Raises:
         ReplayError: at the first loss that differs, with both values and the likely reason.
-        WhenceError: where the step lies outside the run, or a checkpoint is damaged.
+        WhenceError: where the step lies outside the run, a checkpoint is damaged, or the run's
+            model was counted.
 
     Example:
         >>> Run.open("runs/mine").at(31).recorded  # doctest: +SKIP
     """
+    run.refuse_counted()
     moment = start_from(run, nearest_checkpoint(run, step), approximate)
     for _ in moment.advance_to(step):
         pass
