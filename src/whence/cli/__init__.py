@@ -11,8 +11,11 @@ from whence.errors import WhenceError
 
 # verb: (module:function, what it does)
 VERBS: dict[str, tuple[str, str]] = {
+    "journey": ("whence.cli.lesson:journey", "fourteen lessons, from one dial to a GPT"),
+    "lesson": ("whence.cli.lesson:lesson", "play one lesson"),
     "train": ("whence.cli.train:train", "train a model on your text, or on a built-in one"),
     "resume": ("whence.cli.train:resume", "go on with a run from its last checkpoint"),
+    "studio": ("whence.cli.studio:studio", "see, train and open runs in a page of this machine"),
     "runs": ("whence.cli.runs:runs", "list runs; 'whence runs remove NAME' deletes one"),
     "generate": ("whence.cli.generate:generate", "let a trained model write"),
     "evaluate": ("whence.cli.evaluate:evaluate", "measure a model on all of a text"),

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -172,16 +173,15 @@ def _show_course(console: Console, course: Course) -> None:
     table.add_column("perplexity", justify="right")
     for target in course.sentence.targets:
         table.add_column(f"P({target})", justify="right")
-    table.add_column("likeliest after the last word read")
-    for step, snapshot in sorted(course.snapshots.items()):
+    for step in sorted(course.snapshots):
         table.add_row(
             f"{step:,}",
             f"{course.losses[step]:.4f}",
             f"{course.perplexity(step):.4f}",
             *(f"{p:.4f}" for p in course.probabilities[step]),
-            " ".join(f"{w} {p:.2f}" for w, p in snapshot.positions[-1].top(5)),
         )
     console.print(table)
+    _show_likeliest(console, course)
     console.print("over the steps, on a logarithmic scale")
     for t, target in enumerate(course.sentence.targets):
         curve = bars((row[t] for row in _spread(course.probabilities)), 0.0, 1.0)
@@ -189,6 +189,25 @@ def _show_course(console: Console, course: Course) -> None:
     reached = zip(course.sentence.targets, course.learned_at(), strict=True)
     told = ", ".join(f"{w} at step {s:,}" if s is not None else f"{w} never" for w, s in reached)
     console.print(f"P above one half: {told}")
+
+
+def _show_likeliest(console: Console, course: Course) -> None:
+    """The five likeliest words after the last word read, at each snapshot."""
+    context = " ".join(course.snapshots[0].positions[-1].context)
+    title = f"\nlikeliest after {escape(context)}"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("step", justify="right")
+    for rank in range(1, min(5, len(course.sentence.vocabulary)) + 1):
+        table.add_column(f"{rank}.")
+    for step, snapshot in sorted(course.snapshots.items()):
+        top = snapshot.positions[-1].top(5)
+        table.add_row(f"{step:,}", *(f"{escape(w)} {_probability(p)}" for w, p in top))
+    console.print(table)
+
+
+def _probability(p: float) -> str:
+    """Two digits, unless they would say that the certain or the impossible happened."""
+    return f"{p:.2f}" if 0.005 <= p < 0.995 else "<0.01" if p < 0.5 else ">0.99"
 
 
 def _spread(rows: list[Any], n: int = 48) -> list[Any]:
