@@ -200,7 +200,7 @@ def moons_speed(rounds: int = 5) -> list[dict[str, Any]]:
     }
     whole, each = compile(demo_loss), compile(sample_loss, each=True)
     fast = {
-        "replayed": replayed_step(whole, Chain(Value), plain),
+        "replayed": replayed_step(whole, Chain(Value), (X, y)),
         "replayed, parameters in an array": array_step(whole, Chain(Value), plain),
         "replayed side by side": replayed_step(each, Chain(Value), (X, y)),
         "replayed side by side, in an array": array_step(each, Chain(Value), (X, y)),

@@ -131,6 +131,16 @@ def test_two_engines_agree(capsys, activation, batch):
     assert "largest difference of a gradient" in text
 
 
+def test_two_engines_agree_on_a_gpt(capsys):
+    found = record(capsys, net, two_engines=True, model="gpt", epochs=6)
+    assert found["steps"] == len(found["losses"]) == 6
+    assert 0 < max(found["largest_difference"].values()) < 1e-12
+    assert found["losses"][0] == pytest.approx(math.log(27), abs=0.4)
+    assert "4,192 parameters" in printed(capsys, net, two_engines=True, model="gpt", epochs=1)
+    with pytest.raises(WhenceError, match="add --two-engines"):
+        net(model="gpt")
+
+
 def test_any_sizes_and_a_csv(capsys, tmp_path):
     path = tmp_path / "a b.csv"
     path.write_text("x,y\n1,2\n2,4\n3,6\n", encoding="utf-8")

@@ -51,7 +51,7 @@ class SmallGPT:
         >>> from whence.scalar import Matrix
         >>> model = SmallGPT(Matrix, vocab_size=3, window=4, width=4, heads=2)
         >>> round(next_token_loss(model, [0, 1, 2]).data, 3)
-        1.246
+        0.8
     """
 
     def __init__(
