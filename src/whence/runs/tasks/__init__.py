@@ -4,15 +4,17 @@ A task says what differs between kinds of runs: batches, loss, measure, and how 
 """
 
 from whence.data import Dataset
-from whence.models import NGramConfig, Seq2SeqConfig
+from whence.models import NGramConfig, NGramGPTConfig, Seq2SeqConfig
 from whence.runs.recipe import Recipe
 from whence.runs.tasks.counted import Counted
 from whence.runs.tasks.pairs import Pairs
+from whence.runs.tasks.prior import OnCounts
 from whence.runs.tasks.text import Text
 
 # The task of each kind of model that does something else than predict a text by the loop.
 _TASKS: dict[type, type[Text]] = {
     NGramConfig: Counted,
+    NGramGPTConfig: OnCounts,
     Seq2SeqConfig: Pairs,
 }
 
