@@ -6,6 +6,7 @@ from typing import Any
 from whence.models.bigram import Bigram, BigramConfig
 from whence.models.charmlp import CharMLP, MLPConfig
 from whence.models.config import GPTConfig, gpt2, llama, modern, qwen3
+from whence.models.encoder import Classifier, ClassifierConfig
 from whence.models.gpt import GPT
 from whence.models.gru import GRU, GRUConfig
 from whence.models.lstm import LSTM, LSTMConfig
@@ -25,8 +26,9 @@ ModelConfig = (
     | GRUConfig
     | NGramGPTConfig
     | Seq2SeqConfig
+    | ClassifierConfig
 )
-Model = GPT | NGramGPT | NGram | Bigram | CharMLP | RNN | LSTM | GRU | Seq2Seq
+Model = GPT | NGramGPT | NGram | Bigram | CharMLP | RNN | LSTM | GRU | Seq2Seq | Classifier
 
 # The size that two CPU cores train best in two minutes; every form of the GPT starts from it.
 SIZE = {"n_layers": 4, "n_heads": 4, "d_model": 192, "context_length": 256}
@@ -45,6 +47,7 @@ MODELS: dict[str, ModelConfig] = {
     "gru": GRUConfig(),
     "ngram-gpt": NGramGPTConfig(n_layers=1, n_heads=4, d_model=128, context_length=64),
     "seq2seq": Seq2SeqConfig(),
+    "encoder": ClassifierConfig(),
 }
 
 # The model that each kind of configuration describes.
@@ -58,6 +61,7 @@ _MODELS: dict[type, Callable[[Any, int], Model]] = {
     GRUConfig: GRU,
     NGramGPTConfig: NGramGPT,
     Seq2SeqConfig: Seq2Seq,
+    ClassifierConfig: Classifier,
 }
 
 
