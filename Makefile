@@ -6,14 +6,19 @@ BIN    := $(VENV)/bin
 BASE   := $(shell for p in $(PYTHON) python3.13 python3.12 python3.11; do \
             $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 
-.PHONY: run test test-fast check bench clean
+KERNEL := {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+
+.PHONY: run studio test test-fast check bench notebooks browser clean
 run: $(VENV)/installed
 	$(BIN)/whence train
 
-test: $(VENV)/installed-dev
+studio: $(VENV)/installed
+	$(BIN)/whence studio
+
+test: $(VENV)/installed-dev browser
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
-test-fast: $(VENV)/installed-dev
+test-fast: $(VENV)/installed-dev browser
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 
 check: $(VENV)/installed-dev
@@ -37,6 +42,22 @@ $(VENV)/installed: $(VENV)/python pyproject.toml constraints.txt
 $(VENV)/installed-dev: $(VENV)/python pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	touch $@ $(VENV)/installed
+
+notebooks: $(VENV)/installed-dev
+	$(BIN)/jupytext --quiet --to ipynb --update-metadata '$(KERNEL)' lessons/*.py
+	mkdir -p notebooks && mv lessons/*.ipynb notebooks/
+
+# The studio's tests look at it in a real browser; where none can be had they are left out, and say so.
+CHROMES := chromium chromium-browser google-chrome google-chrome-stable chrome
+browser:
+	@for name in $(CHROMES); do command -v $$name >/dev/null && exit 0; done; \
+	if test -d "/Applications/Google Chrome.app"; then exit 0; fi; \
+	if command -v apt-get >/dev/null && test "$$(id -u)" = 0; then \
+	  echo "installing chromium, for the studio's tests"; \
+	  export DEBIAN_FRONTEND=noninteractive; \
+	  { apt-get install -y -qq chromium || { apt-get update -qq && apt-get install -y -qq chromium; }; } >/dev/null 2>&1 && exit 0; \
+	fi; \
+	echo "The studio's tests need Chromium (Debian: sudo apt-get install chromium) or Google Chrome: without it they are left out." >&2
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis

@@ -10,10 +10,11 @@ from tests.cli.command import TEXT, TINY, whence
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+REWIND = (ROOT / "docs/guide/rewind.md").read_text(encoding="utf-8")
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+def blocks(language: str, text: str = README) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
 
 
 @pytest.fixture
@@ -25,17 +26,29 @@ def desk(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
-def test_commands(desk, capsys):
-    """Each `whence` line, in order, with fewer steps and a smaller model."""
-    lines = [line for block in blocks("sh") for line in block.splitlines()]
+def follow(text: str, capsys) -> int:
+    """Run each `whence` line, in order, with fewer steps and a smaller model; give how many."""
+    lines = [line for block in blocks("sh", text) for line in block.splitlines()]
     commands = [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("whence")]
-    assert len(commands) >= 5
+    smaller = {"--step": "3", "--steps": "6", "--skip-batch": "3", "--without": "cat"}
     for words in commands:
         if words[0] == "train":
             words += ["--steps", "4", *TINY[6:]]
-        if words[0] == "resume":
-            words[words.index("--steps") + 1] = "6"
+        for flag, value in smaller.items():
+            if flag in words and words[0] != "train":
+                words[words.index(flag) + 1] = value
         assert whence(*words) == 0, (words, capsys.readouterr().err)
+    return len(commands)
+
+
+def test_commands(desk, capsys):
+    assert follow(README, capsys) >= 10
+
+
+def test_commands_of_the_guide_to_rewinding(desk, capsys):
+    size = ["--model.n-layers", 1, "--model.d-model", 16, *TINY[6:]]
+    assert whence("train", "my.txt", "--out", "runs/mine", "--steps", 6, *size) == 0
+    assert follow(REWIND.replace("whence resume runs/mine\n", ""), capsys) >= 9
 
 
 def test_python(desk):

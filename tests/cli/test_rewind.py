@@ -46,6 +46,11 @@ def test_fork_and_compare(trained, tmp_path, read, capsys):
     assert "their losses first differ at step 30" in printed
     assert "optimizer.learning_rate" in printed
     assert "bits/byte, best" in printed
+    curves = {line.split()[0]: line for line in printed.splitlines() if "▁" in line}
+    assert list(curves) == [trained.name, "slow", "apart"]
+    assert curves[trained.name].split()[1][:25] == curves["slow"].split()[2][:25]
+    assert "▁" * 29 in curves["apart"]  # 30 steps are shared
+    assert "█" in curves["apart"]
     result = json.loads(read("compare", trained, out, "--json"))
     assert result["first_difference"] == 30
     assert whence(*words) == 2
@@ -75,6 +80,8 @@ def test_what_if(trained, read, capsys):
     assert "loss on that text" in printed
     assert "validation bits/byte" in printed
     assert "after" in printed
+    assert printed.count("← as in the text") == 1
+    assert "'t' after 'ma'" in next(line for line in printed.splitlines() if "←" in line)
     words = ["--step", 2, "--prompt", "the ", "--json"]
     result = json.loads(read("what-if", trained, "--without", "mat.", *words))
     assert result["windows"]

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import shlex
 import signal
 import sys
@@ -25,6 +26,12 @@ def test_training_tells_what_it_does(text_file, tmp_path, capsys):
     assert "it writes" in printed
     assert "next" in printed
     assert f"whence resume {out} --steps 60" in printed
+    assert "a checkpoint every 200 steps or 10 s, whichever is longer, all kept" in printed
+    [most] = re.findall(r"each takes at most ([\d.]+) kB", printed)
+    for name in ("model", "optimizer"):
+        size = (out / f"checkpoints/000030/{name}.safetensors").stat().st_size
+        assert size < 1000 * float(most)
+    assert f"({len(Run.open(out).checkpoints)} checkpoints, " in printed
     step_0 = next(line for line in printed.splitlines() if line.startswith("step      0"))
     assert "now below" not in step_0
     run = Run.open(out)

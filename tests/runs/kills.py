@@ -1,22 +1,24 @@
 """Kill training again and again, at random moments and at every file operation; check what is left.
 
-`python -m tests.runs.kills --kills 300` runs the large version. POSIX only (it forks a process that
-has everything imported, so that a kill costs a tenth of a second and not three).
+Now and then there is no room to write, or a file is torn or has a bit flipped. Every rung takes its
+turn. `python -m tests.runs.kills --kills 300` runs the large version. POSIX only (it forks a
+process that has everything imported, so that a kill costs a tenth of a second and not three).
 """
 
 import argparse
 import os
 import random
+import resource
 import shutil
 import signal
 import sys
 import tempfile
 import time
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
-from tests.runs.tiny import RECIPE, TEXT, files, losses
-from whence.data import text_source
+from tests.runs.tiny import RUNGS, files, losses, make
 from whence.errors import WhenceError
 from whence.runs.checkpoints import check_checkpoint
 from whence.runs.recipe import Record
@@ -29,13 +31,9 @@ RECORD = Record(
 DIES = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "shutil.rmtree"}
 
 
-def work(path: Path, steps: int) -> None:
+def work(path: Path, rung: str, steps: int) -> None:
     """Make the run if it isn't there, and train it to its end."""
-    recipe = replace(RECIPE, steps=steps, record=RECORD)
-    if path.exists():
-        run = Run.open(path)
-    else:
-        run = Run.create(recipe, path, text_source("bottles", lambda: [TEXT]))
+    run = Run.open(path) if path.exists() else make(path, RUNGS[rung], steps=steps, record=RECORD)
     if run.state != "finished":
         for _ in run.train():
             pass
@@ -55,22 +53,30 @@ def die_at(operation: int, folder: Path) -> None:
     sys.addaudithook(hook)
 
 
-def child(path: Path, steps: int, operation: int | None) -> int:
-    """Start work in another process; give its number."""
+def leave_no_room(size: int) -> None:
+    """Let no file of this process grow beyond so many bytes."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+
+def child(path: Path, rung: str, steps: int, before: Callable[[], None] = lambda: None) -> int:
+    """Start work in another process; give its number. What it is refused with lies beside."""
+    said = path.with_name(f"{path.name} said")
+    said.touch()  # here: where there is no room, the child could not
     pid = os.fork()
     if pid:
         return pid
     try:
-        if operation is not None:
-            die_at(operation, path.parent)
-        work(path, steps)
+        before()
+        work(path, rung, steps)
         os._exit(0)
     except WhenceError as error:
-        print(f"refused: {error}", flush=True)
-        os._exit(2)
+        message, code = str(error), 2
     except BaseException as error:
-        print(f"{type(error).__name__}: {error}", flush=True)
-        os._exit(1)
+        message, code = f"{type(error).__name__}: {error}", 1
+    resource.setrlimit(resource.RLIMIT_FSIZE, resource.getrlimit(resource.RLIMIT_FSIZE)[1:] * 2)
+    said.write_text(message[:190], encoding="utf-8")
+    os._exit(code)
 
 
 def wait(pid: int) -> int:
@@ -93,46 +99,100 @@ def check(path: Path, whole: Run, before: int) -> int:
     return len(done)
 
 
-def same_end(path: Path, whole: Run) -> None:
+def damage(path: Path, draw: random.Random) -> tuple[Path, bytes]:
+    """Tear a file of the run, or flip a bit in it; give which, and what it was."""
+    files = sorted(
+        p for p in path.rglob("*") if p.is_file() and p.name != "lock" and p.stat().st_size
+    )
+    victim = draw.choice(files)
+    was = victim.read_bytes()
+    place = draw.randrange(len(was))
+    if draw.random() < 0.5:
+        victim.write_bytes(was[:place])
+    else:
+        victim.write_bytes(
+            was[:place] + bytes([was[place] ^ 1 << draw.randrange(8)]) + was[place + 1 :]
+        )
+    return victim, was
+
+
+def mend(path: Path, victim: Path, was: bytes, said: str) -> None:
+    """Do what a person would who was told of a damaged file."""
+    assert str(victim) in said or str(victim.parent) in said, f"{victim}: {said}"
+    if "can go on from step" in said:
+        assert repair(Run.open(path)), said
+    else:  # a recipe or a text can't be guessed
+        victim.write_bytes(was)
+
+
+def same_end(path: Path, whole: Run, was_damaged: bool) -> None:
     """The run must have ended with the bits of the unbroken one."""
     run = Run.open(path)
-    assert repair(run) == []  # a kill behind the last checkpoint leaves temporary names
+    told = repair(run)  # a kill behind the last checkpoint leaves temporary names
+    assert was_damaged or told == []
     end = whole.recipe.steps
     assert losses(run) == losses(whole)
-    assert files(run, end) == files(whole, end)
-    assert run.evals == whole.evals
-    assert run.samples == whole.samples
+    if not was_damaged or end in run.checkpoints:
+        assert files(run, end) == files(whole, end)
+    if not was_damaged:
+        assert run.evals == whole.evals
+        assert run.samples == whole.samples
     assert not [p for p in path.rglob("*") if p.name.endswith((".part", ".gone", ".tmp"))]
 
 
-def harness(kills: int, seed: int, steps: int = 30) -> dict[str, int]:
+def harness(kills: int, seed: int, rungs: Sequence[str], steps: int = 30) -> dict[str, int]:
     """Kill so many times; give how it went."""
     draw = random.Random(seed)
     folder = Path(tempfile.mkdtemp(prefix="kills "))
-    counts = {"kills": 0, "runs finished": 0, "before any step": 0}
-    work(folder / "whole", steps)  # here, so that what torch loads lazily is loaded once
-    start = time.perf_counter()
-    assert wait(child(folder / "timed", steps, None)) == 0
-    duration = time.perf_counter() - start
-    whole = Run.open(folder / "whole")
-    same_end(folder / "timed", whole)
+    counts = dict.fromkeys(("kills", "runs finished", "before any step", "no room", "damaged"), 0)
+    wholes, duration = {}, {}
+    for rung in rungs:
+        work(folder / rung, rung, steps)  # here, so that what torch loads lazily is loaded once
+        start = time.perf_counter()
+        timed = folder / f"{rung} timed"
+        assert wait(child(timed, rung, steps)) == 0, timed.with_name(
+            f"{timed.name} said"
+        ).read_text()
+        duration[rung] = time.perf_counter() - start
+        wholes[rung] = Run.open(folder / rung)
+        same_end(timed, wholes[rung], was_damaged=False)
     while counts["kills"] < kills:
-        path, done, operation = folder / f"run{counts['runs finished']}", 0, draw.randrange(6)
+        rung = rungs[counts["runs finished"] % len(rungs)]
+        path = folder / f"run {counts['runs finished']}"
+        told = path.with_name(f"{path.name} said")
+        done, operation, victim, was_damaged = 0, draw.randrange(6), None, False
         while True:
-            exact = draw.random() < 0.5  # at a file operation, or at a moment
-            pid = child(path, steps, operation if exact else None)
-            if not exact:
-                time.sleep(draw.random() * duration * 0.7)
+            way = draw.choices(("operation", "moment", "no room"), (5, 5, 1))[0]
+            before = {
+                "operation": partial(die_at, operation, folder),
+                "moment": lambda: None,
+                "no room": partial(leave_no_room, draw.randrange(200, 60_000)),
+            }[way]
+            pid = child(path, rung, steps, before)
+            if way == "moment":
+                time.sleep(draw.random() * duration[rung] * 0.7)
                 os.kill(pid, signal.SIGKILL)
             code = wait(pid)
-            assert code in (0, -9), f"exit code {code}"
+            said = told.read_text(encoding="utf-8") if code == 2 else ""
+            assert code in (0, 2, -9), f"exit code {code}: {told.read_text()}"
             operation = draw.randrange(120)
             counts["kills"] += code == -9
             if code == 0:
                 break
-            done = check(path, whole, done)
-            counts["before any step"] += done == 0
-        same_end(path, whole)
+            if code == 2 and victim:
+                mend(path, *victim, said)
+                victim, done = None, 0
+            elif code == 2:
+                assert way == "no room", said
+                assert "can't be" in said, said
+                counts["no room"] += 1
+            if victim is None:
+                done = check(path, wholes[rung], done)
+                counts["before any step"] += done == 0
+                if done and draw.random() < 0.2:
+                    victim, was_damaged, done = damage(path, draw), True, 0
+                    counts["damaged"] += 1
+        same_end(path, wholes[rung], was_damaged)
         counts["runs finished"] += 1
         shutil.rmtree(path)
     shutil.rmtree(folder)
@@ -143,5 +203,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--rungs", nargs="*", default=list(RUNGS))
     arguments = parser.parse_args()
-    print(harness(arguments.kills, arguments.seed))
+    print(harness(arguments.kills, arguments.seed, arguments.rungs))

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.runs.tiny import CPU, RECIPES, finish, losses, make
+from tests.runs.tiny import CPU, RECIPES, RUNGS, WIDE, finish, losses, make, variants
 from whence.errors import WhenceError
+from whence.runs.recipe import Recipe
 from whence.runs.replay import ReplayError
 from whence.runs.run import Run
 from whence.runs.verify import verify
@@ -19,40 +20,77 @@ from whence.scale import hardware
 ROOT = Path(__file__).parents[2]
 AGAIN = """
 import json, sys, tempfile
+from hashlib import sha256
 from pathlib import Path
-from tests.runs.tiny import RECIPES, files, finish, losses, make
+from tests.runs.test_determinism import COMPILED, EAGER
+from tests.runs.tiny import files, finish, losses, make
 found = {}
-for name, recipe in RECIPES.items():
+for name in sys.argv[1:] or EAGER:
+    recipe = {**EAGER, **COMPILED}[name]
     run = make(Path(tempfile.mkdtemp()) / "run", recipe)
     finish(run)
-    found[name] = [losses(run), files(run, recipe.steps)[0].hex()]
+    found[name] = [losses(run), *(sha256(part).hexdigest() for part in files(run, recipe.steps))]
 print(json.dumps(found))
 """
 
 
-@pytest.mark.slow
-def test_every_recipe_gives_the_same_bits_in_two_processes():
-    """Weights and losses, of each optimiser, dropout, accumulation, bf16, one and two threads."""
+def _on(recipe: Recipe, **changes: object) -> Recipe:
+    return replace(recipe, hardware=replace(recipe.hardware, **changes))
+
+
+# Every rung plain, with dropout, accumulation and in bf16, with one thread and with two.
+EAGER = {
+    f"{name}, {variant}, {threads} threads": _on(recipe, threads=threads)
+    for threads, rungs in ((1, RUNGS), (2, WIDE))
+    for name, whole in rungs.items()
+    for variant, recipe in variants(whole).items()
+} | RECIPES
+COMPILED = {
+    f"{name}, compiled": _on(variants(WIDE[name])["dropout"], threads=2, compile=True)
+    for name in WIDE
+}
+
+
+def twice(*names: str) -> tuple[dict, dict]:
+    """What two processes computed of the same recipes; none: all that aren't compiled."""
     environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"}
+    environment["OMP_WAIT_POLICY"] = "PASSIVE"  # four threads on two cores must not spin
     both = [
         subprocess.Popen(
-            [sys.executable, "-c", AGAIN],
+            [sys.executable, "-W", "ignore", "-c", AGAIN, *names],
             stdout=subprocess.PIPE,
             text=True,
             env={**environment, "PYTHONHASHSEED": seed},
         )
         for seed in ("1", "2")
     ]
-    one, other = (json.loads(process.communicate(timeout=300)[0]) for process in both)
-    assert list(one) == list(RECIPES)
+    one, other = (json.loads(process.communicate(timeout=500)[0]) for process in both)
+    return one, other
+
+
+@pytest.mark.slow
+def test_every_rung_gives_the_same_bits_in_two_processes():
+    """Losses, weights and the optimiser's memory."""
+    one, other = twice()
+    assert list(one) == list(EAGER)
     assert one == other
-    assert one["muon"] != one["dropout"]
+    for rung in ("gpt", "rnn", "lstm", "gru", "seq2seq"):  # the variants are no mere names
+        parts = [one[f"{rung}, {v}, 1 threads"][1] for v in variants(RUNGS[rung])]
+        assert len(set(parts)) == 4
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hardware._has_compiler(), reason="compiling needs a C++ compiler")
+def test_compiled_with_two_threads_gives_the_same_bits_in_two_processes():
+    """Two rungs here; `python -m tests.runs.test_determinism` compiles each, in ten minutes."""
+    one, other = twice("gpt, compiled", "bigram, compiled")
+    assert one == other
 
 
 def test_deterministic_kernels_are_the_default_and_off_marks_the_run(tmp_path):
     import torch
 
-    assert RECIPES["muon"].hardware.deterministic
+    assert RECIPES["gpt"].hardware.deterministic
     run = make(tmp_path / "run", hardware=replace(CPU, deterministic=False), steps=3)
     finish(run)
     assert not torch.are_deterministic_algorithms_enabled()
@@ -67,7 +105,7 @@ def test_deterministic_kernels_are_the_default_and_off_marks_the_run(tmp_path):
 @pytest.mark.skipif(not hardware._has_compiler(), reason="compiling needs a C++ compiler")
 @pytest.mark.filterwarnings("ignore")  # those of torch's compiler are its own
 def test_a_compiled_run_resumes_replays_and_verifies_compiled(tmp_path):
-    recipe = replace(RECIPES["muon"], hardware=replace(CPU, compile=True), steps=12)
+    recipe = replace(RECIPES["gpt"], hardware=replace(CPU, compile=True), steps=12)
     unbroken, broken = make(tmp_path / "unbroken", recipe), make(tmp_path / "broken", recipe)
     finish(unbroken)
     finish(broken, until=7)
@@ -90,3 +128,9 @@ def test_another_precision_is_another_run(tmp_path):
     run.recipe = replace(run.recipe, hardware=CPU)
     with pytest.raises(ReplayError, match=r"step [01] gives the loss"):
         run.at(3)
+
+
+if __name__ == "__main__":
+    for name in COMPILED:
+        one, other = twice(name)
+        print(name, "same bits" if one == other else "OTHER BITS", flush=True)

@@ -1,4 +1,4 @@
-"""Tiny runs for tests: one layer, width 16."""
+"""Tiny runs for tests: one layer, width 16, of every rung of the ladder."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -7,7 +7,16 @@ from typing import Any
 import torch
 
 from whence.data import text_source
-from whence.models import GPTConfig, gpt2
+from whence.models import (
+    BigramConfig,
+    GPTConfig,
+    GRUConfig,
+    LSTMConfig,
+    MLPConfig,
+    RNNConfig,
+    Seq2SeqConfig,
+    gpt2,
+)
 from whence.runs.recipe import Data, Recipe, Record
 from whence.runs.run import Run
 from whence.scale.hardware import Hardware
@@ -15,6 +24,8 @@ from whence.train.optimizers import SGD, AdamW
 
 TEXT = "".join(f"{i} bottles of beer on the wall, {i} bottles of beer.\n" for i in range(99, 9, -1))
 SOURCE = text_source("bottles", lambda: [TEXT])
+PAIRS = "".join(f"{i} bottles\t{i:03d}\n" for i in range(99, 9, -1))
+PAIR_SOURCE = text_source("counts", lambda: [PAIRS])
 SIZES = {"n_layers": 1, "n_heads": 2, "d_model": 16, "context_length": 16}
 CPU = Hardware(device="cpu", precision="fp32", threads=1)
 
@@ -27,22 +38,57 @@ RECIPE = Recipe(
     steps=20,
 )
 
-# One of each of what the bits could depend on; rungs of the ladder are added here.
+
+def rungs(recipe: Recipe, width: int, window: int) -> dict[str, Recipe]:
+    """The same recipe for every kind of model."""
+    size = {"d_model": width, "context_length": window}
+    models = {
+        "gpt": GPTConfig(n_layers=1, n_heads=2, **size),
+        "bigram": BigramConfig(context_length=window),
+        "mlp": MLPConfig(n_previous=3, d_model=width, d_ff=width, context_length=window),
+        "rnn": RNNConfig(**size),
+        "lstm": LSTMConfig(**size),
+        "gru": GRUConfig(**size),
+        "gru by formula": GRUConfig(**size, form="formula"),
+        "seq2seq": Seq2SeqConfig(n_layers=1, n_heads=2, **size, dropout=0.0, separator=0, end=1),
+    }
+    return {name: replace(recipe, model=model) for name, model in models.items()}
+
+
+RUNGS = rungs(RECIPE, 16, 16)
+# Two threads share the work only where there is enough of it.
+WIDE = rungs(replace(RECIPE, batch_size=16, steps=3), 128, 64)
+
+
+def variants(recipe: Recipe) -> dict[str, Recipe]:
+    """The same recipe with each of what makes bits harder to repeat."""
+    wet = recipe.model
+    if hasattr(wet, "dropout"):
+        wet = replace(wet, dropout=0.2)
+    return {
+        "plain": recipe,
+        "dropout": replace(recipe, model=wet),
+        "accumulation": replace(recipe, model=wet, accumulate=2),
+        "bf16": replace(recipe, hardware=replace(recipe.hardware, precision="bf16")),
+    }
+
+
+# One of each of what the bits could depend on.
 RECIPES = {
-    "muon": RECIPE,
     "adamw": replace(RECIPE, optimizer=AdamW()),
     "momentum": replace(RECIPE, optimizer=SGD(momentum=0.9)),
     "gpt2, tied": replace(RECIPE, model=gpt2(**SIZES), optimizer=AdamW()),
-    "dropout": replace(RECIPE, model=GPTConfig(**SIZES, dropout=0.2)),
-    "accumulation": replace(RECIPE, model=GPTConfig(**SIZES, dropout=0.1), accumulate=2),
-    "bf16": replace(RECIPE, hardware=replace(CPU, precision="bf16")),
-    "two threads": replace(RECIPE, hardware=replace(CPU, threads=2), steps=9),
+    **RUNGS,
+    **{name: recipe for name, recipe in variants(RECIPE).items() if name != "plain"},
+    "two threads": replace(WIDE["gpt"], hardware=replace(CPU, threads=2), steps=9),
 }
 
 
 def make(path: Path, recipe: Recipe = RECIPE, **changes: Any) -> Run:
     """Make a run that isn't trained yet."""
-    return Run.create(replace(recipe, **changes), path, SOURCE)
+    recipe = replace(recipe, **changes)
+    pairs = isinstance(recipe.model, Seq2SeqConfig)
+    return Run.create(recipe, path, PAIR_SOURCE if pairs else SOURCE)
 
 
 def finish(run: Run, *, until: int | None = None, steps: int | None = None) -> list:

@@ -1,6 +1,7 @@
 """`whence compare`: two runs side by side."""
 
 import json as json_module
+import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +11,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from whence.cli.chart import bars
 from whence.runs.compare import compare as compare_runs
+from whence.runs.compare import curves
 from whence.runs.run import Run
 
 
@@ -47,15 +50,40 @@ def compare(
         console.print(f"\nthe same losses to the bit in all {result.shared:,} steps both have done")
     else:
         console.print(f"\ntheir losses first differ at step {result.first_difference:,}\n")
-    table = _table("loss up to step", one.name, other.name)
+    _draw(one, other, console)
+    table = _table("mean loss up to step", one.name, other.name, "difference")
     for step, mine, theirs in result.curves:
-        table.add_row(f"{step:,}", _number(mine), _number(theirs))
-    table.add_row("bits/byte, best", *map(_number, result.bits_per_byte))
-    table.add_row("bits/byte, last", *map(_number, result.last_bits_per_byte))
+        table.add_row(f"{step:,}", *_row(mine, theirs))
+    table.add_row("bits/byte, best", *_row(*result.bits_per_byte))
+    table.add_row("bits/byte, last", *_row(*result.last_bits_per_byte))
     console.print(table)
     for name, text in zip((one.name, other.name), result.samples, strict=True):
         if text is not None:
             console.print(f"\n[bold]{escape(name)}[/] wrote: {escape(' '.join(text.split()))}")
+
+
+def _draw(one: Run, other: Run, console: Console) -> None:
+    """Print both curves of the loss on one scale."""
+    lines = curves(one.steps, other.steps, 60)
+    known = [x for _, *pair in lines for x in pair if x is not None and math.isfinite(x)]
+    if not known:
+        return
+    low, high = min(known), max(known)
+    apart = [None if a is None or b is None else abs(a - b) for _, a, b in lines]
+    most = max((x for x in apart if x is not None and math.isfinite(x)), default=0.0)
+    width = max(len(one.name), len(other.name), 5)
+    for name, curve, scale in (
+        (one.name, bars((a for _, a, _ in lines), low, high), f"loss, {low:.4f} to {high:.4f}"),
+        (other.name, bars((b for _, _, b in lines), low, high), "the same scale"),
+        ("apart", bars(apart, 0.0, most), f"their distance, 0 to {most:.2g}"),
+    ):
+        console.print(f"{escape(name.ljust(width))}  {curve}  [dim]{scale}")
+    console.print()
+
+
+def _row(mine: float | None, theirs: float | None) -> tuple[str, str, str]:
+    apart = None if mine is None or theirs is None else theirs - mine
+    return _number(mine), _number(theirs), "–" if apart is None else f"{apart:+.4f}"
 
 
 def _table(*columns: str) -> Table:

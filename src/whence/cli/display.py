@@ -11,11 +11,13 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 
 from whence import __version__
+from whence.cli.runs import in_bytes
 from whence.data.floors import Floor, floors
 from whence.errors import shell_word
 from whence.models import MODELS, ModelConfig
 from whence.runs.events import Differed, Ended, Evaluated, Event, Noted, Sampled, Saved, Stepped
 from whence.runs.recipe import kind_of
+from whence.runs.retention import policy
 from whence.runs.run import Run
 from whence.train.losses import bits_per_byte
 from whence.train.optimizers import OPTIMIZERS
@@ -107,6 +109,8 @@ class Display:
             self.console.print("\n[bold]it writes[/] [dim](temperature 0.8)[/]")
             text = run.generate("", max_tokens=500, temperature=0.8, seed=0)
             self.console.print(escape(text.strip()))
+        n = len(run.checkpoints)
+        kept = f"{n} checkpoint{'s' * (n != 1)}, {in_bytes(run.disk_use)} in all"
         if run.task.by_steps:
             done = f"{ended.why} after {ended.step:,} steps in {_duration(self.elapsed)} "
             done += f"({_duration(self.seconds)} of it in steps, {self._speed()})"
@@ -114,7 +118,8 @@ class Display:
         else:
             done = f"counted in {self.seconds:.2f} s ({self._speed()})"
             further = f"whence compare {path} runs/another"
-        self.console.print(f"\n{done}; saved in {path}")
+            kept = f"{in_bytes(run.disk_use)} in all"
+        self.console.print(f"\n{done}; saved in {path} ({kept})")
         self.console.print(
             "\nnext\n"
             f"  whence {run.task.question.format(run=path)}\n"
@@ -155,6 +160,11 @@ class Display:
             "recipe": learns if run.task.by_steps else "counts the text once; there are no steps",
             "run": str(run.path),
         }
+        if run.task.by_steps:
+            rows["saves"] = (
+                f"a checkpoint {policy(recipe.record)}; each takes at most "
+                f"{in_bytes(12 * n_parameters)} (weights, and what the optimizer remembers)"
+            )
         self.console.print(f"[bold]Whence[/] {__version__}")
         for name, text in rows.items():
             self.console.print(f"[dim]{name:<7}[/]{escape(text)}")

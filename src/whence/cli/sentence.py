@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from whence.cli.chart import bars
 from whence.errors import WhenceError
 from whence.experiments.prediction import Position, noted_positions, total_loss
 from whence.experiments.sentence import (
@@ -24,7 +25,6 @@ from whence.experiments.sentence import (
 from whence.train.losses import perplexity
 
 SNAPSHOTS = (0, 1, 3, 10, 30, 100, 300, 1000, 3000, 10_000, 30_000)
-BARS = "▁▂▃▄▅▆▇█"
 MEANS = {
     "scalars": "z[w] = read[last word] · write[w] + bias[w]",
     "mlp": "vectors of all words so far, a hidden layer of 16 tanh units",
@@ -184,8 +184,8 @@ def _show_course(console: Console, course: Course) -> None:
     _show_likeliest(console, course)
     console.print("over the steps, on a logarithmic scale")
     for t, target in enumerate(course.sentence.targets):
-        bars = "".join(BARS[min(7, int(8 * row[t]))] for row in _spread(course.probabilities))
-        console.print(f"  P({target})".ljust(16) + bars)
+        curve = bars((row[t] for row in _spread(course.probabilities)), 0.0, 1.0)
+        console.print(f"  P({target})".ljust(16) + curve)
     reached = zip(course.sentence.targets, course.learned_at(), strict=True)
     told = ", ".join(f"{w} at step {s:,}" if s is not None else f"{w} never" for w, s in reached)
     console.print(f"P above one half: {told}")

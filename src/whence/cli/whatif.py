@@ -41,9 +41,10 @@ def what_if(
     if not json:
         print(f"replaying up to {step:,} steps, twice {seconds:.1f} s at most", file=sys.stderr)
     answer = ask(opened, without, step, since)
-    prompt = without[: max(1, len(without) // 2)] if prompt is None else prompt
+    prompt, after = _halves(opened, without) if prompt is None else (prompt, [])
+    expected = opened.tokenizer.token(after[0]) if after else None
     text, (was, would) = answer.text_losses(), answer.evaluations()
-    rows = list(answer.predictions(prompt, top))
+    rows = list(answer.predictions(prompt, top, after[:1]))
     if json:
         record = {
             "step": step,
@@ -52,6 +53,7 @@ def what_if(
             "text_loss": text,
             "validation_loss": (was.loss, would.loss),
             "prompt": prompt,
+            "expected": expected,
             "predictions": [{"token": t, "was": p, "would_be": q} for t, p, q in rows],
         }
         print(json_module.dumps({"schema": 1, **record}))
@@ -65,7 +67,7 @@ def what_if(
     )
     table = Table(box=None, pad_edge=False)
     for name in ("", "as it was", "without", "change"):
-        table.add_column(name, justify="left" if not name else "right")
+        table.add_column(name, justify="right" if name in ("as it was", "without") else "left")
     for name, (mine, theirs) in {
         "loss on that text": text,
         "validation loss": (was.loss, would.loss),
@@ -73,6 +75,14 @@ def what_if(
     }.items():
         table.add_row(name, f"{mine:.4f}", f"{theirs:.4f}", f"{theirs - mine:+.4f}")
     for token, p, q in rows:
-        shown = f"P({escape(repr(token))} after {escape(repr(prompt[-20:]))})"
-        table.add_row(shown, f"{p:.4f}", f"{q:.4f}", f"{q - p:+.4f}")
+        shown = f"P('{escape(token)}' after {escape(repr(prompt[-20:]))})"
+        mark = "  ← as in the text" if token == expected else ""
+        table.add_row(shown, f"{p:.4f}", f"{q:.4f}", f"{q - p:+.4f}{mark}")
     console.print(table)
+
+
+def _halves(run: Run, text: str) -> tuple[str, list[int]]:
+    """Cut a text between two of its tokens: the first half, and the tokens of the second."""
+    tokens = [int(token) for token in run.tokenizer.encode(text)]
+    cut = max(1, len(tokens) // 2)
+    return run.tokenizer.decode(tokens[:cut]), tokens[cut:]

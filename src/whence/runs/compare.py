@@ -57,7 +57,7 @@ def compare(a: Run, b: Run, points: int = 12) -> Comparison:
         recipe=differences(a.recipe.to_dict(), b.recipe.to_dict()),
         first_difference=first,
         shared=shared,
-        curves=_curves(one, other, points),
+        curves=curves(one, other, points),
         bits_per_byte=(_bits(a, min), _bits(b, min)),
         last_bits_per_byte=(_bits(a, lambda values: values[-1]), _bits(b, lambda v: v[-1])),
         samples=(_sample(a), _sample(b)),
@@ -66,7 +66,18 @@ def compare(a: Run, b: Run, points: int = 12) -> Comparison:
     )
 
 
-def _curves(one: list[dict], other: list[dict], points: int):
+def curves(
+    one: list[dict], other: list[dict], points: int
+) -> list[tuple[int, float | None, float | None]]:
+    """Thin two records to the mean loss of so many stretches of steps.
+
+    Returns:
+        (the stretch's end, one's mean loss, other's); none where a run has no such steps.
+
+    Example:
+        >>> curves([{"loss": 4.0}, {"loss": 2.0}, {"loss": 1.0}], [{"loss": 4.0}], 2)
+        [(2, 3.0, 4.0), (3, 1.0, None)]
+    """
     length = max(len(one), len(other))
     ends = sorted({round(length * k / points) for k in range(1, points + 1)} - {0})
 

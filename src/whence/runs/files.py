@@ -192,12 +192,13 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def disk_use(folder: Path) -> int:
-    """Return how many bytes the files under a folder hold."""
+    """Return how many bytes the files under a folder take; one of n equal names takes 1/n."""
     total = 0
     for root, _, files in os.walk(folder):
         for name in files:
             try:
-                total += Path(root, name).lstat().st_size
+                found = Path(root, name).lstat()
+                total += found.st_size // max(1, found.st_nlink)
             except FileNotFoundError:  # a training process has just renamed it
                 continue
     return total

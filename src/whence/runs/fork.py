@@ -1,6 +1,5 @@
 """Forking: a new run that shares another's past up to a step and differs from there on."""
 
-import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -20,6 +19,7 @@ from whence.runs.replay import Moment, go_to
 from whence.runs.run import Run
 from whence.runs.session import freeze, outline
 from whence.runs.settings import differences, nested
+from whence.runs.tokens import place_tokens
 from whence.runs.weights import edit_weights
 
 BOUND_TO_WEIGHTS = ("data.tokenizer", "data.vocab_size", "data.validation")
@@ -142,11 +142,7 @@ def _put_tokens(run: Run, recipe: Recipe, folder: Path) -> None:
         return
     for name in ("tokenizer.json", "tokens.json"):
         shutil.copyfile(run.path / name, folder / name)
-    try:
-        # They are never written again, so both runs can have the same bytes on the disk.
-        os.link(run.path / "tokens.bin", folder / "tokens.bin")
-    except OSError:
-        shutil.copyfile(run.path / "tokens.bin", folder / "tokens.bin")
+    place_tokens(run.path / "tokens.bin", folder / "tokens.bin")
 
 
 def _put_past(run: Run, step: int, folder: Path) -> None:

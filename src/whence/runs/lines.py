@@ -5,7 +5,7 @@ import os
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from whence.data.files import written_whole
 from whence.runs.files import SCHEMA, DamagedError, cannot_write, check_schema, parse_object
@@ -35,6 +35,8 @@ class Lines:
     def __init__(self, path: Path, fields: Mapping[str, type]):
         self.path, self.fields = path, fields
         self._file = None
+        self._read_to = self._lines_read = 0  # by `added`
+        self._identity: tuple[int, int] | None = None
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Read the complete lines.
@@ -45,16 +47,38 @@ class Lines:
         if not self.path.exists():
             return
         with self.path.open("rb") as file:
-            number = 0
-            while line := file.readline(LONGEST_LINE + 1):
-                number += 1
-                if len(line) > LONGEST_LINE:
-                    raise DamagedError(self.path, f"line {number} is endless")
-                if not line.endswith(b"\n"):
-                    return  # a kill tore it; it was never complete
+            for number, line in _complete(file, 0, self.path):
                 record = self._read(line, number)
                 if number > 1:
                     yield record
+
+    def added(self) -> Iterator[dict[str, Any]]:
+        """Read the lines that were added since the last call.
+
+        Raises:
+            WhenceError: as reading all of it, behind the lines that are sound.
+        """
+        if not self.path.exists():
+            return
+        with self.path.open("rb") as file:
+            self._identity = _identity(self.path)
+            file.seek(self._read_to)
+            for number, line in _complete(file, self._lines_read, self.path):
+                record = self._read(line, number)
+                self._read_to, self._lines_read = self._read_to + len(line), number
+                if number > 1:
+                    yield record
+
+    def was_replaced(self) -> bool:
+        """Tell whether the file is another than the one that `added` has read from."""
+        if self._identity is None:
+            return False
+        try:
+            return _identity(self.path) != self._identity or (
+                self.path.stat().st_size < self._read_to
+            )
+        except FileNotFoundError:
+            return True
 
     def _read(self, line: bytes, number: int) -> dict[str, Any]:
         where = f"line {number}: "
@@ -124,6 +148,22 @@ class Lines:
         if end == 0:
             _write_all(file, encode_line({"schema": SCHEMA}))
         return file
+
+
+def _complete(file: BinaryIO, number: int, path: Path) -> Iterator[tuple[int, bytes]]:
+    """Give the complete lines from here on, with their numbers."""
+    while line := file.readline(LONGEST_LINE + 1):
+        number += 1
+        if len(line) > LONGEST_LINE:
+            raise DamagedError(path, f"line {number} is endless")
+        if not line.endswith(b"\n"):
+            return  # a kill tore it; it was never complete
+        yield number, line
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_dev, found.st_ino
 
 
 def encode_line(record: Mapping[str, Any]) -> bytes:

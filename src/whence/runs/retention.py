@@ -46,6 +46,28 @@ class Spacing:
         return self.seconds(start, stop) <= self.record.replay_seconds
 
 
+def policy(record: Record) -> str:
+    """Say in words when checkpoints are made and which of them stay.
+
+    Example:
+        >>> policy(Record())
+        'every 200 steps or 10 s, whichever is longer, all kept'
+        >>> policy(Record(checkpoint_every=50, keep="last", keep_last=2))
+        'every 50 steps, the best and the last 2 kept'
+    """
+    if record.checkpoint_every:
+        when = f"every {record.checkpoint_every:,} steps"
+    else:
+        when = f"every {record.replay_steps:,} steps or {record.replay_seconds:g} s"
+        when += ", whichever is longer"
+    kept = {
+        "all": "all kept",
+        "logarithmic": "the older the fewer kept",
+        "last": f"the best and the last {record.keep_last} kept",
+    }[record.keep]
+    return f"{when}, {kept}"
+
+
 def is_due(state: int, last: int, spacing: Spacing) -> bool:
     """Tell whether the state before step `state` must be saved to keep the bound.
 

@@ -28,6 +28,7 @@ from whence.runs.record import Logs, best_step
 from whence.runs.resume import resume_point
 from whence.runs.session import Session, assemble, outline
 from whence.runs.tasks import Text, task_of
+from whence.runs.tokens import share_tokens
 from whence.runs.training import Training
 from whence.scale.hardware import find_device, manifest
 from whence.train.evaluation import Evaluation
@@ -122,6 +123,7 @@ class Run:
         try:
             temporary.mkdir(parents=True)
             header = fill(temporary)
+            share_tokens(temporary, path.parent)
             header.pin(temporary)
             _check_trainable(cls(temporary, header))
             header.write(temporary)
@@ -226,7 +228,7 @@ class Run:
 
     @property
     def disk_use(self) -> int:
-        """How many bytes the folder holds."""
+        """How many bytes the folder takes; what it shares with other runs counts in parts."""
         return disk_use(self.path)
 
     def train(
@@ -240,7 +242,8 @@ class Run:
         Args:
             steps: the new length of the run; none: as the recipe says. The schedule follows it from
                 the first step that the record doesn't hold yet.
-            should_stop: asked after each step; true saves a checkpoint and ends.
+            should_stop: asked before the first step and after each; true saves a checkpoint and
+                ends.
 
         Raises:
             WhenceError: where the run is finished, another process is training it, or a file that

@@ -59,7 +59,7 @@ def from_settings(base: T, tree: Mapping[str, Any], where: str) -> T:
                 raise WhenceError(f"{where}{name} is {short(value)}: it must be a table of fields.")
             changes[name] = from_settings(old, value, f"{where}{name}.")
         else:
-            changes[name] = _fit(value, hints[name], f"{where}{name}")
+            changes[name] = fit(value, hints[name], f"{where}{name}")
     return replace(base, **changes)  # type: ignore[type-var]  # every base is a dataclass
 
 
@@ -133,7 +133,16 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f": did you mean {close[0]}?" if close else f": choose from {', '.join(known)}."
 
 
-def _fit(value: Any, hint: Any, where: str) -> Any:
+def fit(value: Any, hint: Any, where: str) -> Any:
+    """Return a plain value as a type hint wants it: a list as a tuple, a whole number as a float.
+
+    Raises:
+        WhenceError: naming `where`, and what it must be.
+
+    Example:
+        >>> fit(1, float | None, "optimizer.learning_rate")
+        1.0
+    """
     options = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
     for option in options:
         if get_origin(option) is Literal and value in get_args(option):
@@ -141,7 +150,7 @@ def _fit(value: Any, hint: Any, where: str) -> Any:
         if option == tuple[str, ...] and isinstance(value, str):
             return (value,)
         if get_origin(option) is tuple and isinstance(value, list | tuple):
-            return tuple(_fit(item, get_args(option)[0], where) for item in value)
+            return tuple(fit(item, get_args(option)[0], where) for item in value)
         if option is float and isinstance(value, int) and not isinstance(value, bool):
             return float(value)
         if isinstance(option, type) and type(value) is option:

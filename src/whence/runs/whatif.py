@@ -1,6 +1,6 @@
 """What if the model had never trained on some text: the counterfactual, replayed."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -150,11 +150,18 @@ class WhatIf:
             both.append(-chosen.mean().item())
         return both[0], both[1]
 
-    def predictions(self, prompt: str, top: int = 5) -> Iterator[tuple[str, float, float]]:
+    def predictions(
+        self, prompt: str, top: int = 5, also: Iterable[int] = ()
+    ) -> Iterator[tuple[str, float, float]]:
         """Compare what both say comes after a prompt.
 
+        Args:
+            prompt: the text before.
+            top: so many tokens that either finds likeliest.
+            also: ids of tokens to give besides.
+
         Yields:
-            (token, probability as it was, as it would be), for those that either finds likeliest.
+            (token, probability as it was, as it would be).
         """
         ids = self.was.tokenizer.encode(prompt)[-self.was.recipe.model.context_length :]
         if not len(ids):
@@ -165,6 +172,7 @@ class WhatIf:
         )
         top = min(top, len(was))
         chosen = set(was.topk(top).indices.tolist()) | set(would.topk(top).indices.tolist())
+        chosen |= set(also)
         for number in sorted(chosen, key=lambda i: -max(was[i], would[i]).item()):
             yield self.was.tokenizer.token(number), was[number].item(), would[number].item()
 

@@ -1,0 +1,167 @@
+# %% [markdown]
+# # 0 · What learning is
+#
+# A machine has dials. You show it an input, it gives an answer, and the answer is off by some amount: the error.
+# Learning is turning the dials so that the error gets smaller. That is all of it, from a machine with one dial to
+# one with billions.
+#
+# Here is the smallest one. It has a single dial. It answers `dial · input`. We want 6 for the input 3.
+
+# %%
+from whence import Value
+from whence.lessons import ask, check, curves, figure, reveal, say
+
+
+def error(dial):
+    answer = dial * 3
+    return (answer - 6) ** 2
+
+
+# %%
+dial = Value(0.5)
+start_error = error(dial)
+start_error.backward()
+slope = dial.grad
+say(f"""
+With the dial at {dial.data:g} the machine answers {dial.data * 3:g}. It should say 6, so the error is
+({dial.data * 3:g} − 6)² = {start_error.data:g}.
+
+Stand on the error as on a hillside. The **slope** says how steep it is under your feet: turn the dial up by a
+little, and the error changes by {slope:g} times as much.
+""")
+
+# %%
+guess = ask(
+    f"The slope at the dial's place is {slope:g}. Which way must the dial turn for the error to fall?",
+    "up",
+    "down",
+    "the slope can't tell",
+)
+guess
+
+# %% [markdown]
+# Try it. Nudge the dial a hundredth up, then a hundredth down, and watch the error.
+
+# %%
+up = error(Value(0.51)).data
+down = error(Value(0.49)).data
+measured = (up - down) / 0.02
+
+# %%
+reveal(
+    guess,
+    "a" if up < start_error.data < down else "b",
+    f"""
+A hundredth up gives the error {up:.4f}, a hundredth down {down:.4f}; it was {start_error.data:g}. The difference,
+divided by the distance of 0.02, is {measured:.4f}: the slope, measured with two nudges. A negative slope says
+*downhill is up the dial*. So we always step **against** the slope.
+""",
+)
+
+# %% [markdown]
+# Now repeat it. Answer, measure the error, find the slope, turn the dial a little against it. Each turn is
+# `rate · slope` long. The **rate** is ours to choose.
+
+
+# %%
+def learn(dial, rate, steps):
+    places = [(dial, error(Value(dial)).data)]
+    for _ in range(steps):
+        d = Value(dial)
+        error(d).backward()
+        dial = dial - rate * d.grad
+        places.append((dial, error(Value(dial)).data))
+    return places
+
+
+places = learn(0.5, rate=0.02, steps=12)
+last_dial, last_error = places[-1]
+
+# %%
+hill = [(x / 50, error(Value(x / 50)).data) for x in range(201)]
+curves(
+    "The error is a valley, and each step goes downhill",
+    {"error": hill},
+    x="dial",
+    y="error",
+    points={"steps": places},
+)
+
+# %%
+moves = [b - a for (a, _), (b, _) in zip(places, places[1:])]
+say(f"""
+[The steps](#steps) walk down [the error](#error). They get shorter by themselves, from {moves[0]:.3f} to
+{moves[-1]:.4f}, because the ground gets flatter. After {len(moves)} steps the dial stands at {last_dial:.4f} and
+the error is {last_error:.6f}. Nobody told the machine that the right dial is 2. The slope led it there.
+""")
+
+# %% [markdown]
+# ## What is often said wrong
+#
+# *"It finds the best answer."* It finds the bottom of the valley in which it starts. Here is ground with two
+# valleys. The same loop, the same rate, two starts.
+
+
+# %%
+def ground(x):
+    return (x * x - 1) ** 2 + 0.3 * x
+
+
+def walk(x, rate=0.05, steps=60):
+    for _ in range(steps):
+        v = Value(x)
+        ground(v).backward()
+        x = x - rate * v.grad
+    return x, ground(x)
+
+
+left, right = walk(-0.5), walk(0.5)
+
+# %%
+curves(
+    "Two valleys: where you start decides where you end",
+    {"ground": [(x / 50, ground(x / 50)) for x in range(-75, 76)]},
+    x="dial",
+    y="error",
+    points={"ends": [left, right], "starts": [(-0.5, ground(-0.5)), (0.5, ground(0.5))]},
+)
+
+# %%
+say(f"""
+[From](#starts) −0.5 the walk [ends](#ends) at {left[0]:.3f} with error {left[1]:.3f}; from 0.5 it ends at
+{right[0]:.3f} with error {right[1]:.3f}. Only one of them is the lowest point. Downhill sees the ground under its
+feet and no further.
+
+*"It tries settings at random until one works."* It never guesses: every step follows the slope.
+""")
+
+# %% [markdown]
+# ## Your turn
+#
+# Back to the machine with one dial. Find a rate that brings the error below 0.0001 in 5 steps. Too small a rate
+# crawls. Too large a rate jumps across the valley.
+
+# %%
+rate = 0.02  # your turn: the rate
+five = learn(0.5, rate, 5)
+reached = five[-1][1]
+shrink = 1 - 18 * rate
+check(
+    reached < 0.0001,
+    f"After 5 steps the error is {figure(reached)}. Each step multiplies the distance to the bottom by "
+    f"1 − 18 · {rate:g} = {shrink:.3g}; at rate 1/18 it would arrive in one.",
+    f"After 5 steps the error is {figure(reached)}. "
+    + (
+        "A rate of 0 or less never goes downhill."
+        if rate <= 0
+        else "You crawl: take a larger rate."
+        if shrink > 0
+        else "Each step lands as far or farther on the other side: take a smaller rate."
+        if shrink <= -1
+        else "Each step jumps across the bottom: take a smaller rate."
+    ),
+)
+
+# %% [markdown]
+# **Further.** `whence line` is the next machine, with two dials: lesson 1. In the studio, *Small models*
+# lets you turn the dial yourself.

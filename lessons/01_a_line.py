@@ -1,0 +1,171 @@
+# %% [markdown]
+# # 1 · A line
+#
+# A coffee shop takes more money near the station than far from it. Somebody noted the distance and a day's takings
+# for twelve shops. Can a machine learn the rule, and use it for a distance that nobody measured?
+#
+# It has two dials: **start**, the money at distance 0, and **change**, what each kilometre adds. It answers
+# `start + change · distance`.
+
+# %%
+from whence.lessons import Box, ask, check, curves, flow, reveal, say, table
+from whence.models.line import COFFEE_SHOP, Line, Scale, least_squares, squared_error
+from whence.scalar import SGD, Matrix, Value, mse
+from whence.train.loop import train
+
+names, shops = COFFEE_SHOP
+distances = [distance for distance, _ in shops]
+takings = [money for _, money in shops]
+
+# %%
+guess = ask(
+    "The takings fall with the distance. Which dial will end below zero?",
+    "start",
+    "change",
+    "neither",
+)
+guess
+
+# %% [markdown]
+# ## One step by hand
+#
+# A shop at 4 km should be answered 580. The dials stand at start 500 and change −50. Watch every number of one step.
+
+# %%
+start, change = Value(500, label="start"), Value(-50, label="change")
+answer = start + change * 4
+loss = mse([answer], [580])
+loss.backward()
+hand_answer, hand_loss = answer.data, loss.data
+start_slope, change_slope = start.grad, change.grad
+
+# %%
+flow(
+    "One prediction, its error, and the slopes that come back",
+    [
+        [
+            Box("start", f"{start.data:g}", f"slope {start.grad:g}", 0),
+            Box("change", f"{change.data:g}", f"slope {change.grad:g}", 1),
+        ],
+        [Box("answer", f"{answer.data:g}", f"slope {answer.grad:g}", 3)],
+        [Box("error", f"{loss.data:g}", "(answer − 580)²", 4)],
+    ],
+    [("start", "answer", "+"), ("change", "answer", "· 4"), ("answer", "error", "")],
+)
+
+# %%
+say(f"""
+[The answer](#answer) is 500 − 50 · 4 = {answer.data:g}. [The error](#error) is ({answer.data:g} − 580)² =
+{loss.data:g}. Both slopes are negative: {start_slope:g} for [start](#start), and four times that,
+{change_slope:g}, for [change](#change), since change counts four times, once for each kilometre. So both dials
+must go **up**. That makes sense: the answer was too low.
+""")
+
+# %% [markdown]
+# ## Many steps
+#
+# One loop does all training in this book, from this line to a GPT: predict, measure the error, send the slopes
+# back, step downhill, repeat. It is called `train`. The loss is the mean of the squared errors over all shops.
+#
+# Distances are first shifted and scaled so that their mean is 0 and their spread 1. With that, one rate suits both
+# dials.
+
+# %%
+scale = Scale.of([[d] for d in distances])
+x, y = Matrix(scale.inside([[d] for d in distances])), Matrix([[t] for t in takings])
+line = Line(Matrix([[0.0]]), Matrix([[0.0]]))
+batches = {step: [(1.0, (x, y))] for step in range(60)}
+losses, fits = [], []
+for step, loss in train(line, batches, squared_error, SGD(line.parameters(), 0.1), range(60)):
+    losses.append((step, loss.data))
+    fits.append(scale.fit(line.start.numbers()[0][0], line.change.numbers()[0]))
+fit = fits[-1]
+learned_start, learned_change = fit.start, fit.change[0]
+
+# %%
+ends = [0.0, 4.2]
+curves(
+    "The line learns the shops",
+    {f"after step {step}": [(d, fits[step].predict([d])) for d in ends] for step in (0, 5, 59)},
+    x="distance (km)",
+    y="money",
+    points={"shops": shops},
+)
+
+# %%
+closed = least_squares([[d] for d in distances], takings)
+away = fit.predict([2.3])
+best_start, best_change = closed.start, closed.change[0]
+say(f"""
+[The last line](#after-step-59) runs through [the shops](#shops). There is a formula for the best line, found without any steps. Side by side:
+
+{table(["", "start", "change"], [["learned in 60 steps", fit.start, fit.change[0]], ["the formula's", closed.start, closed.change[0]]])}
+
+For 2.3 km, a distance that is not among the twelve, the line answers **{away:.1f}**.
+""")
+
+# %%
+reveal(
+    guess,
+    "b" if learned_change < 0 < learned_start else "a",
+    f"Each kilometre changes the takings by {learned_change:.1f}: a *negative* weight is how a machine says that "
+    f"more of this means less of that. Start stays well above zero, at {learned_start:.1f}.",
+)
+
+# %% [markdown]
+# ## What is often said wrong
+#
+# *"Gradient +400: the start goes from 500 to 496."* As arithmetic of one update this is right.
+
+# %%
+p = Value(500)
+p.grad = 400.0
+SGD([p], learning_rate=0.01).step()
+q = Value(-50)
+q.grad = -90.0
+SGD([q], learning_rate=0.01).step()
+stepped_start, stepped_change = p.data, q.data
+say(f"""
+500 − 0.01 · 400 = {p.data:g}, and −50 − 0.01 · (−90) = {q.data:g}. But an answer of 300 where 580 was right never
+has a *positive* slope: it is too low, so its slopes are {start_slope:g} and {change_slope:g}, as you saw above.
+
+*"Just call backward and step."* Slopes add up until they are cleared. Forget to clear them, and the fit fails:
+""")
+
+
+# %%
+def final_loss(clear):
+    line = Line(Matrix([[0.0]]), Matrix([[0.0]]))
+    optimizer = SGD(line.parameters(), 0.1)
+    for _ in range(60):
+        if clear:
+            optimizer.zero_grad()
+        loss = squared_error(line, (x, y))
+        loss.backward()
+        optimizer.step()
+    return loss.data
+
+
+cleared, piled_up = final_loss(clear=True), final_loss(clear=False)
+say(f"After 60 steps the loss is {cleared:.1f} with clearing, and {piled_up:,.0f} without.")
+
+# %% [markdown]
+# ## Your turn
+#
+# The line has learned. Work out by hand, with the learned start and change from the table, how far away a shop may
+# be that still takes 450. Two digits behind the point will do.
+
+# %%
+distance = 0.0  # your turn: the distance in km
+takes = fit.predict([distance])
+check(
+    abs(takes - 450) < 1.5,
+    f"At {distance:g} km the line says {takes:.1f}: (450 − {fit.start:.2f}) / {fit.change[0]:.2f}.",
+    f"At {distance:g} km the line says {takes:.1f}. "
+    + ("Go farther." if takes > 450 else "Come nearer.")
+    + " Solve 450 = start + change · distance for the distance.",
+)
+
+# %% [markdown]
+# **Further.** `whence line` prints every step of this fit, `whence line my.csv` fits your own table. In the studio,
+# *Small models → line* lets you drag the points.

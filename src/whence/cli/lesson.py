@@ -1,0 +1,134 @@
+"""`whence journey` and `whence lesson`: lessons played in a terminal."""
+
+import json as json_text
+import sys
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+from rich.markdown import Markdown
+from rich.padding import Padding
+from rich.syntax import Syntax
+
+from whence.errors import WhenceError
+from whence.lessons import Cell, Lesson, Output, Play, lessons
+from whence.lessons import lesson as find
+from whence.lessons.talk import bold_words
+
+WIDTH = 96
+
+
+def lesson(
+    which: tyro.conf.Positional[str],
+    *,
+    yes: bool = False,
+    json: Annotated[bool, tyro.conf.arg(name="json")] = False,
+) -> None:
+    """Play one lesson: predict, run the experiment, see the numbers, try the exercise.
+
+    Args:
+        which: its number, or a word of its title.
+        yes: run straight through, without waiting for answers.
+        json: print one JSON line for each cell, without waiting.
+    """
+    found = find(which)
+    if json:
+        for output in found.play().all():
+            print(json_text.dumps(output.to_dict(), ensure_ascii=False, allow_nan=False))
+        return
+    _play(found, _console(), wait=not yes and sys.stdin.isatty() and sys.stdout.isatty())
+
+
+def journey(
+    *,
+    first: Annotated[int, tyro.conf.arg(name="from")] = 0,
+    list: Annotated[bool, tyro.conf.arg(name="list")] = False,
+    yes: bool = False,
+) -> None:
+    """Go through all lessons, from what learning is to a GPT. Nothing is remembered between calls.
+
+    Args:
+        first: the lesson to begin with.
+        list: only list the lessons.
+        yes: run straight through, without waiting for answers.
+    """
+    known = lessons()
+    console = _console()
+    console.print("[bold]The journey[/]: from one dial to a GPT, every number computed as you go\n")
+    for found in known:
+        console.print(f"  {found.n:>2}  {found.title}")
+    if list:
+        console.print(
+            "\nplay one with 'whence lesson N', or all from N on with 'whence journey --from N'"
+        )
+        return
+    if not 0 <= first < len(known):
+        raise WhenceError(f"there is no lesson {first}: they are 0 to {len(known) - 1}.")
+    wait = not yes and sys.stdin.isatty() and sys.stdout.isatty()
+    for found in known[first:]:
+        if wait and not _goes_on(console, found):
+            console.print(f"to go on later: whence journey --from {found.n}")
+            return
+        _play(found, console, wait)
+
+
+def _console() -> Console:
+    console = Console(highlight=False)
+    console.width = min(console.width, WIDTH)
+    return console
+
+
+def _goes_on(console: Console, found: Lesson) -> bool:
+    said = console.input(f"\n[dim]Enter for lesson {found.n}, {found.title}; q to stop:[/] ")
+    return said.strip().lower() not in ("q", "quit")
+
+
+def _play(found: Lesson, console: Console, wait: bool) -> None:
+    play = found.play()
+    for cell in found.cells:
+        if cell.shows_code:
+            console.print(Padding(Syntax(cell.source, "python", theme="ansi_dark"), (1, 2, 0, 2)))
+        output = play.run(cell.index)
+        _show(output, console)
+        if wait and cell.kind == "question":
+            _predict(play, cell, console)
+        if wait and cell.kind == "exercise":
+            _exercise(play, cell, console)
+        if wait and cell.kind in ("picture", "answer"):
+            console.input("[dim]Enter to go on[/] ")
+
+
+def _show(output: Output, console: Console) -> None:
+    if output.markdown:
+        console.print(Padding(Markdown(bold_words(output.markdown)), (1, 0, 0, 0)))
+    elif output.text:
+        console.print(Padding(output.text, (1, 2, 0, 2)), markup=False, style="cyan")
+
+
+def _predict(play: Play, cell: Cell, console: Console) -> None:
+    while True:
+        said = console.input("[bold]your letter[/] [dim](Enter to skip)[/]: ")
+        try:
+            play.run(cell.index, choice=said)
+            return
+        except WhenceError as error:
+            console.print(str(error), style="yellow", markup=False)
+
+
+def _exercise(play: Play, cell: Cell, console: Console) -> None:
+    """Ask for the blanks until they are right, or the learner has had enough."""
+    while True:
+        values = {}
+        for blank in cell.blanks:
+            said = console.input(f"[bold]{blank.name}[/], {blank.what} [dim](Enter to go on)[/]: ")
+            if not said.strip():
+                return
+            values[blank.name] = said
+        try:
+            output = play.run(cell.index, values=values)
+        except WhenceError as error:
+            console.print(str(error), style="yellow", markup=False)
+            continue
+        _show(output, console)
+        if output.right:
+            return

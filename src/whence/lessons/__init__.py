@@ -1,0 +1,39 @@
+"""The journey: fourteen lessons as scripts that run, and the few helpers that they use.
+
+A lesson is a script in percent format in `lessons/`. It is read as a notebook, played in a terminal
+(`whence lesson 3`) and shown in the studio; `lesson(3).play()` runs it cell by cell.
+"""
+
+from whence.lessons.cells import Blank, Cell, Lesson, lesson, lessons
+from whence.lessons.charts import bars, curves
+from whence.lessons.flow import Box, flow
+from whence.lessons.grids import grid
+from whence.lessons.play import Output, Play
+from whence.lessons.svg import Picture, figure
+from whence.lessons.talk import Answer, Checked, Question, Said, ask, check, reveal, say, table
+
+__all__ = [
+    "Answer",
+    "Blank",
+    "Box",
+    "Cell",
+    "Checked",
+    "Lesson",
+    "Output",
+    "Picture",
+    "Play",
+    "Question",
+    "Said",
+    "ask",
+    "bars",
+    "check",
+    "curves",
+    "figure",
+    "flow",
+    "grid",
+    "lesson",
+    "lessons",
+    "reveal",
+    "say",
+    "table",
+]

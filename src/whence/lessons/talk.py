@@ -1,0 +1,257 @@
+"""What a lesson says and asks: prose with computed numbers, a question, its answer, an exercise.
+
+Each function returns an object that a notebook shows by itself, as Markdown.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from whence.errors import WhenceError
+
+LETTERS = "abcdef"
+BLOCK_LINK = re.compile(r"\[([^\]]+)\]\(#([\w-]+)\)")
+
+
+@dataclass(frozen=True)
+class Said:
+    """Prose in Markdown whose numbers a run has filled in.
+
+    A link `[the error](#error)` is a word that lights up the picture's block `error`.
+    """
+
+    markdown: str
+
+    def __str__(self) -> str:
+        return plain(self.markdown)
+
+    def _repr_markdown_(self) -> str:
+        return self.markdown
+
+
+def minus(text: str) -> str:
+    """Write negative numbers with the minus sign of print, but leave code as it is.
+
+    Example:
+        >>> minus("from -1 by `x = -1`, a-1")
+        'from −1 by `x = -1`, a-1'
+    """
+    parts = text.split("`")
+    parts[::2] = [re.sub(r"(?<![\w-])-(?=\d)", "−", part) for part in parts[::2]]
+    return "`".join(parts)
+
+
+def plain(markdown: str) -> str:
+    """Return Markdown without its links to blocks.
+
+    Example:
+        >>> plain("Look at [the error](#error).")
+        'Look at the error.'
+    """
+    return BLOCK_LINK.sub(r"\1", markdown)
+
+
+def bold_words(markdown: str) -> str:
+    """Return Markdown whose words that light up a block are bold, for where nothing lights up.
+
+    Example:
+        >>> bold_words("Look at [the error](#error).")
+        'Look at **the error**.'
+    """
+    return BLOCK_LINK.sub(r"**\1**", markdown)
+
+
+def blocks_in(markdown: str) -> dict[str, str]:
+    """Return the words that light up a block, with the block of each.
+
+    Example:
+        >>> blocks_in("Look at [the error](#error).")
+        {'the error': 'error'}
+    """
+    return dict(BLOCK_LINK.findall(markdown))
+
+
+def say(markdown: str) -> Said:
+    """Say something with the run's numbers in it.
+
+    Example:
+        >>> print(say(f"The loss is {0.25:.2f}."))
+        The loss is 0.25.
+    """
+    lines = [
+        line.strip() if line.strip().startswith("|") else line for line in markdown.split("\n")
+    ]
+    return Said(minus("\n".join(lines).strip()))
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """Return a table as Markdown, to stand in what is said.
+
+    Example:
+        >>> print(table(["x", "y"], [[1, 2.5]]))
+        | x | y |
+        |---:|---:|
+        | 1 | 2.5 |
+    """
+    cells = [list(map(_cell, columns)), *(list(map(_cell, row)) for row in rows)]
+    lines = ["| " + " | ".join(row) + " |" for row in cells]
+    return "\n".join([lines[0], "|" + "---:|" * len(columns), *lines[1:]])
+
+
+def _cell(x: Any) -> str:
+    return (f"{x:.6g}" if isinstance(x, float) else str(x)).replace("|", "\\|")
+
+
+@dataclass
+class Question:
+    """A question to be answered before the experiment.
+
+    Attributes:
+        text: what is asked.
+        choices: the answers to choose from.
+        mine: the letter of the learner's choice, or "" as long as there is none.
+    """
+
+    text: str
+    choices: tuple[str, ...]
+    mine: str = ""
+
+    def choose(self, letter: str) -> None:
+        """Take the learner's choice.
+
+        Raises:
+            WhenceError: where it is none of the letters.
+        """
+        letter = letter.strip().lower()
+        if letter and letter not in self.letters:
+            raise WhenceError(f"{letter!r} is no answer: choose one of {', '.join(self.letters)}.")
+        self.mine = letter
+
+    @property
+    def letters(self) -> list[str]:
+        """The letters of the choices."""
+        return list(LETTERS[: len(self.choices)])
+
+    @property
+    def markdown(self) -> str:
+        """The question with its choices, as Markdown."""
+        lines = [f"- {a}) {b}" for a, b in zip(self.letters, self.choices, strict=True)]
+        return "\n".join([f"**Predict first.** {self.text}", "", *lines])
+
+    def __str__(self) -> str:
+        return plain(self.markdown)
+
+    def _repr_markdown_(self) -> str:
+        how = "" if self.mine else "\n\n*Put your letter between the quotes of `mine` and run on.*"
+        return self.markdown + how
+
+
+def ask(text: str, *choices: str, mine: str = "") -> Question:
+    """Ask for a prediction.
+
+    Args:
+        text: the question.
+        *choices: two to six answers.
+        mine: the letter of the learner's choice.
+
+    Raises:
+        WhenceError: where `mine` is no letter of a choice.
+
+    Example:
+        >>> ask("Does it rise?", "yes", "no", mine="b").letters
+        ['a', 'b']
+    """
+    question = Question(minus(text), tuple(map(minus, choices)))
+    question.choose(mine)
+    return question
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the experiment answers to a question, beside what was predicted.
+
+    Attributes:
+        question: what was asked.
+        letter: of the right choice.
+        why: what the experiment showed.
+    """
+
+    question: Question
+    letter: str
+    why: str
+
+    @property
+    def right(self) -> bool | None:
+        """Whether the prediction was right; None without one."""
+        return self.question.mine == self.letter if self.question.mine else None
+
+    @property
+    def markdown(self) -> str:
+        """The answer as Markdown."""
+        mine, choices = self.question.mine, self.question.choices
+        told = {
+            True: "**You predicted right:** ",
+            False: f"You predicted {mine}). **It is ",
+            None: "**It is ",
+        }
+        it = f"{self.letter}) {choices[LETTERS.index(self.letter)]}"
+        start = f"{told[self.right]}{it}." + ("" if self.right else "**")
+        return f"{start}\n\n{self.why.strip()}"
+
+    def __str__(self) -> str:
+        return plain(self.markdown)
+
+    def _repr_markdown_(self) -> str:
+        return self.markdown
+
+
+def reveal(question: Question, letter: str, why: str) -> Answer:
+    """Give the answer that the experiment found.
+
+    Args:
+        question: what was asked.
+        letter: of the right choice, worked out from the run's numbers.
+        why: what was seen, with the numbers.
+
+    Example:
+        >>> print(reveal(ask("Does it rise?", "yes", "no", mine="a"), "b", "It fell to 0.1."))
+        You predicted a). **It is b) no.**
+        <BLANKLINE>
+        It fell to 0.1.
+    """
+    return Answer(question, letter, minus(why))
+
+
+@dataclass(frozen=True)
+class Checked:
+    """Whether an exercise is solved, and a sentence on it."""
+
+    right: bool
+    why: str
+
+    @property
+    def markdown(self) -> str:
+        """The verdict and the sentence, as Markdown."""
+        return f"{'✓ **Right.**' if self.right else '✗ **Not yet.**'} {self.why}"
+
+    def __str__(self) -> str:
+        return plain(self.markdown)
+
+    def _repr_markdown_(self) -> str:
+        return self.markdown
+
+
+def check(right: Any, why: str, hint: str) -> Checked:
+    """Judge an exercise.
+
+    Args:
+        right: whether it is solved.
+        why: what to say if it is.
+        hint: what to say if it isn't: what came out, and where to look.
+
+    Example:
+        >>> print(check(1 + 1 == 2, "Two.", "Count again."))
+        ✓ **Right.** Two.
+    """
+    return Checked(bool(right), minus((why if right else hint).strip()))

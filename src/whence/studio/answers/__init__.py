@@ -1,0 +1,75 @@
+"""The questions that a view can ask, and the functions that answer them."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from whence.errors import WhenceError
+from whence.runs.settings import fit, nearest
+from whence.studio.answers.compare import compare
+from whence.studio.answers.live import live
+from whence.studio.answers.recipe import form, recipe
+from whence.studio.answers.runs import runs
+from whence.studio.answers.step import step
+from whence.studio.answers.strip import strip
+
+# A view's name → a function of the folder of runs and of the view's parameters.
+ANSWERS: dict[str, Callable[..., dict[str, Any]]] = {
+    "runs": runs,
+    "form": form,
+    "recipe": recipe,
+    "compare": compare,
+    "live": live,
+    "step": step,
+    "strip": strip,
+}
+
+
+def answer(name: str, params: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Answer a view's question with plain data.
+
+    Args:
+        name: one of `ANSWERS`.
+        params: the question's parameters, JSON values.
+        folder: the folder of runs.
+
+    Returns:
+        JSON values, and NumPy arrays anywhere in them; always with `python` and `shell`, the line
+        and the command that give the same.
+
+    Raises:
+        WhenceError: for a question or parameter that isn't known (the nearest is named), a value
+            that doesn't fit, and whatever the answer itself refuses.
+
+    Example:
+        >>> answer("runs", {}, Path("there is no such folder"))["runs"]
+        []
+    """
+    if name not in ANSWERS:
+        raise WhenceError(f"there is no view {name!r}{nearest(name, ANSWERS)}")
+    return ANSWERS[name](folder, **checked(ANSWERS[name], params))
+
+
+def checked(function: Callable[..., Any], params: Mapping[str, Any]) -> dict[str, Any]:
+    """Check parameters against a function's signature; its first parameter isn't one of them.
+
+    Raises:
+        WhenceError: naming the parameter.
+
+    Example:
+        >>> checked(live, {"run": "mine", "buckets": "many"})
+        Traceback (most recent call last):
+        ...
+        whence.errors.WhenceError: buckets is 'many': it must be a whole number.
+    """
+    hints = get_type_hints(function)
+    known = list(inspect.signature(function).parameters.values())[1:]
+    names = [p.name for p in known]
+    for name in params:
+        if name not in names:
+            raise WhenceError(f"{name} is no parameter here{nearest(name, names)}")
+    for p in known:
+        if p.default is p.empty and p.name not in params:
+            raise WhenceError(f"{p.name} is missing: give it.")
+    return {name: fit(value, hints[name], name) for name, value in params.items()}

@@ -1,0 +1,61 @@
+"""One run's course: its curves, measurements and samples."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from whence.errors import shell_word
+from whence.models import MODELS, NGramConfig
+from whence.runs.curves import thin
+from whence.runs.recipe import kind_of
+from whence.studio.answers.place import open_run, python_path
+from whence.studio.answers.runs import curves_of
+from whence.studio.worker import state_of
+
+CURVES = ("loss", "rate", "grad_norm")
+
+
+def live(folder: Path, *, run: str, buckets: int = 400) -> dict[str, Any]:
+    """Give a run's curves in few points, its measurements and its samples.
+
+    Args:
+        folder: the folder of runs.
+        run: the run's name.
+        buckets: as of `whence.runs.curves.thin`.
+    """
+    opened = open_run(folder, run)
+    curves = curves_of(opened.path)
+    curves.refresh()
+    drawn: dict[str, dict[str, np.ndarray]] = {}
+    for name in CURVES:
+        values = curves[name]
+        at = thin(values, max(2, min(buckets, 5000)))
+        drawn[name] = {"step": at, "value": values[at]}
+    usual = [e for e in curves.evals if not e["whole"]]
+    drawn["validation"] = {
+        "step": np.array([e["step"] for e in usual], np.int32),
+        "value": np.array([e["loss"] for e in usual], np.float64),
+    }
+    best, origin = curves.best(), opened.origin
+    state, trouble = state_of(opened, curves)
+    return {
+        "run": run,
+        "state": state,
+        "trouble": trouble,
+        "model": kind_of(opened.recipe.model, MODELS),
+        "text": ", ".join(opened.recipe.data.source),
+        "counted": isinstance(opened.recipe.model, NGramConfig),
+        "done": curves.n_steps,
+        "steps": opened.recipe.steps,
+        "rewritten": curves.rewritten,
+        "curves": drawn,
+        "best": best,
+        "samples": curves.samples[-50:],
+        "origin": f"{origin.run} at step {origin.step:,}" if origin else None,
+        "checkpoints": opened.checkpoints,
+        "tokens_per_second": curves.tokens_per_second,
+        "seconds_left": curves.seconds_left(opened.recipe.steps),
+        "python": f"Run.open({python_path(opened.path)}).steps",
+        "shell": f"whence resume {shell_word(opened.path)}",
+    }

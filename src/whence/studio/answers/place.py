@@ -1,0 +1,51 @@
+"""Where runs are: a name inside the folder of runs, never a path out of it."""
+
+import os
+import threading
+from pathlib import Path
+
+from whence.errors import WhenceError
+from whence.runs.run import Run
+
+# Steps are computed one question at a time: threads and kernels are settings of the whole process.
+COMPUTING = threading.RLock()
+
+
+def path_of(folder: Path, run: str) -> Path:
+    r"""Return the folder of a run.
+
+    Raises:
+        WhenceError: where the name leads out of the folder of runs.
+
+    Example:
+        >>> path_of(Path("runs"), "mine").parts
+        ('runs', 'mine')
+        >>> path_of(Path("runs"), "../secret")
+        Traceback (most recent call last):
+        ...
+        whence.errors.WhenceError: '../secret' is no run's name: give the name of a folder in runs.
+    """
+    bad = not run or run.startswith(".") or len(run) > 200 or any(c in '/\\:*?"<>|' for c in run)
+    path = folder / run
+    if bad or any(ord(c) < 32 for c in run) or path.name != run or os.path.islink(path):
+        raise WhenceError(f"{run[:80]!r} is no run's name: give the name of a folder in {folder}.")
+    return path
+
+
+def open_run(folder: Path, run: str) -> Run:
+    """Open a run by its name.
+
+    Raises:
+        WhenceError: where there is none of that name, or it is damaged.
+    """
+    return Run.open(path_of(folder, run))
+
+
+def python_path(path: Path) -> str:
+    """Return a path as it stands in a line of Python.
+
+    Example:
+        >>> python_path(Path("runs") / "mine")
+        '"runs/mine"'
+    """
+    return '"' + path.as_posix().replace("\\", "\\\\").replace('"', '\\"') + '"'

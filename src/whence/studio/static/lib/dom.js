@@ -1,0 +1,69 @@
+// Building nodes: text is always text, so that nothing a user wrote is ever read as markup.
+
+const SVG = "http://www.w3.org/2000/svg";
+
+export function h(tag, attributes, ...children) {
+  return fill(document.createElement(tag), attributes, children);
+}
+
+export function s(tag, attributes, ...children) {
+  return fill(document.createElementNS(SVG, tag), attributes, children);
+}
+
+// Attributes: `onclick` and the like take a function, `class` and others a text; true stands for an
+// attribute without a value; false, null and undefined leave it out. `value` and `checked` are set
+// as properties, `style` takes an object.
+export function fill(node, attributes, children) {
+  for (const [name, value] of Object.entries(attributes || {})) {
+    if (value === null || value === undefined || value === false) continue;
+    if (name.startsWith("on") && typeof value === "function") node.addEventListener(name.slice(2), value);
+    else if (name === "style") for (const [key, each] of Object.entries(value)) node.style.setProperty(key, each);
+    else if (name === "value" || name === "checked") node[name] = value;
+    else node.setAttribute(name, value === true ? "" : String(value));
+  }
+  append(node, children);
+  return node;
+}
+
+export function append(node, children) {
+  for (const child of children.flat(Infinity)) {
+    if (child === null || child === undefined || child === false) continue;
+    node.append(child instanceof Node ? child : document.createTextNode(String(child)));
+  }
+  return node;
+}
+
+// Put other children in a node's place of its own.
+export function put(node, ...children) {
+  node.replaceChildren();
+  return append(node, children);
+}
+
+// A sentence that says what went wrong; screen readers say it at once.
+export function trouble(message) {
+  return h("p", { class: "trouble", role: "alert" }, message instanceof Error ? message.message : message);
+}
+
+export function button(label, onclick, attributes) {
+  return h("button", { type: "button", onclick, ...attributes }, label);
+}
+
+// Call at most once per frame, with the last arguments, and no more often than every `least` ms.
+export function paced(call, least) {
+  let last = 0;
+  let pending = null;
+  let timer = null;
+  function go() {
+    timer = null;
+    last = performance.now();
+    const given = pending;
+    pending = null;
+    call(...given);
+  }
+  function ask(...given) {
+    pending = given;
+    if (timer === null) timer = setTimeout(() => requestAnimationFrame(go), Math.max(0, last + least - performance.now()));
+  }
+  ask.stop = () => clearTimeout(timer);
+  return ask;
+}

@@ -1,0 +1,73 @@
+// Numbers as people read them: four significant digits, and every digit on hover.
+
+import { h } from "./dom.js";
+
+const MINUS = "\u2212";
+
+function minus(text) {
+  return text.replace("-", MINUS).replace("e-", "e" + MINUS).replace("e+", "e");
+}
+
+// A number that JSON lacks comes as text.
+export function number(x) {
+  if (typeof x !== "string") return x;
+  return { nan: NaN, inf: Infinity, "-inf": -Infinity }[x] ?? Number(x);
+}
+
+export function short(given) {
+  const x = number(given);
+  if (x === null || x === undefined) return "\u2013";
+  if (Number.isNaN(x)) return "not a number";
+  if (!Number.isFinite(x)) return x > 0 ? "\u221e" : MINUS + "\u221e";
+  if (x === 0) return "0";
+  const size = Math.abs(x);
+  if (Number.isInteger(x) && size < 1e6) return minus(String(x));
+  if (size >= 1e6 || size < 1e-4) return minus(x.toExponential(3));
+  return minus(x.toPrecision(4));
+}
+
+// A probability is never rounded to 0 or 1, which it isn't.
+export function probability(given) {
+  const p = number(given);
+  if (p === null || p === undefined) return "\u2013";
+  if (p === 0 || p === 1) return String(p);
+  if (p > 0 && p < 0.0001) return minus(p.toExponential(2));
+  if (p < 1 && p > 0.9999) return "> 0.9999";
+  return p.toFixed(4);
+}
+
+// All digits that tell this number from its neighbours.
+export function full(given) {
+  const x = number(given);
+  return x === null || x === undefined ? "" : minus(String(x));
+}
+
+export function count(x) {
+  return x === null || x === undefined ? "\u2013" : Math.round(number(x)).toLocaleString("en-US");
+}
+
+export function bytes(x) {
+  for (const [unit, size] of [["GB", 1e9], ["MB", 1e6], ["kB", 1e3]]) if (x >= size) return `${(x / size).toFixed(1)} ${unit}`;
+  return `${x} bytes`;
+}
+
+export function duration(seconds) {
+  if (seconds === null || seconds === undefined) return "\u2013";
+  const whole = Math.max(0, Math.round(seconds));
+  if (whole < 100) return `${whole} s`;
+  if (whole < 6000) return `${Math.floor(whole / 60)} min ${String(whole % 60).padStart(2, "0")} s`;
+  return `${(whole / 3600).toFixed(1)} h`;
+}
+
+// A number with its digits on hover.
+export function digits(x, shown) {
+  return h("span", { class: "number", title: full(x) }, shown ?? short(x));
+}
+
+// A number whose sign also has a glyph and a colour.
+export function signed(given) {
+  const x = number(given);
+  if (!(x > 0 || x < 0)) return digits(x);
+  const up = x > 0;
+  return h("span", { class: up ? "number pos" : "number neg", title: full(x) }, up ? "\u25b2\u202f+" : "\u25bc\u202f", short(x));
+}

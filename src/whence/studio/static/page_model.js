@@ -1,0 +1,113 @@
+// The studio's page as an anywidget model: get, set, on, off, save_changes and send, and no more.
+
+export function pageModel(view, params, { views, navigate, remember }) {
+  const traits = { place: "page", views, view, params, answer: null, go: null };
+  const listeners = new Map();
+  const changed = new Set();
+  const streams = new Map();
+
+  function emit(name, ...args) {
+    for (const listener of [...(listeners.get(name) || [])]) listener(...args);
+  }
+
+  async function reply(id, path, body) {
+    try {
+      const [answer, buffers] = await post(path, body);
+      emit("msg:custom", { type: "answer", id, answer }, buffers);
+    } catch (error) {
+      emit("msg:custom", { type: "error", id, message: error.message }, []);
+    }
+  }
+
+  function follow(id, run, from) {
+    const source = new EventSource(`/events?run=${encodeURIComponent(run)}&from=${from}`);
+    streams.set(id, source);
+    const tell = (event) => emit("msg:custom", { type: "event", id, event }, []);
+    source.onmessage = (message) => tell(JSON.parse(message.data));
+    source.onerror = () => {
+      tell({ lost: true });
+      if (source.readyState !== EventSource.CLOSED || !streams.has(id)) return;
+      // The server refused, or is away: ask again until it is back.
+      setTimeout(() => streams.has(id) && streams.get(id) === source && follow(id, run, from), 1000);
+    };
+  }
+
+  return {
+    get: (name) => traits[name],
+    set(name, value) {
+      traits[name] = value;
+      changed.add(name);
+    },
+    save_changes() {
+      const names = [...changed];
+      changed.clear();
+      if (names.includes("params")) remember(traits.params);
+      if (names.includes("go") && traits.go) navigate(traits.go.view, traits.go.params || {});
+      for (const name of names) emit(`change:${name}`);
+    },
+    on(name, listener) {
+      listeners.set(name, [...(listeners.get(name) || []), listener]);
+    },
+    off(name, listener) {
+      listeners.set(name, (listeners.get(name) || []).filter((each) => each !== listener && listener));
+    },
+    send(content) {
+      const { type, id } = content;
+      if (type === "ask") reply(id, `/ask/${content.name}`, content.params);
+      else if (type === "command") reply(id, `/do/${content.name}`, content.params);
+      else if (type === "subscribe") follow(id, content.run, content.from);
+      else if (type === "unsubscribe") {
+        streams.get(id)?.close();
+        streams.delete(id);
+      }
+    },
+    close() {
+      for (const source of streams.values()) source.close();
+      streams.clear();
+      listeners.clear();
+    },
+  };
+}
+
+async function post(path, body) {
+  let response;
+  try {
+    response = await fetch(path, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) });
+  } catch {
+    throw new Error("The studio isn't running any more: start it again with 'whence studio'; this page then goes on.");
+  }
+  if (!response.ok) throw new Error(await said(response));
+  return opened(await response.arrayBuffer());
+}
+
+async function said(response) {
+  const text = await response.text();
+  try {
+    return JSON.parse(text).message;
+  } catch {
+    return text || `The studio answered ${response.status}.`;
+  }
+}
+
+// The JSON and the buffers of a packed answer; see wire.py.
+function opened(data) {
+  const length = new DataView(data).getUint32(0, true);
+  const answer = JSON.parse(new TextDecoder().decode(new Uint8Array(data, 4, length)));
+  const found = [];
+  (function look(value) {
+    if (Array.isArray(value)) value.forEach(look);
+    else if (value && typeof value === "object") {
+      if ("$array" in value) found.push(value);
+      else Object.values(value).forEach(look);
+    }
+  })(answer);
+  const sizes = { float32: 4, float64: 8, int32: 4, uint8: 1 };
+  const buffers = [];
+  let place = Math.ceil((4 + length) / 8) * 8;
+  for (const item of found) {
+    const size = item.shape.reduce((a, b) => a * b, 1) * sizes[item.dtype];
+    buffers[item.$array] = new DataView(data, place, size);
+    place += Math.ceil(size / 8) * 8;
+  }
+  return [answer, buffers];
+}

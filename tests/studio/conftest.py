@@ -1,0 +1,103 @@
+"""A studio on a free port with a tiny trained run, and a real Chromium to look at it."""
+
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+
+from tests.runs.tiny import finish, make
+from tests.studio.chromium import MISSING, Watch, launch
+from whence.studio import worker
+from whence.studio.guard import token_of
+from whence.studio.server import Server, listen
+
+expect.set_options(timeout=20_000)
+
+
+class Studio:
+    """A studio served from a thread of the tests.
+
+    Attributes:
+        folder: the folder of runs.
+        port: where it is served.
+        token: what a page must know.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder, self.token = folder, token_of(folder)
+        self.port = 0
+        self.start()
+
+    def start(self) -> None:
+        """Serve, on the port of before where there was one."""
+        listener = listen(self.port)
+        self.port = listener.getsockname()[1]
+        self.server = Server(self.folder, self.token, self.port)
+        listener.listen(64)
+        self.thread = threading.Thread(target=self.server.run, args=([listener],))
+        self.thread.start()
+        while not self.server.started:
+            time.sleep(0.01)
+
+    def stop(self) -> None:
+        """End the server; the runs stay."""
+        self.server.should_exit = True
+        self.thread.join()
+
+    def address(self, view: str = "#/runs") -> str:
+        """The address of a view, token and all."""
+        return f"http://127.0.0.1:{self.port}/?token={self.token}{view}"
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory) -> Path:
+    """The folder of a finished run of 20 steps, a checkpoint at 5, 10, 15 and 20."""
+    path = tmp_path_factory.mktemp("a run") / "bottles"
+    finish(make(path))
+    return path
+
+
+@pytest.fixture
+def studio(tiny_run, tmp_path) -> Iterator[Studio]:
+    """A studio whose folder holds a copy of the tiny run, called bottles."""
+    folder = tmp_path / "the runs"
+    shutil.copytree(tiny_run, folder / "bottles")
+    served = Studio(folder)
+    yield served
+    served.stop()
+    for path, process in list(worker._started.items()):
+        if folder in path.parents:
+            process.wait(60)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """The machine's Chromium."""
+    with sync_playwright() as playwright:
+        found = launch(playwright)
+        if found is None:
+            pytest.skip(MISSING)
+        yield found
+        found.close()
+
+
+@pytest.fixture
+def context(browser) -> Iterator[BrowserContext]:
+    """A browser's profile of its own; errors and requests to other machines fail the test."""
+    made = browser.new_context(viewport={"width": 1280, "height": 800})
+    made.set_default_timeout(20_000)
+    watch = Watch(made)
+    made.watch = watch  # for the tests that expect an error
+    yield made
+    made.close()
+    watch.check()
+
+
+@pytest.fixture
+def page(context) -> Page:
+    """A page; open a view with `page.goto(studio.address("#/runs"))`."""
+    return context.new_page()
