@@ -42,12 +42,13 @@ def main() -> None:
         long_run(folder)
         served = Served(folder)
         try:
-            rows = [first_paint(browser, served), *receipt(served, folder)]
-            rows += watching(browser, served, folder)
+            for measure in (first_paint, receipt, watching):
+                rows = measure(browser, served, folder)
+                if rows:
+                    table(rows)
         finally:
             served.close()
             browser.close()
-        table(rows)
 
 
 class Served:
@@ -104,7 +105,7 @@ def long_run(folder: Path) -> None:
     )
 
 
-def first_paint(browser: Browser, served: Served) -> dict:
+def first_paint(browser: Browser, served: Served, folder: Path) -> list[dict]:
     """From the click to the drawn curve of a run that the studio hasn't read yet; then again."""
     seconds = []
     for _ in range(ROUNDS):
@@ -115,14 +116,11 @@ def first_paint(browser: Browser, served: Served) -> dict:
         page.wait_for_selector("[data-view=live][data-step='10000'] .chart .line")
         seconds.append(time.perf_counter() - start)
         context.close()
-    return row(
-        "first paint, 10,000 steps",
-        "first / median s",
-        f"{seconds[0]:.2f} / {statistics.median(seconds):.2f}",
-    )
+    told = f"{seconds[0]:.2f} / {statistics.median(seconds):.2f}"
+    return [row("first paint, 10,000 steps", "first / median s", told)]
 
 
-def receipt(served: Served, folder: Path) -> list[dict]:
+def receipt(browser: Browser, served: Served, folder: Path) -> list[dict]:
     """An open receipt of one weight of a run with a million parameters: asked for, and answered."""
     if "receipt" not in ANSWERS:
         return []
