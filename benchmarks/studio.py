@@ -214,9 +214,12 @@ async def read_streams(base: str, token: str) -> None:
         await client.get(f"/?token={token}")
 
         async def one() -> None:
-            async with client.stream("GET", "/events?run=watched&from=0") as reply:
-                async for _ in reply.aiter_bytes():
-                    pass
+            start = 0
+            while True:  # as a browser does: some streams are ended, and asked for again
+                async with client.stream("GET", f"/events?run=watched&from={start}") as reply:
+                    async for line in reply.aiter_lines():
+                        start = int(line[3:]) if line.startswith("id:") else start
+                await asyncio.sleep(1)
 
         tasks = [asyncio.create_task(one()) for _ in range(20)]
         await asyncio.sleep(1)

@@ -4,6 +4,7 @@ Without a folder of runs it trains two small ones on made-up stories first, whic
 two. Each view is taken light and dark, and as wide as a phone; the README shows some of them.
 """
 
+import os
 import sys
 import tempfile
 import threading
@@ -21,7 +22,7 @@ from whence.runs.run import Run
 from whence.studio.guard import token_of
 from whence.studio.server import Server, listen
 
-IMAGES = Path(__file__).parent / "images"
+IMAGES = Path(__file__).resolve().parent / "images"
 # name: (the view's address, what must be there before the picture is taken)
 VIEWS = {
     "runs": ("#/runs", ".sparkline"),
@@ -38,8 +39,9 @@ TALL = 1400  # pixels of a picture at most
 
 def main(words: list[str]) -> None:
     """Take all pictures."""
-    folder = Path(words[0]) if words else Path(tempfile.mkdtemp()) / "runs"
+    folder = Path(words[0]) if words else Path("runs")
     if not words:
+        os.chdir(tempfile.mkdtemp())
         train(folder)
     token, listener = token_of(folder), listen(0)
     port = listener.getsockname()[1]

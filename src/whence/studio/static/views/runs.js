@@ -78,7 +78,7 @@ function render({ model, el }) {
         node.dataset.state = run.state;
         const [, who, state, steps, loss, bits, speed, disk, acts] = cells;
         put(state, h("span", { class: `state ${run.state}` }, run.state), run.trouble ? h("p", { class: "trouble small" }, run.trouble) : null);
-        if (!acts.childElementCount && live) put(acts, h("div", { class: "row tight" }, run.model ? button("Fork", () => forkDialog(model, el, name, node.done, node.done), { class: "small" }) : null, button("Delete", () => removeDialog(name, node.size), { class: "small danger", "aria-label": `Delete ${name}` })));
+        if (!acts.childElementCount && live) put(acts, h("div", { class: "row tight" }, run.model && run.model !== "ngram" ? button("Fork", () => forkDialog(model, el, name, node.done, node.done), { class: "small" }) : null, button("Delete", () => removeDialog(name, node.size), { class: "small danger", "aria-label": `Delete ${name}` })));
         node.done = run.done || 0;
         node.size = run.bytes;
         if (!who.childElementCount) put(who, run.model ? h("a", { class: "name", href: `#/live?run=${encodeURIComponent(name)}`, onclick: (event) => (event.preventDefault(), go(model, "live", { run: name })) }, name) : h("span", { class: "name" }, name), h("div", { class: "quiet small" }, run.model ? `${run.model} on ${run.text}` : "", run.origin ? [h("br", {}), `fork of ${run.origin}`] : null));
