@@ -150,7 +150,14 @@ def watching(browser: Browser, served: Served, folder: Path) -> list[dict]:
     run = tiny(folder, "watched", 1_000_000)
     client = served.client()
     client.post("/do/play", json={"run": "watched"}).raise_for_status()
-    path = run.path / "steps.jsonl"
+    try:
+        return watched(browser, served, run.path / "steps.jsonl")
+    finally:
+        client.post("/do/stop", json={"run": "watched"}).raise_for_status()
+        time.sleep(1)
+
+
+def watched(browser: Browser, served: Served, path: Path) -> list[dict]:
     while not path.exists() or path.read_bytes().count(b"\n") < 50:
         time.sleep(0.2)
     rows = []
@@ -163,7 +170,6 @@ def watching(browser: Browser, served: Served, folder: Path) -> list[dict]:
             alone.append(without)
         told = f"{100 * statistics.median(slower):+.1f} % ({min(slower):+.1%} … {max(slower):+.1%})"
         rows.append(row(f"{name} watch {statistics.median(alone):.0f} steps/s", "slower", told))
-    client.post("/do/stop", json={"run": "watched"}).raise_for_status()
     return rows
 
 
