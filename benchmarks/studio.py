@@ -177,7 +177,8 @@ def rate(path: Path) -> float:
     """Steps a second, counted in the record itself."""
     start, before = time.perf_counter(), path.read_bytes().count(b"\n")
     time.sleep(WATCHED)
-    return (path.read_bytes().count(b"\n") - before) / (time.perf_counter() - start)
+    done = path.read_bytes().count(b"\n") - before
+    return max(1, done) / (time.perf_counter() - start)
 
 
 class streams:  # noqa: N801  # used as a function

@@ -112,7 +112,10 @@ function render({ model, el }) {
     put(said);
     if (state.points.loss.steps.length > MOST) reload();
     else paint();
-    if (before !== frame.state && ["finished", "stopped"].includes(frame.state) && !state.frame.counted) growth.refresh();
+    if (before !== frame.state && ["finished", "stopped"].includes(frame.state)) {
+      drawSamples();
+      if (!state.frame.counted) growth.refresh();
+    }
   }
 
   async function reload() {
@@ -126,7 +129,7 @@ function render({ model, el }) {
   const paint = paced(draw, DRAW);
   let followed = 0;
   function follow() {
-    if (Date.now() - followed < FOLLOW || document.hidden) return;
+    if (Date.now() - followed < FOLLOW || document.hidden || state.frame.counted) return;
     followed = Date.now();
     growth.refresh();
   }
@@ -173,7 +176,7 @@ function render({ model, el }) {
 
   function drawSamples() {
     const newest = [...state.samples].reverse();
-    put(samples, h("h2", {}, "What it writes"), newest.length ? h("ol", { class: "samples" }, newest.map((each) => h("li", {}, h("span", { class: "label" }, `before step ${count(each.step)}`), h("pre", {}, each.text)))) : h("p", { class: "quiet" }, "Nothing yet: it writes a sample now and then as it learns."));
+    put(samples, h("h2", {}, "What it writes"), newest.length ? h("ol", { class: "samples" }, newest.map((each) => h("li", {}, h("span", { class: "label" }, `before step ${count(each.step)}`), h("pre", {}, each.text)))) : h("p", { class: "quiet" }, state.frame.state === "finished" ? "It wrote no samples." : "Nothing yet: it writes a sample now and then as it learns."));
   }
 
   // ---- going back ----
