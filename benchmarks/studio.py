@@ -226,7 +226,7 @@ async def read_streams(base: str, token: str) -> None:
                 async with client.stream("GET", f"/events?run=watched&from={start}") as reply:
                     async for line in reply.aiter_lines():
                         start = int(line[3:]) if line.startswith("id:") else start
-                await asyncio.sleep(1)
+                await asyncio.sleep(2)
 
         tasks = [asyncio.create_task(one()) for _ in range(20)]
         await asyncio.sleep(1)
