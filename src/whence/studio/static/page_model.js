@@ -1,6 +1,6 @@
 // The studio's page as an anywidget model: get, set, on, off, save_changes and send, and no more.
 
-const AWAY = 2500; // ms without a connection until it is said
+const AWAY = 5000; // ms without a connection until it is said
 const AGAIN = 1000;
 
 export function pageModel(view, params, { views, navigate, remember }) {

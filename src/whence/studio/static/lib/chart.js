@@ -52,7 +52,8 @@ export function chart(options) {
       values.map(({ each, at }) => {
         const last = step === null ? each.values.length - 1 : at;
         const value = last >= 0 ? number(each.values[last]) : null;
-        return h("span", { class: "key", style: { "--colour": each.colour } }, each.name, " ", h("span", { class: "number", title: full(value) }, short(value)));
+        const other = step !== null && last >= 0 && each.steps[last] !== step ? h("span", { class: "at" }, ` at ${count(each.steps[last])}`) : null;
+        return h("span", { class: "key", style: { "--colour": each.colour } }, each.name, " ", h("span", { class: "number", title: full(value) }, short(value)), other);
       }),
       step === null ? null : h("span", { class: "key step" }, `step ${count(step)}`),
     );
