@@ -32,16 +32,18 @@ bench: $(VENV)/installed-dev
 
 $(VENV)/python:
 	@test -n "$(BASE)" || { echo "Whence needs Python 3.11 or newer: install one, or name it with 'make PYTHON=/path/to/python3.12'." >&2; exit 2; }
-	$(BASE) -m venv $(VENV)
-	touch $@
+	@$(BASE) -m venv $(VENV)
+	@touch $@
 
 $(VENV)/installed: $(VENV)/python pyproject.toml constraints.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
-	touch $@
+	@echo "installing into $(VENV): a minute, or more where PyTorch has to be downloaded"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/python pyproject.toml constraints.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
-	touch $@ $(VENV)/installed
+	@echo "installing into $(VENV): a minute, or more where PyTorch has to be downloaded"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	@touch $@ $(VENV)/installed
 
 notebooks: $(VENV)/installed-dev
 	$(BIN)/jupytext --quiet --to ipynb --update-metadata '$(KERNEL)' lessons/*.py

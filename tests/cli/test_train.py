@@ -163,6 +163,7 @@ def test_ctrl_c_saves_and_says_how_to_resume(text_file, tmp_path):
         (["--model.d-model", "130"], "d_model = 130 can't be shared out among n_heads"),
         (["--batch-size", "8", "--accumulate", "3"], "make batch_size a multiple"),
         (["--export-metrics", "excel"], "--export-metrics excel is unknown"),
+        (["--export-metrics"], "--export-metrics needs a form: choose from csv, tensorboard."),
         (["--data.validation", "1.5"], "data.validation is 1.5"),
         (["--hardware.device", "cuda"], "hardware.device is cuda, but this machine has"),
     ],

@@ -9,39 +9,64 @@ from collections.abc import Sequence
 from whence import __version__
 from whence.errors import WhenceError
 
-# verb: (module:function, what it does)
-VERBS: dict[str, tuple[str, str]] = {
-    "journey": ("whence.cli.lesson:journey", "lessons, from one dial to a GPT"),
-    "lesson": ("whence.cli.lesson:lesson", "play one lesson"),
-    "train": ("whence.cli.train:train", "train a model on your text, or on a built-in one"),
-    "resume": ("whence.cli.train:resume", "go on with a run from its last checkpoint"),
-    "studio": ("whence.cli.studio:studio", "see, train and open runs in a page of this machine"),
-    "runs": ("whence.cli.runs:runs", "list runs; 'whence runs remove NAME' deletes one"),
-    "control": ("whence.cli.control:control", "pause, slow, step or stop a training elsewhere"),
-    "growth": ("whence.cli.growth:growth", "how P of each token of a text grew over the steps"),
-    "generate": ("whence.cli.generate:generate", "let a trained model write"),
-    "evaluate": ("whence.cli.evaluate:evaluate", "measure a model on all of a text"),
-    "sentence": ("whence.cli.sentence:sentence", "learn one sentence, every number shown"),
-    "ladder": ("whence.cli.ladder:ladder", "every kind of model on one text, one table"),
-    "experiment": ("whence.cli.experiment:run", "put a question to small models trained for it"),
-    "rewind": ("whence.cli.rewind:rewind", "go back to the exact state before any step"),
-    "fork": ("whence.cli.fork:fork", "make a run that differs from another from some step on"),
-    "compare": ("whence.cli.compare:compare", "put two runs side by side"),
-    "what-if": ("whence.cli.whatif:what_if", "replay a run without some of its text"),
-    "why": ("whence.cli.why:why", "open any number of any training step: whence?"),
-    "biography": ("whence.cli.biography:biography", "tell the life of one weight, step by step"),
-    "taught": ("whence.cli.taught:taught", "which training windows moved a prediction"),
-    "line": (
-        "whence.cli.line:line",
-        "fit a line to a table, every number shown",
-    ),
-    "net": ("whence.cli.net:net", "work a small network by hand: each product, slope and update"),
-    "classify": ("whence.cli.classify:classify", "learn classes: spam or not, topics, digits"),
-    "embed": ("whence.cli.embed:embed", "how alike an encoder finds texts, or a word in them"),
-    "rates": ("whence.cli.rates:rates", "what five learning rates do, and a range test"),
-    "gradcheck": ("whence.cli.gradcheck:gradcheck", "check gradients by finite differences"),
-    "verify": ("whence.cli.verify:verify", "prove by replay that a run is what its record says"),
+# what for: verb: (module:function, what it does)
+GROUPS: dict[str, dict[str, tuple[str, str]]] = {
+    "train": {
+        "train": ("whence.cli.train:train", "train a model on your text, or on a built-in one"),
+        "resume": ("whence.cli.train:resume", "go on with a run from its last checkpoint"),
+        "control": ("whence.cli.control:control", "pause, slow, step or stop a training elsewhere"),
+        "runs": ("whence.cli.runs:runs", "list runs; 'whence runs remove NAME' deletes one"),
+        "generate": ("whence.cli.generate:generate", "let a trained model write"),
+        "evaluate": ("whence.cli.evaluate:evaluate", "measure a model on all of a text"),
+    },
+    "look inside": {
+        "why": ("whence.cli.why:why", "open any number of any training step: whence?"),
+        "biography": (
+            "whence.cli.biography:biography",
+            "tell the life of one weight, step by step",
+        ),
+        "taught": ("whence.cli.taught:taught", "which training windows moved a prediction"),
+        "growth": ("whence.cli.growth:growth", "how P of each token of a text grew over the steps"),
+        "embed": ("whence.cli.embed:embed", "how alike an encoder finds texts, or a word in them"),
+    },
+    "go back": {
+        "rewind": ("whence.cli.rewind:rewind", "go back to the exact state before any step"),
+        "fork": ("whence.cli.fork:fork", "make a run that differs from another from some step on"),
+        "compare": ("whence.cli.compare:compare", "put two runs side by side"),
+        "what-if": ("whence.cli.whatif:what_if", "replay a run without some of its text"),
+        "verify": (
+            "whence.cli.verify:verify",
+            "prove by replay that a run is what its record says",
+        ),
+    },
+    "small models": {
+        "line": ("whence.cli.line:line", "fit a line to a table, every number shown"),
+        "net": (
+            "whence.cli.net:net",
+            "work a small network by hand: each product, slope and update",
+        ),
+        "rates": ("whence.cli.rates:rates", "what five learning rates do, and a range test"),
+        "gradcheck": ("whence.cli.gradcheck:gradcheck", "check gradients by finite differences"),
+        "classify": ("whence.cli.classify:classify", "learn classes: spam or not, topics, digits"),
+        "sentence": ("whence.cli.sentence:sentence", "learn one sentence, every number shown"),
+        "ladder": ("whence.cli.ladder:ladder", "every kind of model on one text, one table"),
+        "experiment": (
+            "whence.cli.experiment:run",
+            "put a question to small models trained for it",
+        ),
+    },
+    "learn": {
+        "journey": ("whence.cli.lesson:journey", "lessons, from one dial to a GPT"),
+        "lesson": ("whence.cli.lesson:lesson", "play one lesson"),
+    },
+    "studio": {
+        "studio": (
+            "whence.cli.studio:studio",
+            "see, train and open runs in a page of this machine",
+        ),
+    },
 }
+VERBS = {verb: entry for group in GROUPS.values() for verb, entry in group.items()}
 # Verbs whose function reads the words itself: their flags depend on them.
 OWN_WORDS = ("train", "runs")
 
@@ -97,13 +122,15 @@ def _call(verb: str, rest: list[str]) -> int:
 
 def _help() -> str:
     width = max(map(len, VERBS)) + 2
-    lines = [f"  {verb:<{width}}{what}" for verb, (_, what) in VERBS.items()]
+    lines: list[str] = []
+    for purpose, verbs in GROUPS.items():
+        lines += ["", purpose]
+        lines += [f"  {verb:<{width}}{what}" for verb, (_, what) in verbs.items()]
     return "\n".join(
         [
             "Train models, from a two-parameter line to a GPT, and ask of any number: whence?",
             "",
             "usage: whence VERB ...       'whence VERB --help' says what a verb takes",
-            "",
             *lines,
             "",
             "start with:  whence train",

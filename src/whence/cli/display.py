@@ -45,6 +45,7 @@ class Display:
         self.tokens_per_byte = len(dataset.train) / max(1, dataset.n_bytes_train)
         self.seconds, self.tokens, self.n_done = 0.0, 0, 0
         self.started = time.perf_counter()
+        self.first_step: float | None = None  # when it began: what came before says nothing of pace
         self.floors: list[Floor] = []
         self.passed: set[str] = set()
         self.loss: float | None = None
@@ -181,14 +182,16 @@ class Display:
         self.loss = event.loss if self.loss is None else 0.9 * self.loss + 0.1 * event.loss
         done = event.step + 1
         self.n_done += 1
-        left = (self.n_steps - done) * self.elapsed / self.n_done
+        now = time.perf_counter()
+        self.first_step = self.first_step or now - event.seconds
+        left = (self.n_steps - done) * (now - self.first_step) / self.n_done
         numbers = (
             f"loss {self.loss:.3f} · {self._bits(self.loss):.3f} bits/byte · {self._speed()} · "
             f"{_duration(left)} left"
         )
         self.progress.update(self.task, completed=done, step=f"step {done}", numbers=numbers)
-        if not self.console.is_terminal and time.perf_counter() - self._last_line > 10:
-            self._last_line = time.perf_counter()
+        if not self.console.is_terminal and now - self._last_line > 10:
+            self._last_line = now
             self.console.print(f"step {done:>6,}  {numbers}")
 
     def _evaluated(self, event: Evaluated) -> None:

@@ -87,7 +87,8 @@ def _play(found: Lesson, console: Console, wait: bool) -> None:
     play = found.play()
     for cell in found.cells:
         if cell.shows_code:
-            console.print(Padding(Syntax(cell.source, "python", theme="ansi_dark"), (1, 2, 0, 2)))
+            code = Syntax(cell.source, "python", theme="ansi_dark", word_wrap=True)
+            console.print(Padding(code, (1, 2, 0, 2)))
         output = play.run(cell.index)
         _show(output, console)
         if wait and cell.kind == "question":

@@ -35,7 +35,7 @@ class TrainArguments:
     text: tyro.conf.Positional[tuple[str, ...]] = ()
     out: Path | None = None
     json: bool = False
-    export_metrics: tuple[str, ...] = ()
+    export_metrics: tuple[str, ...] | None = None
     recipe: Annotated[Recipe, tyro.conf.arg(name=""), tyro.conf.FlagConversionOff] = field(
         default_factory=Recipe
     )

@@ -87,7 +87,11 @@ def _remove(runs: tuple[Path, ...], /, *, yes: bool = False) -> None:
 def _confirmed(question: str) -> bool:
     if not sys.stdin.isatty():
         raise WhenceError("there is no terminal to ask: add --yes to delete without asking.")
-    return input(question).strip().lower() in ("y", "yes")
+    try:
+        return input(question).strip().lower() in ("y", "yes")
+    except EOFError:  # Ctrl-D
+        print()
+        return False
 
 
 def _row(run: Run) -> dict:

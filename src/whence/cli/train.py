@@ -36,7 +36,7 @@ def resume(
     *,
     steps: int | None = None,
     json: bool = False,
-    export_metrics: tuple[str, ...] = (),
+    export_metrics: tuple[str, ...] | None = None,
 ) -> None:
     """Go on with a run from its last checkpoint, with the same bits as if it had never stopped.
 
@@ -50,7 +50,7 @@ def resume(
     watch(Run.open(run), steps, json, export_metrics)
 
 
-def watch(run: Run, steps: int | None, as_json: bool, formats: tuple[str, ...]) -> None:
+def watch(run: Run, steps: int | None, as_json: bool, formats: tuple[str, ...] | None) -> None:
     """Train a run, showing how it goes, until its end or Ctrl-C."""
     from whence.cli.display import JsonDisplay, display_for
 
@@ -61,13 +61,15 @@ def watch(run: Run, steps: int | None, as_json: bool, formats: tuple[str, ...]) 
     with _Stop() as stop, display:
         for event in train_controlled(run, steps, lambda: stop.asked):
             display.show(event)
-    for name in formats:
+    for name in formats or ():
         display.say(f"metrics: {export_metrics(run, name)}")
     display.close()
 
 
-def _check_formats(formats: tuple[str, ...]) -> None:
-    for name in formats:
+def _check_formats(formats: tuple[str, ...] | None) -> None:
+    if formats == ():
+        raise WhenceError(f"--export-metrics needs a form: choose from {', '.join(FORMATS)}.")
+    for name in formats or ():
         if name not in FORMATS:
             raise WhenceError(
                 f"--export-metrics {name} is unknown: choose from {', '.join(FORMATS)}."
