@@ -31,6 +31,7 @@ VERBS: dict[str, tuple[str, str]] = {
         "fit a line to a table, every number shown",
     ),
     "net": ("whence.cli.net:net", "work a small network by hand: each product, slope and update"),
+    "play": ("whence.cli.play:play", "a small model at any step, on points, a line or by hand"),
     "classify": ("whence.cli.classify:classify", "learn classes: spam or not, topics, digits"),
     "rates": ("whence.cli.rates:rates", "what five learning rates do, and a range test"),
     "gradcheck": ("whence.cli.gradcheck:gradcheck", "check gradients by finite differences"),

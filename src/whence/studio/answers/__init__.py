@@ -8,12 +8,14 @@ from typing import Any, get_type_hints
 from whence.errors import WhenceError
 from whence.runs.settings import fit, nearest
 from whence.studio.answers.live import live
+from whence.studio.answers.play import play
 from whence.studio.answers.runs import runs
 
 # A view's name → a function of the folder of runs and of the view's parameters.
 ANSWERS: dict[str, Callable[..., dict[str, Any]]] = {
     "runs": runs,
     "live": live,
+    "play": play,
 }
 
 
