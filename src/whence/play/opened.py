@@ -94,8 +94,6 @@ class Opened:
         o.step()
         after = {p.label or "": p.data for p in s.parameters}
         self._stepped = copied(vars(o))
-            k: list(v) if isinstance(v, list) else v for k, v in vars(o).items()
-        }
         vars(o).update(kept)
         for p, x in zip(s.parameters, self._before, strict=True):
             p.data = x

@@ -95,7 +95,7 @@ def train_controlled(
     run: Run,
     steps: int | None = None,
     should_stop: Callable[[], bool] = lambda: False,
-    control: Control | None = None,
+    fresh: bool = True,
 ) -> Iterator[Event]:
     """Train a run as `Run.train` does, between steps doing what `ask` asks for.
 
@@ -103,12 +103,13 @@ def train_controlled(
         run: the run.
         steps: as of `Run.train`.
         should_stop: as of `Run.train`; asked also while waiting.
-        control: what is asked for at the start; none: nothing.
+        fresh: forget what was asked for before it began.
 
     Raises:
         WhenceError: as `Run.train`.
     """
-    (control or Control()).write(run.path)
+    if fresh:
+        Control().write(run.path)
     look = _Look(run.path)
     step, began = run.checkpoints[-1] if run.checkpoints else 0, time.monotonic()
 

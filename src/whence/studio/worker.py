@@ -1,7 +1,7 @@
 """Training in a process of its own, which goes on when the page and the studio are gone.
 
-`python -m whence.studio.worker FOLDER WISHES` trains a run; WISHES is JSON: `steps`, the new
-length or null, and `pause_at`, the step to wait before or null.
+`python -m whence.studio.worker FOLDER [STEPS]` trains a run, to a new length if one is given, as
+its control file asks for.
 """
 
 import json
@@ -9,14 +9,17 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 from whence.errors import WhenceError
 from whence.runs.control import Control, train_controlled
+from whence.runs.curves import Curves
 from whence.runs.files import SCHEMA, read_json, write_whole
 from whence.runs.run import Run
 
 TROUBLE = "trouble.json"
-_started: dict[Path, subprocess.Popen[bytes]] = {}
+_started: dict[Path, subprocess.Popen[Any]] = {}
+_seen: set[Path] = set()  # of those, the ones that have begun
 _looking = threading.Lock()  # two looks at a run's lock at once would see each other
 
 
@@ -35,13 +38,13 @@ def start(run: Run, steps: int | None = None, pause_at: int | None = None) -> No
         if _is_starting(run.path):
             raise WhenceError(f"{run.path} is being trained already.")
         run.check_unfinished(steps)
+        _seen.discard(run.path)
         (run.path / TROUBLE).unlink(missing_ok=True)
         Control(pause_at).write(run.path)
-        words = [str(run.path), json.dumps({"steps": steps, "pause_at": pause_at})]
+        words = [str(run.path), *([str(steps)] if steps else [])]
+        own: dict[str, Any] = {"start_new_session": True}  # the terminal's Ctrl-C isn't for it
         if sys.platform == "win32":
             own = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | 0x8}  # detached
-        else:
-            own = {"start_new_session": True}  # a Ctrl-C in the studio's terminal isn't for it
         _started[run.path] = subprocess.Popen(
             [sys.executable, "-m", "whence.studio.worker", *words],
             stdin=subprocess.DEVNULL,
@@ -53,25 +56,29 @@ def start(run: Run, steps: int | None = None, pause_at: int | None = None) -> No
 
 def _is_starting(path: Path) -> bool:
     process = _started.get(path)
-    return process is not None and process.poll() is None
+    return process is not None and process.poll() is None and path not in _seen
 
 
-def state_of(run: Run, done: int) -> tuple[str, str | None]:
+def state_of(run: Run, curves: Curves) -> tuple[str, str | None]:
     """Return what a run is doing, and what went wrong when it was last trained, if anything.
 
     Args:
         run: the run.
-        done: how many steps it has done.
+        curves: its record.
 
     Returns:
-        new, starting, training, paused, stopped or finished; and a sentence or None.
+        new, starting, training, paused, stopped, finished or damaged; and a sentence or None.
     """
+    if curves.damage:
+        return "damaged", str(curves.damage)
     with _looking:
         state = run.state
+        if state == "training":
+            _seen.add(run.path)
         starting = _is_starting(run.path)
-        code = _started[run.path].returncode if run.path in _started else 0
+        code = _started[run.path].poll() if run.path in _started else 0
     if state == "training":
-        return ("training" if Control.read(run.path).lets(done) else "paused"), None
+        return ("training" if Control.read(run.path).lets(curves.n_steps) else "paused"), None
     if starting and state != "finished":
         return "starting", None
     trouble = None
@@ -87,11 +94,9 @@ def state_of(run: Run, done: int) -> tuple[str, str | None]:
 
 def main(words: list[str]) -> int:
     """Train the run that the words name."""
-    path, wishes = Path(words[0]), json.loads(words[1])
+    path, steps = Path(words[0]), int(words[1]) if words[1:] else None
     try:
-        run = Run.open(path)
-        control = Control(wishes["pause_at"])
-        for _ in train_controlled(run, wishes["steps"], control=control):
+        for _ in train_controlled(Run.open(path), steps, fresh=False):
             pass
     except WhenceError as error:
         message = str(error)

@@ -38,11 +38,11 @@ def live(folder: Path, *, run: str, buckets: int = 400) -> dict[str, Any]:
         "value": np.array([e["loss"] for e in usual], np.float64),
     }
     best = curves.best()
-    state, trouble = state_of(opened, curves.n_steps)
+    state, trouble = state_of(opened, curves)
     return {
         "run": run,
-        "state": "damaged" if curves.damage else state,
-        "trouble": str(curves.damage) if curves.damage else trouble,
+        "state": state,
+        "trouble": trouble,
         "model": kind_of(opened.recipe.model, MODELS),
         "text": ", ".join(opened.recipe.data.source),
         "done": curves.n_steps,

@@ -211,7 +211,7 @@ function scalesOf({ series, log }, width, height) {
     y: (value) => (log && value <= 0 ? NaN : MARGIN.top + (1 - (to(value) - bottom) / (top - bottom)) * k),
     step: (x) => left + ((x - MARGIN.left) / w) * (right - left),
     ticksX: ticks(left, right, Math.max(2, Math.floor(w / 90))).filter(Number.isInteger),
-    ticksY: log ? powers(10 ** bottom, 10 ** top) : ticks(bottom, top, 4),
+    ticksY: log ? powers(10 ** bottom, 10 ** top) : ticks(bottom, top, height < 180 ? 3 : 4),
   };
 }
 
@@ -228,7 +228,7 @@ function powers(low, high) {
   const found = [];
   const fine = Math.log10(high / low) < 1.5 ? [1, 2, 3, 5] : Math.log10(high / low) < 4 ? [1, 3] : [1];
   for (let e = Math.floor(Math.log10(low)); e <= Math.log10(high); e++) for (const m of fine) if (m * 10 ** e >= low && m * 10 ** e <= high) found.push(m * 10 ** e);
-  return found;
+  return found.length > 1 ? found : ticks(low, high, 3).filter((value) => value > 0);
 }
 
 function axesOf({ x, y, ticksX, ticksY }, width, height) {
