@@ -1,5 +1,6 @@
 """The coming step of a play session, opened: value by value, slope by slope, update by update."""
 
+from dataclasses import replace
 from math import sqrt
 from typing import Any, NamedTuple
 
@@ -7,6 +8,7 @@ from whence.errors import WhenceError
 from whence.play.session import Session, copied
 from whence.receipt import Receipt, Term
 from whence.scalar import Adam, Value
+from whence.scalar.explain import uses
 from whence.scalar.hand import chain_line, figure, name_step, value_line
 
 
@@ -58,6 +60,9 @@ class Opened:
             p.grad = 0.0
         self.loss.backward()
         self.named = {v.label or "": v for v in self._all()}
+        self._inside = {
+            id(v.inputs[0]): v.label for z, _ in self.pairs for v in z.values() if v.inputs
+        }
         self.operations = self._order()
         self._before = [p.data for p in session.parameters]
         self._optimizer = dict(vars(session.optimizer))
@@ -137,7 +142,27 @@ class Opened:
         v = self.named[name]
         if what == "value":
             return v.why()
-        return v.why(of=self.loss) if what == "gradient" else self._update(name)
+        return self._gradient(v) if what == "gradient" else self._update(name)
+
+    def _gradient(self, v: Value) -> Receipt:
+        """The library's receipt, its terms named after the pre-activations that used the number.
+
+        z = x · w + b is a product and a sum; the product's slope is the sum's, as its own is 1.
+        """
+        receipt = v.why(of=self.loss)
+        if not receipt.terms:
+            return receipt
+        called = v.label or ""
+        terms = []
+        for use, term in zip(uses(v, self.loss), receipt.terms, strict=True):
+            z = use.by.label or self._inside.get(id(use.by))
+            if z:
+                label = f"∂loss/∂{z} · ∂{z}/∂{called}"
+                term = replace(term, label=label, address=z)
+            terms.append(term)
+        n = len(terms)
+        numbers = receipt.numbers if n < 4 else f"{receipt.value!r} = the {n} terms below"
+        return replace(receipt, terms=terms, numbers=numbers)
 
     def _update(self, name: str) -> Receipt:
         i = next(k for k, p in enumerate(self.session.parameters) if p.label == name)

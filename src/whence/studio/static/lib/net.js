@@ -77,7 +77,7 @@ export function network(open) {
           map ? s("image", { href: map, x: x + 1, y: y + 1, width: BOX - 2, height: BOX - 2, preserveAspectRatio: "none" }) : null,
           s("rect", { x, y, width: BOX, height: BOX, rx: 6, class: "box" }),
           s("text", { x: x + BOX / 2, y: y - 4, "text-anchor": "middle", class: "name" }, unit.name),
-          map ? null : s("text", { x: x + BOX / 2, y: y + BOX / 2, dy: "0.35em", "text-anchor": "middle", class: "value" }, value === null ? "?" : tight(value)),
+          map && !answer.op ? null : s("text", { x: x + BOX / 2, y: y + BOX / 2, dy: "0.35em", "text-anchor": "middle", class: map ? "value halo" : "value" }, value === null ? "?" : tight(value)),
           k && unit.slope !== null && !map ? s("text", { x: x + BOX / 2, y: y + BOX - 5, "text-anchor": "middle", class: "slope" }, `∂ ${tight(unit.slope)}`) : null,
           death ? s("path", { d: `M${x} ${y}l${BOX} ${BOX}m0 ${-BOX}l${-BOX} ${BOX}`, class: "cross" }) : null,
           s("title", {}, death ? death.why : `${unit.name} = ${full(value)}${k && unit.slope !== null ? `\nslope ${full(unit.slope)}` : ""}`),

@@ -68,7 +68,7 @@ function build(place, { setup, choices, presets }, configure, rate) {
       setup.hidden.length ? select("units apply", "activation", choices.activation.map((name) => [name, name]), (activation) => configure({ activation })) : null,
       setup.data === "one" ? null : select("batch", "batch", batches(setup).map((n) => [String(n), n ? String(n) : "all"]), (n) => configure({ batch: Number(n) })),
       points ? slider("noise", "noise", [0, 0.03, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5], (noise) => configure({ noise })) : null,
-      h("span", { class: "field" }, h("span", {}, "seed"), h("span", { class: "row tight" }, seed, button("New", () => configure({ seed: Number(seed.value) + 1 }), { class: "small", title: "other points and starting weights" }))),
+      h("span", { class: "seed" }, h("span", { class: "label" }, "seed"), h("span", { class: "row tight" }, seed, button("New", () => configure({ seed: Number(seed.value) + 1 }), { class: "small", title: "other points and starting weights" }))),
     ),
     h("div", { class: "row settings" }, layers(setup, configure), read),
   );

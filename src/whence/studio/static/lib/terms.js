@@ -16,7 +16,7 @@ export function receipt(given, open) {
     "div",
     { class: "receipt", "data-address": given.address },
     h("p", { class: "quiet quantity" }, given.quantity),
-    h("p", { class: "formula" }, h("span", { class: "symbols" }, given.symbols), given.numbers ? [h("br", {}), h("span", { class: "figures" }, given.numbers)] : null, " = ", h("strong", {}, digits(given.value))),
+    h("p", { class: "formula" }, h("span", { class: "symbols" }, given.symbols), given.numbers ? [h("br", {}), h("span", { class: "figures", title: given.numbers }, trimmed(given.numbers))] : null, " = ", h("strong", {}, digits(given.value))),
     terms.length
       ? h(
           "table",
@@ -40,5 +40,10 @@ function row(term, largest, open) {
   const share = (Math.abs(value) / largest) * 50;
   const bar = h("span", { class: value < 0 ? "bar-of neg" : "bar-of pos", "aria-hidden": "true" }, h("i", { style: { width: `${share || 0}%` } }));
   const label = term.address ? button(term.label, () => open(term.address), { class: "term" }) : term.label;
-  return h("tr", {}, h("td", { class: "n" }, signed(value)), h("td", { class: "bar-cell" }, bar), h("td", {}, label, term.detail ? h("span", { class: "quiet" }, ` = ${term.detail}`) : null));
+  return h("tr", {}, h("td", { class: "n" }, signed(value)), h("td", { class: "bar-cell" }, bar), h("td", {}, label, term.detail ? h("span", { class: "quiet", title: term.detail }, ` = ${trimmed(term.detail)}`) : null));
+}
+
+// Figures in a text cut to six digits; the text itself stands behind on hover.
+function trimmed(text) {
+  return text.replace(/\d+\.\d{6,}(e[-+]?\d+)?/g, (figure) => String(Number(Number(figure).toPrecision(6)))).replace(/(^|[\s(])-(?=\d)/g, "$1\u2212");
 }

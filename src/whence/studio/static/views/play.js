@@ -89,9 +89,9 @@ function render({ model, el }) {
     put(parts.facts, facts(found));
     losses.update(curvesOf(found.curves));
     const kind = picture.kind === "plane" ? surface : picture.kind === "curve" ? line : null;
-    if (kind) kind.update(picture, found.sample);
-    if (parts.picture.firstChild !== kind?.node) put(parts.picture, kind?.node);
     if (!kind) put(parts.picture, tableOf(found.table));
+    else if (parts.picture.firstChild !== kind.node) put(parts.picture, kind.node);
+    kind?.update(picture, found.sample);
     put(parts.table, kind ? h("details", { class: "behind" }, h("summary", {}, "Samples and weights as tables"), h("div", { class: "columns" }, h("div", { class: "scroll" }, tableOf(found.table)), h("div", { class: "scroll" }, weightsOf(found.network)))) : weightsOf(found.network));
     put(parts.lines, linesOf(found));
     put(parts.dead, found.dead.map((each) => h("p", { class: "dead" }, h("strong", {}, "✕ "), each.why, each.receipt ? h("details", {}, h("summary", {}, "the arithmetic"), receipt(each.receipt, (name) => go({ open: name }))) : null)));
@@ -176,7 +176,7 @@ function render({ model, el }) {
   }
 
   function linesOf(found) {
-    if (!found.op) return [h("p", {}, `${capital(count(found.ops))} operations make the next step: values forward, slopes back, then updates. Step by operation to see them one by one.`), h("p", {}, "The sample that is followed has the loss's share of ", digits(found.loss), found.batch > 1 ? ` in a batch of ${found.batch}.` : ".")];
+    if (!found.op) return [h("p", {}, `${capital(count(found.ops))} operations make the next step: values forward, slopes back, then updates. Step by operation to see them one by one.`), h("p", {}, `Before it the loss is `, digits(found.loss), found.batch > 1 ? `, the mean over a batch of ${found.batch}; one sample of it is followed in the network.` : ".")];
     return [h("p", { class: "quiet" }, `operation ${found.op} of ${found.ops}, ${found.phase}`), h("ol", { class: "operations" }, found.lines.map(([phase, name, text], i) => h("li", { class: `${phase}${i === found.lines.length - 1 ? " last" : ""}` }, button(text, () => go({ open: name }), { class: "term" }))))];
   }
 
@@ -214,7 +214,7 @@ function facts(found) {
 
 function curvesOf({ step, epoch, held }) {
   const made = (name, colour, { steps, values }, width) => ({ name, colour, width, steps: steps.data, values: values.data });
-  return [made("batch", "var(--line)", step, 1), made("epoch", "var(--accent)", epoch, 2), held.values.data.length ? made("held out", "var(--second)", held, 2) : null].filter(Boolean);
+  return [made("batch", "color-mix(in srgb, var(--quiet) 45%, var(--panel))", step, 1), made("epoch", "var(--accent)", epoch, 2), held.values.data.length ? made("held out", "var(--second)", held, 2) : null].filter(Boolean);
 }
 
 function tableOf(table) {
