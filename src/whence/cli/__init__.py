@@ -19,6 +19,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "runs": ("whence.cli.runs:runs", "list runs; 'whence runs remove NAME' deletes one"),
     "control": ("whence.cli.control:control", "pause, slow, step or stop a training elsewhere"),
     "growth": ("whence.cli.growth:growth", "how P of each token of a text grew over the steps"),
+    "report": ("whence.cli.report:report", "a run as one HTML file to send to anyone"),
     "generate": ("whence.cli.generate:generate", "let a trained model write"),
     "evaluate": ("whence.cli.evaluate:evaluate", "measure a model on all of a text"),
     "sentence": ("whence.cli.sentence:sentence", "learn one sentence, every number shown"),

@@ -28,7 +28,7 @@ function build(place, { setup, choices, presets }, configure, rate) {
     return field(label, control);
   };
   const slider = (label, name, values, change, value = (answer) => answer.setup[name]) => {
-    const said = h("output", { class: "number" });
+    const said = h("span", { class: "number" });
     const control = h("input", { type: "range", min: 0, max: values.length - 1, step: 1, "aria-label": label, oninput: (event) => (said.textContent = short(values[event.target.value])), onchange: (event) => change(values[event.target.value]) });
     fields.push((answer) => {
       const x = value(answer);
