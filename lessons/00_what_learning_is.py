@@ -9,7 +9,7 @@
 
 # %%
 from whence import Value
-from whence.lessons import ask, check, curves, reveal, say
+from whence.lessons import ask, check, curves, figure, reveal, say
 
 
 def error(dial):
@@ -132,7 +132,7 @@ say(f"""
 {right[0]:.3f} with error {right[1]:.3f}. Only one of them is the lowest point. Downhill sees the ground under its
 feet and no further.
 
-*"It tries settings at random until one works."* It never guesses: every step follows the slope.
+*"It tries settings at random until one works."* Only its start may be a guess. From there every step follows the slope.
 """)
 
 # %% [markdown]
@@ -148,9 +148,9 @@ reached = five[-1][1]
 shrink = 1 - 18 * rate
 check(
     reached < 0.0001,
-    f"After 5 steps the error is {reached:.2g}. Each step multiplies the distance to the bottom by "
+    f"After 5 steps the error is {figure(reached)}. Each step multiplies the distance to the bottom by "
     f"1 − 18 · {rate:g} = {shrink:.3g}; at rate 1/18 it would arrive in one.",
-    f"After 5 steps the error is {reached:.3g}. "
+    f"After 5 steps the error is {figure(reached)}. "
     + (
         "A rate of 0 or less never goes downhill."
         if rate <= 0

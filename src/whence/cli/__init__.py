@@ -11,7 +11,7 @@ from whence.errors import WhenceError
 
 # verb: (module:function, what it does)
 VERBS: dict[str, tuple[str, str]] = {
-    "journey": ("whence.cli.lesson:journey", "fourteen lessons, from one dial to a GPT"),
+    "journey": ("whence.cli.lesson:journey", "lessons, from one dial to a GPT"),
     "lesson": ("whence.cli.lesson:lesson", "play one lesson"),
     "train": ("whence.cli.train:train", "train a model on your text, or on a built-in one"),
     "resume": ("whence.cli.train:resume", "go on with a run from its last checkpoint"),
@@ -29,6 +29,9 @@ VERBS: dict[str, tuple[str, str]] = {
     "fork": ("whence.cli.fork:fork", "make a run that differs from another from some step on"),
     "compare": ("whence.cli.compare:compare", "put two runs side by side"),
     "what-if": ("whence.cli.whatif:what_if", "replay a run without some of its text"),
+    "why": ("whence.cli.why:why", "open any number of any training step: whence?"),
+    "biography": ("whence.cli.biography:biography", "tell the life of one weight, step by step"),
+    "taught": ("whence.cli.taught:taught", "which training windows moved a prediction"),
     "line": (
         "whence.cli.line:line",
         "fit a line to a table, every number shown",

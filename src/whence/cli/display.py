@@ -109,7 +109,8 @@ class Display:
             self.console.print("\n[bold]it writes[/] [dim](temperature 0.8)[/]")
             text = run.generate("", max_tokens=500, temperature=0.8, seed=0)
             self.console.print(escape(text.strip()))
-        kept = f"{len(run.checkpoints)} checkpoints, {in_bytes(run.disk_use)} in all"
+        n = len(run.checkpoints)
+        kept = f"{n} checkpoint{'s' * (n != 1)}, {in_bytes(run.disk_use)} in all"
         if run.task.by_steps:
             done = f"{ended.why} after {ended.step:,} steps in {_duration(self.elapsed)} "
             done += f"({_duration(self.seconds)} of it in steps, {self._speed()})"

@@ -2,22 +2,28 @@
 
 from whence.why.address import Address
 from whence.why.balance import Balance, balance
+from whence.why.biography import Biography, biography
 from whence.why.blame import Blame
 from whence.why.check import Check
 from whence.why.number import Number, Numbers
 from whence.why.receipt import Receipt
 from whence.why.step import trace
+from whence.why.taught import Taught, taught
 from whence.why.trace import Trace
 
 __all__ = [
     "Address",
     "Balance",
+    "Biography",
     "Blame",
     "Check",
     "Number",
     "Numbers",
     "Receipt",
+    "Taught",
     "Trace",
     "balance",
+    "biography",
+    "taught",
     "trace",
 ]

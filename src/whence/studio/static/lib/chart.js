@@ -37,7 +37,8 @@ export function chart(options) {
     svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
     scales = scalesOf(state, width, height);
     put(axes, axesOf(scales, width, height));
-    put(lines, state.series.map((each) => lineOf(each, scales)), marksOf(state.marks, scales, height));
+    const empty = !scales.ticksX.length && !state.series.some((each) => each.steps.length);
+    put(lines, empty ? s("text", { x: width / 2, y: height / 2, class: "empty", "text-anchor": "middle" }, "no steps yet") : null, state.series.map((each) => lineOf(each, scales)), marksOf(state.marks, scales, height));
     point();
     if (behind.open) rows();
   }
@@ -266,7 +267,7 @@ function marksOf(marks, { x }, height) {
 // A line without axes, for a table.
 export function sparkline(steps, values, width = 120, height = 28) {
   const finite = [...values].map(number).filter(Number.isFinite);
-  if (finite.length < 2) return s("svg", { width, height, "aria-hidden": "true" });
+  if (finite.length < 2) return null;
   const [low, high] = [Math.min(...finite), Math.max(...finite)];
   const [from, to] = [steps[0], steps[steps.length - 1]];
   const scales = { x: (step) => 1 + ((step - from) / (to - from || 1)) * (width - 2), y: (v) => 2 + (1 - (v - low) / (high - low || 1)) * (height - 4) };

@@ -14,6 +14,9 @@ const NAMES = {
   "model.d_ff": "hidden units",
   "model.n_previous": "tokens back",
   "model.context_length": "window",
+  "model.order": "n",
+  "model.smoothing": "smoothing",
+  "model.k": "k (add-k)",
   steps: "steps",
   batch_size: "windows in a batch",
   "optimizer.learning_rate": "learning rate",
@@ -108,7 +111,7 @@ export function startForm(model) {
         const answer = await ask(model, "recipe", wanted);
         if (JSON.stringify(wanted) !== JSON.stringify(asked())) return;
         const [few] = Object.entries(answer.parameters_by_vocabulary);
-        put(preview, h("p", { class: "quiet" }, `run ${answer.name} · ${count(few[1])} parameters if the text has ${few[0]} different tokens`), copies(answer));
+        put(preview, h("p", { class: "quiet" }, [`run ${answer.name}`, few[1] ? ` · ${count(few[1])} parameters if the text has ${few[0]} different tokens` : ""]), copies(answer));
         name.placeholder = answer.name;
         begin.disabled = false;
       } catch (error) {

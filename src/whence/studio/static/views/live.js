@@ -31,7 +31,9 @@ function render({ model, el }) {
   const badge = h("span", { class: "state" });
   const bar = h("div", { class: "row", role: "group", "aria-label": "Training" });
   put(head, h("div", {}, h("h1", {}, run), h("p", { class: "quiet what" })), h("div", { class: "row" }, badge, bar));
-  put(el, head, said, facts, h("div", { class: "panel" }, loss.node, picked), h("div", { class: "columns" }, h("div", { class: "panel" }, rate.node), h("div", { class: "panel" }, norm.node)), growth.node, samples, does, foot);
+  const steps = [h("div", { class: "panel" }, loss.node, picked), h("div", { class: "columns" }, h("div", { class: "panel" }, rate.node), h("div", { class: "panel" }, norm.node)), growth.node];
+  const counted = h("p", { class: "panel", hidden: true }, "This model was counted: it read its text once, so it has no steps to watch or to go back to.");
+  put(el, head, said, facts, counted, steps, samples, does, foot);
 
   const buttons = {
     play: button("Play", () => act(isRunning() ? "pause" : "play"), { class: "primary", "data-do": "play" }),
@@ -70,6 +72,8 @@ function render({ model, el }) {
     state.points = points;
     state.frame = { ...answer, step: [] };
     state.samples = answer.samples;
+    counted.hidden = !answer.counted;
+    for (const each of steps) each.hidden = answer.counted;
     put(el.querySelector(".what"), `${answer.model} on ${answer.text}${answer.origin ? ` · fork of ${answer.origin}` : ""}`);
     draw();
     drawSamples();
@@ -108,7 +112,7 @@ function render({ model, el }) {
     put(said);
     if (state.points.loss.steps.length > MOST) reload();
     else paint();
-    if (before !== frame.state && ["finished", "stopped"].includes(frame.state)) growth.refresh();
+    if (before !== frame.state && ["finished", "stopped"].includes(frame.state) && !state.frame.counted) growth.refresh();
   }
 
   async function reload() {
@@ -142,13 +146,13 @@ function render({ model, el }) {
     buttons.play.textContent = isRunning() ? "Pause" : now === "stopped" ? "Resume" : "Play";
     buttons.play.hidden = buttons.step.hidden = over && !active;
     pace.hidden = buttons.stop.hidden = !active;
-    buttons.more.hidden = active || !over || now === "damaged";
-    buttons.fork.hidden = !frame.done;
+    buttons.more.hidden = active || !over || now === "damaged" || frame.counted;
+    buttons.fork.hidden = !frame.done || frame.counted;
     if (frame.trouble) put(said, trouble(frame.trouble));
     const at = (name) => points[name].values.at(-1) ?? null;
     put(
       facts,
-      fact("step", [count(frame.done), h("span", { class: "quiet" }, ` of ${count(frame.steps)}`)]),
+      frame.counted ? null : fact("step", [count(frame.done), h("span", { class: "quiet" }, ` of ${count(frame.steps)}`)]),
       fact("loss", digits(at("loss"))),
       fact("validation loss", digits(at("validation"))),
       fact("best bits/byte", digits(frame.best?.bits_per_byte ?? null)),
@@ -209,6 +213,7 @@ function render({ model, el }) {
       if (gone) return;
       take(answer);
       leave = subscribe(model, run, number(answer.done), hear);
+      if (answer.counted) return;
       if (answer.done || answer.checkpoints.length) growth.refresh();
       if (state.selected !== null) select(state.selected);
     })
