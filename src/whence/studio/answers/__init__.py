@@ -8,6 +8,7 @@ from typing import Any, get_type_hints
 from whence.errors import WhenceError
 from whence.runs.settings import fit, nearest
 from whence.studio.answers.compare import compare
+from whence.studio.answers.journey import journey
 from whence.studio.answers.live import live
 from whence.studio.answers.play import play
 from whence.studio.answers.recipe import form, recipe
@@ -23,6 +24,7 @@ ANSWERS: dict[str, Callable[..., dict[str, Any]]] = {
     "compare": compare,
     "live": live,
     "play": play,
+    "journey": journey,
     "step": step,
     "strip": strip,
 }

@@ -8,6 +8,7 @@ const VIEWS = {
   runs: { title: "Runs" },
   compare: { title: "Compare", hidden: true },
   play: { title: "Play" },
+  journey: { title: "Journey" },
   live: { title: "Live", run: true },
 };
 
