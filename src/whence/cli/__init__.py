@@ -83,8 +83,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _call(verb: str, rest: list[str]) -> int:
     import difflib
 
-    import tyro
-
     if verb not in VERBS:
         close = difflib.get_close_matches(verb, VERBS, n=1)
         hint = f"did you mean {close[0]}?" if close else "'whence --help' lists the verbs."
@@ -93,7 +91,9 @@ def _call(verb: str, rest: list[str]) -> int:
     function = getattr(importlib.import_module(module), name)
     if verb in OWN_WORDS:
         return function(rest) or 0
-    return tyro.cli(function, args=rest, prog=f"whence {verb}") or 0
+    from whence.cli.words import call
+
+    return call(function, rest, f"whence {verb}") or 0
 
 
 def _help() -> str:
