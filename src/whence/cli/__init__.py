@@ -26,6 +26,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "fork": ("whence.cli.fork:fork", "make a run that differs from another from some step on"),
     "compare": ("whence.cli.compare:compare", "put two runs side by side"),
     "what-if": ("whence.cli.whatif:what_if", "replay a run without some of its text"),
+    "why": ("whence.cli.why:why", "open any number of any training step: whence?"),
+    "biography": ("whence.cli.biography:biography", "tell the life of one weight, step by step"),
     "line": (
         "whence.cli.line:line",
         "fit a line to a table, every number shown",

@@ -154,7 +154,7 @@ class Moment:
         Raises:
             ReplayError: where it isn't the recorded one, unless the moment is approximate.
         """
-        recorded, loss = self.recorded, self._step(self.session.forward)
+        recorded, loss = self.recorded, self.do(self.session.forward)
         if recorded is not None and recorded.hex() != loss.hex():
             difference = Difference(self.step - 1, recorded, loss)
             if not self.approximate:
@@ -163,7 +163,8 @@ class Moment:
         self.replayed += 1
         return loss
 
-    def _step(self, forward: Callable[..., Any]) -> float:
+    def do(self, forward: Callable[..., Any]) -> float:
+        """Do the step by the model as written or compiled, whatever the record says."""
         session, here = self.session, range(self.step, self.step + 1)
         session.optimizer.steps = self.run.header.length_at(self.step)
         [done] = train(forward, session.batches, session.loss, session.optimizer, here)
@@ -180,31 +181,27 @@ class Moment:
         self.session.batches = batches
         self._records = []
 
-    def trace(self, **options: Any):
+    def trace(self, text: str | None = None, **options: Any):
         """Do the step with every number of it recorded, and be the state before the next one.
 
         The model runs as written, also where the run is compiled.
 
         Args:
+            text: read this text instead, forward and backward, without an update.
             **options: as of `whence.why.trace`.
 
         Returns:
             A `whence.why.Trace`.
 
+        Raises:
+            WhenceError: the trace would need more memory than there is, said before the step is
+                done; or the text can't be read by the model.
+
         Example:
             >>> Run.open("runs/mine").at(31).trace()["loss"].why()  # doctest: +SKIP
         """
-        parts = [part for _, part in self.batch]
-        starts = [int(start) for part in parts for start in part.starts]
-        known = {
-            "model": self.model,
-            "optimizer": self.optimizer,
-            "tokens": [part.inputs for part in parts],
-            "decode": self.tokenizer.token,
-            "where": lambda row, t: f"token {starts[row] + t:,} of {self.dataset.source}",
-        }
-        why = import_module("whence.why")  # it stands above runs and reads them, never below
-        return why.trace(lambda: self._step(self.model), **{**known, **options})
+        # It stands above runs and reads them, never below.
+        return import_module("whence.why.moments").trace_moment(self, text, **options)
 
     def how_far_off(self) -> str:
         """Say whether the replay was exact, and if not, by how much the losses differ.

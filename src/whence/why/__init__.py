@@ -2,6 +2,7 @@
 
 from whence.why.address import Address
 from whence.why.balance import Balance, balance
+from whence.why.biography import Biography, biography
 from whence.why.blame import Blame
 from whence.why.check import Check
 from whence.why.number import Number, Numbers
@@ -12,6 +13,7 @@ from whence.why.trace import Trace
 __all__ = [
     "Address",
     "Balance",
+    "Biography",
     "Blame",
     "Check",
     "Number",
@@ -19,5 +21,6 @@ __all__ = [
     "Receipt",
     "Trace",
     "balance",
+    "biography",
     "trace",
 ]

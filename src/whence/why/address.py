@@ -19,6 +19,8 @@ _ADDRESS = re.compile(
         (?:@(?P<step>\d+))?""",
     re.VERBOSE,
 )
+_ESCAPED = re.compile(r"\\(x[\da-f]{2}|u[\da-f]{4}|U[\da-f]{8}|.)", re.DOTALL)
+_PLAIN = {"n": "\n", "t": "\t", "r": "\r"}
 _INDEX = re.compile(r"""\s*(?:(-?\d+)|'((?:\\.|[^'\\])*)'|"((?:\\.|[^"\\])*)")\s*(?:,|$)""")
 
 
@@ -82,13 +84,19 @@ def _parse_index(text: str, index: str | None) -> tuple[int | str, ...] | None:
         if number is not None:
             parts.append(int(number))
         else:
-            parts.append(re.sub(r"\\(.)", r"\1", quoted))
+            parts.append(_ESCAPED.sub(_unescape, quoted))
         place = found.end()
     return tuple(parts)
 
 
-def unknown(name: str, names: Iterable[str]) -> WhenceError:
-    """Make the error for a name that this step doesn't have: it says which ones are near."""
+def _unescape(found: re.Match[str]) -> str:
+    """What Python's `repr` wrote with a backslash."""
+    text = found[1]
+    return chr(int(text[1:], 16)) if len(text) > 1 else _PLAIN.get(text, text)
+
+
+def unknown(name: str, names: Iterable[str], what: str = "This step has no tensor") -> WhenceError:
+    """Make the error for a name that isn't there: it says which ones are near."""
     names = list(names)
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     if not near:
@@ -97,5 +105,5 @@ def unknown(name: str, names: Iterable[str]) -> WhenceError:
     if near:
         hint = f"did you mean {' or '.join(near)}?"
     else:
-        hint = "trace.names() lists those there are."
-    return WhenceError(f"This step has no tensor named {name!r}: {hint}")
+        hint = "trace.names(), or --list, tells those there are."
+    return WhenceError(f"{what} named {name!r}: {hint}")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from whence.why.open import open_call
 from whence.why.opening import bound
+from whence.why.receipt import finite
 from whence.why.rules import RULES
 from whence.why.storage import Index
 from whence.why.tape import Call
@@ -60,6 +61,10 @@ class Balance:
     def wrong(self) -> list[str]:
         """Addresses of the numbers that don't add up."""
         return [address for row in self.rows for address in row.wrong]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain numbers and strings, ready for JSON."""
+        return finite({"schema": 1, "numbers": self.numbers, **asdict(self)})
 
     def __str__(self) -> str:
         lines = [f"{'operation':<52}{'numbers':>8}{'residual':>10}{'of bound':>10}"]

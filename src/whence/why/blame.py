@@ -128,6 +128,8 @@ def blame(number: Number, by: str) -> Blame:
     groups: dict[str, list[np.ndarray]] = defaultdict(list)
     for leaf in unrolled.leaves:
         _group(trace, by, leaf, groups)
+    if by == "where":
+        groups = _with_text(trace, unrolled.leaves, groups)
     for words, value in unrolled.constants:
         groups[f"constant {words}"].append(np.array([value]))
     return _blame(number, by, unrolled, groups)
@@ -169,10 +171,13 @@ def _group_by_place(
 ) -> None:
     labels = trace.labels
     if by == "where":
-        if labels.where is None or place.example is None or place.position is None:
+        if labels.where is None:
             raise WhenceError(
                 "Nothing says where in the training text the windows begin: give trace() where=…."
             )
+        if place.example is None or place.position is None:
+            groups[f"({_module(leaf)})"].append(terms)
+            return
         pairs = zip(place.example.tolist(), place.position.tolist(), strict=True)
         words = np.array([labels.where(e, p) for e, p in pairs])
         for word in np.unique(words):
@@ -185,6 +190,26 @@ def _group_by_place(
     for key in np.unique(keys):
         word = labels.text(int(key)) if by == "token" else f"{by} {key}"
         groups[word].append(terms[keys == key])
+
+
+def _with_text(
+    trace: Trace, leaves: list[Node], groups: dict[str, list[np.ndarray]]
+) -> dict[str, list[np.ndarray]]:
+    """Add to each group's label the text around the token of its largest term."""
+    labels, largest = trace.labels, {}
+    for leaf in leaves:
+        place = labels.place(leaf.cells, leaf.at)
+        if leaf.op is None or labels.where is None:
+            continue
+        if place.example is None or place.position is None:
+            continue
+        terms = np.abs(leaf.terms)
+        for i in range(len(terms)):
+            example, position = int(place.example[i]), int(place.position[i])
+            word = labels.where(example, position)
+            if terms[i] >= largest.get(word, (-1.0, ""))[0]:
+                largest[word] = (terms[i], labels.stands(example, position))
+    return {largest.get(word, (0.0, word))[1]: several for word, several in groups.items()}
 
 
 def _outside(trace: Trace, leaf: Node) -> str:

@@ -14,6 +14,8 @@ from whence.why.rules.positions import coordinates
 from whence.why.storage import Index, Memory, Ref
 from whence.why.tape import Op
 
+_NEAR = 16  # characters shown to either side of a token
+
 
 @dataclass(frozen=True, slots=True)
 class Part:
@@ -151,9 +153,35 @@ class Labels:
         several = self.parts and self.parts[-1].example + self.parts[-1].batch > 1
         if place.example is not None and several:
             words.append(f"{'of ' if words else ''}example {int(place.example[0])}")
-        if self.where is not None and place.example is not None and place.position is not None:
-            words.append(f"({self.where(int(place.example[0]), int(place.position[0]))})")
+        if place.example is not None and place.position is not None:
+            inside = self.stands(int(place.example[0]), int(place.position[0]))
+            words += [f"({inside})"] if inside else []
         return " ".join(words)
+
+    def stands(self, example: int, position: int) -> str:
+        """Say where in the training text a token stands: `line 812: …on the ⟨m⟩at and…`."""
+        if self.where is None:
+            return ""
+        around = self.around(example, position)
+        return self.where(example, position) + (f": {around}" if around else "")
+
+    def around(self, example: int, position: int) -> str:
+        """Show a token between those beside it in its window; "" where that isn't known."""
+        part = next((p for p in reversed(self.parts) if p.example <= example), None)
+        if self.decode is None or part is None or part.tokens is None:
+            return ""
+        row = part.tokens[example - part.example]
+        near = range(max(0, position - _NEAR), min(len(row), position + _NEAR + 1))
+        words = {i: "".join(map(_visible, self.decode(int(row[i])))) for i in near}
+        before = "".join(words[i] for i in near if i < position)
+        after = "".join(words[i] for i in near if i > position)
+        left = f"…{before[-_NEAR:]}" if len(before) > _NEAR or near.start else before
+        right = f"{after[:_NEAR]}…" if len(after) > _NEAR or near.stop < len(row) else after
+        return f"{left}⟨{words[position]}⟩{right}"
+
+
+def _visible(char: str) -> str:
+    return "↵" if char == "\n" else char if char.isprintable() else "·"
 
 
 def _segments(ops: list[Op]) -> list[list[Op]]:

@@ -95,15 +95,23 @@ class Numbers:
         """
         parts = index if isinstance(index, tuple) else (index,)
         if len(parts) != len(self.shape):
+            many = "ex" if len(self.shape) == 1 else "ices"
             raise WhenceError(
-                f"{self.name} has shape {list(self.shape)}: give {len(self.shape)} "
-                f"ind{'ex' if len(self.shape) == 1 else 'ices'}, not {len(parts)}."
+                f"{self.name} has shape {list(self.shape)}: give {len(self.shape)} ind{many}, not "
+                f"{len(parts)}{self._largest()}."
             )
         where = [
             self._along(dim, part, size)
             for dim, (part, size) in enumerate(zip(parts, self.shape, strict=True))
         ]
         return Number(self.trace, self.ref, int(position(where, self.shape)), self.name)
+
+    def _largest(self) -> str:
+        """Name the number of this tensor that is furthest from 0."""
+        if not self.ref.numel or not self.shape:
+            return ""
+        at = int(self.ref.tensor().abs().reshape(-1).double().nan_to_num().argmax())
+        return f", such as {self.trace.address(self.ref, at, self.name)}, the largest"
 
     def _along(self, dim: int, part: int | str, size: int) -> int:
         if isinstance(part, str):

@@ -56,6 +56,7 @@ class Trace:
         parameters: the parameters as they were before the step.
         losses: the tensors that `backward()` was called on.
         live: what the step ran on, for running it again.
+        notes: sentences a reader of its numbers needs, such as how its loss differs from a record.
 
     Example:
         >>> import torch
@@ -83,6 +84,7 @@ class Trace:
     ):
         self.ops, self.result, self.labels, self.live = recorder.ops, result, labels, live
         self.nbytes = recorder.nbytes
+        self.notes: list[str] = []
         self.parameters = parameters
         self._after = after
         self._names: dict[str, Cells] = dict(recorder.namer.names)

@@ -1,0 +1,30 @@
+"""Going to a step of a run, with a bar while it is replayed."""
+
+from rich.console import Console
+from rich.progress import Progress
+
+from whence.runs.replay import Moment, nearest_checkpoint, start_from
+from whence.runs.run import Run
+
+
+def reach(run: Run, step: int | None, approximate: bool = False, quiet: bool = False) -> Moment:
+    """Return the state before a step, replayed from the nearest checkpoint.
+
+    Args:
+        run: the run.
+        step: none: the last one done. A saved step needs no record.
+        approximate: go on where a loss differs from the record.
+        quiet: show nothing.
+    """
+    if step is None:
+        step = max(len(run.steps) - 1, 0)
+    if step in run.checkpoints:
+        return start_from(run, step, approximate)
+    moment = start_from(run, nearest_checkpoint(run, step), approximate)
+    console = Console(stderr=True, highlight=False)
+    disable = quiet or not console.is_terminal
+    with Progress(console=console, transient=True, disable=disable) as bar:
+        task = bar.add_task("replaying", total=step - moment.step)
+        for _ in moment.advance_to(step):
+            bar.advance(task)
+    return moment

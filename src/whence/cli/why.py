@@ -1,0 +1,164 @@
+"""`whence why`: any number of any training step, opened into the arithmetic that made it."""
+
+import json as json_module
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from whence.cli.reach import reach
+from whence.cli.receipts import show_blame, show_receipt
+from whence.cli.runs import in_bytes
+from whence.errors import WhenceError
+from whence.runs.run import Run
+from whence.why import Address, Balance, Trace, balance
+from whence.why.receipt import GIVEN
+
+By = Literal["token", "position", "example", "where", "head", "module", "path"]
+
+
+def why(
+    run: Annotated[Path, tyro.conf.Positional],
+    address: Annotated[str, tyro.conf.Positional] = "",
+    *,
+    step: int | None = None,
+    text: str | None = None,
+    depth: int = 1,
+    top: int = 8,
+    by: By | None = None,
+    check: bool = False,
+    list: bool = False,
+    balance: bool = False,
+    numbers: int = 10_000,
+    approximate: bool = False,
+    json: bool = False,
+) -> int:
+    """Open any number of any training step into the arithmetic that made it.
+
+    Such as `whence why runs/mine 'blocks.0.mlp.up.weight[3,7].update' --step 31`. The run is taken
+    back to that step, and the step is done again with every number recorded.
+
+    Args:
+        run: the run's folder.
+        address: loss, logits[0,12,'e'], a module's output, a variable of the model's code, a
+            parameter or an optimiser's tensor, with .grad, .update, .after and @STEP; none: loss.
+        step: from 0 to the number of steps done; none: the last one done.
+        text: instead of the step's batch, let the model of that step read this text (forward and
+            backward, no update); `-` reads standard input.
+        depth: how many levels to open.
+        top: how many terms or groups to show; the rest is summed up.
+        by: group what the number is made of.
+        check: compare the number's gradient with what nudging it really does, in float64.
+        list: list the step's tensors instead, those whose name has the address in it.
+        balance: add up numbers drawn from every operation of the step instead; ends with code 1
+            where one doesn't add up.
+        numbers: how many numbers --balance draws.
+        approximate: go on where a replayed loss differs from the record.
+        json: print JSON.
+    """
+    _refuse(depth, top, numbers, by, check, list, balance)
+    wanted = None if list or balance else Address.parse(address or "loss")
+    if wanted is not None and wanted.step is not None:
+        if step not in (None, wanted.step):
+            raise WhenceError(f"{address!r} says step {wanted.step} and --step says {step}.")
+        step, wanted = wanted.step, Address(wanted.name, wanted.index, wanted.quantity)
+    moment = reach(Run.open(run), step, approximate, json)
+    step, told = moment.step, []
+    text = sys.stdin.read() if text == "-" else text
+    err = Console(stderr=True, highlight=False)
+    with err.status("tracing", spinner="dots") if err.is_terminal and not json else _Nothing():
+        t = moment.trace(text, tell=told.append)
+    if moment.differences:
+        t.notes.append(moment.how_far_off())
+    head: dict[str, Any] = {
+        "schema": 1, "run": str(run), "step": step, "text": text, "loss": t.loss.value,
+        "notes": t.notes, "bytes": {"told": told[0], "kept": t.nbytes},
+    }  # fmt: skip
+    if balance:
+        return _balance(t, numbers, head, json)
+    if list:
+        _list(t, address, head, json)
+        return 0
+    number = t.number(str(wanted))
+    if check:
+        found, name = number.check(), "check"
+    elif by is not None:
+        found, name = number.blame(by), "blame"
+    else:
+        found, name = number.why(top=top, depth=depth), "receipt"
+    if json:
+        print(json_module.dumps({**head, name: found.to_dict()}))
+        return 0
+    console = Console(highlight=False, soft_wrap=True)
+    _say_head(console, run, step, t, text)
+    if name == "receipt":
+        show_receipt(console, found)
+        if found.verdict == GIVEN and step and t.after_of(number.numbers.name) is not None:
+            before = f"{number.address}.after"
+            console.print(f"  the step before made it: {before} --step {step - 1}", markup=False)
+    elif name == "blame":
+        show_blame(console, found, top)
+    else:
+        console.print(str(found), markup=False)
+    return 0
+
+
+class _Nothing:
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+def _refuse(
+    depth: int, top: int, numbers: int, by: str | None, check: bool, list: bool, balance: bool
+) -> None:
+    for name, value in {"depth": depth, "top": top, "numbers": numbers}.items():
+        if value < 1:
+            raise WhenceError(f"--{name} is {value}: give 1 or more.")
+    asked = {"--by": by is not None, "--check": check, "--list": list, "--balance": balance}
+    given = [name for name, is_given in asked.items() if is_given]
+    if len(given) > 1:
+        raise WhenceError(f"{' and '.join(given)} are different questions: ask one at a time.")
+
+
+def _say_head(console: Console, run: Path, step: int, t: Trace, text: str | None) -> None:
+    what = f"step {step:,}" if text is None else f"before step {step:,}, reading a text"
+    notes = "; ".join(t.notes) or f"loss {t.loss.value!r}"
+    console.print(f"{run}, {what}: {notes}", markup=False)
+
+
+def _list(t: Trace, part: str, head: dict[str, Any], json: bool) -> None:
+    rows = []
+    for name in t.names():
+        if part in name:
+            tensor = t[name]
+            dtype = str(tensor.ref.dtype).removeprefix("torch.")
+            rows.append({"name": name, "shape": [*tensor.shape], "dtype": dtype})
+    if json:
+        print(json_module.dumps({**head, "tensors": rows}))
+        return
+    if not rows:
+        raise WhenceError(f"no tensor of this step has {part!r} in its name.")
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for row in rows:
+        table.add_row(row["name"], str(row["shape"]), row["dtype"])
+    Console(highlight=False, soft_wrap=True, markup=False).print(table)
+    print(
+        f"{len(rows):,} tensors, {in_bytes(head['bytes']['kept'])}; each opens by its name and an "
+        "index, and takes .grad; parameters also .update and .after"
+    )
+
+
+def _balance(t: Trace, numbers: int, head: dict[str, Any], json: bool) -> int:
+    found: Balance = balance(t, numbers=numbers)
+    if json:
+        print(json_module.dumps({**head, "balance": found.to_dict()}))
+    else:
+        print("; ".join(t.notes))
+        print(found)
+    return 1 if found.wrong else 0

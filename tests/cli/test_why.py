@@ -1,0 +1,127 @@
+"""`whence why`, as a person calls it."""
+
+import json
+
+import pytest
+
+from tests.cli.command import TEXT, whence
+from whence.runs.run import Run
+
+
+@pytest.fixture
+def read(capsys):
+    """Run a command that must succeed; give what it printed."""
+
+    def call(*words: object) -> str:
+        assert whence(*words) == 0, capsys.readouterr().err
+        return capsys.readouterr().out
+
+    return call
+
+
+def test_a_receipt(trained, read):
+    printed = read("why", trained, "blocks.0.mlp.up.weight[3,7].update", "--step", 31)
+    recorded = Run.open(trained).steps[31]["loss"]
+    assert f"step 31: loss {recorded!r}, as recorded, to the bit" in printed
+    assert "blocks.0.mlp.up.weight[3,7].update = " in printed
+    assert "other terms" in printed
+    assert "residual" in printed
+    assert "open next:" in printed
+
+
+def test_a_token_in_an_address_and_levels(trained, read):
+    printed = read("why", trained, r"logits[0,12,'\n']@31", "--depth", 2, "--top", 3)
+    assert printed.count("residual") > 1
+    same = read("why", trained, 'logits[0,12,"\n"]', "--step", 31, "--depth", 2, "--top", 3)
+    assert printed == same
+
+
+def test_groups_add_up_and_say_where_in_the_text_they_stand(trained, read):
+    result = json.loads(read("why", trained, "loss", "--step", 31, "--by", "where", "--json"))
+    blame = result["blame"]
+    added = sum(share["value"] for share in blame["shares"]) + blame["rounding"]
+    assert added == pytest.approx(blame["value"], rel=1e-9)
+    assert result["schema"] == blame["schema"] == 1
+    for share in blame["shares"]:
+        place, _, around = share["label"].partition(": ")
+        number = int(place.split()[1].replace(",", ""))
+        line = TEXT.split("\n")[number - 1]
+        token = around[around.index("⟨") + 1 : around.index("⟩")]
+        assert token in line + "↵"
+        left = around[: around.index("⟨")].lstrip("…").rpartition("↵")[2]
+        assert left in line
+
+
+def test_lines_are_counted_in_the_text(trained):
+    moment = Run.open(trained).at(31)
+    (_, part), *_ = moment.batch
+    t = moment.trace()
+    for row, start in enumerate(part.starts):
+        for position in (0, 5, 15):
+            line = 1 + TEXT[: start + position].count("\n")
+            assert t.labels.where(row, position) == f"line {line} of cats and dogs.txt"
+
+
+def test_the_memory_is_told_before(trained, read):
+    told = json.loads(read("why", trained, "loss", "--step", 3, "--json"))["bytes"]
+    assert told["told"] == pytest.approx(told["kept"], rel=0.03)
+
+
+def test_a_text_of_ones_own(trained, read):
+    printed = read("why", trained, "loss", "--text", "the cat sat")
+    assert "reading a text" in printed
+    assert "'t' at position 0" in printed
+    result = json.loads(read("why", trained, "loss", "--text", "the cat sat", "--json"))
+    assert len(result["receipt"]["terms"]) + result["receipt"]["others"]["count"] == 10
+    losses = Run.open(trained).evaluate("the cat sat", at="last").loss
+    assert result["loss"] != losses  # before the last step
+    result = json.loads(read("why", trained, "--step", 40, "--text", "the cat sat", "--json"))
+    assert result["loss"] == pytest.approx(losses, rel=1e-5)
+
+
+def test_check_list_and_balance(trained, read):
+    assert "finite difference" in read("why", trained, "embed.weight[3,4]", "--check")
+    printed = read("why", trained, "attn", "--list", "--step", 3)
+    assert "blocks.0.attn.q.weight" in printed
+    assert "mlp.up.weight " not in printed
+    printed = read("why", trained, "--balance", "--numbers", 500, "--step", 3)
+    assert ", 0 wrong" in printed
+    result = json.loads(read("why", trained, "--balance", "--numbers", 500, "--json"))
+    assert result["balance"]["closed"] == {}
+
+
+def test_a_saved_step_needs_no_record(trained, tmp_path, read):
+    import shutil
+
+    own = shutil.copytree(trained, tmp_path / "own")
+    (own / "steps.jsonl").unlink()
+    last = Run.open(own).checkpoints[-1]
+    printed = read("why", own, "embed.weight[3,4].grad", "--step", last)
+    assert "the run never did this step" in printed
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["nowhere", "loss"], "there is no run at nowhere"),
+        (["RUN", "los"], "did you mean loss"),
+        (["RUN", "loss", "--step", "41"], "it has done the steps 0 to 39"),
+        (["RUN", "loss@3", "--step", "4"], "says step 3 and --step says 4"),
+        (["RUN", "blocks.0.mlp.up.wight[3,7]"], "did you mean blocks.0.mlp.up.weight"),
+        (["RUN", "blocks.0.mlp.up.weight[3]"], "give 2 indices, not 1, such as "),
+        (["RUN", "blocks.0.mlp.up.weight[3,99].grad"], "index 99 of dimension 1 is outside 0 to"),
+        (["RUN", "logits[0,1,'zzz']"], "is 'zzz'"),
+        (["RUN", "["], "is not an address"),
+        (["RUN", "loss", "--by", "token", "--check"], "ask one at a time"),
+        (["RUN", "loss", "--top", "0"], "--top is 0: give 1 or more"),
+        (["RUN", "loss", "--check"], "cannot be nudged"),
+        (["RUN", "loss", "--text", "t"], "the text has 1 token: give 2 to 17"),
+        (["RUN", "loss", "--text", "∮"], "isn't among the"),
+        (["RUN", "zzz", "--list"], "has 'zzz' in its name"),
+    ],
+)
+def test_bad_input_is_one_sentence(words, message, trained, capsys):
+    assert whence("why", *[str(w).replace("RUN", str(trained)) for w in words]) == 2
+    told = capsys.readouterr().err.strip()
+    assert message in told
+    assert "\n" not in told
