@@ -7,13 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import uvicorn
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from tests.runs.tiny import finish, make
 from tests.studio.chromium import MISSING, Watch, launch
 from whence.studio.guard import token_of
-from whence.studio.server import application, listen
+from whence.studio.server import Server, listen
 
 
 class Studio:
@@ -34,13 +33,7 @@ class Studio:
         """Serve, on the port of before where there was one."""
         listener = listen(self.port)
         self.port = listener.getsockname()[1]
-        config = uvicorn.Config(
-            application(self.folder, self.token, self.port),
-            log_level="error",
-            lifespan="off",
-            timeout_graceful_shutdown=1,
-        )
-        self.server = uvicorn.Server(config)
+        self.server = Server(self.folder, self.token, self.port)
         listener.listen(64)
         self.thread = threading.Thread(target=self.server.run, args=([listener],))
         self.thread.start()

@@ -17,6 +17,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "resume": ("whence.cli.train:resume", "go on with a run from its last checkpoint"),
     "studio": ("whence.cli.studio:studio", "see, train and open runs in a page of this machine"),
     "runs": ("whence.cli.runs:runs", "list runs; 'whence runs remove NAME' deletes one"),
+    "control": ("whence.cli.control:control", "pause, slow, step or stop a training elsewhere"),
+    "growth": ("whence.cli.growth:growth", "how P of each token of a text grew over the steps"),
     "generate": ("whence.cli.generate:generate", "let a trained model write"),
     "evaluate": ("whence.cli.evaluate:evaluate", "measure a model on all of a text"),
     "sentence": ("whence.cli.sentence:sentence", "learn one sentence, every number shown"),

@@ -12,6 +12,7 @@ import tyro
 from whence.cli.recipes import parse_training
 from whence.data import open_source
 from whence.errors import WhenceError
+from whence.runs.control import train_controlled
 from whence.runs.export import FORMATS, export_metrics
 from whence.runs.run import Run
 
@@ -58,7 +59,7 @@ def watch(run: Run, steps: int | None, as_json: bool, formats: tuple[str, ...]) 
         run.recipe = replace(run.recipe, steps=steps)
     display = JsonDisplay(run) if as_json else display_for(run)
     with _Stop() as stop, display:
-        for event in run.train(steps, should_stop=lambda: stop.asked):
+        for event in train_controlled(run, steps, lambda: stop.asked):
             display.show(event)
     for name in formats:
         display.say(f"metrics: {export_metrics(run, name)}")

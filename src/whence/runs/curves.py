@@ -87,7 +87,17 @@ class Curves:
 
     def __getitem__(self, name: str) -> np.ndarray:
         """Return a column of the steps: loss, rate, grad_norm, seconds or tokens; float64 [N]."""
-        return np.array(self._columns[name], np.float64)
+        return self.since(name, 0)
+
+    def since(self, name: str, step: int) -> np.ndarray:
+        """Return a column from a step on; float64 [N − step].
+
+        Example:
+            >>> import tempfile
+            >>> Curves(Path(tempfile.mkdtemp())).since("loss", 0).shape
+            (0,)
+        """
+        return np.array(self._columns[name][step:], np.float64)
 
     @property
     def tokens_per_second(self) -> float | None:

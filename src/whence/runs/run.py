@@ -238,7 +238,8 @@ class Run:
         Args:
             steps: the new length of the run; none: as the recipe says. The schedule follows it from
                 the first step that the record doesn't hold yet.
-            should_stop: asked after each step; true saves a checkpoint and ends.
+            should_stop: asked before the first step and after each; true saves a checkpoint and
+                ends.
 
         Raises:
             WhenceError: where the run is finished, another process is training it, or a file that

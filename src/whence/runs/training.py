@@ -35,7 +35,7 @@ class Training:
         header: its last sitting is this one.
         session: what the recipe describes, in memory.
         start: the checkpoint to go on from; 0: the first weights.
-        should_stop: asked after each step; true saves a checkpoint and ends.
+        should_stop: asked before the first step and after each; true saves a checkpoint and ends.
     """
 
     def __init__(
@@ -82,6 +82,8 @@ class Training:
         why: Literal["finished", "no longer improving", "stopped"] = "finished"
         if state == 0:
             yield self._evaluate(0)
+        if self.should_stop():
+            steps, why = state, "stopped"
         clock = time.perf_counter()
         for step, loss in self._losses(state, steps):
             done = Stepped(

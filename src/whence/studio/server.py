@@ -10,27 +10,31 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from whence.errors import WhenceError
 from whence.studio.answers import answer
+from whence.studio.answers.place import path_of
+from whence.studio.commands import command
 from whence.studio.guard import Guard, token_of
+from whence.studio.stream import Streams
 from whence.studio.wire import pack
 
 STATIC = Path(__file__).parent / "static"
 PORT = 8421
 
 
-def application(folder: Path, token: str, port: int) -> ASGIApp:
+def application(folder: Path, token: str, port: int, streams: Streams) -> ASGIApp:
     """Return the studio of a folder of runs.
 
     Args:
         folder: where the runs are.
         token: what a page must know.
         port: where it will be served.
+        streams: the pages that watch a training.
     """
 
     async def page(request: Request) -> Response:
@@ -40,9 +44,27 @@ def application(folder: Path, token: str, port: int) -> ASGIApp:
         name = request.path_params["name"]
         return await _told(request, lambda params: Response(pack(answer(name, params, folder))))
 
+    async def do(request: Request) -> Response:
+        name = request.path_params["name"]
+        return await _told(request, lambda params: Response(pack(command(name, params, folder))))
+
+    async def events(request: Request) -> Response:
+        query, last = request.query_params, request.headers.get("last-event-id", "")
+        start = last if last.isdecimal() else query.get("from", "")
+        try:
+            path = path_of(folder, query.get("run", ""))
+        except WhenceError as error:
+            return JSONResponse({"message": str(error)}, 422)
+        if not path.is_dir():
+            return JSONResponse({"message": f"there is no run {path.name}."}, 404)
+        known = min(int(start), 2**53) if start.isdecimal() else 0
+        return StreamingResponse(streams.follow(path, known), media_type="text/event-stream")
+
     routes = [
         Route("/", page),
         Route("/ask/{name}", ask, methods=["POST"]),
+        Route("/do/{name}", do, methods=["POST"]),
+        Route("/events", events),
         Route("/plotly.min.js", _plotly),
         Mount("/static", StaticFiles(directory=STATIC)),
     ]
@@ -112,15 +134,34 @@ def serve(folder: Path, port: int | None, ready: Callable[[str], None]) -> None:
     token = token_of(folder)
     with listen(port) as listener:
         bound: int = listener.getsockname()[1]
-        config = uvicorn.Config(
-            application(folder, token, bound),
-            log_level="warning",
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=1,
-            lifespan="off",
-        )
-        server = uvicorn.Server(config)
+        server = Server(folder, token, bound)
         listener.listen(128)
         ready(f"http://127.0.0.1:{bound}/?token={token}")
         server.run(sockets=[listener])
+
+
+class Server(uvicorn.Server):
+    """A server of the studio that can end while pages watch.
+
+    Args:
+        folder: where the runs are.
+        token: what a page must know.
+        port: where it will be served.
+    """
+
+    def __init__(self, folder: Path, token: str, port: int):
+        self.streams = Streams()
+        config = uvicorn.Config(
+            application(folder, token, port, self.streams),
+            log_level="error",
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=2,
+            lifespan="off",
+        )
+        super().__init__(config)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End the streams first, which else would go on for ever."""
+        self.streams.close()
+        await super().shutdown(sockets)

@@ -7,13 +7,22 @@ from typing import Any, get_type_hints
 
 from whence.errors import WhenceError
 from whence.runs.settings import fit, nearest
+from whence.studio.answers.compare import compare
 from whence.studio.answers.live import live
+from whence.studio.answers.recipe import form, recipe
 from whence.studio.answers.runs import runs
+from whence.studio.answers.step import step
+from whence.studio.answers.strip import strip
 
 # A view's name → a function of the folder of runs and of the view's parameters.
 ANSWERS: dict[str, Callable[..., dict[str, Any]]] = {
     "runs": runs,
+    "form": form,
+    "recipe": recipe,
+    "compare": compare,
     "live": live,
+    "step": step,
+    "strip": strip,
 }
 
 

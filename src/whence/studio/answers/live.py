@@ -11,6 +11,7 @@ from whence.runs.curves import thin
 from whence.runs.recipe import kind_of
 from whence.studio.answers.place import open_run, python_path
 from whence.studio.answers.runs import curves_of
+from whence.studio.worker import state_of
 
 CURVES = ("loss", "rate", "grad_norm")
 
@@ -37,10 +38,11 @@ def live(folder: Path, *, run: str, buckets: int = 400) -> dict[str, Any]:
         "value": np.array([e["loss"] for e in usual], np.float64),
     }
     best = curves.best()
+    state, trouble = state_of(opened, curves.n_steps)
     return {
         "run": run,
-        "state": opened.state,
-        "trouble": str(curves.damage) if curves.damage else None,
+        "state": "damaged" if curves.damage else state,
+        "trouble": str(curves.damage) if curves.damage else trouble,
         "model": kind_of(opened.recipe.model, MODELS),
         "text": ", ".join(opened.recipe.data.source),
         "done": curves.n_steps,

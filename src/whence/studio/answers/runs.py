@@ -12,6 +12,7 @@ from whence.runs.curves import Curves, thin
 from whence.runs.recipe import kind_of
 from whence.runs.run import Run
 from whence.studio.answers.place import python_path
+from whence.studio.worker import state_of
 
 SPARKLINE = 24  # buckets
 
@@ -48,13 +49,14 @@ def _row(path: Path) -> dict[str, Any]:
         return {"name": path.name, "created": "", "state": "damaged", "trouble": str(error)}
     curves = curves_of(path)
     curves.refresh()
+    state, trouble = state_of(run, curves.n_steps)
     loss, best = curves["loss"], curves.best()
     shown = thin(loss, SPARKLINE)
     return {
         "name": run.name,
         "created": run.created,
-        "state": "damaged" if curves.damage else run.state,
-        "trouble": str(curves.damage) if curves.damage else None,
+        "state": "damaged" if curves.damage else state,
+        "trouble": str(curves.damage) if curves.damage else trouble,
         "model": kind_of(run.recipe.model, MODELS),
         "text": ", ".join(run.recipe.data.source),
         "done": curves.n_steps,

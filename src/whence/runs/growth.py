@@ -1,0 +1,93 @@
+"""How the probability of each token of a text grew while a model learned."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from whence.errors import WhenceError
+from whence.generate import inference
+from whence.generate.generate import encode_prompt
+from whence.runs.run import Run
+
+
+@dataclass(frozen=True)
+class Growth:
+    """P(token | the text before it) of each token of a text, at some steps of a run.
+
+    Attributes:
+        tokens: as `Tokenizer.token` shows them.
+        before: what stands before the first, also shown so.
+        steps: the states, each before the step of this number.
+        probabilities: float64 [S, T], by step and token.
+        left_out: how many tokens at the text's end the model can't read at once.
+    """
+
+    tokens: list[str]
+    before: str
+    steps: list[int]
+    probabilities: np.ndarray
+    left_out: int
+
+
+def growth(
+    run: Run, text: str, most: int = 40, known: dict[int, np.ndarray] | None = None
+) -> Growth:
+    """Measure the probability of each token of a text at the checkpoints of a run.
+
+    P(wᵢ | w₀ … wᵢ₋₁) = softmax(logits)ᵢ, where w₀ is a line break, as an empty prompt has it.
+
+    Args:
+        run: the run.
+        text: a text that its tokenizer can read.
+        most: at so many states at most, spread evenly over those there are: the first weights
+            (but for a fork, which hasn't them) and each checkpoint.
+        known: rows of before, by step, which are taken from here; new ones are put into it.
+
+    Raises:
+        WhenceError: for an empty text, a character the tokenizer doesn't know, or a run that has no
+            checkpoint yet.
+
+    Example:
+        >>> growth(Run.open("runs/mine"), "Once upon").probabilities[-1]  # doctest: +SKIP
+    """
+    if not text:
+        raise WhenceError("there is no text to follow: give a few words.")
+    tokenizer = run.tokenizer
+    ids = encode_prompt(tokenizer, "") + encode_prompt(tokenizer, text)
+    length = run.recipe.model.context_length
+    kept = ids[: length + 1]
+    steps = _spread([*([] if run.origin else [0]), *run.checkpoints], most)
+    if not steps:
+        raise WhenceError(f"{run.path} has no checkpoint yet: train it first.")
+    rows = {} if known is None else known
+    for step in steps:
+        if step not in rows:
+            rows[step] = _probabilities(_model(run, step), kept)
+    return Growth(
+        [tokenizer.token(i) for i in kept[1:]],
+        tokenizer.token(kept[0]),
+        steps,
+        np.stack([rows[step] for step in steps]),
+        len(ids) - len(kept),
+    )
+
+
+def _spread(steps: list[int], most: int) -> list[int]:
+    if len(steps) <= most:
+        return steps
+    places = np.linspace(0, len(steps) - 1, max(1, most)).round().astype(int)
+    return [steps[i] for i in sorted(set(places.tolist()))]
+
+
+def _model(run: Run, step: int) -> nn.Module:
+    return run.model(step) if step in run.checkpoints else run.session().model.to("cpu")
+
+
+@torch.inference_mode()
+def _probabilities(model: nn.Module, ids: list[int]) -> np.ndarray:
+    tokens = torch.tensor([ids], dtype=torch.long)
+    with inference(model):
+        logits = model(tokens[:, :-1])[0].double()  # [T, V]
+    return logits.softmax(-1).gather(1, tokens[0, 1:, None])[:, 0].numpy()

@@ -1,0 +1,51 @@
+"""Two runs over each other."""
+
+from pathlib import Path
+from typing import Any
+
+from whence.errors import shell_word
+from whence.runs.compare import compare as compare_runs
+from whence.runs.curves import thin
+from whence.studio.answers.place import open_run, python_path
+from whence.studio.answers.runs import curves_of
+
+
+def compare(folder: Path, *, a: str, b: str, buckets: int = 400) -> dict[str, Any]:
+    """Say where two runs' recipes and losses part, and give both curves.
+
+    Args:
+        folder: the folder of runs.
+        a: a run's name.
+        b: another's.
+        buckets: as of `whence.runs.curves.thin`.
+    """
+    both = one, other = open_run(folder, a), open_run(folder, b)
+    found = compare_runs(one, other, 2)
+    sides = []
+    for index, run in enumerate(both):
+        curves = curves_of(run.path)
+        curves.refresh()
+        loss = curves["loss"]
+        at = thin(loss, max(2, min(buckets, 5000)))
+        usual = [e for e in curves.evals if not e["whole"]]
+        sides.append(
+            {
+                "name": run.name,
+                "done": len(loss),
+                "loss": {"step": at, "value": loss[at]},
+                "validation": [[e["step"], e["loss"]] for e in usual],
+                "bits_per_byte": found.bits_per_byte[index],
+                "last_bits_per_byte": found.last_bits_per_byte[index],
+                "sample": found.samples[index],
+            }
+        )
+    return {
+        "runs": sides,
+        "recipe": [[name, mine, theirs] for name, mine, theirs in found.recipe],
+        "first_difference": found.first_difference,
+        "shared": found.shared,
+        "origin": found.origin,
+        "same_text": found.same_text,
+        "python": "compare({}, {})".format(*(f"Run.open({python_path(r.path)})" for r in both)),
+        "shell": f"whence compare {shell_word(one.path)} {shell_word(other.path)}",
+    }

@@ -1,0 +1,141 @@
+"""What can be trained from the page, and the recipe that a filled-in form stands for."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from whence.data.sources import BUILT_IN
+from whence.errors import WhenceError, shell_word
+from whence.runs.creation import free_path
+from whence.runs.recipe import Recipe, usual
+from whence.runs.session import n_parameters
+from whence.runs.settings import differences, nested
+from whence.studio.answers.place import path_of, python_path
+
+# The sizes that the page offers, in this order; a model has some of them.
+SIZES = ("n_layers", "n_heads", "d_model", "d_ff", "n_previous", "context_length")
+ABOUT = {
+    "gpt": "Transformer, the form that learns fastest here",
+    "gpt2": "Transformer as in GPT-2",
+    "llama": "Transformer as in Llama",
+    "qwen3": "Transformer as in Qwen3",
+    "bigram": "sees one token back",
+    "mlp": "sees a few tokens back",
+    "rnn": "reads token by token",
+    "lstm": "reads token by token, with a memory",
+    "gru": "as the LSTM, with fewer gates",
+    "seq2seq": "encoder–decoder, for pairs: source, tab, target",
+}
+SOURCES = {
+    "topics": "the Python language reference, 466 kB of English",
+    "stories": "made-up stories whose entropy is known",
+    "dates": "pairs of written and ISO dates",
+}
+GENERAL = ("steps", "batch_size", "optimizer.learning_rate", "seed")
+
+
+def form(folder: Path) -> dict[str, Any]:
+    """Say what can be trained: texts, models, and the usual value of each setting."""
+    models = []
+    for name in ABOUT:
+        base = usual(Recipe(), name)
+        settings = {f"model.{size}": getattr(base.model, size, None) for size in SIZES}
+        settings |= {
+            "steps": base.steps,
+            "batch_size": base.batch_size,
+            "optimizer.learning_rate": base.optimizer.learning_rate,
+            "seed": base.seed,
+        }
+        given = {setting: value for setting, value in settings.items() if value is not None}
+        models.append({"name": name, "about": ABOUT[name], "settings": given})
+    return {
+        "sources": [{"name": name, "about": SOURCES.get(name, "")} for name in BUILT_IN],
+        "models": models,
+        "python": "Recipe()",
+        "shell": "whence train --help",
+    }
+
+
+def recipe(
+    folder: Path,
+    *,
+    source: str = "topics",
+    named: str = "",
+    model: str = "gpt",
+    settings: dict | None = None,
+    out: str = "",
+) -> dict[str, Any]:
+    """Say what a filled-in form would train, or which field doesn't fit.
+
+    Args:
+        folder: the folder of runs.
+        source: a built-in text, or `text` for one that is pasted or chosen.
+        named: what such a text is called.
+        model: a name in `MODELS`.
+        settings: dotted fields of the recipe → values.
+        out: the run's name; none: one made from the text's.
+    """
+    made = make_recipe(source, model, settings or {})
+    if source == "text":
+        made = with_source(made, (folder / "texts" / text_name(named)).as_posix())
+    path = path_of(folder, out) if out else free_path(folder, stem(source, named))
+    if path.exists():
+        raise WhenceError(f"there is a run {path.name} already: choose another name.")
+    return {
+        "name": path.name,
+        "parameters_by_vocabulary": {str(n): n_parameters(made.model, n) for n in (65, 256)},
+        **ways(made, model, path),
+    }
+
+
+def make_recipe(source: str, model: str, settings: dict[str, Any]) -> Recipe:
+    """Return the recipe of a filled-in form.
+
+    Raises:
+        WhenceError: naming the field that doesn't fit.
+
+    Example:
+        >>> make_recipe("topics", "gpt", {"model.n_layers": 2, "steps": 9}).model.n_layers
+        2
+    """
+    if source not in (*BUILT_IN, "text"):
+        raise WhenceError(f"there is no built-in text {source[:80]!r}: choose one of the list.")
+    return Recipe.from_dict(nested(settings), with_source(usual(Recipe(), model), source))
+
+
+def with_source(made: Recipe, source: str) -> Recipe:
+    """Return a recipe with another text."""
+    return Recipe.from_dict({"data": {"source": [source]}}, made)
+
+
+def stem(source: str, named: str) -> str:
+    """What the run is called after."""
+    return text_name(named) if source == "text" else source
+
+
+def text_name(named: str) -> str:
+    """Return the file name of a text that came from the page.
+
+    Example:
+        >>> text_name("../My Poems.txt"), text_name("")
+        ('my-poems.txt', 'text.txt')
+    """
+    last = named.replace("\\", "/").rpartition("/")[2]
+    name = re.sub(r"[^a-z0-9]+", "-", Path(last).stem.lower()).strip("-")[:40]
+    return f"{name or 'text'}.txt"
+
+
+def ways(made: Recipe, model: str, path: Path) -> dict[str, str]:
+    """Return the line of Python and the command that train a recipe."""
+    base = usual(Recipe(), model)
+    changed = differences(base.to_dict(), made.to_dict())
+    fields = {name: new for name, _, new in changed if name != "data.source"}
+    flags = [f"--{name.replace('_', '-')} {new}" for name, new in fields.items()]
+    source = made.data.source[0]
+    words = ["whence train", shell_word(source), f"--model {model}", *flags]
+    tree = nested({"data.source": [source], **fields})
+    built = f'Recipe.from_dict({tree!r}, usual(Recipe(), "{model}"))'
+    return {
+        "python": f"for event in Run.create({built}, {python_path(path)}).train(): print(event)",
+        "shell": " ".join([*words, f"--out {shell_word(path)}"]),
+    }

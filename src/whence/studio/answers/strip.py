@@ -1,0 +1,55 @@
+"""How the probability of each token of a sentence grew over the steps."""
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from whence.errors import shell_word
+from whence.runs.growth import growth
+from whence.runs.run import Run
+from whence.studio.answers.place import COMPUTING, open_run, python_path
+
+LONGEST = 2000  # characters
+
+
+def strip(folder: Path, *, run: str, text: str = "", most: int = 40) -> dict[str, Any]:
+    """Give P(token) of each token of a text at the run's checkpoints.
+
+    Args:
+        folder: the folder of runs.
+        run: the run's name.
+        text: the text; an empty one stands for the first words of the validation text.
+        most: how many checkpoints at most.
+    """
+    opened = open_run(folder, run)
+    text = text[:LONGEST] or _first_words(opened)
+    with COMPUTING:
+        known = _known(opened.path, opened.created, text)
+        found = growth(opened, text, max(2, min(most, 100)), known)
+    return {
+        "run": run,
+        "given": text,
+        "tokens": found.tokens,
+        "before": found.before,
+        "left_out": found.left_out,
+        "step": np.array(found.steps, np.int32),
+        "probability": found.probabilities,
+        "python": f"growth(Run.open({python_path(opened.path)}), {text!r})",
+        "shell": f"whence growth {shell_word(opened.path)} {shell_word(text)}",
+    }
+
+
+@lru_cache(32)
+def _known(path: Path, created: str, text: str) -> dict[int, np.ndarray]:
+    """Rows by step: a checkpoint never changes, so each is measured once."""
+    return {}
+
+
+def _first_words(run: Run) -> str:
+    """A beginning that the run wasn't trained on: some 24 characters, to the end of a word."""
+    tokens = run.dataset.validation[:48]
+    text = run.tokenizer.decode(tokens.tolist()).strip()
+    cut = text[:24].rsplit(None, 1)[0] if len(text) > 24 else text
+    return cut.splitlines()[0] if cut.strip() else run.tokenizer.decode(tokens[:8].tolist())

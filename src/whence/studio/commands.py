@@ -1,0 +1,256 @@
+"""What a page can have done: start, pause, step, resume, stop, fork and remove."""
+
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from whence.data import open_source
+from whence.data.files import written_whole
+from whence.errors import WhenceError, shell_word
+from whence.runs.control import ask
+from whence.runs.creation import free_path
+from whence.runs.files import DamagedError, cannot_write
+from whence.runs.fork import fork as fork_run
+from whence.runs.lock import hold
+from whence.runs.run import Run
+from whence.runs.settings import nearest, nested
+from whence.studio import worker
+from whence.studio.answers import checked
+from whence.studio.answers.place import COMPUTING, open_run, path_of, python_path
+from whence.studio.answers.recipe import make_recipe, stem, text_name, ways, with_source
+from whence.studio.answers.runs import curves_of
+
+LARGEST_TEXT = 20_000_000  # bytes; larger ones are cut into BPE tokens, which takes minutes
+
+
+def start(
+    folder: Path,
+    *,
+    source: str = "topics",
+    text: str | None = None,
+    named: str = "",
+    model: str = "gpt",
+    settings: dict | None = None,
+    out: str = "",
+    paused: bool = False,
+) -> dict[str, Any]:
+    """Make a run and train it in a process of its own.
+
+    Args:
+        folder: the folder of runs.
+        source: a built-in text, or `text`.
+        text: the text itself, for `text`; it is kept in the folder's `texts`.
+        named: what to call it.
+        model: a name in `MODELS`.
+        settings: dotted fields of the recipe → values.
+        out: the run's name; none: one made from the text's.
+        paused: wait before the first step.
+    """
+    made = make_recipe(source, model, settings or {})
+    path = path_of(folder, out) if out else free_path(folder, stem(source, named))
+    if path.exists():
+        raise WhenceError(f"there is a run {path.name} already: choose another name.")
+    if source == "text":
+        made = with_source(made, _kept(folder, text or "", named).as_posix())
+    with COMPUTING:
+        run = Run.create(made, path, open_source(made.data.source))
+    worker.start(run, pause_at=0 if paused else None)
+    return {"run": run.name, **ways(made, model, path)}
+
+
+def _kept(folder: Path, text: str, named: str) -> Path:
+    """Write a text where its run, and a command, can find it; the same text is kept once."""
+    try:
+        data = text.encode()
+    except UnicodeEncodeError as error:
+        raise WhenceError("the text holds half a character (a lone surrogate).") from error
+    if not text.strip():
+        raise WhenceError("there is no text: paste some, or choose a file.")
+    if len(data) > LARGEST_TEXT:
+        raise WhenceError(
+            f"the text has {len(data):,} bytes and the page takes {LARGEST_TEXT:,}: train it with "
+            "'whence train FILE'; the run then shows here."
+        )
+    wanted = folder / "texts" / text_name(named)
+    try:
+        wanted.parent.mkdir(parents=True, exist_ok=True)
+        path, number = wanted, 1
+        while path.exists() and path.read_bytes() != data:
+            number += 1
+            path = wanted.with_stem(f"{wanted.stem}-{number}")
+        if not path.exists():
+            with written_whole(path) as file:
+                file.write(data)
+    except OSError as error:
+        raise cannot_write(wanted, error) from error
+    return path
+
+
+def resume(folder: Path, *, run: str, steps: int | None = None) -> dict[str, Any]:
+    """Go on with a run from its last checkpoint.
+
+    Args:
+        folder: the folder of runs.
+        run: the run's name.
+        steps: its new length; none: as its recipe says.
+    """
+    opened = open_run(folder, run)
+    worker.start(opened, steps)
+    more = f" --steps {steps}" if steps else ""
+    return {
+        "run": run,
+        "python": f"for event in Run.open({python_path(opened.path)}).train({steps or ''}): "
+        "print(event)",
+        "shell": f"whence resume {shell_word(opened.path)}{more}",
+    }
+
+
+def play(folder: Path, *, run: str) -> dict[str, Any]:
+    """Go on, or begin, as fast as the pace lets it."""
+    return _wish(folder, run, "--play", pause_at=None) or resume(folder, run=run)
+
+
+def pause(folder: Path, *, run: str) -> dict[str, Any]:
+    """Wait before the next step."""
+    done = _wish(folder, run, "--pause", pause_at=0)
+    if done is None:
+        raise WhenceError(f"nothing trains {run}.")
+    return done
+
+
+def step(folder: Path, *, run: str) -> dict[str, Any]:
+    """Do one step, then wait."""
+    opened = open_run(folder, run)
+    curves = curves_of(opened.path)
+    curves.refresh()
+    done = _wish(folder, run, "--step", pause_at=curves.n_steps + 1)
+    if done is None:
+        worker.start(opened, pause_at=curves.n_steps + 1)
+        done = _asked(opened, "--step", {"pause_at": curves.n_steps + 1})
+    return done
+
+
+def pace(folder: Path, *, run: str, steps_per_second: float | None = None) -> dict[str, Any]:
+    """Do at most so many steps a second; none: as fast as it goes."""
+    opened = open_run(folder, run)
+    ask(opened.path, pace=steps_per_second)
+    return _asked(opened, f"--pace {steps_per_second or 0:g}", {"pace": steps_per_second})
+
+
+def stop(folder: Path, *, run: str) -> dict[str, Any]:
+    """Save after this step, and end."""
+    done = _wish(folder, run, "--stop", stop=True)
+    if done is None:
+        raise WhenceError(f"nothing trains {run}.")
+    return done
+
+
+def _wish(folder: Path, run: str, flag: str, **wishes: Any) -> dict[str, Any] | None:
+    """Ask a training that is going on; None where there is none."""
+    opened = open_run(folder, run)
+    state, _ = worker.state_of(opened, 0)
+    if state not in ("training", "paused", "starting"):
+        return None
+    ask(opened.path, **wishes)
+    return _asked(opened, flag, wishes)
+
+
+def _asked(run: Run, flag: str, wishes: Mapping[str, Any]) -> dict[str, Any]:
+    given = ", ".join(f"{name}={value!r}" for name, value in wishes.items())
+    return {
+        "run": run.name,
+        "python": f"whence.runs.control.ask(Path({python_path(run.path)}), {given})",
+        "shell": f"whence control {shell_word(run.path)} {flag}",
+    }
+
+
+def fork(
+    folder: Path,
+    *,
+    run: str,
+    step: int,
+    out: str = "",
+    changes: dict | None = None,
+    paused: bool = False,
+) -> dict[str, Any]:
+    """Make a run that shares another's past up to a step, and train it.
+
+    Args:
+        folder: the folder of runs.
+        run: the run's name.
+        step: the first step that may differ.
+        out: the new run's name; none: one made from the other's.
+        changes: dotted fields of the recipe → values.
+        paused: wait before the first step.
+    """
+    opened = open_run(folder, run)
+    path = path_of(folder, out) if out else free_path(folder, f"{run}-fork")
+    if path.exists():
+        raise WhenceError(f"there is a run {path.name} already: choose another name.")
+    nested(changes or {})
+    with COMPUTING:
+        made = fork_run(opened, step, path, changes or {})
+    worker.start(made, pause_at=step if paused else None)
+    flags = "".join(f" --set {name.replace('_', '-')}={v}" for name, v in (changes or {}).items())
+    parent = f"Run.open({python_path(opened.path)})"
+    return {
+        "run": made.name,
+        "python": f"fork({parent}, {step}, {python_path(path)}, {changes or {}!r})",
+        "shell": f"whence fork {shell_word(opened.path)} --step {step} --out {shell_word(path)}"
+        + flags,
+    }
+
+
+def remove(folder: Path, *, run: str) -> dict[str, Any]:
+    """Delete a run's folder, damaged or not."""
+    path = path_of(folder, run)
+    try:
+        Run.open(path).remove()
+    except DamagedError:
+        with hold(path):
+            (path / "run.toml").unlink(missing_ok=True)
+        shutil.rmtree(path)
+    return {
+        "run": run,
+        "python": f"Run.open({python_path(path)}).remove()",
+        "shell": f"whence runs remove {shell_word(path)}",
+    }
+
+
+COMMANDS: dict[str, Callable[..., dict[str, Any]]] = {
+    "start": start,
+    "resume": resume,
+    "play": play,
+    "pause": pause,
+    "step": step,
+    "pace": pace,
+    "stop": stop,
+    "fork": fork,
+    "remove": remove,
+}
+
+
+def command(name: str, params: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Do what a page asks for.
+
+    Args:
+        name: one of `COMMANDS`.
+        params: its parameters, JSON values.
+        folder: the folder of runs.
+
+    Returns:
+        The run's name, and `python` and `shell`: the line and the command that do the same.
+
+    Raises:
+        WhenceError: for a command or parameter that isn't known, and whatever the command refuses.
+
+    Example:
+        >>> command("sotp", {}, Path("runs"))
+        Traceback (most recent call last):
+        ...
+        whence.errors.WhenceError: there is no command 'sotp': did you mean stop?
+    """
+    if name not in COMMANDS:
+        raise WhenceError(f"there is no command {name!r}{nearest(name, COMMANDS)}")
+    return COMMANDS[name](folder, **checked(COMMANDS[name], params))

@@ -1,0 +1,109 @@
+"""Training in a process of its own, which goes on when the page and the studio are gone.
+
+`python -m whence.studio.worker FOLDER [STEPS]` trains a run, to a new length if one is given, as
+its control file asks for.
+"""
+
+import json
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+from whence.errors import WhenceError
+from whence.runs.control import Control, train_controlled
+from whence.runs.files import SCHEMA, read_json, write_whole
+from whence.runs.run import Run
+
+TROUBLE = "trouble.json"
+_started: dict[Path, subprocess.Popen[Any]] = {}
+_seen: set[Path] = set()  # of those, the ones that have begun
+_looking = threading.Lock()  # two looks at a run's lock at once would see each other
+
+
+def start(run: Run, steps: int | None = None, pause_at: int | None = None) -> None:
+    """Train a run in a process of its own.
+
+    Args:
+        run: the run, which must not be finished.
+        steps: its new length; none: as its recipe says.
+        pause_at: as of `whence.runs.control.Control`.
+
+    Raises:
+        WhenceError: as `Run.check_unfinished`.
+    """
+    with _looking:
+        if _is_starting(run.path):
+            raise WhenceError(f"{run.path} is being trained already.")
+        run.check_unfinished(steps)
+        _seen.discard(run.path)
+        (run.path / TROUBLE).unlink(missing_ok=True)
+        Control(pause_at).write(run.path)
+        words = [str(run.path), *([str(steps)] if steps else [])]
+        own: dict[str, Any] = {"start_new_session": True}  # the terminal's Ctrl-C isn't for it
+        if sys.platform == "win32":
+            own = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | 0x8}  # detached
+        _started[run.path] = subprocess.Popen(
+            [sys.executable, "-m", "whence.studio.worker", *words],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            **own,
+        )
+
+
+def _is_starting(path: Path) -> bool:
+    process = _started.get(path)
+    return process is not None and process.poll() is None and path not in _seen
+
+
+def state_of(run: Run, done: int) -> tuple[str, str | None]:
+    """Return what a run is doing, and what went wrong when it was last trained, if anything.
+
+    Args:
+        run: the run.
+        done: how many steps it has done.
+
+    Returns:
+        new, starting, training, paused, stopped or finished; and a sentence or None.
+    """
+    with _looking:
+        state = run.state
+        if state == "training":
+            _seen.add(run.path)
+        starting = _is_starting(run.path)
+        code = _started[run.path].poll() if run.path in _started else 0
+    if state == "training":
+        return ("training" if Control.read(run.path).lets(done) else "paused"), None
+    if starting and state != "finished":
+        return "starting", None
+    trouble = None
+    if (run.path / TROUBLE).is_file():
+        try:
+            trouble = str(read_json(run.path / TROUBLE).get("message"))
+        except WhenceError:
+            trouble = "Its last training failed."
+    elif code:
+        trouble = f"Its process ended with code {code}, as if it had been killed: resume it."
+    return state, trouble
+
+
+def main(words: list[str]) -> int:
+    """Train the run that the words name."""
+    path, steps = Path(words[0]), int(words[1]) if words[1:] else None
+    try:
+        for _ in train_controlled(Run.open(path), steps, fresh=False):
+            pass
+    except WhenceError as error:
+        message = str(error)
+    except Exception as error:  # nobody reads this process's output
+        message = f"The training broke: {type(error).__name__}: {error}"
+    else:
+        return 0
+    write_whole(path / TROUBLE, json.dumps({"schema": SCHEMA, "message": message}) + "\n")
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
