@@ -54,7 +54,12 @@ def measure_line(run: Run) -> dict:
         start = time.perf_counter()
         optimizer = session.optimizer
         done = Stepped(
-            step, float(loss), optimizer.rate, optimizer.grad_norm, seconds, session.tokens_per_step
+            step,
+            float(loss),
+            optimizer.rate,
+            optimizer.grad_norm,
+            seconds,
+            session.task.tokens_per_step,
         )
         spacing.took(step, seconds)
         logs.steps.append(done.to_record())

@@ -9,7 +9,7 @@
 
 # %%
 from whence import Value
-from whence.lessons import ask, check, curves, reveal, say
+from whence.lessons import ask, check, curves, figure, reveal, say
 
 
 def error(dial):
@@ -148,9 +148,9 @@ reached = five[-1][1]
 shrink = 1 - 18 * rate
 check(
     reached < 0.0001,
-    f"After 5 steps the error is {reached:.2g}. Each step multiplies the distance to the bottom by "
+    f"After 5 steps the error is {figure(reached)}. Each step multiplies the distance to the bottom by "
     f"1 − 18 · {rate:g} = {shrink:.3g}; at rate 1/18 it would arrive in one.",
-    f"After 5 steps the error is {reached:.3g}. "
+    f"After 5 steps the error is {figure(reached)}. "
     + (
         "A rate of 0 or less never goes downhill."
         if rate <= 0

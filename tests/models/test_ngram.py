@@ -227,6 +227,28 @@ def test_state_goes_through_plain_arrays(tmp_path):
         NGram(config, 6).load_state({k: v for k, v in model.state().items() if k != "first"})
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("token", 6),  # outside the vocabulary
+        ("first", 10**6),  # outside the nodes
+        ("bounds", -1),
+        ("bounds", None),
+        ("log_prob", None),
+        ("count", None),
+    ],
+)
+def test_a_state_that_leads_outside_itself_is_refused(name, value):
+    config = NGramConfig(3)
+    state = {k: v.copy() for k, v in NGram(config, 6).fit(a_text()).state().items()}
+    if value is None:
+        state[name] = state[name][:-1]
+    else:
+        state[name][len(state[name]) // 2] = value
+    with pytest.raises(WhenceError):
+        NGram(config, 6).load_state(state)
+
+
 def test_sampling_from_the_distribution_gives_back_the_counts():
     model = pizza("mle")
     torch.manual_seed(0)

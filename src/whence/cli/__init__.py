@@ -30,6 +30,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "what-if": ("whence.cli.whatif:what_if", "replay a run without some of its text"),
     "why": ("whence.cli.why:why", "open any number of any training step: whence?"),
     "biography": ("whence.cli.biography:biography", "tell the life of one weight, step by step"),
+    "taught": ("whence.cli.taught:taught", "which training windows moved a prediction"),
     "line": (
         "whence.cli.line:line",
         "fit a line to a table, every number shown",

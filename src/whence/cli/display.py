@@ -1,6 +1,7 @@
 """What a person sees while a model learns: a live line in a terminal, plain lines elsewhere."""
 
 import json
+import math
 import sys
 import time
 from typing import Any
@@ -14,9 +15,7 @@ from whence.cli.runs import in_bytes
 from whence.data.floors import Floor, floors
 from whence.errors import shell_word
 from whence.models import MODELS, ModelConfig
-from whence.models.seq2seq import Seq2SeqConfig
-from whence.runs.events import Differed, Ended, Evaluated, Event, Sampled, Saved, Stepped
-from whence.runs.pairs import pairs_of
+from whence.runs.events import Differed, Ended, Evaluated, Event, Noted, Sampled, Saved, Stepped
 from whence.runs.recipe import kind_of
 from whence.runs.retention import policy
 from whence.runs.run import Run
@@ -88,6 +87,8 @@ class Display:
                 f"{event.recorded!r}: another machine, thread count or version; from here on the "
                 "record is this one's."
             )
+        elif isinstance(event, Noted):
+            self.console.print(f"[yellow]note[/]   {escape(event.text)}")
         elif isinstance(event, Ended):
             self.ended = event
 
@@ -102,31 +103,35 @@ class Display:
                 f"\nstopped and saved before step {ended.step}. Go on with:  whence resume {path}"
             )
             return
-        if isinstance(run.recipe.model, Seq2SeqConfig):
-            self._answers(run.recipe.model)
+        if not run.task.is_prose:
+            self._answers()
         else:
             self.console.print("\n[bold]it writes[/] [dim](temperature 0.8)[/]")
             text = run.generate("", max_tokens=500, temperature=0.8, seed=0)
             self.console.print(escape(text.strip()))
-        self.console.print(
-            f"\n{ended.why} after {ended.step:,} steps in {_duration(self.elapsed)} "
-            f"({_duration(self.seconds)} of it in steps, {self._speed()}); saved in {path} "
-            f"({len(run.checkpoints)} checkpoints, {in_bytes(run.disk_use)} in all)"
-        )
+        n = len(run.checkpoints)
+        kept = f"{n} checkpoint{'s' * (n != 1)}, {in_bytes(run.disk_use)} in all"
+        if run.task.by_steps:
+            done = f"{ended.why} after {ended.step:,} steps in {_duration(self.elapsed)} "
+            done += f"({_duration(self.seconds)} of it in steps, {self._speed()})"
+            further = f"whence resume {path} --steps {2 * self.n_steps}"
+        else:
+            done = f"counted in {self.seconds:.2f} s ({self._speed()})"
+            further = f"whence compare {path} runs/another"
+            kept = f"{in_bytes(run.disk_use)} in all"
+        self.console.print(f"\n{done}; saved in {path} ({kept})")
         self.console.print(
             "\nnext\n"
             f'  whence generate {path} "The " --show-probabilities\n'
             f"  whence evaluate {path} your.txt\n"
-            f"  whence resume {path} --steps {2 * self.n_steps}"
+            f"  {further}"
         )
 
-    def _answers(self, config: Seq2SeqConfig) -> None:
-        self.console.print("\n[bold]it answers[/] [dim](greedy, to held-out sources)[/]")
-        for pair in pairs_of(self.run.dataset, config)[1][:5]:
-            source, _, target = self.run.tokenizer.decode(pair).strip("\n").partition("\t")
-            answer = self.run.generate(f"{source}\t", temperature=0, stop=["\n"])
-            verdict = "" if answer == target else f"  [red](should be {escape(target)})[/]"
-            self.console.print(f"  {escape(source)} → {escape(answer)}{verdict}")
+    def _answers(self) -> None:
+        self.console.print("\n[bold]it answers[/] [dim](to what was held out)[/]")
+        for question, answer, right in self.run.task.answers(self.run.model("last"), 5):
+            verdict = "" if answer == right else f"  [red](should be {escape(right)})[/]"
+            self.console.print(f"  {escape(question)} → {escape(answer)}{verdict}")
 
     @property
     def elapsed(self) -> float:
@@ -137,27 +142,33 @@ class Display:
         run, recipe, data = self.run, self.run.recipe, self.run.dataset
         tokenizer = data.tokenizer
         names = {"chars": "characters", "bytes": "bytes", "words": "words", "bpe": "BPE tokens"}
-        n_parameters = sum(p.numel() for p in run.session().model.parameters())
-        model = recipe.model
-        epochs = recipe.steps * recipe.batch_size * model.context_length / len(data.train)
+        model, session = recipe.model, run.session()
+        n_parameters = sum(p.numel() for p in session.model.parameters())
+        size = f": {n_parameters:,} parameters" if n_parameters else ""
+        epochs = recipe.steps * session.task.tokens_per_step / len(data.train)
+        learns = (
+            f"{recipe.steps:,} steps × {recipe.batch_size} {session.task.unit} "
+            f"({epochs:.1f} times the text) · {kind_of(recipe.optimizer, OPTIMIZERS)} "
+            f"{recipe.optimizer.learning_rate:g} · {recipe.schedule.kind} · seed {recipe.seed}"
+        )
         rows = {
             "on": recipe.hardware.summary(),
             "text": f"{data.source}: {data.n_bytes_train + data.n_bytes_validation:,} bytes, "
             f"{tokenizer.vocab_size:,} different {names[tokenizer.kind]}; "
             f"{len(data.train):,} to train on, {len(data.validation):,} to validate",
-            "model": f"{kind_of(model, MODELS)}: {shape_in_words(model)}: "
-            f"{n_parameters:,} parameters",
-            "recipe": f"{recipe.steps:,} steps × {recipe.batch_size} windows "
-            f"({epochs:.1f} times the text) · {kind_of(recipe.optimizer, OPTIMIZERS)} "
-            f"{recipe.optimizer.learning_rate:g} · {recipe.schedule.kind} · seed {recipe.seed}",
+            "model": f"{kind_of(model, MODELS)}: {shape_in_words(model)}{size}",
+            "recipe": learns if run.task.by_steps else "counts the text once; there are no steps",
             "run": str(run.path),
-            "saves": f"a checkpoint {policy(recipe.record)}; each takes at most "
-            f"{in_bytes(12 * n_parameters)} (weights, and what the optimizer remembers)",
         }
+        if run.task.by_steps:
+            rows["saves"] = (
+                f"a checkpoint {policy(recipe.record)}; each takes at most "
+                f"{in_bytes(12 * n_parameters)} (weights, and what the optimizer remembers)"
+            )
         self.console.print(f"[bold]Whence[/] {__version__}")
         for name, text in rows.items():
             self.console.print(f"[dim]{name:<7}[/]{escape(text)}")
-        if isinstance(model, Seq2SeqConfig):
+        if not run.task.is_prose:
             self.console.print("")
             return
         self.floors = floors(data)
@@ -195,7 +206,9 @@ class Display:
         )
         if event.evaluation.exact_match is not None:
             text += f" · {event.evaluation.exact_match:.1%} of the targets exact"
-        if event.best and event.step:
+        if event.evaluation.loss == math.inf:
+            text += " · it gives probability 0 to a token there: smooth it (--model.smoothing)"
+        elif event.best and event.step:
             text += " · best"
         if below:
             text += f" [green]· now below {', '.join(below)}[/]"
@@ -231,6 +244,8 @@ class JsonDisplay:
             self._print(names[type(event)], event.to_record())
         elif isinstance(event, Saved):
             self._print("checkpoint", {"step": event.step})
+        elif isinstance(event, Noted):
+            self._print("note", {"text": event.text})
         elif isinstance(event, Differed):
             record = {"step": event.step, "recorded": event.recorded, "loss": event.loss}
             self._print("difference", record)
@@ -248,6 +263,8 @@ class JsonDisplay:
 
 
 SIZES = {
+    "order": "order {}",
+    "smoothing": "{}",
     "n_layers": "{} layers",
     "n_heads": "{} heads",
     "n_previous": "{} tokens back",

@@ -1,6 +1,7 @@
 """`whence evaluate`: the loss on all of a text."""
 
 import json as json_module
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -52,6 +53,8 @@ def evaluate(
     print(f"  loss           {result.loss:.4f} nats per token")
     print(f"  perplexity     {result.perplexity:.3f} per token")
     print(f"  bits per byte  {result.bits_per_byte:.4f}")
+    if result.loss == math.inf:
+        print("  it gives probability 0 to a token of the text: smooth it (--model.smoothing)")
     if result.n_unknown:
         print(
             f"  unknown words  {result.n_unknown:,}: their spelling costs nothing here, which "

@@ -22,7 +22,7 @@ def ladder(
     text: Annotated[tuple[str, ...], tyro.conf.Positional] = ("topics",),
     *,
     seconds_each: float = 20.0,
-    rungs: tuple[str, ...] = RUNGS,
+    rungs: tuple[str, ...] = tuple(RUNGS),
     out: Path | None = None,
     html: Path | None = None,
     entropy: float | None = None,

@@ -173,8 +173,3 @@ class PairBatches:
             here = epochs == epoch
             places[here] = permute(places[here], len(self.pairs), self.seed, _ORDER, epoch)
         return places
-
-    @property
-    def mean_length(self) -> float:
-        """Tokens of a pair on average."""
-        return sum(map(len, self.pairs)) / len(self.pairs)

@@ -4,21 +4,28 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from whence.data import Dataset, Source, open_source, prepare
 from whence.errors import WhenceError
 from whence.generate import generate
-from whence.models import MODELS
-from whence.models.ngram import NGram, NGramConfig
-from whence.runs.recipe import Recipe, Record, choose
+from whence.models import NGram
+from whence.runs.recipe import Recipe, Record, choose, usual
 from whence.runs.run import Run, free_path, resolve
 from whence.runs.session import assemble
+from whence.runs.tasks import task_of
 from whence.train.losses import bits_per_byte
 
-COUNTED = {"unigram": 1, "2-gram": 2, "3-gram": 3, "5-gram": 5}
-RUNGS = (*COUNTED, "bigram", "mlp", "rnn", "lstm", "gru", "gpt")
+# name: the kind of model, and what of it is set otherwise
+RUNGS: dict[str, tuple[str, dict[str, Any]]] = {
+    "unigram": ("ngram", {"order": 1}),
+    "2-gram": ("ngram", {"order": 2}),
+    "3-gram": ("ngram", {"order": 3}),
+    "5-gram": ("ngram", {"order": 5}),
+    **{kind: (kind, {}) for kind in ("bigram", "mlp", "rnn", "lstm", "gru", "gpt")},
+}
 TRIAL_STEPS = 4
 WRITTEN = 120  # tokens of each rung's writing
 
@@ -58,7 +65,7 @@ class Row:
 def climb(
     text: str | Sequence[str],
     seconds_each: float = 20.0,
-    rungs: Sequence[str] = RUNGS,
+    rungs: Sequence[str] = tuple(RUNGS),
     folder: Path | None = None,
     base: Recipe | None = None,
 ) -> Iterator[Row]:
@@ -82,7 +89,7 @@ def climb(
         WhenceError: an unknown rung, a budget that isn't positive, or a text that can't be read.
     """
     for rung in rungs:
-        choose("rung", rung, dict.fromkeys(RUNGS))
+        choose("rung", rung, RUNGS)
     if not seconds_each > 0:
         raise WhenceError(f"--seconds-each is {seconds_each:g}: give some time.")
     source = open_source(text)
@@ -95,40 +102,21 @@ def climb(
     data = recipe.data
     dataset = prepare(source, data.tokenizer, data.vocab_size, data.validation, folder / "text")
     for rung in rungs:
-        if rung in COUNTED:
-            yield _count(rung, dataset)
-        else:
-            yield _learn(rung, source, dataset, recipe, seconds_each, folder)
-
-
-def _count(rung: str, dataset: Dataset) -> Row:
-    order = COUNTED[rung]
-    start = time.perf_counter()
-    model = NGram(NGramConfig(order=order), dataset.tokenizer.vocab_size).fit(dataset.train)
-    seconds = time.perf_counter() - start
-    # The first validation token is predicted from the end of the training text.
-    around = np.concatenate((dataset.train[-order:], dataset.validation))
-    nats = -float(model.score(around)[-len(dataset.validation) :].sum(dtype=np.float64))
-    n, n_bytes = len(dataset.validation), dataset.n_bytes_validation
-    speed, text = _write(model, dataset)
-    return Row(
-        rung=rung,
-        parameters=model.n_parameters,
-        tokens=len(dataset.train),
-        seconds=seconds,
-        bits_per_byte=bits_per_byte(nats / n, n, n_bytes),
-        writing_speed=speed,
-        text=text,
-    )
+        kind, settings = RUNGS[rung]
+        shaped = usual(recipe, kind)
+        shaped = replace(shaped, model=replace(shaped.model, **settings))
+        yield _learn(rung, source, dataset, shaped, seconds_each, folder)
 
 
 def _learn(
     rung: str, source: Source, dataset: Dataset, recipe: Recipe, budget: float, folder: Path
 ) -> Row:
     quiet = Record(sample_tokens=0, checkpoint_every=10**9, evaluate_every=10**9)
-    recipe = replace(recipe, model=MODELS[rung], record=quiet)
-    steps = max(1, int(budget / _seconds_per_step(recipe, dataset)))
-    run = Run.create(replace(recipe, steps=steps), folder / rung, source)
+    recipe = replace(recipe, record=quiet)
+    if task_of(recipe, dataset).by_steps:
+        steps = max(1, int(budget / _seconds_per_step(recipe, dataset)))
+        recipe = replace(recipe, steps=steps)
+    run = Run.create(recipe, folder / rung, source)
     for _ in run.train():
         pass
     records = run.steps
@@ -137,7 +125,9 @@ def _learn(
     speed, text = _write(model, dataset)
     return Row(
         rung=rung,
-        parameters=sum(p.numel() for p in model.parameters()),
+        parameters=model.n_parameters
+        if isinstance(model, NGram)
+        else sum(p.numel() for p in model.parameters()),
         tokens=sum(r["tokens"] for r in records),
         seconds=seconds,
         bits_per_byte=run.evals[-1]["bits_per_byte"],
@@ -150,12 +140,7 @@ def _learn(
 
 def _seconds_per_step(recipe: Recipe, dataset: Dataset) -> float:
     """The median time of some steps after a first one, which is slower."""
-    from whence.train.loop import train
-
-    session = assemble(recipe, dataset)
-    loop = train(
-        session.forward, session.batches, session.loss, session.optimizer, range(TRIAL_STEPS + 1)
-    )
+    loop = assemble(recipe, dataset).learn(range(TRIAL_STEPS + 1))
     next(loop)
     times = []
     for _ in range(TRIAL_STEPS):

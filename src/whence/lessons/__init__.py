@@ -9,7 +9,7 @@ from whence.lessons.charts import bars, curves
 from whence.lessons.flow import Box, flow
 from whence.lessons.grids import grid
 from whence.lessons.play import Output, Play
-from whence.lessons.svg import Picture
+from whence.lessons.svg import Picture, figure
 from whence.lessons.talk import Answer, Checked, Question, Said, ask, check, reveal, say, table
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "bars",
     "check",
     "curves",
+    "figure",
     "flow",
     "grid",
     "lesson",

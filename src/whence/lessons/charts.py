@@ -1,7 +1,7 @@
 """Curves and bars."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from whence.lessons.svg import (
     WIDTH,
@@ -54,19 +54,18 @@ def curves(
         for name, pairs in {**lines, **dots}.items()
     }
     every = [pair for pairs in shown.values() for pair in pairs]
-    across, x_marks = _scale([a for a, _ in every], log_x, LEFT, RIGHT, None)
+    across, x_marks = _scale([a for a, _ in every], log_x, LEFT, RIGHT)
     names = list(shown)
     keys, end = legend(names, 52, ["points" if n in dots else "line" for n in names])
-    lower, upper = end + 20 + PLOT, end + 20
-    up, y_marks = _scale([b for _, b in every], log_y, lower, upper, top)
-    parts = [*keys, label(20, upper - 4, "", "dim")]
+    lower, upper = end + 36 + PLOT, end + 36
+    high = [b for _, b in every if top is None or b <= top]
+    up, y_marks = _scale(high, log_y, lower, upper)
+    parts = [*keys, label(20, upper - 12, f"{y} ↑", "dim")]
     for mark in y_marks:
         parts.append(f'<path class="rule" d="M{LEFT},{up(mark):.1f}H{RIGHT}"/>')
         parts.append(label(LEFT - 8, up(mark) + 4, figure(mark), "dim", "end"))
     parts += [label(across(mark), lower + 18, figure(mark), "dim", "middle") for mark in x_marks]
-    parts.append(label(RIGHT, lower + 38, x, "dim", "end"))
-    turned = f'<text class="dim" transform="translate(18,{(lower + upper) / 2:.1f}) rotate(-90)"'
-    parts.append(f'{turned} text-anchor="middle">{y}</text>')
+    parts.append(label(RIGHT, lower + 38, f"{x} →", "dim", "end"))
     for i, (name, pairs) in enumerate(shown.items()):
         spots = [(across(a), up(b)) for a, b in pairs if top is None or b <= top]
         if name in dots:
@@ -98,30 +97,24 @@ def _told(pairs: Points, dots: bool) -> str:
     return f"{sparkline(ys)}  {figure(ys[0])} → {figure(ys[-1])}"
 
 
-def _scale(values: list[float], log: bool, start: float, end: float, top: float | None):
+def _scale(
+    values: Sequence[float], log: bool, start: float, end: float
+) -> tuple[Callable[[float], float], list[float]]:
     """Return where a number lies between start and end, and the numbers to mark."""
-    low, high = (min(values), max(values)) if values else (0.0, 1.0)
-    high = high if top is None else min(high, top)
+    low, high = (min(values), max(values)) if values else (0.1, 1.0)
     if log:
-        first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
-        last = max(last, first + 1)
-        step = max(1, math.ceil((last - first) / 6))
-        marks = [10.0**k for k in range(first, last + 1, step)]
-        a, b = float(first), float(last)
+        a, b = math.log10(low), math.log10(high)
+        a, b = (a, b) if b - a > 1 else (math.floor(a), math.ceil(b + 1e-9))
+        step = max(1, math.ceil((b - a) / 6))
+        marks = [10.0**k for k in range(math.ceil(a), math.floor(b) + 1, step)]
     else:
-        if low == high:
-            low, high = low - 1, high + 1
-        low = 0.0 if 0 < low < 0.35 * high else low
-        marks = ticks(low, high)
-        step = marks[1] - marks[0] if len(marks) > 1 else high - low
-        is_y = end < start
-        a = min(low, marks[0] if low >= marks[0] - 1e-12 else marks[0] - step) if is_y else low
-        b = (
-            max(high, marks[-1] if high <= marks[-1] + 1e-12 else marks[-1] + step)
-            if is_y
-            else high
-        )
-        marks = ticks(a, b)
+        low, high = (low, high) if low < high else (low - 1, high + 1)
+        a = 0.0 if 0 < low < 0.35 * high else low
+        b = high
+        if end < start:  # upwards: begin and end with a mark
+            step = (ticks(a, b)[1:] or [b])[0] - ticks(a, b)[0] or 1.0
+            a, b = math.floor(a / step + 1e-9) * step, math.ceil(b / step - 1e-9) * step
+        marks = ticks(a, b, 6)
 
     def place(v: float) -> float:
         share = ((math.log10(v) if log else v) - a) / (b - a)
@@ -133,23 +126,21 @@ def _scale(values: list[float], log: bool, start: float, end: float, top: float 
 def bars(
     title: str,
     values: Mapping[str, Mapping[str, float]] | Mapping[str, float],
-    unit: str = "",
     *,
-    note: Mapping[str, str] | None = None,
+    highlight: str = "",
 ) -> Picture:
     """Draw numbers as bars, one row for each name; several series stand under one another.
 
     Args:
         title: what is seen.
         values: a number for each name, or such a mapping for each series.
-        unit: what the numbers are.
-        note: a word behind the bar of a name.
+        highlight: the name whose bar has a colour of its own.
 
     Example:
         >>> print(bars("P", {"we": 0.5, "hello": 0.25}))
         P
-          we     ████████████ 0.5
-          hello  ██████ 0.25
+          we     ████████████████████████ 0.5
+          hello  ████████████ 0.25
     """
     series: dict[str, dict[str, float]] = {}
     for name, value in values.items():
@@ -169,7 +160,7 @@ def bars(
     parts, y = legend(list(series), 52, ["line"] * len(series)) if several else ([], 34.0)
     y += 14
     thick = 14 if several else 18
-    for i, name in enumerate(names):
+    for name in names:
         height = len(series) * (thick + 2)
         drawn = [label(wide - 10, y + height / 2 + 4, name, "", "end")]
         for k, (title_of, row) in enumerate(series.items()):
@@ -178,10 +169,10 @@ def bars(
             v, top = row[name], y + k * (thick + 2)
             length = max(1.0, abs(v) / most * reach) if math.isfinite(v) else reach
             start = zero - length if v < 0 else zero
-            colour = k if several else (4 if v < 0 else 0) if negative else i if not unit else 0
+            colour = k if several else 4 if v < 0 else int(name == highlight)
             mark = f'<rect class="fill" x="{start:.1f}" y="{top:.1f}" width="{length:.1f}" '
             mark += f'height="{thick}" rx="2"/>'
-            text = figure(v) + (f"  {note[name]}" if note and name in note and not k else "")
+            text = figure(v)
             at = (start - 6, "end") if v < 0 else (zero + length + 6, "start")
             drawn.append(
                 group(
@@ -194,23 +185,24 @@ def bars(
         parts.append(group(slug(name), drawn))
         y += height + 8
     parts.append(f'<path class="rule" d="M{zero:.1f},{(66 if several else 42):.1f}V{y - 4:.1f}"/>')
-    if unit:
-        parts.append(label(WIDTH - 20, y + 14, unit, "dim", "end"))
     told = []
     longest = max(map(len, names))
     for title_of, row in series.items():
         told += [f"  {title_of}"] if title_of else []
         for name, v in row.items():
             blocks = "█" * round(24 * abs(v) / most) if math.isfinite(v) else "∞"
-            if not unit and not several and not negative:
-                blocks = "█" * round(12 * abs(v) / most) if math.isfinite(v) else "∞"
             told.append(f"  {name:<{longest}}  {'−' if v < 0 else ''}{blocks} {figure(v)}")
     return Picture(
-        document(title, y + (26 if unit else 8), parts, ", ".join(names)),
+        document(title, y + 8, parts, ", ".join(names)),
         "\n".join([title, *told]),
-        ("series", "name", unit or "value"),
+        ("series", "name", "value"),
         [(s, name, v) for s, row in series.items() for name, v in row.items()],
-        tuple(dict.fromkeys([*map(slug, series), *map(slug, names)]))
-        if several
-        else tuple(map(slug, names)),
+        _blocks(list(series), names),
     )
+
+
+def _blocks(series: list[str], names: list[str]) -> tuple[str, ...]:
+    if len(series) == 1:
+        return tuple(map(slug, names))
+    each = [slug(f"{one} {name}") for one in series for name in names]
+    return (*map(slug, series), *map(slug, names), *each)

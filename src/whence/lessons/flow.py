@@ -98,5 +98,8 @@ def _arrow(
     tip = f'<path class="tip" d="M{x2:.1f},{y2:.1f}l-9,-5v10z"/>'
     word = ""
     if text:
-        word = label(m, (y1 + y2) / 2 - 6, text, "dim", "middle")
+        share = 0.5 if y1 == y2 else 0.3
+        word = label(
+            m, y1 + share * (y2 - y1) - (8 if y1 == y2 else -4), text, "dim halo", "middle"
+        )
     return curve + tip + word

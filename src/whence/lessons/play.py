@@ -2,8 +2,10 @@
 
 import ast
 import math
+import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -115,15 +117,34 @@ class Play:
                 value = (filled or {})[ast.unparse(node.targets[0])]
                 node.value = ast.copy_location(ast.Constant(value), node.value)
         last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
-        where = f"{self.lesson.path.name}, cell {cell.index}"
-        exec(compile(tree, where, "exec"), self.names)
-        shown = None
-        if isinstance(last, ast.Expr):
-            shown = eval(compile(ast.Expression(last.value), where, "eval"), self.names)
+        with _one_thread():
+            shown = self._execute(cell, tree, last)
         if isinstance(shown, Question) and choice:
             shown.choose(choice)
         found = {name: self.names[name] for name in numbers}
         return _output(cell, shown, {k: float(v) for k, v in found.items() if _is_number(v)})
+
+    def _execute(self, cell: Cell, tree: ast.Module, last: ast.stmt | None) -> Any:
+        """Run a cell's statements, and return the value of its last line."""
+        where = f"{self.lesson.path.name}, cell {cell.index}"
+        exec(compile(tree, where, "exec"), self.names)
+        if not isinstance(last, ast.Expr):
+            return None
+        return eval(compile(ast.Expression(last.value), where, "eval"), self.names)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Keep torch to one thread: lessons are so small that a second one only slows them."""
+    torch = sys.modules.get("torch")
+    before = torch.get_num_threads() if torch else 0
+    if torch:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        if torch:
+            torch.set_num_threads(before)
 
 
 def _assigned(tree: ast.Module) -> list[str]:

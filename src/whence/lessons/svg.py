@@ -27,6 +27,7 @@ STYLE = (
     ".whence-picture text{fill:var(--ink)}.whence-picture .dim{fill:var(--dim)}"
     ".whence-picture .title{font-weight:600;font-size:15px}"
     ".whence-picture .rule{stroke:var(--line);fill:none}"
+    ".whence-picture .halo{paint-order:stroke;stroke:var(--paper);stroke-width:5px}"
     ".whence-picture .box{fill:var(--soft);stroke:var(--line)}"
     ".whence-picture .ring{fill:none;stroke:var(--ink);stroke-width:2}"
     ".whence-picture .curve{fill:none;stroke:var(--c);stroke-width:2.2;stroke-linejoin:round}"
@@ -106,7 +107,7 @@ def legend(labels: Sequence[str], y: float, kinds: Sequence[str]) -> tuple[list[
     """Return swatches with their labels, in as many lines as it takes, and where they end."""
     parts, x = [], 20.0
     for i, (text, kind) in enumerate(zip(labels, kinds, strict=True)):
-        wide = 34 + 7.2 * len(text)
+        wide = 46 + 7.6 * len(text)
         if x + wide > WIDTH - 10 and x > 20:
             x, y = 20.0, y + 20
         mark = (
@@ -135,17 +136,22 @@ def ticks(low: float, high: float, n: int = 5) -> list[float]:
     return [round(k * step, 12) for k in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
+SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
 def figure(x: float) -> str:
     """Return a number in at most four significant digits, without an exponent where it is short.
 
     Example:
-        >>> figure(0.149377), figure(12345.6), figure(2.0), figure(-0.5)
-        ('0.1494', '12,350', '2', '−0.5')
+        >>> figure(0.149377), figure(12345.6), figure(-0.5), figure(8.3e-7)
+        ('0.1494', '12,350', '−0.5', '8.3·10⁻⁷')
     """
     if not math.isfinite(x):
         return "∞" if x > 0 else "−∞" if x < 0 else "?"
     if x and not 1e-4 <= abs(x) < 1e7:
-        return f"{x:.3g}".replace("-", "−")
+        mantissa, _, power = f"{x:.3e}".partition("e")
+        mantissa = mantissa.rstrip("0").rstrip(".")
+        return f"{mantissa}·10{str(int(power)).translate(SUPERSCRIPT)}".replace("-", "−")
     digits = max(0, 3 - math.floor(math.log10(abs(x)))) if x else 0
     rounded = round(x, 3 - math.floor(math.log10(abs(x)))) if x else 0.0
     text = f"{rounded:,.{digits}f}"

@@ -228,13 +228,18 @@ class Checked:
     """Whether an exercise is solved, and a sentence on it."""
 
     right: bool
-    markdown: str
+    why: str
+
+    @property
+    def markdown(self) -> str:
+        """The verdict and the sentence, as Markdown."""
+        return f"{'✓ **Right.**' if self.right else '✗ **Not yet.**'} {self.why}"
 
     def __str__(self) -> str:
-        return plain(self._repr_markdown_())
+        return plain(self.markdown)
 
     def _repr_markdown_(self) -> str:
-        return f"{'✓ **Right.**' if self.right else '✗ **Not yet.**'} {self.markdown}"
+        return self.markdown
 
 
 def check(right: Any, why: str, hint: str) -> Checked:

@@ -9,13 +9,22 @@ from whence.models.config import GPTConfig, gpt2, llama, modern, qwen3
 from whence.models.gpt import GPT
 from whence.models.gru import GRU, GRUConfig
 from whence.models.lstm import LSTM, LSTMConfig
+from whence.models.ngram import NGram
+from whence.models.ngram_config import NGramConfig
 from whence.models.rnn import RNN, RNNConfig
 from whence.models.seq2seq import Seq2Seq, Seq2SeqConfig
 
 ModelConfig = (
-    GPTConfig | BigramConfig | MLPConfig | RNNConfig | LSTMConfig | GRUConfig | Seq2SeqConfig
+    GPTConfig
+    | NGramConfig
+    | BigramConfig
+    | MLPConfig
+    | RNNConfig
+    | LSTMConfig
+    | GRUConfig
+    | Seq2SeqConfig
 )
-Model = GPT | Bigram | CharMLP | RNN | LSTM | GRU | Seq2Seq
+Model = GPT | NGram | Bigram | CharMLP | RNN | LSTM | GRU | Seq2Seq
 
 # The size that two CPU cores train best in two minutes; every form of the GPT starts from it.
 SIZE = {"n_layers": 4, "n_heads": 4, "d_model": 192, "context_length": 256}
@@ -26,6 +35,7 @@ MODELS: dict[str, ModelConfig] = {
     "gpt2": gpt2(**SIZE),
     "llama": llama(**SIZE),
     "qwen3": qwen3(**SIZE),
+    "ngram": NGramConfig(),
     "bigram": BigramConfig(),
     "mlp": MLPConfig(),
     "rnn": RNNConfig(),
@@ -37,6 +47,7 @@ MODELS: dict[str, ModelConfig] = {
 # The model that each kind of configuration describes.
 _MODELS: dict[type, Callable[[Any, int], Model]] = {
     GPTConfig: GPT,
+    NGramConfig: NGram,
     BigramConfig: Bigram,
     MLPConfig: CharMLP,
     RNNConfig: RNN,

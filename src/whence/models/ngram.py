@@ -6,10 +6,11 @@ followed them in the training text. Smoothing decides what an n-gram never seen 
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
+from torch import nn
 
 from whence.errors import WhenceError
 from whence.models.backoff import NO_TOKEN, Table, contexts_of, distributions, score
@@ -24,7 +25,7 @@ from whence.models.tokens import check_tokens
 ROWS = 1 << 14  # contexts worked on at a time
 
 
-class NGram:
+class NGram(nn.Module):
     """An n-gram model: `fit` counts a text, and calling it gives the log-probabilities.
 
     P(w | c) as in `smoothing.additive` and `smoothing.kneser_ney`. Contexts are at most order − 1
@@ -47,6 +48,7 @@ class NGram:
     """
 
     def __init__(self, config: NGramConfig, vocab_size: int, start: int | None = None):
+        super().__init__()
         if vocab_size < 1:
             raise WhenceError(f"vocab_size is {vocab_size}: a vocabulary has at least 1 token.")
         if start is not None and not 0 <= start < vocab_size:
@@ -140,7 +142,7 @@ class NGram:
         nodes, reach = contexts_after(self.fitted_table, rows)
         return distributions(self.fitted_table, nodes[:, -1], reach[:, -1])
 
-    def __call__(self, tokens: torch.Tensor) -> torch.Tensor:
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         """Log-probabilities of the token after each position, in the place of logits.
 
         Args:
@@ -227,10 +229,6 @@ class NGram:
         node = counts.node(ngram)
         return 0 if node is None else int(counts.count[node])
 
-    def parameters(self) -> list[torch.nn.Parameter]:
-        """Nothing here is learned by gradient: the empty list."""
-        return []
-
     def state(self) -> dict[str, np.ndarray]:
         """The fitted model as plain arrays, for a safetensors file; `load_state` reads them."""
         t = self.fitted_table
@@ -244,6 +242,12 @@ class NGram:
         }
         return arrays if self.counts is None else {**arrays, "count": self.counts.count}
 
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        """What `state_dict` holds: the fitted model, or nothing before it is fitted."""
+        if self.table is not None:
+            for name, array in self.state().items():
+                destination[prefix + name] = torch.from_numpy(array)
+
     def load_state(self, state: Mapping[str, np.ndarray]) -> Self:
         """Takes over what `state` gave; the config and vocabulary must be those it was made with.
 
@@ -254,12 +258,15 @@ class NGram:
         if missing := [name for name in names if name not in state]:
             raise WhenceError(f"The saved n-grams lack {', '.join(missing)}: the file is damaged.")
         bounds = state["bounds"]
+        if bounds.ndim != 1 or len(bounds) < 3:
+            raise WhenceError("The saved n-grams have no bounds: the file is damaged.")
         order, vocab_size = len(bounds) - 2, int(bounds[2] - bounds[1])
         if (order, vocab_size) != (self.config.order, self.vocab_size):
             raise WhenceError(
                 f"The saved n-grams are of order {order} over {vocab_size} tokens, and the recipe "
                 f"says {self.config.order} over {self.vocab_size}."
             )
+        _check_tree(state, order, vocab_size)
         tree = (order, vocab_size, self.start, bounds, state["first"], state["token"])
         flat = self.config.smoothing == "add-k"
         self.table = Table(*tree, state["log_prob"], state["log_backoff"], flat)
@@ -310,3 +317,21 @@ class NGram:
         if self._leave_one_out is None:
             self._leave_one_out = LeaveOneOut(self._counted(), self.fitted_table, self.discounts)
         return self._leave_one_out
+
+
+def _check_tree(state: Mapping[str, np.ndarray], order: int, vocab_size: int) -> None:
+    """Refuse arrays that would lead outside one another."""
+    bounds, first, token = state["bounds"], state["first"], state["token"]
+    n, contexts = int(bounds[-1]), int(bounds[order])
+    sizes = {"first": contexts + 1, "token": n, "log_prob": n, "log_backoff": contexts, "count": n}
+    kinds = {"first": np.uint32, "token": np.uint32, "count": np.uint32}
+    kinds |= {"log_prob": np.float32, "log_backoff": np.float32}
+    for name, size in sizes.items():
+        if name in state and (state[name].shape != (size,) or state[name].dtype != kinds[name]):
+            raise WhenceError(f"The saved n-grams have a wrong {name}: the file is damaged.")
+    grows = bool((bounds[1:] >= bounds[:-1]).all() and (first[1:] >= first[:-1]).all())
+    inside = bounds[0] == 0 and bounds[1] == 1 and first[0] == 1 and first[-1] == n
+    if not (grows and inside and bool((token[1:] < vocab_size).all())):
+        raise WhenceError("The saved n-grams are no tree: the file is damaged.")
+    if state["discounts"].shape != (order, 4) or state["discounts"].dtype != np.float64:
+        raise WhenceError("The saved n-grams have wrong discounts: the file is damaged.")

@@ -41,3 +41,8 @@ class NGramConfig:
             )
         if self.memory_mb < 1:
             raise WhenceError(f"memory_mb is {self.memory_mb}: give at least 1.")
+
+    @property
+    def context_length(self) -> int:
+        """How many tokens it reads at most."""
+        return max(1, self.order - 1)

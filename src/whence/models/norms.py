@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.forward_ad import unpack_dual
 from torch.autograd.function import once_differentiable
 
 NormKind = Literal["rms", "layer", "none"]
@@ -39,9 +40,17 @@ class RMSNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Normalise the last axis of x."""
         wide = x.to(torch.promote_types(x.dtype, torch.float32))
-        y: Tensor = DivideByRMS.apply(wide, self.eps)  # pyright: ignore[reportAssignmentType]
-        y = y.to(x.dtype)
+        y = divide_by_rms(wide, self.eps).to(x.dtype)
         return y if self.weight is None else self.weight * y
+
+
+def divide_by_rms(x: Tensor, eps: float) -> Tensor:
+    """X / √(mean(x²) + eps) over the last axis."""
+    if not torch.compiler.is_compiling() and unpack_dual(x).tangent is not None:
+        # Forward-mode differentiation takes the formula apart; the function below knows one way.
+        return x * (x.square().mean(-1, keepdim=True) + eps).rsqrt()
+    y: Tensor = DivideByRMS.apply(x, eps)  # pyright: ignore[reportAssignmentType]
+    return y
 
 
 class DivideByRMS(torch.autograd.Function):

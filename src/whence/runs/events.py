@@ -99,6 +99,13 @@ class Differed:
 
 
 @dataclass(frozen=True)
+class Noted:
+    """Something was done otherwise than asked for, in a sentence."""
+
+    text: str
+
+
+@dataclass(frozen=True)
 class Ended:
     """Training ended in the state before step `step`, and why."""
 
@@ -106,4 +113,4 @@ class Ended:
     why: Literal["finished", "no longer improving", "stopped"]
 
 
-Event = Stepped | Evaluated | Sampled | Saved | Differed | Ended
+Event = Stepped | Evaluated | Sampled | Saved | Differed | Noted | Ended

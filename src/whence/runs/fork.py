@@ -63,6 +63,7 @@ def fork(
         >>> fork(Run.open("runs/mine"), 4300, "runs/half",
         ...      {"optimizer.learning_rate": 1e-4})  # doctest: +SKIP
     """
+    run.refuse_counted()
     recipe = changed_recipe(run, step, changes or {})
     moment = go_to(run, step, approximate)
     told = [

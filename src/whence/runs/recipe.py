@@ -203,6 +203,17 @@ class Recipe:
         return tomli_w.dumps(self.to_dict())
 
 
+# What a kind of model usually learns by, where that isn't what a GPT learns by.
+USUAL: dict[str, dict[str, Any]] = {
+    "ngram": {"steps": 1, "batch_size": 1},  # it reads the whole text once
+    "seq2seq": {  # as in the paper
+        "optimizer": AdamW(learning_rate=2e-3, beta2=0.98, eps=1e-9),
+        "schedule": Schedule("inverse-sqrt", warmup=100),
+        "batch_size": 64,
+    },
+}
+
+
 def usual(base: Recipe, kind: str) -> Recipe:
     """Choose a kind of model, and with it the optimiser and schedule it usually learns by.
 
@@ -217,12 +228,7 @@ def usual(base: Recipe, kind: str) -> Recipe:
         >>> usual(Recipe(), "seq2seq").optimizer.learning_rate
         0.002
     """
-    base = replace(base, model=choose("model", kind, MODELS))
-    if kind == "seq2seq":  # as in the paper; Muon gets it right far later
-        adam = AdamW(learning_rate=2e-3, beta2=0.98, eps=1e-9)
-        schedule = Schedule("inverse-sqrt", warmup=100)
-        base = replace(base, optimizer=adam, schedule=schedule, batch_size=64)
-    return base
+    return replace(base, model=choose("model", kind, MODELS), **USUAL.get(kind, {}))
 
 
 def choose(what: str, name: Any, table: Mapping[str, Any]) -> Any:

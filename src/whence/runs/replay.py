@@ -16,7 +16,6 @@ from whence.runs.recipe import Recipe
 from whence.runs.run import Run
 from whence.runs.session import Session
 from whence.scale.hardware import manifest
-from whence.train.loop import train
 from whence.train.optimizer import Optimizer
 
 
@@ -167,9 +166,9 @@ class Moment:
         """Do the step by the model as written or compiled, whatever the record says."""
         session, here = self.session, range(self.step, self.step + 1)
         session.optimizer.steps = self.run.header.length_at(self.step)
-        [done] = train(forward, session.batches, session.loss, session.optimizer, here)
+        [(_, loss)] = session.learn(here, forward)
         self.step += 1
-        return float(done.loss)
+        return float(loss)
 
     def advance_to(self, step: int) -> Iterator[tuple[int, float]]:
         """Do all steps before `step`, giving the number and the loss of each."""
@@ -287,11 +286,13 @@ def go_to(run: Run, step: int, approximate: bool = False) -> Moment:
 
     Raises:
         ReplayError: at the first loss that differs, with both values and the likely reason.
-        WhenceError: where the step lies outside the run, or a checkpoint is damaged.
+        WhenceError: where the step lies outside the run, a checkpoint is damaged, or the run's
+            model was counted.
 
     Example:
         >>> Run.open("runs/mine").at(31).recorded  # doctest: +SKIP
     """
+    run.refuse_counted()
     moment = start_from(run, nearest_checkpoint(run, step), approximate)
     for _ in moment.advance_to(step):
         pass

@@ -24,6 +24,7 @@ from whence.runs.recipe import Recipe
 from whence.runs.record import Logs, best_step
 from whence.runs.resume import resume_point
 from whence.runs.session import Session, assemble, outline
+from whence.runs.tasks import Text, task_of
 from whence.runs.tokens import share_tokens
 from whence.runs.training import Training
 from whence.scale.hardware import find_device, manifest
@@ -269,7 +270,8 @@ class Run:
         start, recorded = resume_point(self.path, self.header)
         if max([start, *self.checkpoints]) >= steps:
             raise WhenceError(
-                f"the run is finished: it has done its {start} steps. Give more with --steps."
+                f"the run is finished: it has done its {start} "
+                f"step{'s' if start != 1 else ''}. {self.task.more}"
             )
         if recorded > steps:
             raise WhenceError(
@@ -288,6 +290,23 @@ class Run:
         from whence.runs.replay import go_to
 
         return go_to(self, step, approximate)
+
+    @cached_property
+    def task(self) -> Text:
+        """What the model is trained to do."""
+        return task_of(self.recipe, self.dataset)
+
+    def refuse_counted(self) -> None:
+        """Refuse what only a model that learned step by step can be asked for.
+
+        Raises:
+            WhenceError: where the run's model was counted.
+        """
+        if not self.task.by_steps:
+            raise WhenceError(
+                f"{self.path} holds a counted model: it read its text once, so there is no step to "
+                "go back to or to change; train another on the text you want."
+            )
 
     def session(self) -> Session:
         """Return model, batches and optimiser as they are before step 0."""
@@ -327,6 +346,7 @@ class Run:
         ):
             raise WhenceError(f"the weights in {where} do not fit the run's model.")
         model = build(self.recipe.model, self.tokenizer.vocab_size)
+        self.task.prepare(model)
         put_weights(weights, model, where)
         return model
 
@@ -355,9 +375,7 @@ class Run:
         Raises:
             WhenceError: where the text has a character the tokenizer doesn't know.
         """
-        from whence.runs.measure import measure
-
-        return measure(self, text, at)
+        return self.task.measure(self.model(at), text)
 
     def locked(self) -> AbstractContextManager[None]:
         """Hold the run for this process alone; see `whence.runs.lock.hold`."""

@@ -1,25 +1,22 @@
 """What a recipe becomes in memory: model, batches, loss and optimiser, ready for the loop."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
-from whence.data import Dataset, WindowBatches
-from whence.data.pairs import PairBatches
+from whence.data import Dataset
 from whence.errors import WhenceError
-from whence.models import BigramConfig, GPTConfig, Model, ModelConfig, build
-from whence.models.seq2seq import Seq2Seq, Seq2SeqConfig
-from whence.runs.pairs import measure_pairs, pairs_of
+from whence.models import GPTConfig, Model, ModelConfig, build
 from whence.runs.recipe import Recipe
 from whence.runs.settings import nearest
+from whence.runs.tasks import Text, task_of
+from whence.runs.tasks.text import Batches
 from whence.scale.hardware import Hardware
 from whence.scale.plan import check_memory, plan
-from whence.train.evaluation import Evaluation, evaluate
-from whence.train.losses import next_token_loss
+from whence.train.evaluation import Evaluation
 from whence.train.optimizer import Optimizer
 
 
@@ -31,13 +28,14 @@ class SkippingBatches:
         skipped: the numbers of those to leave out.
 
     Example:
+        >>> from whence.data import WindowBatches
         >>> batches = SkippingBatches(WindowBatches(
         ...     torch.arange(40).numpy(), context_length=4, batch_size=2, seed=0), (1, 2))
         >>> [batches.number(step) for step in range(3)]
         [0, 3, 4]
     """
 
-    def __init__(self, batches: WindowBatches | PairBatches, skipped: tuple[int, ...]):
+    def __init__(self, batches: Batches, skipped: tuple[int, ...]):
         self.batches, self.skipped = batches, sorted(set(skipped))
 
     def number(self, step: int) -> int:
@@ -64,41 +62,43 @@ class Session:
     Attributes:
         recipe: what all of this was made from.
         dataset: the tokens and their tokenizer.
+        task: what the model is trained to do.
         model: the model, as written.
         forward: what the steps call: the model, or its compiled twin.
         batches: `batches[step]` gives the (weight, part) pairs of a step.
         optimizer: moves the model.
-        held_out: an encoder–decoder's pairs for validation.
     """
 
     recipe: Recipe
     dataset: Dataset
+    task: Text
     model: Model
     forward: Callable[..., Any]
-    batches: WindowBatches | PairBatches | SkippingBatches
+    batches: Batches
     optimizer: Optimizer
-    held_out: list[np.ndarray] = field(default_factory=list)
 
     @property
     def hardware(self) -> Hardware:
         """What the steps are computed on."""
         return self.recipe.hardware
 
-    @property
-    def tokens_per_step(self) -> int:
-        """How many tokens a batch holds, of pairs about."""
-        whole = self.batches
-        batches = whole.batches if isinstance(whole, SkippingBatches) else whole
-        if isinstance(batches, PairBatches):
-            return round(self.recipe.batch_size * batches.mean_length)
-        return self.recipe.batch_size * self.recipe.model.context_length
-
     def loss(self, model: Callable[..., Any], part: Any):
         """Return the loss of a part of a batch, in the run's precision."""
-        c = self.recipe.model
-        smoothing = c.label_smoothing if isinstance(c, Seq2SeqConfig) else 0.0
         with self.hardware.context():
-            return next_token_loss(model, part, smoothing)
+            return self.task.loss(model, part)
+
+    def learn(
+        self, steps: Iterable[int], forward: Callable[..., Any] | None = None
+    ) -> Iterator[tuple[int, Any]]:
+        """Do some steps, and give the number and the loss of each.
+
+        Args:
+            steps: their numbers.
+            forward: what to call instead of the run's own form of the model.
+        """
+        yield from self.task.learn(
+            forward or self.forward, self.batches, self.loss, self.optimizer, steps
+        )
 
     def evaluate(self, n_tokens: int | None = None) -> Evaluation:
         """Measure the loss on the validation text, or on its first tokens.
@@ -106,26 +106,7 @@ class Session:
         It takes the model as written: other shapes of input would make a compiled one compile anew,
         and the bits of later steps depend on that.
         """
-        if isinstance(self.model, Seq2Seq):
-            tokenizer, precision = self.dataset.tokenizer, self.hardware.context
-            return measure_pairs(self.model, self.held_out, tokenizer, n_tokens, precision)
-        tokens = self.dataset.validation[:n_tokens]
-        return evaluate(
-            self.model,
-            tokens,
-            context_length=self.recipe.model.context_length,
-            n_bytes=self.dataset.bytes_behind(tokens[1:]),
-            device=self.hardware.device,
-            precision=self.hardware.context,
-        )
-
-    @property
-    def prompt(self) -> str:
-        """What a sample goes on from: nothing, or the source of a held-out pair."""
-        if not self.held_out:
-            return ""
-        pair = self.dataset.tokenizer.decode(self.held_out[0])
-        return pair[: pair.index("\t") + 1]
+        return self.task.evaluate(self.model, n_tokens, self.hardware.context)
 
 
 def assemble(recipe: Recipe, dataset: Dataset) -> Session:
@@ -145,9 +126,11 @@ def assemble(recipe: Recipe, dataset: Dataset) -> Session:
     hardware.apply()
     torch.manual_seed(recipe.seed)
     model = build(recipe.model, vocab_size)
+    task = task_of(recipe, dataset)
+    task.prepare(model)
     model.to(hardware.device)
     freeze(model, recipe.change.freeze)
-    batches, held_out = _batches(recipe, dataset, hardware.device)
+    batches = task.batches(hardware.device)
     optimizer = Optimizer(
         model, recipe.optimizer, recipe.schedule, recipe.steps, hardware.matmul_dtype
     )
@@ -155,32 +138,7 @@ def assemble(recipe: Recipe, dataset: Dataset) -> Session:
         batches = SkippingBatches(batches, recipe.change.skip_batches)
     # Shapes never vary in training; were they dynamic, the kernels would depend on the past.
     forward = torch.compile(model, dynamic=False) if hardware.compile else model
-    return Session(recipe, dataset, model, forward, batches, optimizer, held_out)
-
-
-def _batches(
-    recipe: Recipe, dataset: Dataset, device: str
-) -> tuple[WindowBatches | PairBatches, list[np.ndarray]]:
-    """Windows of the text; for an encoder–decoder pairs, and those that are held out."""
-    c = recipe.model
-    options: Any = {
-        "batch_size": recipe.batch_size,
-        "seed": recipe.seed,
-        "accumulate": recipe.accumulate,
-        "device": device,
-    }
-    if isinstance(c, Seq2SeqConfig):
-        if recipe.change.skip_tokens:
-            raise WhenceError("tokens can't be left out of pairs: leave out whole batches.")
-        pairs, held_out = pairs_of(dataset, c)
-        return PairBatches(pairs, c.separator, c.end, **options), held_out
-    windows = WindowBatches(
-        dataset.train,
-        context_length=c.context_length,
-        skip=[(start, stop) for start, stop in recipe.change.skip_tokens],
-        **options,
-    )
-    return windows, []
+    return Session(recipe, dataset, task, model, forward, batches, optimizer)
 
 
 def freeze(model: nn.Module, names: tuple[str, ...]) -> list[str]:
@@ -202,7 +160,7 @@ def freeze(model: nn.Module, names: tuple[str, ...]) -> list[str]:
     for name, parameter in model.named_parameters():
         if name in frozen:
             parameter.requires_grad = False
-    if not any(parameter.requires_grad for parameter in model.parameters()):
+    if names and not any(parameter.requires_grad for parameter in model.parameters()):
         raise WhenceError(f"freezing {', '.join(names)} leaves nothing to train: freeze less.")
     return frozen
 
@@ -237,18 +195,18 @@ def n_parameters(config: ModelConfig, vocab_size: int) -> int:
         weights = {id(p): p.numel() for p in outline(config, vocab_size).values()}
         return sum(weights.values())
 
-    if isinstance(config, BigramConfig):  # it has no layers
+    n_layers = getattr(config, "n_layers", None)
+    if n_layers is None:
         return count(config)
     one, two = (count(replace(config, n_layers=n)) for n in (1, 2))
-    return one + (config.n_layers - 1) * (two - one)
+    return one + (n_layers - 1) * (two - one)
 
 
 def _check_memory(recipe: Recipe, vocab_size: int) -> None:
     """Refuse what can't fit: weights, gradients, two moments, and what a step keeps."""
     need = 16 * n_parameters(recipe.model, vocab_size)
     need += 24 * recipe.batch_size * recipe.model.context_length
-    if not isinstance(recipe.model, BigramConfig):
-        need += 20_000 * recipe.model.n_layers  # the layers' Python objects
+    need += 20_000 * getattr(recipe.model, "n_layers", 0)  # the layers' Python objects
     advice = "take a smaller model (model.n_layers, model.d_model) or a smaller batch_size"
     check_memory(need, recipe.hardware.device, advice)
     if isinstance(recipe.model, GPTConfig):  # fused recurrent layers can't be planned

@@ -13,14 +13,13 @@ from whence.runs.checkpoints import (
     remove_checkpoint,
     saved_steps,
 )
-from whence.runs.events import Differed, Ended, Evaluated, Event, Sampled, Saved, Stepped
+from whence.runs.events import Differed, Ended, Evaluated, Event, Noted, Sampled, Saved, Stepped
 from whence.runs.files import remove_leftovers
 from whence.runs.header import Header, Sitting
 from whence.runs.record import Logs
 from whence.runs.retention import Spacing, is_due, surplus
 from whence.runs.saver import Saver
 from whence.runs.session import Session
-from whence.train.loop import train
 from whence.train.optimizer import NotFiniteError
 
 
@@ -80,7 +79,7 @@ class Training:
     def _loop(self) -> Iterator[Event]:
         state, steps = self.start, self.session.recipe.steps
         why: Literal["finished", "no longer improving", "stopped"] = "finished"
-        if state == 0:
+        if state == 0 and self.session.task.by_steps:
             yield self._evaluate(0)
         if self.should_stop():
             steps, why = state, "stopped"
@@ -92,10 +91,11 @@ class Training:
                 rate=self.session.optimizer.rate,
                 grad_norm=self.session.optimizer.grad_norm,
                 seconds=time.perf_counter() - clock,
-                tokens=self.session.tokens_per_step,
+                tokens=self.session.task.tokens_per_step,
             )
             yield from self._write(done)
             yield done
+            yield from map(Noted, self.session.task.notes(self.session.model))
             state = step + 1
             if state < steps:
                 yield from self._now_and_then(state)
@@ -119,9 +119,7 @@ class Training:
             session.optimizer.steps = self.header.length_at(start)
             later = [s.start for s in self.header.sittings if s.start > start]
             end = min([stop, *later])
-            yield from train(
-                session.forward, session.batches, session.loss, session.optimizer, range(start, end)
-            )
+            yield from session.learn(range(start, end))
             start = end
 
     def _write(self, done: Stepped) -> Iterator[Differed]:
@@ -178,15 +176,16 @@ class Training:
             yield event
 
     def _sample(self, state: int) -> Sampled:
+        task = self.session.task
         text = generate(
             self.session.model,
             self.session.dataset.tokenizer,
-            prompt=self.session.prompt,
+            prompt=task.prompt,
             max_tokens=self.record.sample_tokens,
             seed=self.session.recipe.seed,
-            stop=("\n",) if self.session.prompt else (),
+            stop=task.stop,
         )[0]
-        event = Sampled(state, self.session.prompt + text)
+        event = Sampled(state, task.prompt + text)
         self.logs.samples.append(event.to_record())
         return event
 

@@ -196,6 +196,7 @@ def what_if(run: Run, text: str, step: int, since: int = 0) -> WhatIf:
     Example:
         >>> what_if(Run.open("runs/mine"), "we love", 4300).losses()  # doctest: +SKIP
     """
+    run.refuse_counted()
     nearest_checkpoint(run, step)  # refuses a step outside the run
     ranges = find_text(run.dataset, text)
     if not ranges:

@@ -8,6 +8,7 @@ from whence.why.check import Check
 from whence.why.number import Number, Numbers
 from whence.why.receipt import Receipt
 from whence.why.step import trace
+from whence.why.taught import Taught, taught
 from whence.why.trace import Trace
 
 __all__ = [
@@ -19,8 +20,10 @@ __all__ = [
     "Number",
     "Numbers",
     "Receipt",
+    "Taught",
     "Trace",
     "balance",
     "biography",
+    "taught",
     "trace",
 ]

@@ -171,13 +171,23 @@ class Labels:
         if self.decode is None or part is None or part.tokens is None:
             return ""
         row = part.tokens[example - part.example]
-        near = range(max(0, position - _NEAR), min(len(row), position + _NEAR + 1))
-        words = {i: "".join(map(_visible, self.decode(int(row[i])))) for i in near}
-        before = "".join(words[i] for i in near if i < position)
-        after = "".join(words[i] for i in near if i > position)
-        left = f"…{before[-_NEAR:]}" if len(before) > _NEAR or near.start else before
-        right = f"{after[:_NEAR]}…" if len(after) > _NEAR or near.stop < len(row) else after
-        return f"{left}⟨{words[position]}⟩{right}"
+        return around(row, position, self.decode)
+
+
+def around(ids: np.ndarray, position: int, decode: Callable[[int], str]) -> str:
+    """Show a token between those beside it: `…on the ⟨m⟩at and…`.
+
+    Example:
+        >>> around(np.array([0, 1, 2]), 1, lambda i: "abc"[i])
+        'a⟨b⟩c'
+    """
+    near = range(max(0, position - _NEAR), min(len(ids), position + _NEAR + 1))
+    words = {i: "".join(map(_visible, decode(int(ids[i])))) for i in near}
+    before = "".join(words[i] for i in near if i < position)
+    after = "".join(words[i] for i in near if i > position)
+    left = f"…{before[-_NEAR:]}" if len(before) > _NEAR or near.start else before
+    right = f"{after[:_NEAR]}…" if len(after) > _NEAR or near.stop < len(ids) else after
+    return f"{left}⟨{words[position]}⟩{right}"
 
 
 def _visible(char: str) -> str:

@@ -44,12 +44,12 @@ def trace_moment(moment: Moment, text: str | None = None, **options: Any) -> Tra
         "model": moment.model,
         "optimizer": moment.optimizer if text is None else None,
         "tokens": [part.inputs for part in parts],
-        "decode": lambda token: _shown(moment, token),
+        "decode": lambda token: shown(moment, token),
         "budget": budget,
     }
     if text is not None:
         return trace(_reading(moment, parts[0]), **{**known, **options})
-    known["where"] = places(moment.dataset, parts, pairs=_is_pairs(moment))
+    known["where"] = places(moment.dataset, parts, pairs=is_pairs(moment))
     recorded = moment.recorded
     t = trace(lambda: moment.do(moment.model), **{**known, **options})
     t.notes.append(_compared(recorded, float(t.result), moment))
@@ -76,7 +76,7 @@ def foresee(moment: Moment, parts: list[Part], update: bool = True) -> int:
         412345678
     """
     part, count = parts[0], sum(len(part.inputs) for part in parts)
-    rows = _longest(part) if _is_pairs(moment) and update else [0]
+    rows = _longest(part) if is_pairs(moment) and update else [0]
     base = _measure(moment, part, rows, update)
     if count <= len(rows):
         return base
@@ -130,13 +130,14 @@ def _reading(moment: Moment, part: Part, model: Any = None) -> Callable[[], Tens
     return read
 
 
-def _shown(moment: Moment, token: int) -> str:
-    """A token as it stands in the text; what is no whole character, as the tokenizer shows it."""
+def shown(moment: Moment, token: int) -> str:
+    """Show a token as it stands in the text; half a character, as the tokenizer shows it."""
     text = moment.tokenizer.decode([token])
     return moment.tokenizer.token(token) if "\ufffd" in text else text
 
 
-def _is_pairs(moment: Moment) -> bool:
+def is_pairs(moment: Moment) -> bool:
+    """Tell whether the run trains on pairs of source and target."""
     batches = moment.batches
     return isinstance(getattr(batches, "batches", batches), PairBatches)
 

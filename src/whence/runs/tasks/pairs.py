@@ -1,20 +1,95 @@
-"""What differs for an encoder–decoder's run: its text is lines of source, tab, target."""
+"""Write a target for a source: the text is lines of source, tab, target."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from functools import cached_property
+from typing import Any
 
 import numpy as np
+from torch import Tensor
 
-from whence.data import Dataset
-from whence.data.pairs import as_part, check_marks, split_pairs
+from whence.data import Dataset, Source
+from whence.data.pairs import PairBatches, as_part, check_marks, split_pairs
 from whence.data.tokenizers import Tokenizer
 from whence.errors import WhenceError
-from whence.generate.pairs import exact_match
+from whence.generate.pairs import exact_match, greedy_answers
 from whence.models.seq2seq import Seq2Seq, Seq2SeqConfig
+from whence.runs.recipe import Recipe
+from whence.runs.tasks.text import Batches, Precision, Text
 from whence.train.evaluation import Evaluation, evaluate_parts
+from whence.train.losses import next_token_loss
 
 BATCH = 256
 QUICK = 300  # pairs written out for exact match during training
+
+
+class Pairs(Text):
+    """Write the targets of pairs; measured also by how many are written without a mistake."""
+
+    unit = "pairs"
+    is_prose = False
+
+    def __init__(self, recipe: Recipe, dataset: Dataset):
+        super().__init__(recipe, dataset)
+        assert isinstance(recipe.model, Seq2SeqConfig)  # the table of tasks says so
+        self.config = recipe.model
+        self._no_token_is_skipped()
+
+    @cached_property
+    def pairs(self) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """The pairs to train on, and those held out."""
+        return pairs_of(self.dataset, self.config)
+
+    def batches(self, device: str) -> Batches:
+        """Return batches of whole pairs."""
+        c = self.config
+        return PairBatches(self.pairs[0], c.separator, c.end, **self._batch_options(device))
+
+    def loss(self, model: Callable[..., Any], part: Any) -> Tensor:
+        """Return the loss on the targets, their labels smoothed."""
+        return next_token_loss(model, part, self.config.label_smoothing)
+
+    @property
+    def tokens_per_step(self) -> int:
+        """How many tokens a batch holds on average."""
+        pairs = self.pairs[0]
+        return round(self.recipe.batch_size * sum(map(len, pairs)) / len(pairs))
+
+    def evaluate(
+        self, model: Any, n_tokens: int | None = None, precision: Precision = nullcontext
+    ) -> Evaluation:
+        """Measure on the held-out pairs."""
+        return measure_pairs(model, self.pairs[1], self.dataset.tokenizer, n_tokens, precision)
+
+    def measure(self, model: Any, text: str | Source | None) -> Evaluation:
+        """Measure on the pairs of a text, or on those held out."""
+        pairs = self.pairs[1]
+        if text is not None:
+            whole = text if isinstance(text, str) else "".join(text.chunks())
+            pairs = parse_pairs(whole, self.dataset.tokenizer, self.config)
+        return measure_pairs(model, pairs, self.dataset.tokenizer)
+
+    @property
+    def prompt(self) -> str:
+        """The source of a held-out pair."""
+        pair = self.dataset.tokenizer.decode(self.pairs[1][0])
+        return pair[: pair.index("\t") + 1]
+
+    @property
+    def stop(self) -> tuple[str, ...]:
+        """A target ends with its line."""
+        return ("\n",)
+
+    def answers(self, model: Any, n: int) -> list[tuple[str, str, str]]:
+        """Greedy targets of some held-out sources."""
+        decode, pairs = self.dataset.tokenizer.decode, self.pairs[1][:n]
+        cuts = [int(np.argmax(pair == self.config.separator)) for pair in pairs]
+        sources = [pair[:cut] for pair, cut in zip(pairs, cuts, strict=True)]
+        written = greedy_answers(model, sources)
+        return [
+            (decode(source), decode(answer), decode(pair[cut + 1 : -1]))
+            for source, answer, pair, cut in zip(sources, written, pairs, cuts, strict=True)
+        ]
 
 
 def pairs_of(dataset: Dataset, config: Seq2SeqConfig) -> tuple[list[np.ndarray], list[np.ndarray]]:

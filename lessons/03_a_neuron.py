@@ -1,0 +1,254 @@
+# %% [markdown]
+# # 3 · A neuron, a network by hand, and how a unit dies
+#
+# A **neuron** weighs its inputs, adds one number of its own, the **bias**, and lets only what is above zero through:
+#
+# `h = relu(w · x + b)`, where relu(z) is z if z is positive, else 0.
+#
+# Two of these in a row are already a network. This one has 1 input, 1 hidden neuron, 1 output, and 4 dials.
+
+# %%
+from whence.lessons import Box, ask, check, curves, flow, reveal, say, table
+from whence.models.mlp import MLP, half_squared_error
+from whence.scalar import SGD, Matrix
+from whence.scalar.dead import cause, dead_units, snapshot
+from whence.train.loop import train
+
+
+def network():
+    return MLP([(Matrix([[2.0]]), Matrix([[-3.0]])), (Matrix([[1.5]]), Matrix([[0.5]]))])
+
+
+def dials(net):
+    (w1, b1), (w2, b2) = net.layers
+    return [m[0, 0] for m in (w1, b1, w2, b2)]
+
+
+def predict(net, x):
+    return net(Matrix([[x]]))[0, 0].data
+
+
+# %% [markdown]
+# The input is 2, the answer should be 4. The loss is (ŷ − 4)² / 2, where ŷ, "y hat", is the prediction.
+
+# %%
+net = network()
+x, y = Matrix([[2.0]]), Matrix([[4.0]])
+(z, h), (out, _) = net.trace(x)
+loss = half_squared_error(lambda _: out, (x, y))
+loss.backward()
+w1, b1, w2, b2 = dials(net)
+y_hat, first_loss = out[0, 0].data, loss.data
+slopes = [v.grad for v in (w1, b1, w2, b2)]
+
+# %%
+flow(
+    "Forward to the right, slopes back to the left",
+    [
+        [
+            Box("x", f"{x[0, 0].data:g}", "the input", 5),
+            Box("w1", f"{w1.data:g}", f"slope {w1.grad:g}", 0),
+            Box("b1", f"{b1.data:g}", f"slope {b1.grad:g}", 0),
+        ],
+        [
+            Box("h", f"{h[0, 0].data:g}", "relu(w1 · x + b1)", 2),
+            Box("w2", f"{w2.data:g}", f"slope {w2.grad:g}", 1),
+            Box("b2", f"{b2.data:g}", f"slope {b2.grad:g}", 1),
+        ],
+        [Box("ŷ", f"{y_hat:g}", "w2 · h + b2", 3)],
+        [Box("loss", f"{first_loss:g}", "(ŷ − 4)² / 2", 4)],
+    ],
+    [
+        ("x", "h", ""),
+        ("w1", "h", ""),
+        ("b1", "h", ""),
+        ("h", "ŷ", ""),
+        ("w2", "ŷ", ""),
+        ("b2", "ŷ", ""),
+        ("ŷ", "loss", ""),
+    ],
+)
+
+# %%
+say(f"""
+2 · 2 − 3 = {z[0, 0].data:g} goes through relu unchanged: [h](#h) = {h[0, 0].data:g}. Then 1.5 · 1 + 0.5 =
+{y_hat:g} = [ŷ](#ŷ), and [the loss](#loss) is {first_loss:g}. The slopes: [w1](#w1) {slopes[0]:g}, [b1](#b1) {slopes[1]:g},
+[w2](#w2) {slopes[2]:g}, [b2](#b2) {slopes[3]:g}. All are negative, so all four dials go up.
+""")
+
+# %%
+guess = ask(
+    "One step with rate 0.1. The prediction was 2 and should be 4. What is it after the step?",
+    "about 3, half of the way",
+    "just 4",
+    "almost 5, too far",
+)
+guess
+
+# %%
+SGD(net.parameters(), 0.1).step()
+after = predict(net, 2.0)
+after_loss = (after - 4) ** 2 / 2
+new_w1, new_b1, new_w2, new_b2 = (v.data for v in dials(net))
+straight = y_hat + sum(0.1 * slope * slope for slope in slopes) / (4 - y_hat)
+
+# %%
+reveal(
+    guess,
+    "c" if after > 4.5 else "b" if after > 3.5 else "a",
+    f"""
+The dials are now w1 = {new_w1:g}, b1 = {new_b1:g}, w2 = {new_w2:g}, b2 = {new_b2:g}. The prediction is **{after:g}**, the
+loss {after_loss:g}. Two things carried it too far. All four dials helped: by their slopes alone the prediction would have come
+to {straight:g}, so the rate was too large. And they multiply: a larger w2 met a larger h, and that gave the rest.
+""",
+)
+
+# %% [markdown]
+# ## Three samples, and a death
+#
+# Now three samples, (1, 2), (2, 4), (3, 6), and an update after each one. The rule behind them is simple: double it.
+# Follow what goes into the relu, before it is cut at zero, for each of the three.
+
+# %%
+inputs, answers = [1.0, 2.0, 3.0], [2.0, 4.0, 6.0]
+
+
+class OneByOne:
+    """Sample after sample, round and round."""
+
+    def __getitem__(self, step):
+        k = step % 3
+        return [(1.0, (Matrix([[inputs[k]]]), Matrix([[answers[k]]])))]
+
+
+def learn(rate, epochs):
+    net, moments, losses = network(), [], []
+    every = Matrix([[x] for x in inputs])
+
+    def look():
+        moments.append(snapshot(net.layers, every, net.trace(every)))
+
+    look()
+    steps = range(3 * epochs)
+    for _, loss in train(net, OneByOne(), half_squared_error, SGD(net.parameters(), rate), steps):
+        losses.append(loss.data)
+        look()
+    return net, moments, [sum(losses[i : i + 3]) / 3 for i in range(0, len(losses), 3)]
+
+
+net, moments, epoch_losses = learn(rate=0.1, epochs=5)
+fatal = next(i for i, now in enumerate(moments) if dead_units(now))
+predictions = [predict(net, x) for x in inputs]
+dead_w1, dead_b1, dead_w2 = (v.data for v in dials(net)[:3])
+
+# %%
+curves(
+    "What goes into the relu: below 0 nothing comes out",
+    {
+        f"x = {x:g}": [(i, now.z[0][k][0]) for i, now in enumerate(moments[:10])]
+        for k, x in enumerate(inputs)
+    },
+    x="updates",
+    y="w1 · x + b1",
+)
+
+# %%
+say(f"""
+After update {fatal} all three lines lie below 0, and flat. relu gives 0 for every sample. Where relu gives 0 its slope
+is 0, so w1 and b1 get no slope, and never move again. The unit is **dead**. What is left answers w2 · 0 + b2 = b2,
+whatever the input: {predictions[0]:.4f}, {predictions[1]:.4f}, {predictions[2]:.4f}.
+
+The mean loss of each epoch (an epoch is once through all samples): {", ".join(f"{v:.4f}" for v in epoch_losses)}.
+""")
+
+# %%
+receipt = cause(moments[fatal - 1], moments[fatal], 0, 0)
+say(f"""
+*Whence?* The sample that came closest to staying open tells what shut the unit:
+
+```
+{receipt}
+```
+""")
+
+# %% [markdown]
+# The same with a rate of 0.09 instead of 0.1.
+
+# %%
+gentle, gentle_moments, gentle_losses = learn(rate=0.09, epochs=300)
+gentle_predictions = [predict(gentle, x) for x in inputs]
+alive = not dead_units(gentle_moments[-1])
+say(f"""
+{table(["input", "rate 0.1, 5 epochs", "rate 0.09, 300 epochs", "should be"], [[x, f"{p:.4f}", f"{q:.4f}", t] for x, p, q, t in zip(inputs, predictions, gentle_predictions, answers)])}
+
+The unit {"lives" if alive else "dies too"}. A tenth less made the difference.
+""")
+
+# %% [markdown]
+# ## What is often said wrong
+
+# %%
+long_net, _, _ = learn(rate=0.1, epochs=200)
+stuck = predict(long_net, 2.0)
+say(f"""
+*"A dead unit fades away slowly."* Here one single update killed it.
+
+*"After more epochs it recovers."* After 200 epochs it still answers {stuck:.4f} for every input. The best constant
+answer would be the mean, {sum(answers) / 3:g}; it never settles there either, since each sample tugs b2 its own way.
+
+*"Each connection has a weight and a bias."* Each connection has a weight. Each **unit** has one bias. A layer of 4
+units that reads 3 inputs has 3 · 4 = 12 weights and 4 biases.
+
+*"One step brings ŷ to about 3.02."* You saw {after:g}.
+""")
+
+# %% [markdown]
+# *"A second input makes the network work."* A network with two inputs, other first weights and half the rate does learn
+# these three samples. But the second input is 0 in each of them. Take it away and see.
+
+
+# %%
+def ten_epochs(first_weights, samples):
+    net = MLP([(Matrix(first_weights), Matrix([[0.0]])), (Matrix([[1.5]]), Matrix([[0.0]]))])
+    batches = {
+        i: [(1.0, (Matrix([samples[i % 3]]), Matrix([[answers[i % 3]]])))] for i in range(30)
+    }
+    steps = train(net, batches, half_squared_error, SGD(net.parameters(), 0.05), range(30))
+    losses = [loss.data for _, loss in steps]
+    return [sum(losses[i : i + 3]) / 3 for i in range(0, 30, 3)], net
+
+
+two, two_net = ten_epochs([[2.0], [0.5]], [[1.0, 0.0], [2.0, 0.0], [3.0, 0.0]])
+one, _ = ten_epochs([[2.0]], [[1.0], [2.0], [3.0]])
+first_two, last_two = two[0], two[-1]
+unmoved = two_net.layers[0][0][1, 0].data
+say(f"""
+Mean loss in the first and the last of 10 epochs: {two[0]:.5f} and {two[-1]:.5f} with the second input,
+{one[0]:.5f} and {one[-1]:.5f} without it. Its weight never moved from {unmoved:g}: a weight whose input is 0 gets no slope. What helped
+was a better start and a smaller rate.
+""")
+
+# %% [markdown]
+# ## Your turn
+#
+# Back to one input. Somewhere between crawling and dying lies a good rate: find one that brings the mean loss of the 60th epoch
+# below 0.0001.
+
+# %%
+rate = 0.01  # your turn: the rate
+result, ends, spent = learn(rate, 60) if 0 < rate <= 0.5 else (None, moments, [9.0])
+check(
+    spent[-1] < 0.0001 and not dead_units(ends[-1]),
+    f"The unit lives, and the loss of the 60th epoch is {spent[-1]:.2g}.",
+    "Take a rate above 0 and at most 0.5."
+    if result is None
+    else f"The unit died at update {next(i for i, m in enumerate(ends) if dead_units(m))}: "
+    + ("this rate is too large." if rate >= 0.095 else "try another rate.")
+    if dead_units(ends[-1])
+    else f"The unit lives, but the loss is still {spent[-1]:.2g}: "
+    + ("go a little faster." if rate < 0.07 else "go a little slower."),
+)
+
+# %% [markdown]
+# **Further.** `whence net one --show every-step` prints each product; `whence net` tells this death in full; `whence net
+# two-features` has a weight that never moves, and why. In the studio, *Small models → hand network*.

@@ -1,0 +1,155 @@
+# %% [markdown]
+# # 4 · How wrong? Losses, surprise, and e
+#
+# To learn, a machine needs one number that says how wrong it was: the **loss**. For amounts, such as money or metres, the
+# squared error does well. But what if the answer is a *word*, or "spam", or "cat"? Then the machine gives a probability
+# to each possible answer. What is a good loss for that?
+
+# %%
+import math
+
+from whence.lessons import ask, bars, check, curves, reveal, say, table
+from whence.scalar import Value, binary_cross_entropy, cross_entropy, nll, softmax
+
+# %% [markdown]
+# Measure the **surprise**. If you were sure and it happened, you aren't surprised at all. If you thought it nearly
+# impossible and it happened, you are very surprised. The surprise at something you gave the probability p is −ln p.
+
+# %%
+guess = ask(
+    "One model gave the truth a probability of 0.1, another 0.01. How much larger is the other one's surprise?",
+    "10 times",
+    "twice",
+    "100 times",
+)
+guess
+
+# %%
+chances = [0.9, 0.5, 0.1, 0.01]
+surprises = [nll(p).data for p in chances]
+ratio = surprises[3] / surprises[2]
+
+# %%
+curves(
+    "The less you believed in the truth, the more you pay",
+    {
+        "surprise −ln p": [(i / 200, nll(i / 200).data) for i in range(1, 201)],
+        "squared error (1 − p)²": [(i / 200, (1 - i / 200) ** 2) for i in range(1, 201)],
+    },
+    x="probability given to the truth",
+    y="loss",
+    points={"the four": list(zip(chances, surprises))},
+)
+
+# %%
+reveal(
+    guess,
+    {10: "a", 2: "b", 100: "c"}[round(ratio)],
+    f"""
+{table(["p", "surprise −ln p"], [[f"{p:g}", f"{s:.4f}"] for p, s in zip(chances, surprises)])}
+
+{surprises[3]:.4f} / {surprises[2]:.4f} = {ratio:.4g}. A tenth of a tenth: two tenfold steps instead of one. The
+logarithm turns *times* into *plus*. So the surprises at several words simply **add up**, where their probabilities
+multiply.
+""",
+)
+
+# %% [markdown]
+# ## Why e?
+#
+# Any base would do for a logarithm. The natural one, ln, has the base e. Why just that number? Because with it slopes come
+# out clean. Measure the slope of 2ˣ, eˣ and 10ˣ at x = 0:
+
+
+# %%
+def slope_at_0(base):
+    return (base**1e-6 - base**-1e-6) / 2e-6
+
+
+slope_2, slope_e, slope_10 = slope_at_0(2), slope_at_0(math.e), slope_at_0(10)
+say(f"""
+{table(["base", "slope at 0"], [["2", f"{slope_2:.4f}"], [f"e = {math.e:.5f}", f"{slope_e:.4f}"], ["10", f"{slope_10:.4f}"]])}
+
+e is the base whose slope at 0 is exactly 1. With any other base, each slope would drag such a factor along.
+
+The base only sets the unit, as with metres and feet. The surprise at p = 0.1 is {-math.log(0.1):.4f} **nats** (base e), or
+{-math.log2(0.1):.4f} **bits** (base 2), or {-math.log10(0.1):.4g} with base 10. Reports of losses mean nats.
+""")
+
+# %% [markdown]
+# ## Cross-entropy
+#
+# For one example the loss is the surprise at the right answer. Its mean over many examples is called **cross-entropy**.
+# A model that sorts pictures into cat, dog and bird gives each a score, and `softmax` turns the scores into
+# probabilities. (Lesson 6 takes that apart.)
+
+# %%
+scores = [2.0, 1.0, -1.0]
+probabilities = [p.data for p in softmax([Value(s) for s in scores])]
+costs = [cross_entropy([Value(s) for s in scores], k).data for k in range(3)]
+
+# %%
+bars(
+    "What the model believes, and what it pays if that was the truth",
+    {
+        "probability": dict(zip(["cat", "dog", "bird"], probabilities)),
+        "loss": dict(zip(["cat", "dog", "bird"], costs)),
+    },
+)
+
+# %%
+spam = {p: nll(p).data for p in (0.95, 0.7, 0.3, 0.05)}
+say(f"""
+[cat](#probability-cat) was believed most, so it would cost least, {costs[0]:.3f}; [bird](#loss-bird) would cost
+{costs[2]:.3f}.
+
+Spam or not is the same with two answers. A letter *is* spam, and the filter said so with probability
+{", ".join(f"{p:g} (loss {v:.3f})" for p, v in spam.items())}. A confident wrong answer costs by far the most.
+""")
+
+# %% [markdown]
+# ## What is often said wrong
+#
+# *"Squared error doesn't work for classes."* It works, but it learns slowly exactly when it is most wrong. A filter is
+# sure that a letter is *not* spam, and it is. How hard does each loss pull?
+
+# %%
+z = Value(-7)
+p = z.sigmoid()
+((p - 1) ** 2).backward()
+pull_squared, sure = z.grad, p.data
+z = Value(-7)
+binary_cross_entropy(z, 1).backward()
+pull_surprise = z.grad
+stronger = pull_surprise / pull_squared
+say(f"""
+It gives the truth only {sure:.4f}. The squared error pulls at the score with a slope of {pull_squared:.5f}, the surprise
+with {pull_surprise:.4f}: {stronger:.0f} times as hard. Where the sigmoid is flat, the squared error's slope is nearly
+0, and nothing is learned.
+
+*"A loss of 0 is the goal."* Only where the truth is certain. Nobody can foresee each next word. The best possible loss is
+then above 0, and it has a name: the **entropy** of the text.
+""")
+
+# %% [markdown]
+# ## Your turn
+#
+# Model A gives three words the probabilities 0.5, 0.5, 0.5. Model B gives 0.9, 0.9 and, for the third, less. How low may B go
+# on the third word, and still have the same total surprise as A? Use that surprises add where probabilities multiply.
+
+# %%
+third = 0.5  # your turn: B's probability for the third word
+total_a = 3 * nll(0.5).data
+total_b = 2 * nll(0.9).data + (nll(third).data if 0 < third <= 1 else math.inf)
+check(
+    abs(total_a - total_b) < 0.02,
+    f"0.5 · 0.5 · 0.5 / (0.9 · 0.9) = {0.125 / 0.81:.4f}, and the totals are {total_a:.3f} and {total_b:.3f}.",
+    "A probability lies above 0 and is at most 1."
+    if not 0 < third <= 1
+    else f"A pays {total_a:.3f}, B pays {total_b:.3f}: B may go {'lower' if total_b < total_a else 'less low'}. "
+    "0.9 · 0.9 · third must be 0.5 · 0.5 · 0.5.",
+)
+
+# %% [markdown]
+# **Further.** `whence classify spam` trains a spam filter on real letters and shows what each word adds.
+# In the studio, *Prediction table* shows the surprise at every word of your text.

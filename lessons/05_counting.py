@@ -1,0 +1,166 @@
+# %% [markdown]
+# # 5 · Predicting by counting
+#
+# The simplest way to predict the next word needs no dials at all. Look at what followed this word before, and count. A
+# model that looks one word back is called a **bigram**, since it counts pairs.
+
+# %%
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from whence.data import open_source, prepare
+from whence.lessons import ask, bars, check, grid, reveal, say
+from whence.models.ngram import NGram, NGramConfig
+from whence.models.sparsity import sparsity
+
+text = ["<s>", "I", "like", "to", "eat", "</s>", "<s>", "I", "like", "pizza", "</s>"]
+words = list(dict.fromkeys(text))
+ids = {word: i for i, word in enumerate(words)}
+tokens = np.array([ids[word] for word in text])
+
+
+def fit(vocabulary, **settings):
+    return NGram(NGramConfig(order=2, **settings), len(vocabulary), start=0).fit(tokens)
+
+
+def chance(model, word, after):
+    return float(np.exp(model.log_probs(np.array([[ids[after]]])))[0, ids[word]])
+
+
+bigram = fit(words, smoothing="mle")
+
+# %% [markdown]
+# The whole text is: *I like to eat. I like pizza.* The mark `<s>` starts a sentence, `</s>` ends it.
+
+# %%
+outcomes = [w for w in words if w != "<s>"]
+grid(
+    "How often one word followed another",
+    ["start", *words[1:5], "pizza"],
+    ["end" if w == "</s>" else w for w in outcomes],
+    [[bigram.count((ids[v], ids[w])) for w in outcomes] for v in ["<s>", *words[1:5], "pizza"]],
+    across="next word",
+    down="this word",
+    digits=0,
+)
+
+# %%
+i_like, like_to, like_pizza = (
+    chance(bigram, "like", "I"),
+    chance(bigram, "to", "like"),
+    chance(bigram, "pizza", "like"),
+)
+again = chance(bigram, "like", "to")
+say(f"""
+Divide each count by its row's sum. After [I](#i) came *like*, always: P(like | I) = {i_like:g}. After
+[like](#like) came *to* once and *pizza* once: P(to | like) = P(pizza | like) = {like_pizza:g}. This is the best that any
+model that looks one word back can do *on this text*.
+
+But *to* was never followed by *like*: P(like | to) = {again:g}. So this model can never write "I like to like". And what
+if somebody else writes it? The surprise at probability 0 is infinite. One unseen pair ruins a whole text.
+""")
+
+# %% [markdown]
+# ## Smoothing
+#
+# The oldest remedy is to pretend that each pair was seen once more than it was. This is **add-one smoothing**.
+
+# %%
+add_one = fit(words, smoothing="add-k", k=1)
+smooth = chance(add_one, "like", "I")
+with_unknown = fit([*words, "<UNK>"], smoothing="add-k", k=1)
+smooth_unknown = chance(with_unknown, "like", "I")
+say(f"""
+P(like | I) was 2/2. Six outcomes are possible: I, like, to, eat, pizza, end. With one more of each it is
+(2 + 1) / (2 + 6) = {smooth:g}. With a seventh outcome for words never seen, `<UNK>`, it is (2 + 1) / (2 + 7) =
+{smooth_unknown:.4f}.
+""")
+
+# %% [markdown]
+# ## Real text
+#
+# Now the language reference that every Python brings along. Count the words of its first nine tenths, and test on the last
+# tenth. **Perplexity** is e to the power of the mean surprise: a perplexity of 80 means as unsure as if it had to
+# choose among 80 equally likely words. Lower is better.
+#
+# A **unigram** looks no word back, a bigram one, a **trigram** two.
+
+# %%
+guess = ask(
+    "A trigram knows two words of context, a bigram one. With add-one smoothing, which is better on unseen text?",
+    "the trigram: it knows more",
+    "the bigram",
+    "they are equal",
+)
+guess
+
+# %%
+with tempfile.TemporaryDirectory() as folder:
+    data = prepare(open_source("topics"), "words", None, 0.1, Path(folder))
+    train, test, size = data.train.copy(), data.validation.copy(), data.tokenizer.vocab_size
+    del data
+
+
+def perplexity(order, **settings):
+    return NGram(NGramConfig(order=order, **settings), size).fit(train).perplexity(test)
+
+
+names = {1: "unigram", 2: "bigram", 3: "trigram"}
+adding = {name: perplexity(n, smoothing="add-k") for n, name in names.items()}
+careful = {name: perplexity(n, smoothing="kneser-ney") for n, name in names.items()}
+unigram_ppl, bigram_ppl, trigram_ppl = adding.values()
+shares = sparsity(NGram(NGramConfig(order=3), size).fit(train), test)
+known = shares[2].matched
+
+# %%
+bars("Perplexity on unseen text: lower is better", {"add-one": adding, "Kneser-Ney": careful})
+
+# %%
+reveal(
+    guess,
+    "b" if bigram_ppl < trigram_ppl else "a",
+    f"""
+Unigram {unigram_ppl:.1f}, bigram {bigram_ppl:.1f}, trigram **{trigram_ppl:.1f}**. Of the triples in the test text only {known:.0%}
+were ever seen, and most of those once or twice. One more for each of {size:,} words drowns what was really counted. A cleverer smoothing, called Kneser-Ney,
+takes a little from each count and asks the shorter context instead. With it the same counts give {careful["trigram"]:.1f}.
+""",
+)
+
+# %%
+say(f"""
+How thin the counts are: of {shares[1].possible:,.0f} possible pairs the text shows {shares[1].distinct:,}, which is
+{shares[1].share_seen:.2%}. Of all possible triples it shows {shares[2].share_seen:.5%}, and {shares[2].once / shares[2].distinct:.0%}
+of those just once. This is **sparsity**. It is why counting can't simply go on to longer contexts, and why models that *learn*
+took over.
+""")
+
+# %% [markdown]
+# ## What is often said wrong
+#
+# *"A longer context always predicts better."* You just saw it do worse. Smoothing matters more than length.
+#
+# *"Counting isn't learning."* It is the end point of learning. Lesson 6's loop, given a table of dials for each pair, arrives at these
+# same counts. `whence experiment bigram` shows it.
+#
+# ## Your turn
+#
+# Back to the two sentences. With add-one smoothing and six outcomes, what is P(to | like)?
+
+# %%
+answer = 0.0  # your turn: the probability
+true = chance(add_one, "to", "like")
+check(
+    abs(answer - true) < 0.001,
+    f"(1 + 1) / (2 + 6) = {true:g}.",
+    "That is without smoothing."
+    if answer == 0.5
+    else "That is P(like | I)."
+    if answer == 0.375
+    else "like was followed twice, once by to. Add one to the count, and six to the total.",
+)
+
+# %% [markdown]
+# **Further.** `whence train my.txt --model ngram --model.order 3` counts your own text; `whence generate` lets it
+# write. `whence experiment smoothing` is the comparison above.

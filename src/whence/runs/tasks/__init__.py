@@ -1,0 +1,33 @@
+"""What a model is trained to do: one file for each task, and the table of who does which.
+
+A task says what differs between kinds of runs: batches, loss, measure, and how the model answers.
+"""
+
+from whence.data import Dataset
+from whence.models import NGramConfig, Seq2SeqConfig
+from whence.runs.recipe import Recipe
+from whence.runs.tasks.counted import Counted
+from whence.runs.tasks.pairs import Pairs
+from whence.runs.tasks.text import Text
+
+# The task of each kind of model that does something else than predict a text by the loop.
+_TASKS: dict[type, type[Text]] = {
+    NGramConfig: Counted,
+    Seq2SeqConfig: Pairs,
+}
+
+
+def task_of(recipe: Recipe, dataset: Dataset) -> Text:
+    """Return what a recipe's model is trained to do on a text.
+
+    Args:
+        recipe: says which model.
+        dataset: the text's tokens.
+
+    Raises:
+        WhenceError: where the text or the recipe doesn't suit the model.
+    """
+    return _TASKS.get(type(recipe.model), Text)(recipe, dataset)
+
+
+__all__ = ["Text", "task_of"]

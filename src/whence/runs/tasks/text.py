@@ -1,0 +1,166 @@
+"""Predict each token of a text from those before it: what most models are trained to do."""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Protocol
+
+import numpy as np
+from torch import Tensor
+
+from whence.data import Dataset, Source, WindowBatches, prepare, text_source
+from whence.data.tokenizers.words import UNKNOWN_ID
+from whence.errors import WhenceError
+from whence.runs.recipe import Recipe
+from whence.scale.hardware import find_device
+from whence.train.evaluation import Evaluation, evaluate
+from whence.train.losses import next_token_loss
+from whence.train.optimizer import Optimizer
+
+Precision = Callable[[], AbstractContextManager]
+
+
+class Batches(Protocol):
+    """What a run trains on: a pure function of the step."""
+
+    def __getitem__(self, step: int, /) -> list[tuple[float, Any]]:
+        """Make the parts of a step's batch."""
+        ...
+
+    def starts(self, step: int) -> np.ndarray:
+        """Say where the parts of a step stand in the text."""
+        ...
+
+
+class Text:
+    """Predict the next token; the base of every other task, which says only what it does otherwise.
+
+    Args:
+        recipe: what to train, and how.
+        dataset: the text's tokens.
+
+    Attributes:
+        unit: what a batch is made of, in words.
+        by_steps: the model learns by the loop, so that it has steps to go back to.
+        is_prose: the text can be written on, and held against the floors.
+
+    Raises:
+        WhenceError: where the text or the recipe doesn't suit the task.
+    """
+
+    unit = "windows"
+    by_steps = True
+    is_prose = True
+    more = "Give more with --steps."
+
+    def __init__(self, recipe: Recipe, dataset: Dataset):
+        self.recipe, self.dataset = recipe, dataset
+
+    def prepare(self, model: Any) -> None:
+        """Give a new model what it must know of the text before its first step: here nothing."""
+
+    def batches(self, device: str) -> Batches:
+        """Return what the steps train on."""
+        return WindowBatches(
+            self.dataset.train,
+            context_length=self.recipe.model.context_length,
+            skip=[(start, stop) for start, stop in self.recipe.change.skip_tokens],
+            **self._batch_options(device),
+        )
+
+    def learn(
+        self, forward: Any, batches: Batches, loss: Any, optimizer: Optimizer, steps: Iterable[int]
+    ) -> Iterator[tuple[int, Any]]:
+        """Train, and give the number and the loss of each step."""
+        from whence.train.loop import train
+
+        yield from train(forward, batches, loss, optimizer, steps)
+
+    def loss(self, model: Callable[..., Any], part: Any) -> Tensor:
+        """Return the loss of a part of a batch."""
+        return next_token_loss(model, part)
+
+    def notes(self, model: Any) -> list[str]:
+        """Say, after a step, what the model did otherwise than asked for."""
+        return []
+
+    @property
+    def tokens_per_step(self) -> int:
+        """How many tokens a batch holds, or about."""
+        return self.recipe.batch_size * self.recipe.model.context_length
+
+    def evaluate(
+        self, model: Any, n_tokens: int | None = None, precision: Precision = nullcontext
+    ) -> Evaluation:
+        """Measure a model during training: on the validation text, or on its first tokens."""
+        tokens = self.dataset.validation[:n_tokens]
+        return evaluate(
+            model,
+            tokens,
+            context_length=self.recipe.model.context_length,
+            n_bytes=self.dataset.bytes_behind(tokens[1:]),
+            device=self.recipe.hardware.device,
+            precision=precision,
+        )
+
+    def measure(self, model: Any, text: str | Source | None) -> Evaluation:
+        """Measure a trained model on all of a text, or of the validation part, in float32."""
+        tokenizer = self.dataset.tokenizer
+        with self._tokens_of(text) as (tokens, n_bytes):
+            found = self._measure(model, tokens, n_bytes - tokenizer.n_bytes(tokens[:1]))
+            unknown = int((tokens[1:] == UNKNOWN_ID).sum()) if tokenizer.kind == "words" else 0
+        return replace(found, n_unknown=unknown)
+
+    def _measure(self, model: Any, tokens: np.ndarray, n_bytes: int) -> Evaluation:
+        """Windows overlap by half, so that a prediction has at least half a window before it."""
+        context_length = self.recipe.model.context_length
+        device = find_device("auto")
+        return evaluate(
+            model.to(device),
+            tokens,
+            context_length=context_length,
+            stride=max(1, context_length // 2),
+            n_bytes=n_bytes,
+            device=device,
+        )
+
+    @property
+    def prompt(self) -> str:
+        """What a sample goes on from."""
+        return ""
+
+    @property
+    def stop(self) -> tuple[str, ...]:
+        """Where a sample ends, besides its length."""
+        return ()
+
+    def answers(self, model: Any, n: int) -> list[tuple[str, str, str]]:
+        """What a model says to some held-out questions: (question, answer, the right one)."""
+        return []
+
+    def _batch_options(self, device: str) -> dict[str, Any]:
+        r = self.recipe
+        return {
+            "batch_size": r.batch_size,
+            "seed": r.seed,
+            "accumulate": r.accumulate,
+            "device": device,
+        }
+
+    def _no_token_is_skipped(self) -> None:
+        if self.recipe.change.skip_tokens:
+            raise WhenceError(f"tokens can't be left out of {self.unit}: leave out whole batches.")
+
+    @contextmanager
+    def _tokens_of(self, text: str | Source | None) -> Iterator[tuple[np.ndarray, int]]:
+        """Give a text's tokens, mapped from disk, and how many bytes it has."""
+        if text is None:
+            yield self.dataset.validation, self.dataset.n_bytes_validation
+            return
+        source = text_source("the text", lambda: [text]) if isinstance(text, str) else text
+        with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+            tokenizer = self.dataset.tokenizer
+            made = prepare(source, tokenizer.kind, None, 0, Path(folder), tokenizer)
+            yield made.train, made.n_bytes_train

@@ -1,0 +1,120 @@
+"""The optimiser seen from behind: what a slope by the weights is, by this step's gradient.
+
+An update is linear in what the optimiser remembers and in this step's gradient, once what its
+terms share is held: Adam's denominator, the matrix that makes Muon's momentum orthogonal, the
+factor of clipping. So ⟨slope, update⟩ can be carried back to each gradient that entered it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from whence.train.optimizer import Optimizer
+from whence.train.optimizers import JORDAN, POLAR_EXPRESS, SGD, AdamW, Muon, OptimizerConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Pull:
+    """One parameter's update of one step, as a linear map.
+
+    ⟨slope, update⟩ = to_memory·⟨pull, memory after⟩ + direct·⟨pull, g⟩ − decay
+
+    Attributes:
+        pull: the slope carried back through rate, denominator or orthogonalising matrix.
+        to_memory: how much of it falls on the remembered mean.
+        direct: how much on this step's clipped gradient itself.
+        keep: memory after = keep · memory before + enter · g.
+        enter: see `keep`.
+        memory: the name of the remembered mean, "" where there is none.
+        decay: what weight decay took from ⟨slope, ·⟩, where it isn't part of the gradient.
+        inside: λ, where weight decay is part of the gradient instead.
+    """
+
+    pull: Tensor
+    to_memory: float
+    direct: float
+    keep: float
+    enter: float
+    memory: str
+    decay: float
+    inside: float
+
+
+def clipped(optimizer: Optimizer) -> float:
+    """Return the factor by which the last step's gradient was scaled down."""
+    limit = optimizer.config.max_grad_norm
+    norm = optimizer.grad_norm
+    return limit / norm if limit and norm > limit else 1.0
+
+
+def pulls(
+    optimizer: Optimizer, slopes: dict[str, Tensor], before: dict[str, Tensor]
+) -> dict[str, Pull]:
+    """Write the update that the optimiser has just made as a linear map of its gradients.
+
+    Args:
+        optimizer: behind the step; the parameters' gradients are still there.
+        slopes: derivative of what is asked about, by each parameter.
+        before: the parameters as they were before the step.
+
+    Example:
+        >>> pulls(moment.optimizer, slopes, before)["embed.weight"].direct  # doctest: +SKIP
+        0.0
+    """
+    share = optimizer.schedule.share(optimizer.index - 1, optimizer.steps)
+    found: dict[str, Pull] = {}
+    for rule, names in optimizer.rules.items():
+        for name in names:
+            if optimizer.named[name].grad is not None:
+                rate = optimizer.peaks[name] * share
+                found[name] = _pull(optimizer, rule, name, rate, slopes[name], before[name])
+    return found
+
+
+def _pull(
+    optimizer: Optimizer, rule: OptimizerConfig, name: str, rate: float, slope: Tensor, old: Tensor
+) -> Pull:
+    if isinstance(rule, SGD):
+        ahead = rule.momentum if rule.nesterov else 1.0
+        direct = 1.0 if rule.nesterov or not rule.momentum else 0.0
+        memory = f"{name}.momentum" if rule.momentum else ""
+        to_memory = ahead if memory else 0.0
+        inside = rule.weight_decay
+        return Pull(-rate * slope, to_memory, direct, rule.momentum, 1.0, memory, 0.0, inside)
+    decays = isinstance(rule, Muon) or old.ndim >= 2
+    decay = rate * rule.weight_decay * _dot(slope, old) if decays and rule.weight_decay else 0.0
+    if isinstance(rule, AdamW):
+        t = optimizer.index
+        root = optimizer.memory[f"{name}.v"].sqrt() / math.sqrt(1 - rule.beta2**t) + rule.eps
+        pull = slope / root * (-rate / (1 - rule.beta1**t))
+        return Pull(pull, 1.0, 0.0, rule.beta1, 1 - rule.beta1, f"{name}.m", decay, 0.0)
+    momentum = optimizer.memory[f"{name}.momentum"]
+    grad = optimizer.named[name].grad
+    assert grad is not None
+    scale = rate * math.sqrt(max(1.0, old.shape[0] / old.shape[1]))
+    pull = -scale * _turned(torch.lerp(grad, momentum, rule.momentum), slope, rule)
+    mu = rule.momentum
+    return Pull(pull, mu, 1 - mu, mu, 1 - mu, f"{name}.momentum", decay, 0.0)
+
+
+def _turned(ahead: Tensor, slope: Tensor, rule: Muon) -> Tensor:
+    """P·slope, where P·ahead is what the Newton–Schulz steps make of `ahead`; P is symmetric."""
+    wide = ahead.shape[0] <= ahead.shape[1]
+    x, slope = (ahead, slope) if wide else (ahead.mT, slope.mT)
+    norm = torch.linalg.vector_norm(x).clamp(min=1e-7)
+    x, P = x / norm, torch.eye(len(x), dtype=x.dtype, device=x.device) / norm
+    triples = {"jordan": JORDAN, "polar-express": POLAR_EXPRESS}[rule.coefficients]
+    for a, b, c in triples[: rule.orthogonalize_steps]:
+        gram = x @ x.mT
+        step = a * torch.eye(len(x), dtype=x.dtype, device=x.device) + b * gram + c * gram @ gram
+        x, P = step @ x, step @ P
+    turned = P @ slope
+    return turned if wide else turned.mT
+
+
+def _dot(a: Tensor, b: Tensor) -> float:
+    return float((a.double() * b.double()).sum())

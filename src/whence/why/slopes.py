@@ -1,0 +1,114 @@
+"""Slopes by all parameters: of a prediction, and of every token's loss along a direction."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+from torch.func import functional_call
+from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from whence.data import Part
+from whence.data.batches import NOT_COUNTED
+from whence.errors import WhenceError
+from whence.runs.replay import Moment
+
+
+class Question:
+    """ln P(next | prompt), in nats, by the model of a moment, without dropout.
+
+    Args:
+        moment: it may move on; the question is put to the model as it is then.
+        prompt: what is read.
+        next: what comes after it; of several tokens the ln P are added.
+
+    Raises:
+        WhenceError: a text is empty, too long, or has an unknown character.
+    """
+
+    def __init__(self, moment: Moment, prompt: str, next: str):
+        tokenizer, longest = moment.tokenizer, moment.recipe.model.context_length
+        for name, text in (("the prompt", prompt), ("--next", next)):
+            if not text:
+                raise WhenceError(f"{name} is empty: give a text.")
+        first, then = (np.asarray(tokenizer.encode(t)).astype(np.int64) for t in (prompt, next))
+        if len(first) + len(then) - 1 > longest:
+            raise WhenceError(
+                f"prompt and --next have {len(first) + len(then)} tokens, but the model reads "
+                f"{longest}: shorten the prompt."
+            )
+        device = moment.session.hardware.device
+        self.moment, self.count = moment, len(then)
+        self.ids = torch.from_numpy(np.concatenate((first, then)))[None].to(device)
+
+    def ask(self) -> tuple[float, dict[str, Tensor]]:
+        """Return ln P and its gradient by each parameter; nothing of the model is changed."""
+        model, named = self.moment.model, self.moment.optimizer.named
+        was = model.training
+        model.eval()
+        try:
+            with torch.enable_grad():
+                logits = model(self.ids[:, :-1])[0, -self.count :].float()  # [n, V]
+                chosen = logits.log_softmax(-1).gather(1, self.ids[0, -self.count :, None])
+                total = chosen.sum()
+                slopes = torch.autograd.grad(total, list(named.values()), allow_unused=True)
+        finally:
+            model.train(was)
+        pairs = zip(named.items(), slopes, strict=True)
+        return float(total.detach()), {
+            name: torch.zeros_like(weight) if slope is None else slope
+            for (name, weight), slope in pairs
+        }
+
+
+def token_slopes(
+    moment: Moment, part: Part, at: dict[str, Tensor], toward: dict[str, Tensor]
+) -> Tensor:
+    """Return d/dε of every token's share of a part's loss at θ + ε·direction, in one pass.
+
+    Args:
+        moment: its model and its loss.
+        part: the tokens; dropout draws what it drew in training.
+        at: θ by name.
+        toward: the direction by name.
+
+    Returns:
+        [B, T] in float32; their sum is ⟨direction, gradient of the part's mean loss⟩.
+
+    Example:
+        >>> token_slopes(moment, part, weights, direction).sum()  # doctest: +SKIP
+    """
+    smoothing = getattr(moment.recipe.model, "label_smoothing", 0.0)
+    with forward_ad.dual_level(), _formulas():
+        duals = {
+            name: forward_ad.make_dual(at[name].requires_grad_(), toward[name]) for name in toward
+        }
+        torch.manual_seed(part.seed)
+        logits = functional_call(moment.model, duals, (part.inputs,)).float()
+        losses = F.cross_entropy(
+            logits.flatten(0, 1),
+            part.targets.flatten(),
+            reduction="none",
+            label_smoothing=smoothing,
+            ignore_index=NOT_COUNTED,
+        )
+        tangent = forward_ad.unpack_dual(losses).tangent
+    if tangent is None:
+        return torch.zeros(part.targets.shape)
+    counted = int((part.targets != NOT_COUNTED).sum())
+    return (tangent.detach() / counted).view(part.targets.shape)
+
+
+@contextmanager
+def _formulas() -> Iterator[None]:
+    """Take the kernels that forward-mode differentiation knows."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch warns of hardware that isn't there
+        with sdpa_kernel(SDPBackend.MATH), torch.backends.mkldnn.flags(enabled=False):
+            yield
