@@ -7,12 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from tests.runs.tiny import finish, make
 from tests.studio.chromium import MISSING, Watch, launch
+from whence.studio import worker
 from whence.studio.guard import token_of
 from whence.studio.server import Server, listen
+
+expect.set_options(timeout=20_000)
 
 
 class Studio:
@@ -66,6 +69,9 @@ def studio(tiny_run, tmp_path) -> Iterator[Studio]:
     served = Studio(folder)
     yield served
     served.stop()
+    for path, process in list(worker._started.items()):
+        if folder in path.parents:
+            process.wait(60)
 
 
 @pytest.fixture(scope="session")

@@ -36,7 +36,8 @@ def growth(
 ) -> Growth:
     """Measure the probability of each token of a text at the checkpoints of a run.
 
-    P(wᵢ | w₀ … wᵢ₋₁) = softmax(logits)ᵢ, where w₀ is a line break, as an empty prompt has it.
+    P(wᵢ | w₀ … wᵢ₋₁) = softmax(logits)ᵢ, where w₀ is a line break, as an empty prompt has it. Of a
+    pair (source, tab, target) it is that of the target's tokens.
 
     Args:
         run: the run.
@@ -46,28 +47,35 @@ def growth(
         known: rows of before, by step, which are taken from here; new ones are put into it.
 
     Raises:
-        WhenceError: for an empty text, a character the tokenizer doesn't know, or a run that has no
-            checkpoint yet.
+        WhenceError: for an empty text, a character the tokenizer doesn't know, a counted model, or
+            a run that has no checkpoint yet.
 
     Example:
         >>> growth(Run.open("runs/mine"), "Once upon").probabilities[-1]  # doctest: +SKIP
     """
     if not text:
         raise WhenceError("there is no text to follow: give a few words.")
-    tokenizer = run.tokenizer
-    ids = encode_prompt(tokenizer, "") + encode_prompt(tokenizer, text)
-    length = run.recipe.model.context_length
-    kept = ids[: length + 1]
+    run.refuse_counted()
+    tokenizer, length = run.tokenizer, run.recipe.model.context_length
+    if run.task.is_prose:
+        ids = encode_prompt(tokenizer, "") + encode_prompt(tokenizer, text)
+        first, kept = 1, ids[: length + 1]
+    else:
+        source, tab, target = text.partition("\t")
+        if not tab or not target:
+            raise WhenceError(f"{text!r} is no pair: write source, tab, target.")
+        first, ids = len(encode_prompt(tokenizer, source + tab)), encode_prompt(tokenizer, text)
+        kept = ids[: first + length]
     steps = _spread([*([] if run.origin else [0]), *run.checkpoints], most)
     if not steps:
         raise WhenceError(f"{run.path} has no checkpoint yet: train it first.")
     rows = {} if known is None else known
     for step in steps:
         if step not in rows:
-            rows[step] = _probabilities(_model(run, step), kept)
+            rows[step] = _probabilities(_model(run, step), kept)[first - 1 :]
     return Growth(
-        [tokenizer.token(i) for i in kept[1:]],
-        tokenizer.token(kept[0]),
+        [tokenizer.token(i) for i in kept[first:]],
+        tokenizer.token(kept[first - 1]),
         steps,
         np.stack([rows[step] for step in steps]),
         len(ids) - len(kept),

@@ -52,15 +52,14 @@ class Lines:
                 if number > 1:
                     yield record
 
-    def added(self) -> list[dict[str, Any]]:
+    def added(self) -> Iterator[dict[str, Any]]:
         """Read the lines that were added since the last call.
 
         Raises:
-            WhenceError: as reading all of it.
+            WhenceError: as reading all of it, behind the lines that are sound.
         """
-        records: list[dict[str, Any]] = []
         if not self.path.exists():
-            return records
+            return
         with self.path.open("rb") as file:
             self._identity = _identity(self.path)
             file.seek(self._read_to)
@@ -68,8 +67,7 @@ class Lines:
                 record = self._read(line, number)
                 self._read_to, self._lines_read = self._read_to + len(line), number
                 if number > 1:
-                    records.append(record)
-        return records
+                    yield record
 
     def was_replaced(self) -> bool:
         """Tell whether the file is another than the one that `added` has read from."""

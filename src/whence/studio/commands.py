@@ -149,7 +149,7 @@ def stop(folder: Path, *, run: str) -> dict[str, Any]:
 def _wish(folder: Path, run: str, flag: str, **wishes: Any) -> dict[str, Any] | None:
     """Ask a training that is going on; None where there is none."""
     opened = open_run(folder, run)
-    state, _ = worker.state_of(opened, 0)
+    state, _ = worker.state_of(opened, curves_of(opened.path))
     if state not in ("training", "paused", "starting"):
         return None
     ask(opened.path, **wishes)

@@ -67,15 +67,15 @@ class Streams:
         """What the run is doing, looked up twice a second for all pages together."""
         at, found = self._states.get(path, (0.0, ("new", None, 0)))
         if time.monotonic() - at > STATE:
-            found = await asyncio.to_thread(_look, path, curves.n_steps)
+            found = await asyncio.to_thread(_look, path, curves)
             self._states[path] = (time.monotonic(), found)
         return found
 
 
-def _look(path: Path, done: int) -> tuple[str, str | None, int]:
+def _look(path: Path, curves: Curves) -> tuple[str, str | None, int]:
     try:
         run = Run.open(path)
-        return *state_of(run, done), run.recipe.steps
+        return *state_of(run, curves), run.recipe.steps
     except WhenceError as error:
         return "damaged", str(error), 0
 
@@ -94,7 +94,7 @@ def _frame(
         "samples": curves.samples[samples:][-50:],
         "best": curves.best(),
         "state": state[0],
-        "trouble": str(curves.damage) if curves.damage else state[1],
+        "trouble": state[1],
         "steps": steps,
         "tokens_per_second": curves.tokens_per_second,
         "seconds_left": curves.seconds_left(steps),

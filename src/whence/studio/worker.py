@@ -13,6 +13,7 @@ from typing import Any
 
 from whence.errors import WhenceError
 from whence.runs.control import Control, train_controlled
+from whence.runs.curves import Curves
 from whence.runs.files import SCHEMA, read_json, write_whole
 from whence.runs.run import Run
 
@@ -58,16 +59,18 @@ def _is_starting(path: Path) -> bool:
     return process is not None and process.poll() is None and path not in _seen
 
 
-def state_of(run: Run, done: int) -> tuple[str, str | None]:
+def state_of(run: Run, curves: Curves) -> tuple[str, str | None]:
     """Return what a run is doing, and what went wrong when it was last trained, if anything.
 
     Args:
         run: the run.
-        done: how many steps it has done.
+        curves: its record.
 
     Returns:
-        new, starting, training, paused, stopped or finished; and a sentence or None.
+        new, starting, training, paused, stopped, finished or damaged; and a sentence or None.
     """
+    if curves.damage:
+        return "damaged", str(curves.damage)
     with _looking:
         state = run.state
         if state == "training":
@@ -75,7 +78,7 @@ def state_of(run: Run, done: int) -> tuple[str, str | None]:
         starting = _is_starting(run.path)
         code = _started[run.path].poll() if run.path in _started else 0
     if state == "training":
-        return ("training" if Control.read(run.path).lets(done) else "paused"), None
+        return ("training" if Control.read(run.path).lets(curves.n_steps) else "paused"), None
     if starting and state != "finished":
         return "starting", None
     trouble = None

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from whence.errors import shell_word
-from whence.models import MODELS
+from whence.models import MODELS, NGramConfig
 from whence.runs.curves import thin
 from whence.runs.recipe import kind_of
 from whence.studio.answers.place import open_run, python_path
@@ -37,20 +37,22 @@ def live(folder: Path, *, run: str, buckets: int = 400) -> dict[str, Any]:
         "step": np.array([e["step"] for e in usual], np.int32),
         "value": np.array([e["loss"] for e in usual], np.float64),
     }
-    best = curves.best()
-    state, trouble = state_of(opened, curves.n_steps)
+    best, origin = curves.best(), opened.origin
+    state, trouble = state_of(opened, curves)
     return {
         "run": run,
-        "state": "damaged" if curves.damage else state,
-        "trouble": str(curves.damage) if curves.damage else trouble,
+        "state": state,
+        "trouble": trouble,
         "model": kind_of(opened.recipe.model, MODELS),
         "text": ", ".join(opened.recipe.data.source),
+        "counted": isinstance(opened.recipe.model, NGramConfig),
         "done": curves.n_steps,
         "steps": opened.recipe.steps,
         "rewritten": curves.rewritten,
         "curves": drawn,
         "best": best,
         "samples": curves.samples[-50:],
+        "origin": f"{origin.run} at step {origin.step:,}" if origin else None,
         "checkpoints": opened.checkpoints,
         "tokens_per_second": curves.tokens_per_second,
         "seconds_left": curves.seconds_left(opened.recipe.steps),

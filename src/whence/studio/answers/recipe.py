@@ -6,6 +6,7 @@ from typing import Any
 
 from whence.data.sources import BUILT_IN
 from whence.errors import WhenceError, shell_word
+from whence.models import NGramConfig
 from whence.runs.creation import free_path
 from whence.runs.recipe import Recipe, usual
 from whence.runs.session import n_parameters
@@ -13,12 +14,13 @@ from whence.runs.settings import differences, nested
 from whence.studio.answers.place import path_of, python_path
 
 # The sizes that the page offers, in this order; a model has some of them.
-SIZES = ("n_layers", "n_heads", "d_model", "d_ff", "n_previous", "context_length")
+SIZES = ("order", "smoothing", "k", "n_layers", "n_heads", "d_model", "d_ff", "n_previous")
 ABOUT = {
     "gpt": "Transformer, the form that learns fastest here",
     "gpt2": "Transformer as in GPT-2",
     "llama": "Transformer as in Llama",
     "qwen3": "Transformer as in Qwen3",
+    "ngram": "counts what follows the last tokens, in one pass",
     "bigram": "sees one token back",
     "mlp": "sees a few tokens back",
     "rnn": "reads token by token",
@@ -31,7 +33,6 @@ SOURCES = {
     "stories": "made-up stories whose entropy is known",
     "dates": "pairs of written and ISO dates",
 }
-GENERAL = ("steps", "batch_size", "optimizer.learning_rate", "seed")
 
 
 def form(folder: Path) -> dict[str, Any]:
@@ -40,12 +41,14 @@ def form(folder: Path) -> dict[str, Any]:
     for name in ABOUT:
         base = usual(Recipe(), name)
         settings = {f"model.{size}": getattr(base.model, size, None) for size in SIZES}
-        settings |= {
-            "steps": base.steps,
-            "batch_size": base.batch_size,
-            "optimizer.learning_rate": base.optimizer.learning_rate,
-            "seed": base.seed,
-        }
+        if not isinstance(base.model, NGramConfig):
+            settings |= {
+                "model.context_length": base.model.context_length,
+                "steps": base.steps,
+                "batch_size": base.batch_size,
+                "optimizer.learning_rate": base.optimizer.learning_rate,
+                "seed": base.seed,
+            }
         given = {setting: value for setting, value in settings.items() if value is not None}
         models.append({"name": name, "about": ABOUT[name], "settings": given})
     return {

@@ -49,14 +49,14 @@ def _row(path: Path) -> dict[str, Any]:
         return {"name": path.name, "created": "", "state": "damaged", "trouble": str(error)}
     curves = curves_of(path)
     curves.refresh()
-    state, trouble = state_of(run, curves.n_steps)
+    state, trouble = state_of(run, curves)
     loss, best = curves["loss"], curves.best()
     shown = thin(loss, SPARKLINE)
     return {
         "name": run.name,
         "created": run.created,
-        "state": "damaged" if curves.damage else state,
-        "trouble": str(curves.damage) if curves.damage else trouble,
+        "state": state,
+        "trouble": trouble,
         "model": kind_of(run.recipe.model, MODELS),
         "text": ", ".join(run.recipe.data.source),
         "done": curves.n_steps,

@@ -19,6 +19,7 @@ def step(folder: Path, *, run: str, step: int) -> dict[str, Any]:
         step: from 0 to the number of steps done, which is the state at the end.
     """
     opened = open_run(folder, run)
+    opened.refuse_counted()
     records = opened.steps
     try:
         replayed, seconds = estimate(opened, step)

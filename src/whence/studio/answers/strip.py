@@ -9,28 +9,29 @@ import numpy as np
 from whence.errors import shell_word
 from whence.runs.growth import growth
 from whence.runs.run import Run
+from whence.runs.tasks.pairs import Pairs
 from whence.studio.answers.place import COMPUTING, open_run, python_path
 
 LONGEST = 2000  # characters
 
 
 def strip(folder: Path, *, run: str, text: str = "", most: int = 40) -> dict[str, Any]:
-    """Give P(token) of each token of a text at the run's checkpoints.
+    r"""Give P(token) of each token of a text at the run's checkpoints.
 
     Args:
         folder: the folder of runs.
         run: the run's name.
-        text: the text; an empty one stands for the first words of the validation text.
+        text: the text; an empty one stands for the first words of the validation text; \t is a tab.
         most: how many checkpoints at most.
     """
     opened = open_run(folder, run)
-    text = text[:LONGEST] or _first_words(opened)
+    text = text[:LONGEST].replace("\\t", "\t") or _first_words(opened)
     with COMPUTING:
         known = _known(opened.path, opened.created, text)
         found = growth(opened, text, max(2, min(most, 100)), known)
     return {
         "run": run,
-        "given": text,
+        "given": text.replace("\t", "\\t"),
         "tokens": found.tokens,
         "before": found.before,
         "left_out": found.left_out,
@@ -48,7 +49,9 @@ def _known(path: Path, created: str, text: str) -> dict[int, np.ndarray]:
 
 
 def _first_words(run: Run) -> str:
-    """A beginning that the run wasn't trained on: some 24 characters, to the end of a word."""
+    """A beginning that the run wasn't trained on: a pair, or some 24 characters of prose."""
+    if isinstance(run.task, Pairs):
+        return run.tokenizer.decode(run.task.pairs[1][0]).rstrip("\n")
     tokens = run.dataset.validation[:48]
     text = run.tokenizer.decode(tokens.tolist()).strip()
     cut = text[:24].rsplit(None, 1)[0] if len(text) > 24 else text

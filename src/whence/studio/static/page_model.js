@@ -1,7 +1,7 @@
 // The studio's page as an anywidget model: get, set, on, off, save_changes and send, and no more.
 
-export function pageModel(view, params, { navigate, remember }) {
-  const traits = { place: "page", view, params, answer: null, go: null };
+export function pageModel(view, params, { views, navigate, remember }) {
+  const traits = { place: "page", views, view, params, answer: null, go: null };
   const listeners = new Map();
   const changed = new Set();
   const streams = new Map();

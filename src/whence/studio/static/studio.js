@@ -3,9 +3,10 @@
 import { button, h, put, trouble } from "./lib/dom.js";
 import { pageModel } from "./page_model.js";
 
-// Views in the bar; those with `run` show one run.
+// Views, in the bar's order; those with `run` show one run, `hidden` ones are reached from others.
 const VIEWS = {
   runs: { title: "Runs" },
+  compare: { title: "Compare", hidden: true },
   live: { title: "Live", run: true },
 };
 
@@ -58,7 +59,7 @@ function remember(view, params) {
 function nav(view, params) {
   const link = (name) =>
     h("a", { href: hashOf(name, VIEWS[name].run ? { run: params.run } : {}), "aria-current": name === view ? "page" : null }, VIEWS[name].title);
-  const names = Object.keys(VIEWS);
+  const names = Object.keys(VIEWS).filter((name) => !VIEWS[name].hidden);
   put(
     bar,
     h("a", { class: "brand", href: "#/runs" }, h("span", { class: "mark", "aria-hidden": "true" }), "Whence"),
@@ -82,7 +83,7 @@ async function show() {
     put(el, trouble(`There is no view called ${view}.`), button("Show the runs", () => navigate("runs", {})));
     return;
   }
-  const model = pageModel(view, params, { navigate, remember: (changed) => remember(view, changed) });
+  const model = pageModel(view, params, { views: Object.keys(VIEWS), navigate, remember: (changed) => remember(view, changed) });
   let cleanUp = null;
   leave = () => {
     cleanUp?.();

@@ -37,7 +37,8 @@ export function chart(options) {
     svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
     scales = scalesOf(state, width, height);
     put(axes, axesOf(scales, width, height));
-    put(lines, state.series.map((each) => lineOf(each, scales)), marksOf(state.marks, scales, height));
+    const empty = !scales.ticksX.length && !state.series.some((each) => each.steps.length);
+    put(lines, empty ? s("text", { x: width / 2, y: height / 2, class: "empty", "text-anchor": "middle" }, "no steps yet") : null, state.series.map((each) => lineOf(each, scales)), marksOf(state.marks, scales, height));
     point();
     if (behind.open) rows();
   }
@@ -211,7 +212,7 @@ function scalesOf({ series, log }, width, height) {
     y: (value) => (log && value <= 0 ? NaN : MARGIN.top + (1 - (to(value) - bottom) / (top - bottom)) * k),
     step: (x) => left + ((x - MARGIN.left) / w) * (right - left),
     ticksX: ticks(left, right, Math.max(2, Math.floor(w / 90))).filter(Number.isInteger),
-    ticksY: log ? powers(10 ** bottom, 10 ** top) : ticks(bottom, top, 4),
+    ticksY: log ? powers(10 ** bottom, 10 ** top) : ticks(bottom, top, height < 180 ? 3 : 4),
   };
 }
 
@@ -228,7 +229,7 @@ function powers(low, high) {
   const found = [];
   const fine = Math.log10(high / low) < 1.5 ? [1, 2, 3, 5] : Math.log10(high / low) < 4 ? [1, 3] : [1];
   for (let e = Math.floor(Math.log10(low)); e <= Math.log10(high); e++) for (const m of fine) if (m * 10 ** e >= low && m * 10 ** e <= high) found.push(m * 10 ** e);
-  return found;
+  return found.length > 1 ? found : ticks(low, high, 3).filter((value) => value > 0);
 }
 
 function axesOf({ x, y, ticksX, ticksY }, width, height) {
@@ -266,7 +267,7 @@ function marksOf(marks, { x }, height) {
 // A line without axes, for a table.
 export function sparkline(steps, values, width = 120, height = 28) {
   const finite = [...values].map(number).filter(Number.isFinite);
-  if (finite.length < 2) return s("svg", { width, height, "aria-hidden": "true" });
+  if (finite.length < 2) return null;
   const [low, high] = [Math.min(...finite), Math.max(...finite)];
   const [from, to] = [steps[0], steps[steps.length - 1]];
   const scales = { x: (step) => 1 + ((step - from) / (to - from || 1)) * (width - 2), y: (v) => 2 + (1 - (v - low) / (high - low || 1)) * (height - 4) };

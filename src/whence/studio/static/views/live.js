@@ -1,19 +1,233 @@
-// View 2: one run's course.
+// View 2: one run as it trains: controls, curves, samples, the P(target) strip, and a way back.
 
-import { first } from "../lib/ask.js";
-import { copies } from "../lib/copy.js";
-import { h, put, trouble } from "../lib/dom.js";
-import { count, digits } from "../lib/number.js";
+import { ask, command, commands, first, go, remember, subscribe } from "../lib/ask.js";
+import { chart } from "../lib/chart.js";
+import { copies, copyable } from "../lib/copy.js";
+import { button, h, paced, put, trouble } from "../lib/dom.js";
+import { forkDialog } from "../lib/forms.js";
+import { count, digits, duration, number } from "../lib/number.js";
+import { strip } from "../lib/strip.js";
+
+const MOST = 4000; // points of a curve before it is asked for anew, thinned
+const DRAW = 200; // ms between two drawings
+const FOLLOW = 10000; // ms between two measurements of the strip
+const PACES = [["full speed", null], ["50 steps/s", 50], ["10 steps/s", 10], ["2 steps/s", 2], ["1 step in 2 s", 0.5]];
 
 function render({ model, el }) {
-  const body = h("div", {});
-  const { run } = model.get("params");
-  put(el, h("h1", {}, run), body);
+  const { run, step } = model.get("params");
+  const live = commands(model);
+  const state = { points: null, frame: null, selected: step ?? null };
+  const head = h("div", { class: "head" });
+  const said = h("div", { "aria-live": "polite" });
+  const facts = h("dl", { class: "facts" });
+  const picked = h("div", {});
+  const loss = chart({ title: "Loss", height: 260, pick: select, zoom: live });
+  const rate = chart({ title: "Learning rate", height: 150, pick: select, zoom: live });
+  const norm = chart({ title: "Gradient norm", height: 150, pick: select, zoom: live, log: true });
+  const samples = h("section", { class: "panel" });
+  const growth = strip(model, run, select);
+  const foot = h("div", {});
+  const does = h("div", { class: "does" });
+  const badge = h("span", { class: "state" });
+  const bar = h("div", { class: "row", role: "group", "aria-label": "Training" });
+  put(head, h("div", {}, h("h1", {}, run), h("p", { class: "quiet what" })), h("div", { class: "row" }, badge, bar));
+  const steps = [h("div", { class: "panel" }, loss.node, picked), h("div", { class: "columns" }, h("div", { class: "panel" }, rate.node), h("div", { class: "panel" }, norm.node)), growth.node];
+  const counted = h("p", { class: "panel", hidden: true }, "This model was counted: it read its text once, so it has no steps to watch or to go back to.");
+  put(el, head, said, facts, counted, steps, samples, does, foot);
+
+  const buttons = {
+    play: button("Play", () => act(isRunning() ? "pause" : "play"), { class: "primary", "data-do": "play" }),
+    step: button("One step", () => act("step"), { "data-do": "step" }),
+    stop: button("Stop", () => act("stop"), { "data-do": "stop", title: "save and end; it can be resumed" }),
+    more: button("Train longer", longer, { "data-do": "more" }),
+    fork: button("Fork", () => forkDialog(model, el, run, state.selected ?? state.frame.done, state.frame.done)),
+  };
+  const pace = h("select", { "aria-label": "speed", "data-do": "pace", onchange: () => act("pace", { steps_per_second: PACES[pace.selectedIndex][1] }) }, PACES.map(([name]) => h("option", {}, name)));
+  if (live) put(bar, buttons.play, buttons.step, pace, buttons.stop, buttons.more, buttons.fork);
+
+  function isRunning() {
+    return ["training", "starting"].includes(state.frame?.state);
+  }
+
+  async function act(name, more) {
+    try {
+      const done = await command(model, name, { run, ...more });
+      put(said);
+      put(does, h("p", { class: "label" }, "What you just did, elsewhere:"), copyable(done.python, "Python"), copyable(done.shell, "Shell"));
+    } catch (error) {
+      put(said, trouble(error));
+    }
+  }
+
+  function longer() {
+    act("resume", { steps: Math.max(state.frame.steps, state.frame.done) * 2 });
+  }
+
+  // ---- what the record says ----
+
+  function take(answer) {
+    const { curves } = answer;
+    const points = Object.fromEntries(["loss", "rate", "grad_norm"].map((name) => [name, { steps: [...curves[name].step.data], values: [...curves[name].value.data] }]));
+    points.validation = { steps: [...curves.validation.step.data], values: [...curves.validation.value.data] };
+    state.points = points;
+    state.frame = { ...answer, step: [] };
+    state.samples = answer.samples;
+    counted.hidden = !answer.counted;
+    for (const each of steps) each.hidden = answer.counted;
+    put(el.querySelector(".what"), `${answer.model} on ${answer.text}${answer.origin ? ` · fork of ${answer.origin}` : ""}`);
+    draw();
+    drawSamples();
+    if (!foot.childElementCount) put(foot, copies(answer));
+  }
+
+  function hear(frame) {
+    if (frame.lost) {
+      put(said, h("p", { class: "trouble", role: "status" }, "The studio is away; training goes on. Trying again…"));
+      return;
+    }
+    if (frame.whole) return take(frame.whole);
+    if (frame.rewritten) return reload();
+    const known = state.points.loss.steps.at(-1) ?? -1;
+    frame.step.forEach((at, i) => {
+      if (at <= known) return;
+      for (const name of ["loss", "rate", "grad_norm"]) {
+        state.points[name].steps.push(at);
+        state.points[name].values.push(frame[name][i]);
+      }
+    });
+    for (const each of frame.evals) {
+      const { steps, values } = state.points.validation;
+      if (each.step <= (steps.at(-1) ?? -1)) continue;
+      steps.push(each.step);
+      values.push(each.loss);
+      follow();
+    }
+    const wrote = frame.samples.filter((each) => !state.samples.some((old) => old.step === each.step));
+    if (wrote.length) {
+      state.samples = [...state.samples, ...wrote].slice(-50);
+      drawSamples();
+    }
+    const before = state.frame.state;
+    state.frame = { ...state.frame, ...frame };
+    put(said);
+    if (state.points.loss.steps.length > MOST) reload();
+    else paint();
+    if (before !== frame.state && ["finished", "stopped"].includes(frame.state) && !state.frame.counted) growth.refresh();
+  }
+
+  async function reload() {
+    try {
+      take(await ask(model, "live", { run }));
+    } catch (error) {
+      put(said, trouble(error));
+    }
+  }
+
+  const paint = paced(draw, DRAW);
+  let followed = 0;
+  function follow() {
+    if (Date.now() - followed < FOLLOW || document.hidden) return;
+    followed = Date.now();
+    growth.refresh();
+  }
+
+  // ---- drawing ----
+
+  function draw() {
+    const { frame, points } = state;
+    if (!frame || document.hidden) return;
+    const now = frame.state;
+    badge.className = `state ${now}`;
+    badge.textContent = now;
+    el.dataset.state = now;
+    el.dataset.step = frame.done;
+    const active = ["training", "starting", "paused"].includes(now);
+    const over = frame.done >= frame.steps || now === "damaged";
+    buttons.play.textContent = isRunning() ? "Pause" : now === "stopped" ? "Resume" : "Play";
+    buttons.play.hidden = buttons.step.hidden = over && !active;
+    pace.hidden = buttons.stop.hidden = !active;
+    buttons.more.hidden = active || !over || now === "damaged" || frame.counted;
+    buttons.fork.hidden = !frame.done || frame.counted;
+    if (frame.trouble) put(said, trouble(frame.trouble));
+    const at = (name) => points[name].values.at(-1) ?? null;
+    put(
+      facts,
+      frame.counted ? null : fact("step", [count(frame.done), h("span", { class: "quiet" }, ` of ${count(frame.steps)}`)]),
+      fact("loss", digits(at("loss"))),
+      fact("validation loss", digits(at("validation"))),
+      fact("best bits/byte", digits(frame.best?.bits_per_byte ?? null)),
+      fact("tokens/s", frame.tokens_per_second === null ? "–" : count(frame.tokens_per_second)),
+      active ? fact("time left", duration(frame.seconds_left)) : null,
+    );
+    loss.update([
+      { name: "train", colour: "var(--accent)", ...points.loss, width: 1.2 },
+      { name: "validation", colour: "var(--second)", ...points.validation, dots: true, width: 2 },
+    ]);
+    rate.update([{ name: "rate", colour: "var(--accent)", ...points.rate }]);
+    norm.update([{ name: "norm", colour: "var(--accent)", ...points.grad_norm, width: 1 }]);
+  }
+
+  function fact(name, value) {
+    return h("div", {}, h("dt", {}, name), h("dd", {}, value));
+  }
+
+  function drawSamples() {
+    const newest = [...state.samples].reverse();
+    put(samples, h("h2", {}, "What it writes"), newest.length ? h("ol", { class: "samples" }, newest.map((each) => h("li", {}, h("span", { class: "label" }, `before step ${count(each.step)}`), h("pre", {}, each.text)))) : h("p", { class: "quiet" }, "Nothing yet: it writes a sample now and then as it learns."));
+  }
+
+  // ---- going back ----
+
+  async function select(at) {
+    state.selected = at;
+    for (const each of [loss, rate, norm]) each.select(at);
+    remember(model, { run, step: at });
+    put(picked, h("p", { class: "quiet" }, "…"));
+    try {
+      const answer = await ask(model, "step", { run, step: at });
+      if (state.selected === at) put(picked, there(answer));
+    } catch (error) {
+      put(picked, trouble(error));
+    }
+  }
+
+  function there(answer) {
+    const { record } = answer;
+    const views = (model.get("views") || []).filter((name) => ["prediction", "flow", "receipt"].includes(name));
+    return h(
+      "section",
+      { class: "there", "aria-label": `step ${answer.step}`, "data-step": answer.step },
+      h("h2", {}, `Before step ${count(answer.step)}`),
+      record ? h("p", {}, "loss ", digits(record.loss), ", learning rate ", digits(record.rate), ", gradient norm ", digits(record.grad_norm), `. Going back there does ${count(answer.replay_steps)} steps again, which took ${duration(answer.replay_seconds)}, and checks each loss to the bit.`) : h("p", {}, "The state at the end."),
+      answer.apart ? trouble(answer.apart) : null,
+      h("div", { class: "row" }, views.map((name) => button({ prediction: "Predict from here", flow: "See the model work", receipt: "Open a weight" }[name], () => go(model, name, { run, step: answer.step }), { "data-go": name })), live && !answer.apart ? button("Fork from here", () => forkDialog(model, el, run, answer.step, state.frame.done)) : null, button("Close", () => (put(picked), (state.selected = null), [loss, rate, norm].forEach((each) => each.select(null)), remember(model, { run })), { class: "small" })),
+      answer.windows.length ? h("details", {}, h("summary", {}, `The batch of this step: ${count(answer.batch_size)} windows`), answer.windows.map((each) => h("figure", { class: "window" }, h("figcaption", { class: "label" }, `from token ${count(each.start)}`), h("pre", {}, each.text)))) : null,
+      h("div", { class: "copies" }, copyable(answer.python, "Python"), copyable(answer.shell, "Shell")),
+    );
+  }
+
+  let leave = () => {};
+  let gone = false;
   first(model, "live", { run })
-    .then((answer) => put(body, h("p", {}, `${count(answer.done)} of ${count(answer.steps)} steps, `, answer.best ? ["best ", digits(answer.best.bits_per_byte), " bits/byte"] : ""), copies(answer)))
-    .catch((error) => put(body, trouble(error)))
+    .then((answer) => {
+      if (gone) return;
+      take(answer);
+      leave = subscribe(model, run, number(answer.done), hear);
+      if (answer.counted) return;
+      if (answer.done || answer.checkpoints.length) growth.refresh();
+      if (state.selected !== null) select(state.selected);
+    })
+    .catch((error) => put(said, trouble(error)))
     .finally(() => (el.dataset.ready = ""));
-  return () => {};
+  const seen = () => !document.hidden && paint();
+  document.addEventListener("visibilitychange", seen);
+  return () => {
+    gone = true;
+    leave();
+    paint.stop();
+    document.removeEventListener("visibilitychange", seen);
+    for (const each of [loss, rate, norm]) each.close();
+  };
 }
 
 export default { render };
