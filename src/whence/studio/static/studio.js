@@ -8,6 +8,10 @@ const VIEWS = {
   runs: { title: "Runs" },
   compare: { title: "Compare", hidden: true },
   live: { title: "Live", run: true },
+  prediction: { title: "Prediction", run: true },
+  flow: { title: "Flow", run: true },
+  cell: { title: "Cell", run: true },
+  receipt: { title: "Receipt", run: true },
 };
 
 const bar = document.querySelector("header.bar");
