@@ -16,6 +16,7 @@ from whence.why.storage import Ref
 
 TOKENS, WIDE, SIDE, LIKELIEST, INSIDE = 64, 48, 64, 3, 24
 COLOURS = ("q", "k", "v")
+HOPS = 6  # from the scores back to the product of q and k
 COPIES = ("to_copy", "clone", "copy", "detach")
 
 
@@ -161,7 +162,11 @@ def _inside(t: Trace, path: str, example: int) -> list[dict[str, Any]]:
 def _is_step(t: Trace, name: str) -> bool:
     """Whether a name is of a copy, or of a step inside of a norm, which its own view shows."""
     module, _, last = name.partition("#")[0].rpartition(".")
-    return last in COPIES or (module in t.live.modules and "Norm" in _kind(t, module))
+    if last in COPIES:
+        return True
+    parts = module.split(".")
+    above = (".".join(parts[:i]) for i in range(1, len(parts) + 1))
+    return any("Norm" in _kind(t, path) or "Dropout" in _kind(t, path) for path in above)
 
 
 def _over_time(t: Trace, base: str, names: list[str], example: int) -> dict[str, Any] | None:
@@ -228,9 +233,25 @@ def _predictions(t: Trace, example: int) -> list[dict[str, Any]]:
 
 def _attention(t: Trace, path: str, example: int, head: int) -> list[dict[str, Any]]:
     """Every attention inside of a module, one head of it."""
-    made = _made(t)
-    found = [n for n in made if _under(n, path) and n.partition("#")[0].endswith(".weights")]
-    return [_head(t, name, example, head) for name in found if len(t[name].shape) >= 3]
+    heads: list[dict[str, Any]] = []
+    for name in _made(t):
+        weights = t[name]
+        if not (_under(name, path) and name.partition("#")[0].endswith(".weights")):
+            continue
+        if len(weights.shape) < 3:
+            continue
+        one = _head(t, name, example, head)
+        last = heads[-1] if heads else None
+        if last and "scores" in one and one["scores"]["name"] == last["weights"]["name"]:
+            # the same weights after dropout
+            heads[-1] = {**last, "dropped": one["weights"], **_only(one, ("mixed", "v"))}
+        else:
+            heads.append(one)
+    return heads
+
+
+def _only(one: dict[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
+    return {key: one[key] for key in keys if key in one}
 
 
 def _head(t: Trace, name: str, example: int, head: int) -> dict[str, Any]:
@@ -258,7 +279,21 @@ def _head(t: Trace, name: str, example: int, head: int) -> dict[str, Any]:
         q, k = (cut[each]["values"].astype(np.float64) for each in ("q", "k"))
         cut["products"] = {**cut["weights"], "name": "q·kᵀ", "opens": False,
                            "values": (q @ k.T).astype(np.float32)}  # fmt: skip
+    reads, read = _tokens(t, weights.shape[-2], example), _tokens(t, weights.shape[-1], example)
+    for key, one in cut.items():
+        one["row_labels"] = read if key in ("k", "v") else reads
+        if key in ("scores", "weights", "products"):
+            one["column_labels"] = read
     return {"module": module, "heads": heads, "head": head, "scale": scale, **cut}
+
+
+def _tokens(t: Trace, length: int, example: int) -> list[str] | None:
+    """The tokens of a side of attention, by how many there are."""
+    for name in _made(t):
+        cut = ribbon(t, t[name], example, SIDE) if t[name].shape[1:2] == (length,) else None
+        if cut is not None:
+            return cut["row_labels"]
+    return None
 
 
 def _named(t: Trace, cells: Any, at: int) -> Number | None:
@@ -299,14 +334,28 @@ def _mixed(t: Trace, weights: Numbers, at: int) -> Number | None:
 
 def _products(t: Trace, number: Number, cut: dict[str, Any], roles: tuple) -> float | None:
     """Add the two matrices that were multiplied; return what the product was scaled by."""
-    opened, _ = open_element(number.ref, number.at)
-    for part in opened.parts if opened is not None else []:
-        if len(part.factors) >= 2:
-            for role, factor in zip(roles, part.factors, strict=False):
-                if role is not None:
-                    first = int(np.asarray(factor.at).reshape(-1)[0])
-                    cut[role] = _tile_at(t, _better(t, factor.cells, first))
-            return float(np.asarray(part.coefficient).reshape(-1)[0])
+    scale = 1.0
+    for _ in range(HOPS):
+        opened, _ = open_element(number.ref, number.at)
+        if opened is None:
+            return None
+        for part in opened.parts:
+            at = [np.asarray(factor.at).reshape(-1) for factor in part.factors]
+            factor_scale = float(np.asarray(part.coefficient).reshape(-1)[0])
+            if len(at) >= 2 and min(map(len, at)) > 1:
+                for role, factor, where in zip(roles, part.factors, at, strict=False):
+                    if role is not None:
+                        cut[role] = _tile_at(t, _better(t, factor.cells, int(where[0])))
+                return scale * factor_scale
+        # a step between: the mask, the scale, a view
+        first = next((p for p in opened.parts if p.factors), None)
+        if first is None:
+            return None
+        for factor in first.factors[1:]:
+            scale *= float(factor.values.reshape(-1)[0])
+        scale *= float(np.asarray(first.coefficient).reshape(-1)[0])
+        source = first.factors[0]
+        number = Number(t, source.cells, int(np.asarray(source.at).reshape(-1)[0]))
     return None
 
 

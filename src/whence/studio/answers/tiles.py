@@ -80,6 +80,9 @@ def ribbon(t: Trace, numbers: Numbers, example: int, most: int = MOST) -> dict[s
     shape, part = numbers.shape, t.labels.part_of(numbers.ref)
     if len(shape) < 3 or part is None or shape[0] != part.batch or not numbers.ref.numel:
         return None
+    labels = _read(t, numbers, min(example, shape[0] - 1), min(shape[1], most))
+    if labels is None and (t.labels.decode is not None or shape[1] != part.layouts.length):
+        return None
     rows, columns = shape[1], math.prod(shape[2:])
     first = min(example, shape[0] - 1) * rows * columns
     i, j = np.arange(min(rows, most)), np.arange(min(columns, most))
@@ -98,7 +101,7 @@ def ribbon(t: Trace, numbers: Numbers, example: int, most: int = MOST) -> dict[s
         "top": 0,
         "left": 0,
         "values": numbers.ref.gather(at.reshape(-1)).reshape(at.shape).astype(np.float32),
-        "row_labels": _read(t, numbers, min(example, shape[0] - 1), len(i)),
+        "row_labels": labels,
         "column_labels": _vocabulary(t, numbers, j),
     }
 

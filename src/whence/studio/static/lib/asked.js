@@ -72,12 +72,12 @@ function glyph(x) {
 
 const SAID = {
   exact: "nothing was lost",
-  rounded: "what is left over, rounding can have left",
+  rounded: "the residual is no more than rounding leaves",
   "rounding noise": "no larger than rounding can make it: nothing is to be blamed for it",
   sampled: "it was drawn at random",
   given: "no operation of this step made it",
   "closed box": "the operation has no rule: it stays closed",
-  "does not add up": "more is left over than rounding allows",
+  "does not add up": "the residual is more than rounding leaves",
 };
 
 // Exact, rounded or sampled, always said, with the residual.

@@ -33,6 +33,7 @@ export function matrix(tile, options) {
   const size = given.size || Math.max(3, Math.min(16, Math.floor(520 / Math.max(columns, 1))));
   const values = tile.values.data;
   const most = values.reduce((m, x) => (Number.isFinite(x) ? Math.max(m, Math.abs(x)) : m), 0);
+  const least = values.reduce((m, x) => (Number.isFinite(x) ? Math.min(m, x) : m), 0);
   const lit = new Set((given.lit || []).map(([r, c]) => `${r - tile.top},${c - tile.left}`));
   const chosen = given.chosen ? [given.chosen[0] - tile.top, given.chosen[1] - tile.left] : null;
   let cursor = null;
@@ -131,11 +132,11 @@ export function matrix(tile, options) {
 
   return h(
     "figure",
-    { class: `matrix ${given.role || ""}` },
+    { class: `matrix ${given.role || ""}`, style: { width: `max(11.5rem, ${columns * size + 8 + (given.labels === false || !tile.row_labels ? 0 : 30)}px)` } },
     h("figcaption", {}, h("span", { class: "title" }, given.title || tile.name), h("span", { class: "quiet" }, ` ${part(tile)}`), given.move ? steps(tile, given.move) : null),
     h("div", { class: "cells-place" }, given.labels === false || !tile.row_labels ? null : labels(tile, size), canvas),
     said,
-    h("p", { class: "scale quiet" }, h("span", { class: "ramp", "aria-hidden": "true" }), `${short(-most)} to ${short(most)}`),
+    h("p", { class: "scale quiet" }, h("span", { class: least < 0 ? "ramp" : "ramp above", "aria-hidden": "true" }), `${short(least < 0 ? -most : 0)} to ${short(most)}`),
     behind(tile),
   );
 }

@@ -152,8 +152,8 @@ function render({ model, el }) {
       h("div", { class: "row" }, h("h2", {}, one.module), h("span", { class: "row tight", role: "group", "aria-label": "Head" }, tabs)),
       h("div", { class: "att" }, [
         stage("1", "query times key", draw("q", "query q", "q"), draw("k", "key k", "k"), draw("products", "q\u00b7k\u1d40, recomputed")),
-        stage("2", h("span", {}, "scale and mask ", one.scale === null ? null : h("span", { class: "quiet" }, `\u00d7 ${one.scale}; a token doesn't see the later ones`)), draw("scores", "scores")),
-        stage("3", h("span", {}, "softmax ", formula("e^x[i] / \u03a3\u2096 e^x[k]")), draw("weights", "weights: each row adds up to 1")),
+        stage("2", h("span", {}, "scale and mask ", one.scale === null ? null : h("span", { class: "quiet" }, `\u00d7 ${one.scale}; crossed out: not to be read`)), draw("scores", "scores")),
+        stage("3", h("span", {}, "softmax ", formula("e^x[i] / \u03a3\u2096 e^x[k]")), draw("weights", "weights: each row adds up to 1"), draw("dropped", "after dropout")),
         stage("4", "weighted values", draw("v", "value v", "v"), draw("mixed", "weights \u00b7 v")),
       ]),
     );

@@ -106,7 +106,7 @@ function render({ model, el }) {
     const taught = answer.target !== null;
     const tempered = answer.sampling.temperature !== 1 && answer.sampling.temperature !== 0;
     const most = Math.max(...answer.rows.map((r) => Math.max(r.before, r.after, r.p)));
-    const head = [["token", ""], ["logit", "n"], ["P(token)", "n", "softmax of the logits: what the model says"], ["\u00f7 temperature", "n"], ["exp", "n", "exp(scaled \u2212 the largest scaled)"], [tempered ? `P at temperature ${answer.sampling.temperature}` : "P before filters", "n", "exp / the sum of all exp"], ["kept", ""], ["drawn from", "n", "after the filters what is kept is divided by its sum: the chance of being drawn, not P(token)"], ["", ""]];
+    const head = [["token", ""], ["logit", "n"], ["P(token)", "n", "softmax of the logits: what the model says"], ["\u00f7 temperature", "n"], ["exp", "n", "exp(scaled \u2212 the largest scaled)"], [tempered ? `P at temperature ${answer.sampling.temperature}` : "P before filters", "n", "exp / the sum of all exp"], ["kept", ""], ["chance of the draw", "n", "after the filters what is kept is divided by its sum: the chance of being drawn, not P(token)"], ["", ""]];
     if (taught) head.push(["y", "n", "1 for the target"], ["p \u2212 y", "n", "derivative of the surprise by this logit"]);
     const rest = answer.others;
     return h(

@@ -110,7 +110,7 @@ function render({ model, el }) {
       const rows = found.shares.map((each) => ({ label: each.label, note: each.terms > 1 ? ` ${count(each.terms)} terms` : "", value: each.value, open: mine === "token" && /^['"]/.test(each.label) ? () => token(answer, each, opened) : undefined }));
       if (found.others.count) rows.push({ label: `${count(found.others.count)} other${found.others.count === 1 ? "" : "s"}`, value: found.others.value, kind: "others" });
       rows.push({ label: "rounding", value: found.rounding, kind: "others" });
-      put(share, mine === "token" ? h("p", { class: "quiet small" }, "Click a token to see where it stood.") : null, bars(rows), opened, found.notes.map((note) => h("p", { class: "quiet small" }, note)), copyable(found.shell));
+      put(share, mine === "token" ? h("p", { class: "quiet small" }, "Click a token to see where it stood.") : null, bars(rows), opened, found.notes.map((note) => h("p", { class: "quiet small" }, note)), copyable(found.shell, "Shell"));
     } catch (error) {
       if (mine === state.by) put(share, trouble(error));
     }
