@@ -65,9 +65,11 @@ def arrivals(number: Number) -> list[Arrival]:
         op = None if call is None else call.op
         sums = op is not None and op.phase == "backward" and op.name == "add"
         if sums and opened is not None and len(found) + len(todo) < _MOST:
-            for part in opened.parts:
-                for factor in part.factors:
-                    todo.append((factor.cells, int(np.asarray(factor.at).reshape(-1)[0])))
+            todo += [
+                (factor.cells, int(np.asarray(factor.at).reshape(-1)[0]))
+                for part in opened.parts
+                for factor in part.factors
+            ]
             continue
         used = None if op is None else op.forward or op
         found.append(

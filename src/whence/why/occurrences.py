@@ -80,7 +80,9 @@ def occurrences(number: Number, token: str) -> list[Occurrence]:
             continue
         assert place.position is not None
         same = np.array([labels.text(int(i)) == token for i in place.token])
-        for e, p in {*zip(place.example[same].tolist(), place.position[same].tolist(), strict=True)}:
+        for e, p in {
+            *zip(place.example[same].tolist(), place.position[same].tolist(), strict=True)
+        }:
             here = same & (place.example == e) & (place.position == p)
             weight = np.broadcast_to(leaf.weight, leaf.at.shape)[here]
             places.setdefault((e, p), []).append((leaf.cells, leaf.at[here], weight))

@@ -48,9 +48,13 @@ def flow(
             raise WhenceError(f"example is {example}: the step has 0 to {examples - 1}.")
         stages = _stages(t)
         paths = [name.partition("#")[0] for name in stages]
+        opens = [path for path in paths if _has_inside(t, path)]
         inside = _inside(t, open, example) if open else []
         if open and not inside:
-            raise WhenceError(f"{open!r} has nothing inside: open one of {', '.join(paths)}.")
+            raise WhenceError(
+                f"{open!r} has nothing inside that has a row for each token"
+                + (f": open {' or '.join(opens)}." if opens else ".")
+            )
         return {
             **asked.head(),
             "example": example,
@@ -58,11 +62,11 @@ def flow(
             "stages": [
                 {
                     "name": name,
-                    "opens": _has_inside(t, name.partition("#")[0]),
-                    "module": _kind(t, name.partition("#")[0]),
+                    "opens": path in opens,
+                    "module": _kind(t, path),
                     "tile": _cut(t, t[name], example),
                 }
-                for name in stages
+                for name, path in zip(stages, paths, strict=True)
             ],
             "predictions": _predictions(t, example),
             "open": open,
@@ -114,7 +118,12 @@ def _is_forward(t: Trace, name: str) -> bool:
     ref = t[name].ref
     if isinstance(ref, Recomputed):
         return not ref.carries and not name.endswith(".grad")
-    if not isinstance(ref, Ref) or ref.carries or ref.ordinal < 0 or not ref.dtype.is_floating_point:
+    if (
+        not isinstance(ref, Ref)
+        or ref.carries
+        or ref.ordinal < 0
+        or not ref.dtype.is_floating_point
+    ):
         return False
     writer = ref.version.writer
     return writer is not None and writer.phase == "forward"
@@ -215,7 +224,9 @@ def _predictions(t: Trace, example: int) -> list[dict[str, Any]]:
     part = t.labels.part_of(t[name].ref)
     tokens = None if part is None else part.tokens
     rows = []
-    for position, p in enumerate(logits[min(example, len(logits) - 1), :TOKENS].float().softmax(-1)):
+    for position, p in enumerate(
+        logits[min(example, len(logits) - 1), :TOKENS].float().softmax(-1)
+    ):
         best = p.topk(min(LIKELIEST, len(p)))
         target = None
         if tokens is not None and position + 1 < tokens.shape[1]:
@@ -275,16 +286,27 @@ def _head(t: Trace, name: str, example: int, head: int) -> dict[str, Any]:
     if mixed is not None:
         cut["mixed"] = _tile_at(t, mixed)
         _products(t, mixed, cut, (None, "v"))
-    if "q" in cut and "k" in cut:
-        q, k = (cut[each]["values"].astype(np.float64) for each in ("q", "k"))
-        cut["products"] = {**cut["weights"], "name": "q·kᵀ", "opens": False,
-                           "values": (q @ k.T).astype(np.float32)}  # fmt: skip
+    products = _recomputed(cut) if "q" in cut and "k" in cut else None
+    if products is not None:
+        cut["products"] = {**cut["weights"], "name": "q·kᵀ", "opens": False, "values": products}
     reads, read = _tokens(t, weights.shape[-2], example), _tokens(t, weights.shape[-1], example)
     for key, one in cut.items():
-        one["row_labels"] = read if key in ("k", "v") else reads
+        side = read if key in ("k", "v") else reads
+        one["row_labels"] = side if side and len(side) == len(one["values"]) else None
         if key in ("scores", "weights", "products"):
             one["column_labels"] = read
     return {"module": module, "heads": heads, "head": head, "scale": scale, **cut}
+
+
+def _recomputed(cut: dict[str, Any]) -> np.ndarray | None:
+    """The product of q and k before it was scaled, where both are there whole."""
+    q, k = (cut[each]["values"].astype(np.float64) for each in ("q", "k"))
+    if any(cut[each]["columns"] > SIDE for each in ("q", "k")):
+        return None
+    if k.shape[1] == q.shape[1]:
+        k = k.T
+    whole = k.shape[0] == q.shape[1] and (len(q), k.shape[1]) == cut["weights"]["values"].shape
+    return (q @ k).astype(np.float32) if whole else None
 
 
 def _tokens(t: Trace, length: int, example: int) -> list[str] | None:
@@ -364,4 +386,3 @@ def _tile_at(t: Trace, number: Number) -> dict[str, Any]:
     size = int(np.prod(number.ref.size[-2:]))
     name = name_in(number.address)
     return tile(t, Numbers(t, number.ref, name), number.at // size, most=SIDE)
-

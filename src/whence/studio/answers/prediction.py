@@ -214,7 +214,8 @@ def _copies(
     )  # fmt: skip
     place = python_path(run.path)
     return {
-        "python": f"list(stream(Run.open({place}).model({step}), Run.open({place}).tokenizer, "
+        "python": "from whence import Run; from whence.generate import stream; "
+        f"list(stream(Run.open({place}).model({step}), Run.open({place}).tokenizer, "
         f"{prompt!r}, {inside}, max_tokens={written + 1}, show_distributions=True))"
         f"[{written}].distribution",
         "shell": f"whence generate {shell_word(run.path)} {shell_word(prompt)} "

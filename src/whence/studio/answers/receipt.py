@@ -12,7 +12,6 @@ from whence.why.occurrences import occurrences
 from whence.why.open import open_element
 
 
-
 def receipt(
     folder: Path,
     *,
@@ -155,7 +154,9 @@ def places(
         ],
         "others": {"count": len(rest), "value": sum(o.value for o in rest)},
         "paths": [{"label": label, "value": value} for label, value in taken],
-        "python": f"occurrences({asked.python(f'.number({number.address!r})')}, {token!r})",
+        "python": "from whence.why.occurrences import occurrences; "
+        + asked.python(f".number({number.address!r})").replace("; Run.", "; occurrences(Run.", 1)
+        + f", {token!r})",
         "shell": asked.shell(number.address, "--by where"),
     }
 
@@ -201,10 +202,10 @@ def _memory(number: Number) -> list[dict[str, Any]]:
     t, name = number.trace, number.numbers.name
     rows = []
     for each in t.names():
-        if each.startswith(f"{name}.") and t.after_of(each) is not None and "#" not in each:
-            if t[each].shape == t[name].shape:
-                own = t[each][number.address_index]
-                rows.append({"address": own.address, "before": own.value, "after": own.after.value})
+        kept = each.startswith(f"{name}.") and "#" not in each and t.after_of(each) is not None
+        if kept and t[each].shape == t[name].shape:
+            own = t[each][number.address_index]
+            rows.append({"address": own.address, "before": own.value, "after": own.after.value})
     return rows
 
 
@@ -216,6 +217,3 @@ def _ways(number: Number, asked: Asked) -> list[str]:
     if number.trace.labels.decode is None:
         gone |= {"token"}
     return [way for way in WAYS if way not in gone]
-
-
-

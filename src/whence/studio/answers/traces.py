@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from whence.errors import WhenceError, shell_word
+from whence.models.ngram_config import NGramConfig
 from whence.runs.replay import nearest_checkpoint, start_from
 from whence.runs.run import Run
 from whence.studio.answers.place import COMPUTING, open_run, python_path
@@ -105,6 +106,11 @@ class Asked:
 
     def __init__(self, folder: Path, run: str, step: int | None, text: str):
         self.run = open_run(folder, run)
+        if isinstance(self.run.recipe.model, NGramConfig):
+            raise WhenceError(
+                f"{self.run.path} was counted, not trained: it has no steps to open. Its "
+                "probabilities are in the prediction table."
+            )
         done = len(self.run.steps)
         self.step = done - 1 if step is None else step
         if done == 0:
@@ -137,7 +143,7 @@ class Asked:
     def python(self, rest: str) -> str:
         """Write the line of Python that opens this step."""
         given = "" if self.text is None else repr(self.text)
-        return f"Run.open({python_path(self.run.path)}).at({self.step}).trace({given}){rest}"
+        return f"from whence import Run; Run.open({python_path(self.run.path)}).at({self.step}).trace({given}){rest}"
 
     def shell(self, address: str, *options: str) -> str:
         """Write the command that opens a number of this step."""
