@@ -10,6 +10,10 @@ const VIEWS = {
   play: { title: "Play" },
   journey: { title: "Journey" },
   live: { title: "Live", run: true },
+  prediction: { title: "Prediction", run: true },
+  flow: { title: "Flow", run: true },
+  cell: { title: "Cell", run: true },
+  receipt: { title: "Receipt", run: true },
 };
 
 const bar = document.querySelector("header.bar");
