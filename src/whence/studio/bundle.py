@@ -88,4 +88,6 @@ def style() -> str:
         >>> "header" in style()
         False
     """
-    return (STATIC / "studio.css").read_text(encoding="utf-8").split("/* ---- the page ---- */")[0]
+    text = (STATIC / "studio.css").read_text(encoding="utf-8")
+    parts = re.split(r"^(?=/\* ---- )", text, flags=re.MULTILINE)
+    return "".join(part for part in parts if not part.startswith("/* ---- the page ---- */"))

@@ -1,12 +1,14 @@
 """A run's report: which views stand in it, and what stands there where scripts are off."""
 
+from contextlib import suppress
 from html import escape
+from pathlib import Path
 from typing import Any
 
 from whence.errors import WhenceError
 from whence.runs.run import Run
-from whence.studio.answers import ANSWERS, answer
-from whence.studio.still import Shown, Still, available
+from whence.studio.answers import answer
+from whence.studio.still import Shown, Still
 
 ROWS = 25
 
@@ -24,25 +26,28 @@ def report(run: Run, prompt: str = "", step: int | None = None) -> Still:
     """
     folder, name = run.path.parent, run.path.name
     which = {} if step is None else {"step": step}
-    wanted = [
-        Shown("live", {"run": name}, _plain(answer("live", {"run": name}, folder))),
-        Shown("prediction", {"run": name, **({"prompt": prompt} if prompt else {})}),
-        Shown("flow", {"run": name, **which}),
-        Shown("cell", {"run": name, **which}),
-        Shown("receipt", {"run": name, **which}),
-    ]
-    shown = [each for each in wanted if each.view in ANSWERS and available(each.view)]
-    kept = [each for each in shown if each.view == "live" or _answers(each, run)]
+    live = Shown("live", {"run": name}, _plain(answer("live", {"run": name}, folder)))
+    live.more = _known([("strip", {"run": name, "text": ""})], folder)
+    given = {"prompt": prompt} if prompt else {}
+    shown = [live, Shown("prediction", {"run": name, **given})]
+    shown += [Shown(view, {"run": name, **which}) for view in ("flow", "cell", "receipt")]
+    kept = [each for each in shown if each is live or _known([(each.view, each.params)], folder)]
+    for each in kept:
+        if each.view == "receipt":
+            target = answer("receipt", each.params, folder).get("target")
+            asked = {**each.params, "address": target, "by": "token"}
+            each.more = _known([("blame", asked)], folder) if target else []
     return Still(folder, kept, f"{name} · Whence")
 
 
-def _answers(each: Shown, run: Run) -> bool:
-    """Whether a view has something to say of this run; a bigram, for one, has no flow."""
-    try:
-        answer(each.view, each.params, run.path.parent)
-    except WhenceError:
-        return False
-    return True
+def _known(asked: list[tuple[str, dict[str, Any]]], folder: Path) -> list[Any]:
+    """The questions that have an answer for this run; a bigram, for one, has no flow."""
+    found = []
+    for name, params in asked:
+        with suppress(WhenceError):
+            answer(name, params, folder)
+            found.append((name, params))
+    return found
 
 
 def _plain(live: dict[str, Any]) -> str:

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from whence.studio.answers import answer
-from whence.studio.bundle import STATIC, script, style
+from whence.studio.bundle import script, style
 from whence.studio.wire import split
 
 PAGE = (
     "html{background:#fbfbfa}@media (prefers-color-scheme:dark){html{background:#14171a}}"
     "body{margin:0}main.whence{max-width:1180px;margin:0 auto;padding:1.8rem clamp(1rem,3vw,2rem)}"
-    "main>section{margin:0 0 3.5rem}"
+    "main>section{margin:0 0 3.5rem}noscript table{margin:0 0 1.5rem}"
 )
 
 
@@ -32,9 +32,9 @@ class Shown:
     """
 
     view: str
-    params: Mapping[str, Any]
+    params: dict[str, Any]
     plain: str = ""
-    more: Sequence[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
+    more: Sequence[tuple[str, dict[str, Any]]] = field(default_factory=list)
 
 
 class Still:
@@ -114,13 +114,3 @@ def _json(value: Any) -> str:
 
 def _hash(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode('utf-8')).digest()).decode()}'"
-
-
-def available(view: str) -> bool:
-    """Whether a view can be drawn.
-
-    Example:
-        >>> available("play"), available("tea")
-        (True, False)
-    """
-    return (STATIC / "views" / f"{view}.js").is_file()
