@@ -1,5 +1,6 @@
 """What a small model computes everywhere: pictures, curves and tables of a play session."""
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -78,9 +79,8 @@ def _plane(now: Session) -> dict[str, Any]:
     s = now.samples
     everything = np.array(s.raw + s.held_raw)
     limit = float(np.ceil(np.abs(everything).max() * 10.5) / 10)
-    fine = _trace(now, limit, FINE)
-    coarse = _trace(now, limit, COARSE)
-    chosen = features(_grid(limit, COARSE), now.setup.features)
+    read = [_grid(limit, side, now.setup.features) for side in (FINE, COARSE)]
+    fine, coarse = (now.tensors().trace(x) for x in read)
     return {
         "kind": "plane",
         "limit": limit,
@@ -89,22 +89,19 @@ def _plane(now: Session) -> dict[str, Any]:
         "held_points": np.array(s.held_raw, np.float32).reshape(-1, 2),
         "held_labels": np.array(s.held_y, np.int32),
         "p": _square(torch.sigmoid(fine[-1][1])[:, 0], FINE),
-        "inputs": np.array(chosen, np.float32).T.reshape(-1, COARSE, COARSE),
+        "inputs": read[1].T.reshape(-1, COARSE, COARSE).numpy().astype(np.float32),
         "units": [
             h.T.reshape(-1, COARSE, COARSE).numpy().astype(np.float32) for _, h in coarse[:-1]
         ],
     }
 
 
-def _grid(limit: float, side: int) -> list[tuple[float, float]]:
-    """The middles of a square's cells, from its upper left corner on."""
+@lru_cache(16)
+def _grid(limit: float, side: int, names: tuple[str, ...]) -> torch.Tensor:
+    """What is read in the middles of a square's cells, from its upper left corner on."""
     middles = ((np.arange(side) + 0.5) / side * 2 - 1) * limit
-    return [(float(x), float(-y)) for y in middles for x in middles]
-
-
-def _trace(now: Session, limit: float, side: int) -> Any:
-    read = features(_grid(limit, side), now.setup.features)
-    return now.tensors().trace(torch.tensor(read, dtype=torch.float64))
+    where = [(float(x), float(-y)) for y in middles for x in middles]
+    return torch.tensor(features(where, names), dtype=torch.float64)
 
 
 def _square(values: torch.Tensor, side: int) -> np.ndarray:
