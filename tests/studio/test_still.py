@@ -44,7 +44,7 @@ def test_a_still_of_play(opened, tmp_path):
     page = opened(path, viewport={"width": 1000, "height": 800})
     view = page.locator("[data-view=play][data-ready]")
     expect(view).to_have_attribute("data-step", "3")
-    shown = view.locator(".opened strong .number").first.get_attribute("title")
+    shown = view.locator(".whence-of strong .number").first.get_attribute("title")
     assert float(shown or 0) == at(3, "three").named["w1"].data
     page.get_by_role("button", name="Epoch").click()
     expect(page.get_by_role("alert")).to_contain_text("open it in the studio")

@@ -86,7 +86,7 @@ def test_play_in_a_notebook(notebook, page, tmp_path):
     expect(cell.locator(".dead")).to_contain_text("shut by update 3")
     assert '"step":3' in kept["text"]
     cell.locator(".net .edge").first.click()
-    title = cell.locator(".opened strong .number").first.get_attribute("title")
+    title = cell.locator(".whence-of strong .number").first.get_attribute("title")
     assert float(title or 0) == at(4, "three").named["w1"].data
 
 

@@ -10,6 +10,7 @@ from whence.receipt import Receipt, Term
 from whence.scalar import Adam, Value
 from whence.scalar.explain import uses
 from whence.scalar.hand import chain_line, figure, name_step, value_line
+from whence.scalar.ops import SUM
 
 
 class Operation(NamedTuple):
@@ -56,6 +57,7 @@ class Opened:
         self.pairs = model.trace(part[0])
         self.loss: Value = session.loss(lambda _: self.pairs[-1][1], part)
         name_step(part[0], self.pairs, self.loss)
+        self.total = _name_losses(self.loss)
         for p in session.parameters:
             p.grad = 0.0
         self.loss.backward()
@@ -70,7 +72,9 @@ class Opened:
 
     def _all(self) -> list[Value]:
         hidden = [v for z, h in self.pairs for m in (z, h) for v in m.values()]
-        return [*self.session.parameters, *self.inputs.values(), *hidden, self.loss]
+        losses = [self.total, *self.total.inputs]
+        named = [*self.session.parameters, *self.inputs.values(), *hidden, *losses, self.loss]
+        return [v for v in named if v.label]
 
     def row(self, matrix: Any) -> list[Value]:
         """Return the followed sample's row of a matrix."""
@@ -129,7 +133,7 @@ class Opened:
         if name.startswith("x"):
             return [self.receipt(name, "value")]
         if name == "loss":
-            return [self.receipt(name, "value")]
+            return [self.receipt(name, "value"), self.total.why()]
         return [self.receipt(name, "value"), self.receipt(name, "gradient")]
 
     def receipt(self, name: str, what: str) -> Receipt:
@@ -141,8 +145,19 @@ class Opened:
         """
         v = self.named[name]
         if what == "value":
-            return v.why()
+            return self._value(v)
         return self._gradient(v) if what == "gradient" else self._update(name)
+
+    def _value(self, v: Value) -> Receipt:
+        """The library's receipt; of z = x · w + b each product is a term, added in their order."""
+        receipt = v.why()
+        if id(v.inputs[0] if v.inputs else None) not in self._inside:
+            return receipt
+        terms = [*v.inputs[0].why().terms, receipt.terms[-1]]
+        added = 0.0
+        for term in terms:
+            added += term.value
+        return replace(receipt, terms=terms, residual=v.data - added)
 
     def _gradient(self, v: Value) -> Receipt:
         """The library's receipt, its terms named after the pre-activations that used the number.
@@ -213,3 +228,15 @@ class Opened:
             bound=4 * size * 2.0**-52,
             notes=notes,
         )
+
+
+def _name_losses(loss: Value) -> Value:
+    """Label the samples' losses `loss[i]` and their sum `Σ`; return what the loss divides by n."""
+    total = loss.inputs[0]
+    if total.op is SUM and len(total.inputs) > 1:
+        total.label = "Σ"
+        for i, v in enumerate(total.inputs, start=1):
+            v.label = f"loss[{i}]"
+    else:
+        total.label = "loss[1]"
+    return total

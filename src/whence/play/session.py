@@ -14,7 +14,7 @@ from whence.models.line import squared_error
 from whence.models.mlp import MLP, half_squared_error
 from whence.play.setup import Setup, order, samples, setup, weights
 from whence.receipt import Receipt
-from whence.scalar import SGD, Adam, Matrix, NotFiniteWarning, Value, binary_cross_entropy, compile
+from whence.scalar import SGD, Adam, Matrix, NotFiniteWarning, binary_cross_entropy, compile, total
 from whence.scalar.dead import cause, culprit, dead_units, snapshot
 from whence.scalar.hand import name_parameters
 from whence.scalar.matrix import values_of
@@ -86,7 +86,7 @@ def _cross_entropy(model: Any, part: tuple[Any, Any]) -> Any:
     if isinstance(z, torch.Tensor):
         return torch_losses.binary_cross_entropy(z, y)
     rows = zip(z.values(), y.values(), strict=True)
-    return sum((binary_cross_entropy(a, t) for a, t in rows), Value(0)) / float(y.shape[0])
+    return total(binary_cross_entropy(a, t) for a, t in rows) / float(y.shape[0])
 
 
 class _Batches:

@@ -1,5 +1,6 @@
 """Small models to play with."""
 
+import re
 import threading
 from dataclasses import asdict, fields
 from functools import lru_cache
@@ -201,9 +202,11 @@ def _receipt(receipt: Receipt, opened: Opened) -> dict[str, Any]:
 
 
 def _factor(label: str, opened: Opened) -> str | None:
-    """The first factor of a product, where it can be opened: `h1[1,2]` of `h1[1,2] · w2[2]`."""
-    first = label.split(" · ")[0]
-    return first if first in opened.named else None
+    """What a term is made of, where it can be opened: `h1` of `h1 · w2`, `z1` of `relu(z1)`."""
+    first = label.lstrip("−").split(" · ")[0]
+    inside = re.fullmatch(r"\w+\((.+)\)", first)
+    name = inside[1] if inside else first
+    return name if name in opened.named else None
 
 
 def _changes(chosen: Setup) -> dict[str, Any]:

@@ -36,7 +36,7 @@ export function network(open) {
     const { picture, dead } = answer;
     const columns = [inputs, ...layers];
     const most = Math.max(...columns.map((column) => column.length));
-    const few = weights.length <= 12;
+    const few = weights.length <= 8;
     const step = few ? 190 : Math.max(110, 480 / columns.length);
     const [width, height] = [BOX + 60 + (columns.length - 1) * step + 40, Math.max(most * (BOX + GAP) + 34, 170)];
     const place = (k, j) => [30 + k * step, 22 + (height - 34 - columns[k].length * (BOX + GAP)) / 2 + j * (BOX + GAP) + GAP / 2];

@@ -14,7 +14,7 @@ export function receipt(given, open) {
   const left = rest.reduce((sum, term) => sum + number(term.value), 0);
   return h(
     "div",
-    { class: "receipt", "data-address": given.address },
+    { class: "small-receipt", "data-address": given.address },
     h("p", { class: "quiet quantity" }, given.quantity),
     h("p", { class: "formula" }, h("span", { class: "symbols" }, given.symbols), given.numbers ? [h("br", {}), h("span", { class: "figures", title: given.numbers }, trimmed(given.numbers))] : null, " = ", h("strong", {}, digits(given.value))),
     terms.length

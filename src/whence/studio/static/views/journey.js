@@ -62,7 +62,8 @@ function render({ model, el }) {
       nodes.set(cell.cell, { key, node });
     }
     for (const word of told.querySelectorAll(".lights")) {
-      const colour = [...(blockOf(word)?.querySelector("[class*=c]")?.classList || [])].find((name) => /^c\d$/.test(name));
+      const block = blockOf(word);
+      const colour = block && [block, ...block.querySelectorAll("*")].flatMap((node) => [...node.classList]).find((name) => /^c\d$/.test(name));
       if (colour) word.classList.add(colour);
     }
     const open = found.cells.find((cell) => cell.cell === found.cell && cell.kind === "question" && !cell.choice);

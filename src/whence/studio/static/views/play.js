@@ -169,7 +169,7 @@ function render({ model, el }) {
     };
     return h(
       "div",
-      { class: "panel opened", "data-open": name },
+      { class: "panel whence-of", "data-open": name },
       h("div", { class: "head" }, h("h2", {}, `Whence ${name}?`), weight ? h("form", { class: "row", onsubmit: apply }, h("label", {}, "type another value ", box), h("button", { type: "submit" }, "Set")) : null, button("Close", () => go({ open: "" }), { class: "small" })),
       h("div", { class: "columns" }, found.receipts.map((each) => receipt(each, (other) => go({ open: other })))),
     );
