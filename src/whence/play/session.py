@@ -313,7 +313,7 @@ def at(step: int, data: str = "three", *, edits: Iterable[str] = (), **changes: 
         >>> at(1, "one").named["w1"].data
         2.6
         >>> at(1, "one", edits=["0:w1=3"]).losses
-        [3.125]
+        [0.5]
     """
     found = Session(setup(data, **changes), map(read_edit, edits))
     found.go_to(step)
