@@ -14,10 +14,10 @@ from whence.studio.wire import split
 from whence.studio.worker import state_of
 
 FASTEST = 1 / 15  # seconds between two frames
-SHARE = 1 / 60  # and for each page that watches, so that many pages don't slow the training
 STATE = 0.5  # seconds between two looks at what the run is doing
 BUCKETS = 60
 KEEP_ALIVE = 10.0
+HELD = 4  # connections: a browser has six to one server, and its pages must still be able to ask
 
 
 class Streams:
@@ -25,7 +25,7 @@ class Streams:
 
     def __init__(self):
         self.closed = False
-        self.watching: dict[Path, int] = {}
+        self.held = 0
         self._states: dict[Path, tuple[float, tuple[str, str | None, int]]] = {}
 
     def close(self) -> None:
@@ -35,12 +35,15 @@ class Streams:
     async def follow(self, path: Path, start: int) -> AsyncIterator[str]:
         """Give a page one event for each frame in which something is new.
 
+        Where many pages watch, the later ones get one event and come again after a second.
+
         Args:
             path: the run's folder.
             start: how many steps the page knows.
         """
         curves = await asyncio.to_thread(curves_of, path)
-        self.watching[path] = self.watching.get(path, 0) + 1
+        holds = self.held < HELD
+        self.held += holds
         known: tuple[Any, ...] = ()
         told = 0.0
         rewritten, done, evals, samples = curves.rewritten, min(start, curves.n_steps), 0, 0
@@ -56,12 +59,14 @@ class Streams:
                     yield _event(_frame(curves, done, evals, samples, state), curves.n_steps)
                     done, evals, samples = now[:3]
                     known, told = now, time.monotonic()
+                    if not holds:
+                        return  # the page comes again in a second
                 elif time.monotonic() - told > KEEP_ALIVE:
                     told = time.monotonic()
                     yield ": still here\n\n"
-                await asyncio.sleep(max(FASTEST, SHARE * self.watching[path]))
+                await asyncio.sleep(FASTEST)
         finally:
-            self.watching[path] -= 1
+            self.held -= holds
 
     async def _state(self, path: Path, curves: Curves) -> tuple[str, str | None, int]:
         """What the run is doing, looked up twice a second for all pages together."""
@@ -87,6 +92,7 @@ def _frame(
     at = thin(columns["loss"], BUCKETS)
     steps = state[2]
     return {
+        "from": done,
         "done": done + len(columns["loss"]),
         "step": (at + done).tolist(),
         **{name: values[at].tolist() for name, values in columns.items()},
@@ -102,4 +108,4 @@ def _frame(
 
 
 def _event(frame: dict[str, Any], done: int) -> str:
-    return f"id: {done}\ndata: {split(frame)[0]}\n\n"
+    return f"id: {done}\nretry: 1000\ndata: {split(frame)[0]}\n\n"

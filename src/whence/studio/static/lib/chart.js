@@ -237,7 +237,7 @@ function axesOf({ x, y, ticksX, ticksY }, width, height) {
   return [
     ticksY.map((value) => [s("line", { x1: MARGIN.left, x2: width - MARGIN.right, y1: y(value), y2: y(value) }), s("text", { x: MARGIN.left - 8, y: y(value), dy: "0.32em", "text-anchor": "end" }, short(value).replace(/(\.\d*?)0+$/, "$1").replace(/\.$/, ""))]),
     s("line", { class: "base", x1: MARGIN.left, x2: width - MARGIN.right, y1: base, y2: base }),
-    ticksX.map((step) => s("text", { x: x(step), y: base + 16, "text-anchor": "middle" }, count(step))),
+    ticksX.map((step) => s("text", { x: x(step), y: base + 16, "text-anchor": x(step) > width - 30 ? "end" : "middle", dx: x(step) > width - 30 ? MARGIN.right : 0 }, count(step))),
   ];
 }
 

@@ -86,8 +86,8 @@ function render({ model, el }) {
       return;
     }
     if (frame.whole) return take(frame.whole);
-    if (frame.rewritten) return reload();
     const known = state.points.loss.steps.at(-1) ?? -1;
+    if (frame.rewritten || frame.from > known + 1) return reload();
     frame.step.forEach((at, i) => {
       if (at <= known) return;
       for (const name of ["loss", "rate", "grad_norm"]) {
