@@ -143,7 +143,8 @@ class Asked:
     def python(self, rest: str) -> str:
         """Write the line of Python that opens this step."""
         given = "" if self.text is None else repr(self.text)
-        return f"from whence import Run; Run.open({python_path(self.run.path)}).at({self.step}).trace({given}){rest}"
+        opened = f"from whence import Run; Run.open({python_path(self.run.path)})"
+        return f"{opened}.at({self.step}).trace({given}){rest}"
 
     def shell(self, address: str, *options: str) -> str:
         """Write the command that opens a number of this step."""
