@@ -53,7 +53,7 @@ function render({ model, el }) {
       body,
       h("section", { class: "panel equation" }, h("p", { class: "big" }, h("span", { class: "address" }, r.address), " = ", h("strong", { class: "number", title: full(r.value) }, full(r.value)), h("span", { class: "quiet" }, ` ${r.quantity}, ${r.dtype}`)), equation(r), judged(r), r.notes.map((note) => h("p", { class: "quiet" }, note)), before(answer)),
       h("div", { class: "cell-columns" }, h("section", { class: "panel" }, h("h2", {}, "It stands here"), own(answer)), answer.sources.length ? h("section", { class: "panel" }, h("h2", {}, "Made of the cells that are lit"), h("div", { class: "grid-matrices" }, answer.sources.map(source))) : null),
-      r.terms.length ? h("section", { class: "panel" }, h("h2", {}, "The arithmetic"), terms(r)) : null,
+      r.terms.length ? h("section", { class: "panel" }, h("h2", {}, "The arithmetic"), terms(r, answer.closed), answer.within ? h("details", {}, h("summary", {}, "further within the fused operation, whose own numbers have no address"), h("div", { class: "scroll" }, h("pre", { class: "within" }, answer.within))) : null) : null,
       reverse(answer),
       copies(answer),
     );
@@ -125,16 +125,16 @@ function render({ model, el }) {
     draw(await ask(model, "matrix", { ...about(state), name: tile.name, lead: tile.lead, row: r, column: c }));
   }
 
-  function terms(r) {
-    const rows = r.terms.map((term) => ({ label: written(term), note: term.place, value: term.value }));
+  function terms(r, closed) {
+    const rows = r.terms.map((term) => ({ label: written(term, closed), note: term.place, value: term.value }));
     if (r.others.count) rows.push({ label: `${count(r.others.count)} other term${r.others.count === 1 ? "" : "s"}`, value: r.others.value, kind: "others" });
     if (number(r.residual) !== 0) rows.push({ label: "rounding", value: r.residual, kind: "others" });
     return bars(rows);
   }
 
-  function written(term) {
+  function written(term, closed) {
     const shown = term.detail ? term.factors.filter((f) => term.detail.includes(`[${f.address}]`)) : term.factors;
-    const parts = [...coefficient(term).map((c) => digits(c)), ...shown.map((f) => h("span", { class: "factor" }, digits(f.value), " ", button(f.address, () => visit(f.address), { class: `link address ${kind(f.address.split("[")[0])}` })))];
+    const parts = [...coefficient(term).map((c) => digits(c)), ...shown.map((f) => h("span", { class: "factor" }, digits(f.value), " ", closed.includes(f.address) ? h("span", { class: "address quiet" }, f.address) : button(f.address, () => visit(f.address), { class: `link address ${kind(f.address.split("[")[0])}` })))];
     if (!parts.length) return term.label;
     return h("span", { class: "written" }, term.detail ? null : h("span", { class: "quiet" }, `${term.label} of `), parts.map((part, i) => [i ? (term.detail ? " \u00b7 " : ", ") : "", part]));
   }
@@ -145,11 +145,11 @@ function render({ model, el }) {
   }
 
   function reverse(answer) {
-    const used = answer.used_by.length ? h("p", {}, "Read by ", answer.used_by.slice(0, 12).map((u, i) => [i ? ", " : "", h("span", { class: "quiet" }, `${u.operation} \u2192 `), button(u.name, () => visit(u.name), { class: "link address" })]), answer.used_by.length > 12 ? ` and ${answer.used_by.length - 12} more` : "", ".") : null;
+    const used = answer.used_by.length ? h("p", {}, "Read by ", answer.used_by.slice(0, 12).map((u, i) => [i ? ", " : "", h("span", { class: "quiet" }, `${u.operation.replace(/^_+/, "")} \u2192 `), button(u.name, () => visit(u.name), { class: "link address" })]), answer.used_by.length > 12 ? ` and ${answer.used_by.length - 12} more` : "", ".") : null;
     if (!answer.grad) return h("section", { class: "panel" }, h("h2", {}, "The reverse: where it went"), used, h("p", { class: "quiet" }, answer.no_grad));
     const rows = answer.arrivals.map((a) => ({ label: h("span", {}, h("span", { class: "quiet" }, a.operation === "ones_like" ? "the backward pass begins here " : `back from ${a.module || a.operation} `), button(a.address, () => visit(a.address), { class: "link address" })), value: a.value }));
     if (answer.arrivals.length > 1 && answer.rounding) rows.push({ label: "rounding", value: answer.rounding, kind: "others" });
-    return h("section", { class: "panel" }, h("h2", {}, "The reverse: where it went"), used, h("p", { class: "big" }, "\u2202loss/\u2202 = ", signed(answer.grad.value), " ", button(answer.grad.address, () => visit(answer.grad.address), { class: "link address" }), h("span", { class: `badge ${answer.grad.verdict}` }, answer.grad.verdict)), h("p", { class: "quiet" }, answer.arrivals.length > 1 ? "The gradient is the sum of what each use sent back:" : "It was used once; this came back:"), bars(rows), h("p", { class: "row" }, button("Who is it from? Open the receipt", () => go(model, "receipt", { ...about(state), address: answer.grad.address }))));
+    return h("section", { class: "panel" }, h("h2", {}, "The reverse: where it went"), used, h("p", { class: "big" }, "\u2202loss/\u2202 = ", signed(answer.grad.value), " ", button(answer.grad.address, () => visit(answer.grad.address), { class: "link address" }), " ", h("span", { class: `badge ${answer.grad.verdict.replaceAll(" ", "-")}` }, answer.grad.verdict)), h("p", { class: "quiet" }, answer.arrivals.length > 1 ? "The gradient is the sum of what each use sent back:" : "It was used once; this came back:"), bars(rows), h("p", { class: "row" }, button("Who is it from? Open the receipt", () => go(model, "receipt", { ...about(state), address: answer.grad.address }))));
   }
 }
 
