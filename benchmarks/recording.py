@@ -1,48 +1,47 @@
 """What recording costs: the line of each step, the copy for a checkpoint, deterministic kernels.
 
-Side by side in one process, in alternating blocks. The shape (4 layers, width 128, window 64, batch
-12, one thread) has a step several times shorter than the main recipe's, so that what recording
-costs shows more. Run it with `python -m benchmarks.recording`.
+By the main recipe, that of `whence train`. Side by side in one process, in alternating blocks. Run
+it with `python -m benchmarks recording`, or a part: `python -m benchmarks.recording line`.
 """
 
+import shutil
 import statistics
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from whence.models import GPTConfig
 from whence.runs.checkpoints import copied, save_checkpoint
 from whence.runs.events import Stepped
-from whence.runs.recipe import Recipe, Record
+from whence.runs.recipe import Recipe
 from whence.runs.record import Logs
 from whence.runs.retention import Spacing
 from whence.runs.run import Run
 from whence.runs.saver import Saver
 from whence.runs.session import Session
-from whence.scale.hardware import Hardware
 from whence.train.loop import train
 
-BLOCK, ROUNDS = 6, 8  # steps in a block, and pairs of blocks
+BLOCK, ROUNDS = 2, 24  # steps in a block, and pairs of blocks
+PARTS = ("line", "checkpoint", "determinism")
 
 
-def run() -> Iterator[dict]:
-    """Measure all three; a row each."""
+def run(parts: Collection[str]) -> Iterator[dict]:
+    """Measure some of the three; a row or two each."""
     folder = Path(tempfile.mkdtemp(prefix="recording-"))
-    recipe = Recipe(
-        model=GPTConfig(n_layers=4, n_heads=4, d_model=128, context_length=64),
-        hardware=Hardware(precision="fp32", threads=1),
-        record=Record(sample_tokens=0),
-        batch_size=12,
-        steps=10_000,
-    )
-    started = Run.create(recipe, folder / "run")
-    yield measure_line(started)
-    yield from measure_checkpoint(started)
-    yield measure_determinism(started)
+    try:
+        started = Run.create(Recipe(), folder / "run")
+        if "line" in parts:
+            yield measure_line(started)
+        if "checkpoint" in parts:
+            yield from measure_checkpoint(started)
+        if "determinism" in parts:
+            yield measure_determinism(started)
+    finally:
+        shutil.rmtree(folder)
 
 
 def measure_line(run: Run) -> dict:
@@ -172,9 +171,9 @@ def measure_determinism(run: Run) -> dict:
     }
 
 
-def main() -> None:
+def main(parts: Collection[str] = PARTS) -> None:
     """Print what was measured."""
-    for row in run():
+    for row in run(parts):
         print(
             f"{row['what']}\n  {row['with']}  ·  {row['without']}  ·  ratio {row['ratio']}",
             flush=True,
@@ -184,4 +183,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:] or PARTS)

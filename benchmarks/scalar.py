@@ -12,6 +12,7 @@ import sys
 import time
 import tracemalloc
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -20,9 +21,11 @@ import micrograd.nn
 import numpy as np
 
 import whence.scalar
-from benchmarks.scalar_gpt import GPT, WINDOW, extended_micrograd, next_character_loss, windows
+from benchmarks.scalar_gpt import WINDOW, Grid, extended_micrograd, numbers_of, windows
 from benchmarks.timing import ratio, table
-from whence.scalar import SGD, Value, compile
+from whence.models.small_gpt import SmallGPT, next_token_loss
+from whence.scalar import SGD, Matrix, Value, compile
+from whence.scalar.matrix import values_of
 
 RATE, DECAY = 0.01, 1e-4
 
@@ -197,7 +200,7 @@ def moons_speed(rounds: int = 5) -> list[dict[str, Any]]:
     }
     whole, each = compile(demo_loss), compile(sample_loss, each=True)
     fast = {
-        "replayed": replayed_step(whole, Chain(Value), plain),
+        "replayed": replayed_step(whole, Chain(Value), (X, y)),
         "replayed, parameters in an array": array_step(whole, Chain(Value), plain),
         "replayed side by side": replayed_step(each, Chain(Value), (X, y)),
         "replayed side by side, in an array": array_step(each, Chain(Value), (X, y)),
@@ -240,14 +243,14 @@ def gpt_speed(rounds: int = 3) -> list[dict[str, Any]]:
     """A GPT of one layer, width 16, 4 heads, window 16, on names, one window a step."""
     sys.setrecursionlimit(1_000_000)  # micrograd's backward pass is recursive
     sample, *others = windows(33)
-    Other = extended_micrograd()
-    theirs, ours, rows = GPT(Other), GPT(Value), GPT(Value, whole_rows=True)
+    theirs, ours = (SmallGPT(partial(Grid, value=kind)) for kind in (extended_micrograd(), Value))
+    rows = SmallGPT(Matrix)
 
-    def eager(model: GPT) -> Callable[[], float]:
-        parameters = model.parameters()
+    def eager(model: SmallGPT) -> Callable[[], float]:
+        parameters = values_of(model.parameters()) if model is rows else numbers_of(model)
 
         def step() -> float:
-            loss = next_character_loss(model, sample)
+            loss = next_token_loss(model, sample)
             for p in parameters:
                 p.grad = 0
             loss.backward()
@@ -267,8 +270,8 @@ def gpt_speed(rounds: int = 3) -> list[dict[str, Any]]:
     }
     assert abs(slow[SHIPPED]() - slow["Value, the same code"]()) < 1e-9
     batch = np.array(others)
-    fast_model = GPT(Value, whole_rows=True)
-    whole, each = compile(next_character_loss), compile(next_character_loss, each=True)
+    fast_model = SmallGPT(Matrix)
+    whole, each = compile(next_token_loss), compile(next_token_loss, each=True)
     fast = {
         "replayed": replayed_step(whole, fast_model, sample),
         "replayed, parameters in an array": array_step(whole, fast_model, sample),
@@ -279,7 +282,7 @@ def gpt_speed(rounds: int = 3) -> list[dict[str, Any]]:
     for name in fast:  # per window, as the others
         if name.startswith("32"):
             seconds[name] = [t / 32 for t in seconds[name]]
-    nodes = len(whence.scalar.topological(next_character_loss(GPT(Value), sample)))
+    nodes = len(whence.scalar.topological(next_token_loss(ours, sample)))
     print(f"{nodes:,} operations in the graph of a window of {WINDOW}; 32 windows: time of one")
     references = {name: COLLECTOR_OFF for name in slow if name.endswith("off")}
     return rows_of(seconds, references, nodes)

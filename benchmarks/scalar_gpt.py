@@ -1,16 +1,16 @@
-"""A GPT written with + · ^ exp ln and lists alone, so that any scalar engine can train it."""
+"""What the small GPT needs to run on any scalar engine, and its text."""
 
 import math
 import random
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import micrograd.engine
 
-from whence.scalar import dot, pick
-from whence.scalar.value import Value
+from whence.models.small_gpt import SmallGPT
 
-WINDOW, WIDTH, HEADS = 16, 16, 4
+WINDOW = 16
 ALPHABET = "\nabcdefghijklmnopqrstuvwxyz"
 NAMES = Path(__file__).parents[1].parent / "shared" / "data" / "names.txt"
 _FEW = "ada\nblaise\nemmy\ngeorge\nhenri\njohn\nkurt\nleonhard\nmary\nsofia\nsrinivasa\ncarl\n"
@@ -50,79 +50,71 @@ def extended_micrograd() -> Any:
     return plain
 
 
-class GPT:
-    """One layer, RMS norm, causal attention of 4 heads, relu MLP of four times the width."""
+class Grid:
+    """Rows of any engine's numbers with the spelling of a matrix, by + · ^ exp and log alone."""
 
-    def __init__(self, value: Any, whole_rows: bool = False) -> None:
-        # A product of rows as one node (whence.scalar.dot), or as a chain of · and +.
-        self.row = dot if whole_rows else chain
-        draw = random.Random(42)
+    def __init__(self, rows: Sequence[Sequence[Any]], value: Any = None) -> None:
+        self.rows = [[value(x) for x in row] for row in rows] if value else rows
+        self.shape = len(rows), len(rows[0])
 
-        def matrix(rows: int, columns: int, size: float = 0.2) -> list[list[Any]]:
-            return [[value(draw.gauss(0, size)) for _ in range(columns)] for _ in range(rows)]
+    @property
+    def T(self) -> "Grid":  # noqa: N802
+        """Rows and columns exchanged."""
+        return Grid(list(zip(*self.rows, strict=True)))
 
-        self.tokens, self.positions = matrix(27, WIDTH), matrix(WINDOW, WIDTH)
-        self.q, self.k, self.v, self.out = (matrix(WIDTH, WIDTH) for _ in range(4))
-        self.up, self.down = matrix(4 * WIDTH, WIDTH), matrix(WIDTH, 4 * WIDTH)
-        self.head = matrix(27, WIDTH)
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, tuple):
+            return self.rows[index[0]][index[1]]
+        return Grid(self.rows[index] if isinstance(index, slice) else [self.rows[i] for i in index])
 
-    def parameters(self) -> list[Any]:
-        """Every number, matrix after matrix."""
-        groups = (self.tokens, self.positions, self.q, self.k, self.v, self.out)
-        groups = (*groups, self.up, self.down, self.head)
-        return [p for group in groups for row in group for p in row]
+    def map(self, function: Callable[[Any], Any]) -> "Grid":
+        """The function of every number."""
+        return Grid([[function(v) for v in row] for row in self.rows])
+
+    def __matmul__(self, other: "Grid") -> "Grid":
+        columns = list(zip(*other.rows, strict=True))
+        return Grid([[chain(row, column) for column in columns] for row in self.rows])
+
+    def __add__(self, other: Any) -> "Grid":
+        return self._paired(other, lambda a, b: a + b)
+
+    def __mul__(self, other: Any) -> "Grid":
+        return self._paired(other, lambda a, b: a * b)
+
+    def __truediv__(self, other: Any) -> "Grid":
+        return self._paired(other, lambda a, b: a / b)
+
+    def __pow__(self, power: float) -> "Grid":
+        return self.map(lambda v: v**power)
+
+    def exp(self) -> "Grid":
+        """E to the power of every number."""
+        return self.map(lambda v: v.exp())
+
+    def relu(self) -> "Grid":
+        """max(x, 0) of every number."""
+        return self.map(lambda v: v.relu())
+
+    def sum(self, dim: int | None = None, keepdim: bool = True) -> Any:
+        """The sum of all, or of each row."""
+        sums = [sum(row[1:], row[0]) for row in self.rows]
+        return sum(sums[1:], sums[0]) if dim is None else Grid([[v] for v in sums])
+
+    def _paired(self, other: Any, formula: Callable[[Any, Any], Any]) -> "Grid":
+        if not isinstance(other, Grid):
+            return self.map(lambda v: formula(v, other))
+        n = self.shape[1]
+        pairs = [
+            (a, b * n if len(b) == 1 else b) for a, b in zip(self.rows, other.rows, strict=True)
+        ]
+        return Grid([[formula(p, q) for p, q in zip(a, b, strict=True)] for a, b in pairs])
 
 
-def chain(a: list[Any], b: list[Any]) -> Any:
+def chain(a: Sequence[Any], b: Sequence[Any]) -> Any:
     """A · b, written with · and + as for micrograd."""
     return sum((p * q for p, q in zip(a[1:], b[1:], strict=True)), a[0] * b[0])
 
 
-def linear(model: GPT, W: list[list[Any]], x: list[Any]) -> list[Any]:
-    return [model.row(row, x) for row in W]
-
-
-def norm(x: list[Any]) -> list[Any]:
-    scale = (sum((xi * xi for xi in x[1:]), x[0] * x[0]) * (1 / len(x)) + 1e-5) ** -0.5
-    return [xi * scale for xi in x]
-
-
-def softmax(scores: list[Any]) -> list[Any]:
-    powers = [s.exp() for s in scores]
-    whole = sum(powers[1:], powers[0]) ** -1
-    return [p * whole for p in powers]
-
-
-def chosen(table: list[list[Any]], token: Any) -> list[Any]:
-    """A row of a table; a token that is a Value may be another one at the next replay."""
-    if isinstance(token, Value):
-        return [pick([row[i] for row in table], token) for i in range(WIDTH)]
-    return table[token]
-
-
-def next_character_loss(model: GPT, ids: Any) -> Any:
-    """The mean of −ln p(next character) over a window."""
-    keys: list[list[Any]] = []
-    values: list[list[Any]] = []
-    losses = []
-    size = WIDTH // HEADS
-    for t in range(WINDOW):
-        x = [a + b for a, b in zip(chosen(model.tokens, ids[t]), model.positions[t], strict=True)]
-        h = norm(x)
-        q = linear(model, model.q, h)
-        keys.append(linear(model, model.k, h))
-        values.append(linear(model, model.v, h))
-        read: list[Any] = []
-        for j in range(0, WIDTH, size):
-            part = slice(j, j + size)
-            scores = [model.row(q[part], key[part]) * size**-0.5 for key in keys]
-            weights = softmax(scores)
-            read += [model.row(weights, [v[i] for v in values]) for i in range(j, j + size)]
-        x = [a + b for a, b in zip(x, linear(model, model.out, read), strict=True)]
-        hidden = [u.relu() for u in linear(model, model.up, norm(x))]
-        x = [a + b for a, b in zip(x, linear(model, model.down, hidden), strict=True)]
-        p = softmax(linear(model, model.head, norm(x)))
-        target = ids[t + 1]
-        right = pick(p, target) if isinstance(target, Value) else p[target]
-        losses.append(right.log() * -1.0)
-    return sum(losses[1:], losses[0]) * (1 / WINDOW)
+def numbers_of(model: SmallGPT) -> list[Any]:
+    """Every number of a model over grids."""
+    return [v for grid in model.parameters() for row in grid.rows for v in row]

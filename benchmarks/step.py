@@ -1,75 +1,85 @@
 """A training step of a small GPT against Hugging Face's of the same shape.
 
-Run with `python -m benchmarks.step`. 4 layers, 4 heads, width 128, window 64, batch 12, vocabulary
-65; forward, backward and AdamW. The reference is GPT2LMHeadModel in fp32.
+`python -m benchmarks step`. 4 layers, 4 heads, width 128, window 64, batch 12, vocabulary 65. Ours
+is a whole step of `whence train`: the batch is made, every gradient is checked and clipped, and
+only deterministic kernels are used. Hugging Face's GPT2LMHeadModel, in fp32, takes one batch again
+and again; forward, backward and AdamW. Each has a process of its own and they take turns.
 """
 
+import random
 import statistics
+import tempfile
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
-from transformers import GPT2Config, GPT2LMHeadModel
 
-from benchmarks.timing import interleaved, ratio, table
-from whence.models.gpt import GPT, GPTConfig, gpt2, modern
+from benchmarks.timing import apart, ratio, table
+from whence.data import open_source, prepare
+from whence.models.gpt import GPTConfig, gpt2, modern
+from whence.runs.recipe import Recipe
+from whence.runs.session import assemble
+from whence.scale.hardware import Hardware, Precision
+from whence.train.loop import train
+from whence.train.optimizers import AdamW, Muon, OptimizerConfig
 
 B, T, V = 12, 64, 65
 REFERENCE = "Hugging Face GPT-2, fp32"
 
 
-def hugging_face() -> nn.Module:
-    return GPT2LMHeadModel(
-        GPT2Config(
-            vocab_size=V,
-            n_positions=T,
-            n_embd=128,
-            n_layer=4,
-            n_head=4,
-            resid_pdrop=0.0,
-            embd_pdrop=0.0,
-            attn_pdrop=0.0,
-            bos_token_id=None,
-            eos_token_id=None,
-        )
-    )
+def hugging_face(**adamw: Any) -> Callable[[], object]:
+    """The reference's step."""
+    from transformers import GPT2Config, GPT2LMHeadModel
 
-
-def step_of(
-    model: nn.Module, logits: Callable[[nn.Module, Tensor], Tensor], bf16: bool, **adamw: Any
-) -> Callable[[], object]:
-    """A whole training step on one fixed random batch."""
-    tokens = torch.randint(0, V, (B, T + 1), generator=torch.Generator().manual_seed(0))
-    inputs, targets = tokens[:, :-1], tokens[:, 1:].flatten()
+    torch.manual_seed(0)
+    settings: dict[str, Any] = {"n_positions": T, "n_embd": 128, "n_layer": 4, "n_head": 4}
+    settings |= {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
+    settings |= {"bos_token_id": None, "eos_token_id": None}
+    model = GPT2LMHeadModel(GPT2Config(vocab_size=V, **settings))
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, **adamw)
+    tokens = torch.randint(0, V, (B, T + 1))
+    inputs, targets = tokens[:, :-1], tokens[:, 1:].flatten()
 
     def step() -> None:
         optimizer.zero_grad()
-        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            out = logits(model, inputs)
-        F.cross_entropy(out.flatten(0, 1).float(), targets).backward()
+        F.cross_entropy(model(inputs).logits.flatten(0, 1), targets).backward()
         optimizer.step()
 
     return step
 
 
-def ours(config: GPTConfig, bf16: bool, **adamw: Any) -> Callable[[], object]:
-    torch.manual_seed(0)
-    return step_of(GPT(config, V), lambda model, x: model(x), bf16, **adamw)
+def ours(
+    config: GPTConfig, precision: Precision, optimizer: OptimizerConfig
+) -> Callable[[], object]:
+    """A step of `whence train`, on 65 letters drawn at random."""
+    letters = [chr(ord("0") + i) for i in range(V)]
+    text = "".join(letters + random.Random(0).choices(letters, k=100_000))
+    hardware = Hardware(device="cpu", precision=precision).resolved()
+    recipe = Recipe(model=config, optimizer=optimizer, hardware=hardware, steps=10**6, batch_size=B)
+    folder = Path(tempfile.mkdtemp())
+    (folder / "text.txt").write_text(text, encoding="utf-8")
+    dataset = prepare(open_source(str(folder / "text.txt")), "chars", None, 0.1, folder)
+    s = assemble(recipe, dataset)
+    steps = train(s.forward, s.batches, s.loss, s.optimizer, range(recipe.steps))
+    return partial(next, steps)
 
 
-def run(rounds: int = 20) -> list[dict]:
-    contestants = {REFERENCE: step_of(hugging_face(), lambda model, x: model(x).logits, False)}
+def run(rounds: int = 12) -> list[dict]:
+    """The table's rows."""
+    contestants: dict[str, Callable[[], Callable[[], object]]] = {
+        REFERENCE: hugging_face,
+        "the same, fused AdamW": partial(hugging_face, fused=True),
+    }
     for name, form in (("gpt2", gpt2), ("modern", modern)):
         for precision in ("fp32", "bf16"):
             for attention in ("formula", "fast"):
-                config = form(attention=attention)
-                key = f"{name}, {precision}, {attention} attention"
-                contestants[key] = ours(config, precision == "bf16", fused=True)
-    contestants["gpt2, bf16, fast attention, AdamW foreach"] = ours(gpt2(), True, foreach=True)
-    seconds = interleaved(contestants, rounds)
+                key = f"{name}, {precision}, {attention} attention, AdamW"
+                contestants[key] = partial(ours, form(attention=attention), precision, AdamW())
+    contestants["modern, bf16, fast attention, Muon"] = partial(ours, modern(), "bf16", Muon())
+    seconds = apart(contestants, rounds)
     return [
         {
             "step": name,

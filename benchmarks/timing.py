@@ -1,24 +1,82 @@
 """Timing that is fair on a busy machine: contestants take turns, and ratios come from one run."""
 
+import multiprocessing
 import statistics
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
+from multiprocessing.connection import Connection
+
+Call = Callable[[], object]
 
 
 def interleaved(
-    contestants: dict[str, Callable[[], object]], rounds: int, warmup: int = 3
+    contestants: dict[str, Call], rounds: int, warmup: int = 3
 ) -> dict[str, list[float]]:
     """Seconds of each call: every round calls each contestant once."""
-    for call in contestants.values():
+    return _in_turns(lambda name: seconds_of(contestants[name]), list(contestants), rounds, warmup)
+
+
+def apart(
+    makers: dict[str, Callable[[], Call]], rounds: int, calls: int = 5
+) -> dict[str, list[float]]:
+    """As `interleaved`, each contestant in a process of its own, as a user runs it.
+
+    Memory, threads and settings of PyTorch are each one's own. A turn is some calls in a row, their
+    mean is what counts; one more ahead of them warms the caches and lets the threads of the
+    contestant before fall asleep.
+
+    Args:
+        makers: each is called in its process and gives the call that is timed; a module's function,
+            or a `partial` of one.
+        rounds: how many turns each has.
+        calls: how many calls a turn times.
+    """
+    context = multiprocessing.get_context("spawn")
+    with ExitStack() as stack:
+        ends: dict[str, Connection] = {}
+        for name, make in makers.items():
+            ours, theirs = context.Pipe()
+            process = context.Process(target=_serve, args=(make, calls, theirs), daemon=True)
+            process.start()
+            stack.callback(process.join)
+            stack.callback(ours.send, False)
+            ends[name] = ours
+
+        def turn(name: str) -> float:
+            ends[name].send(True)
+            return ends[name].recv()
+
+        return _in_turns(turn, list(makers), rounds, warmup=1)
+
+
+def _in_turns(
+    turn: Callable[[str], float], names: list[str], rounds: int, warmup: int
+) -> dict[str, list[float]]:
+    """Seconds of each turn: every round gives each name one, after some that don't count."""
+    for name in names:
         for _ in range(warmup):
-            call()
-    seconds: dict[str, list[float]] = {name: [] for name in contestants}
+            turn(name)
+    seconds: dict[str, list[float]] = {name: [] for name in names}
     for _ in range(rounds):
-        for name, call in contestants.items():
-            start = time.perf_counter()
-            call()
-            seconds[name].append(time.perf_counter() - start)
+        for name in names:
+            seconds[name].append(turn(name))
     return seconds
+
+
+def _serve(make: Callable[[], Call], calls: int, pipe: Connection) -> None:
+    """A contestant's process: take a turn for each word that comes."""
+    call = make()
+    while pipe.recv():
+        call()
+        pipe.send(statistics.fmean(seconds_of(call) for _ in range(calls)))
+
+
+def seconds_of(call: Call) -> float:
+    """How long one call takes."""
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
 
 
 def ratio(seconds: list[float], reference: list[float]) -> float:

@@ -132,7 +132,7 @@ say(f"""
 {right[0]:.3f} with error {right[1]:.3f}. Only one of them is the lowest point. Downhill sees the ground under its
 feet and no further.
 
-*"It tries settings at random until one works."* It never guesses: every step follows the slope.
+*"It tries settings at random until one works."* Only its start may be a guess. From there every step follows the slope.
 """)
 
 # %% [markdown]

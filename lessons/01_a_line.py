@@ -2,7 +2,7 @@
 # # 1 · A line
 #
 # A coffee shop takes more money near the station than far from it. Somebody noted the distance and a day's takings
-# for twelve shops. Can a machine learn the rule, and use it for a distance that nobody measured?
+# for twelve shops (the table is made up for this lesson). Can a machine learn the rule, and use it for a distance that nobody measured?
 #
 # It has two dials: **start**, the money at distance 0, and **change**, what each kilometre adds. It answers
 # `start + change · distance`.
@@ -29,7 +29,7 @@ guess
 # %% [markdown]
 # ## One step by hand
 #
-# A shop at 4 km should be answered 580. The dials stand at start 500 and change −50. Watch every number of one step.
+# Take one more shop, at 4 km, and pretend that it takes 580, so that the right answer is 580. The dials stand at start 500 and change −50. Watch every number of one step.
 
 # %%
 start, change = Value(500, label="start"), Value(-50, label="change")
@@ -64,7 +64,7 @@ must go **up**. That makes sense: the answer was too low.
 # %% [markdown]
 # ## Many steps
 #
-# One loop does all training in this book, from this line to a GPT: predict, measure the error, send the slopes
+# One loop does all training in this journey, from this line to a GPT: predict, measure the error, send the slopes
 # back, step downhill, repeat. It is called `train`. The loss is the mean of the squared errors over all shops.
 #
 # Distances are first shifted and scaled so that their mean is 0 and their spread 1. With that, one rate suits both

@@ -5,7 +5,7 @@
 #
 # `h = relu(w · x + b)`, where relu(z) is z if z is positive, else 0.
 #
-# Two of these in a row are already a network. This one has 1 input, 1 hidden neuron, 1 output, and 4 dials.
+# Put a second unit behind it, without a relu, and you have a network. This one has 1 input, 1 hidden neuron, 1 output, and 4 dials.
 
 # %%
 from whence.lessons import Box, ask, check, curves, flow, reveal, say, table
@@ -155,7 +155,7 @@ curves(
 # %%
 say(f"""
 After update {fatal} all three lines lie below 0, and flat. relu gives 0 for every sample. Where relu gives 0 its slope
-is 0, so w1 and b1 get no slope, and never move again. The unit is **dead**. What is left answers w2 · 0 + b2 = b2,
+is 0, so w1 and b1 get no slope, and never move again; nor does w2, which is multiplied by 0. The unit is **dead**. What is left answers w2 · 0 + b2 = b2,
 whatever the input: {predictions[0]:.4f}, {predictions[1]:.4f}, {predictions[2]:.4f}.
 
 The mean loss of each epoch (an epoch is once through all samples): {", ".join(f"{v:.4f}" for v in epoch_losses)}.
@@ -191,7 +191,7 @@ The unit {"lives" if alive else "dies too"}. A tenth less made the difference.
 long_net, _, _ = learn(rate=0.1, epochs=200)
 stuck = predict(long_net, 2.0)
 say(f"""
-*"A dead unit fades away slowly."* Here one single update killed it.
+*"A unit dies slowly."* Here one single update killed it.
 
 *"After more epochs it recovers."* After 200 epochs it still answers {stuck:.4f} for every input. The best constant
 answer would be the mean, {sum(answers) / 3:g}; it never settles there either, since each sample tugs b2 its own way.
@@ -203,7 +203,7 @@ units that reads 3 inputs has 3 · 4 = 12 weights and 4 biases.
 """)
 
 # %% [markdown]
-# *"A second input makes the network work."* A network with two inputs, other first weights and half the rate does learn
+# *"A second input makes the network work."* A network with two inputs, other first numbers and half the rate does learn
 # these three samples. But the second input is 0 in each of them. Take it away and see.
 
 

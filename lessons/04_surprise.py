@@ -17,9 +17,9 @@ from whence.scalar import Value, binary_cross_entropy, cross_entropy, nll, softm
 
 # %%
 guess = ask(
-    "One model gave the truth a probability of 0.1, another 0.01. How much larger is the other one's surprise?",
+    "One model gave the truth a probability of 0.1, another 0.01. How many times as large is the other one's surprise?",
     "10 times",
-    "twice",
+    "2 times",
     "100 times",
 )
 guess
@@ -73,7 +73,7 @@ say(f"""
 e is the base whose slope at 0 is exactly 1. With any other base, each slope would drag such a factor along.
 
 The base only sets the unit, as with metres and feet. The surprise at p = 0.1 is {-math.log(0.1):.4f} **nats** (base e), or
-{-math.log2(0.1):.4f} **bits** (base 2), or {-math.log10(0.1):.4g} with base 10. Reports of losses mean nats.
+{-math.log2(0.1):.4f} **bits** (base 2), or {-math.log10(0.1):.4g} with base 10. Training reports mostly mean nats.
 """)
 
 # %% [markdown]
@@ -110,7 +110,7 @@ Spam or not is the same with two answers. A letter *is* spam, and the filter sai
 # %% [markdown]
 # ## What is often said wrong
 #
-# *"Squared error doesn't work for classes."* It works, but it learns slowly exactly when it is most wrong. A filter is
+# *"Squared error doesn't work for classes."* It works. But behind a sigmoid it learns slowly exactly when it is most wrong. A filter is
 # sure that a letter is *not* spam, and it is. How hard does each loss pull?
 
 # %%
@@ -128,7 +128,7 @@ with {pull_surprise:.4f}: {stronger:.0f} times as hard. Where the sigmoid is fla
 0, and nothing is learned.
 
 *"A loss of 0 is the goal."* Only where the truth is certain. Nobody can foresee each next word. The best possible loss is
-then above 0, and it has a name: the **entropy** of the text.
+then above 0, and it has a name: the **entropy** of the source of the text.
 """)
 
 # %% [markdown]

@@ -65,7 +65,7 @@ if somebody else writes it? The surprise at probability 0 is infinite. One unsee
 # %% [markdown]
 # ## Smoothing
 #
-# The oldest remedy is to pretend that each pair was seen once more than it was. This is **add-one smoothing**.
+# An old remedy is to pretend that each pair was seen once more than it was. This is **add-one smoothing**.
 
 # %%
 add_one = fit(words, smoothing="add-k", k=1)
@@ -123,7 +123,7 @@ reveal(
     "b" if bigram_ppl < trigram_ppl else "a",
     f"""
 Unigram {unigram_ppl:.1f}, bigram {bigram_ppl:.1f}, trigram **{trigram_ppl:.1f}**. Of the triples in the test text only {known:.0%}
-were ever seen, and most of those once or twice. One more for each of {size:,} words drowns what was really counted. A cleverer smoothing, called Kneser-Ney,
+were ever seen. One more for each of {size:,} words drowns what was really counted. A cleverer smoothing, called Kneser-Ney,
 takes a little from each count and asks the shorter context instead. With it the same counts give {careful["trigram"]:.1f}.
 """,
 )
@@ -132,8 +132,7 @@ takes a little from each count and asks the shorter context instead. With it the
 say(f"""
 How thin the counts are: of {shares[1].possible:,.0f} possible pairs the text shows {shares[1].distinct:,}, which is
 {shares[1].share_seen:.2%}. Of all possible triples it shows {shares[2].share_seen:.5%}, and {shares[2].once / shares[2].distinct:.0%}
-of those just once. This is **sparsity**. It is why counting can't simply go on to longer contexts, and why models that *learn*
-took over.
+of those just once. This is **sparsity**. It is why counting can't simply go on to longer contexts, and one reason why models that *learn* took over.
 """)
 
 # %% [markdown]

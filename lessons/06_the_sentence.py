@@ -21,7 +21,7 @@ first = positions[0]
 # The scores are called **logits**. Any number will do, also a negative one. First take made-up ones, for eight words, as they may stand
 # somewhere in the middle of a training. The sentence has only begun (`<BOS>` marks the beginning), and the true next word is *we*.
 #
-# **Softmax** makes probabilities of them: raise e to each logit, so that all are positive; then divide by their sum, so that they
+# **Softmax** makes probabilities of them: raise e to the power of each logit, so that all are positive; then divide by their sum, so that they
 # add up to 1.
 
 # %%
@@ -151,7 +151,7 @@ for seed in range(12):
 # %%
 say(f"""
 *"Early words are learnt first", "late words are learnt first".* Both are said. Over 12 random starts of this machine,
-the first to pass one half was {", ".join(f"*{w}* in {n}" for w, n in firsts.items())}. It depends on the machine and on its start.
+the first to pass one half was {", ".join(f"*{w}* in {n}" for w, n in firsts.items())}. So it depends on the start. `whence experiment first` shows that it depends on the kind of machine too.
 
 *"The loss begins at 2.94."* That is the sum for the made-up logits, which already know a good deal. One that knows nothing begins near
 {knows_nothing:.2f}.

@@ -28,7 +28,7 @@ A dial at 0.5 with slope −0.2, turned once:
 # %% [markdown]
 # ## A long narrow valley
 #
-# Two dials, u and v. The error is (u² + 40 · v²) / 2: gentle along u, steep across, along v. Real errors look like this in very many directions.
+# Two dials, u and v. The error is (u² + 40 · v²) / 2: gentle along u, steep across, along v. The errors of real models are like this: gentle in many directions, steep in a few.
 # Start at u = 9, v = 1.
 
 
@@ -107,7 +107,7 @@ reveal(
     "a" if momentum_end < sgd_end else "c",
     f"""
 Error after 60 steps: [SGD](#sgd) {sgd_end:.3g}, [momentum](#momentum) {momentum_end:.3g}, [Adam](#adam) {adam_end:.3g}. Along the valley the slopes all point the
-same way, so the speed builds up, to as much as 1 / (1 − 0.9) = {1 / (1 - 0.9):.0f} times a single step. It swings too, as you see: speed isn't for free.
+same way, so the speed builds up, to as much as 1 / (1 − 0.9) = {1 / (1 - 0.9):.0f} times a single step. It swings too, as you see: speed isn't for free. (This is no ranking. Adam's rate of 0.5 is a length, the others' 0.02 is a factor: they can't be compared.)
 """,
 )
 
@@ -126,7 +126,7 @@ moved_large, moved_small = (1.0 - d.data for d in dials)
 say(f"""
 Two dials, with slopes of 100 and of 0.001. Adam's first step, at rate 0.001, moves them by {moved_large:.6f} and by {moved_small:.6f}. Almost the
 same! At the first step, m̂ is the slope and √v̂ its size, so the quotient is +1 or −1 whatever the slope. SGD would have moved the first
-100,000 times as far as the second.
+{100 / 0.001:,.0f} times as far as the second.
 """)
 
 # %% [markdown]
@@ -144,7 +144,7 @@ say(f"""
 *"Adam finds the right step by itself."* It also makes a nearly full step, {noise_step:.6f}, of a slope of 0.000001, be it signal or the
 last digit's rounding. And its rate still has to be chosen.
 
-*"A smaller rate is always safer."* At rate 0.001 the walk above had hardly begun after 60 steps: error {trials["rate 0.001"][1][-1]:.3g}.
+*"A smaller rate is always safer."* At rate 0.001 the walk above was still at an error of {trials["rate 0.001"][1][-1]:.3g} after 60 steps, from {trials["rate 0.001"][1][0]:.3g} at the start.
 
 *"The error must fall at each step."* With momentum it rose {rises} times out of 60 on this way down.
 """)
@@ -167,5 +167,5 @@ check(
 )
 
 # %% [markdown]
-# **Further.** `whence rates` judges five rates on a line and tests for a good one; `whence train --optimizer.kind muon` is a newer cousin.
+# **Further.** `whence rates` judges five rates on a line and tests for a good one; `whence train --optimizer muon` is a newer cousin.
 # In the studio, move the rate of a *small model* while it runs.

@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 12 · Whence?
 #
-# A trained model says something. Whence does it have that? Mostly nobody can tell: text went in, numbers came out. But training
+# A trained model says something. Whence does it know that? Mostly nobody can tell: text went in, numbers came out. But training
 # is only arithmetic. If every step can be done again, to the last bit, every number can be asked where it came from.
 #
 # A small GPT will learn from a farm. All its animals sleep at night, but for the owl.
@@ -18,6 +18,7 @@ from whence.data import text_source
 from whence.lessons import ask, bars, check, curves, reveal, say, table
 from whence.runs.whatif import what_if
 from whence.why.biography import biography
+from whence.why.taught import describe, taught
 
 draw = random.Random(0)
 animals = ["fox", "hen", "cow", "goat", "duck", "crow", "pig", "mule"]
@@ -127,6 +128,37 @@ few. But a model that has seen many sleepers says *at* next, so it is these line
 )
 
 # %% [markdown]
+# ## Who taught it this?
+#
+# Now ask not about a weight but about a saying: after *the owl sleeps*, the model says *by*. Every step of the training moved that probability a
+# little, up or down, and every step was made by a few windows of text. Account for each window along the whole way.
+
+# %%
+lesson_of = taught(run, "the owl sleeps", " by")
+best = lesson_of.largest(4)
+rise = lesson_of.curve[-1] - lesson_of.curve[0]
+accounted, left_over = (
+    lesson_of.accounted,
+    lesson_of.bent + lesson_of.decay + lesson_of.past + lesson_of.rounded,
+)
+
+# %%
+curves(
+    "ln P(by), after 'the owl sleeps'",
+    {"ln P": list(enumerate(lesson_of.curve))},
+    x="step",
+    y="ln P",
+)
+
+# %%
+say(f"""
+[ln P](#ln-p) rose by {rise:.3f}. The {len(lesson_of.windows)} windows that were read account for {accounted:.3f} of it, and {left_over:.3f} is left over, since
+slopes are true for small moves only. The windows that taught it most:
+
+{table(["where", "nats"], [[f"`{told}`", f"{w.value:.3f}"] for told, w in zip(describe(run, best), best)])}
+""")
+
+# %% [markdown]
 # ## Proof: a world without those lines
 #
 # *Accounts for* is not *would not be so without*. For that there is only one proof: train again without the lines. Since each step can be
@@ -179,5 +211,5 @@ check(
 )
 
 # %% [markdown]
-# **Further.** With a run of your own: `whence why RUN ADDRESS --step N` opens any number; `whence biography RUN ADDRESS` tells a life;
-# `whence what-if RUN --without TEXT --step N` replays without a text. In the studio, *Receipt*.
+# **Further.** With a run of your own: `whence why RUN ADDRESS --step N` opens any number; `whence biography RUN ADDRESS` tells a life; `whence taught` asks who
+# taught a saying; `whence what-if RUN --without TEXT --step N` replays without a text. In the studio, *Receipt*.

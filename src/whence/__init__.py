@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from whence.data import open_source
     from whence.errors import WhenceError
     from whence.models import GPT, GPTConfig, gpt2, llama, modern, qwen3
+    from whence.runs.listing import list_runs
     from whence.runs.recipe import Data, Recipe, Record
-    from whence.runs.run import Run, list_runs
+    from whence.runs.run import Run
     from whence.scalar import Value
     from whence.scale.hardware import Hardware
     from whence.train.evaluation import Evaluation
@@ -36,7 +37,7 @@ _HOMES = {
     "Value": "whence.scalar",
     "WhenceError": "whence.errors",
     "gpt2": "whence.models",
-    "list_runs": "whence.runs.run",
+    "list_runs": "whence.runs.listing",
     "llama": "whence.models",
     "modern": "whence.models",
     "open_source": "whence.data",

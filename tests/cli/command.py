@@ -21,7 +21,7 @@ def whence(*words: object) -> int:
     """Run a command; give its exit code."""
     try:
         return main([str(word) for word in words])
-    except SystemExit as stop:  # tyro ends so for flags it doesn't know
+    except SystemExit as stop:  # tyro ends so after --help
         return int(stop.code or 0)
 
 

@@ -112,7 +112,7 @@ def test_bad_files(tmp_path):
     path = tmp_path / "bad.tsv"
     for text, says in (
         ("spam\thello\nham\n", "row 2: a line must be a label"),
-        ("spam\thello\nspam\thi\n", "has 1 classes"),
+        ("spam\thello\nspam\thi\n", "has 1 class in 2 lines"),
         ("a\tx\nb\ty\nc\tz\n", "is the first column the label"),
     ):
         path.write_text(text, encoding="utf-8")

@@ -2,12 +2,15 @@
 
 import json
 import math
+import os
+import subprocess
+import sys
 
 import pytest
 from sklearn.datasets import load_diabetes
 from sklearn.linear_model import LinearRegression
 
-from tests.cli.command import whence
+from tests.cli.command import SOURCE, whence
 from whence.cli.gradcheck import gradcheck
 from whence.cli.line import line
 from whence.cli.net import net
@@ -126,6 +129,16 @@ def test_two_engines_agree(capsys, activation, batch):
     assert all(x < 1e-12 for x in found["largest_difference"].values())
     text = printed(capsys, net, two_engines=True)
     assert "largest difference of a gradient" in text
+
+
+def test_two_engines_agree_on_a_gpt(capsys):
+    found = record(capsys, net, two_engines=True, model="gpt", epochs=6)
+    assert found["steps"] == len(found["losses"]) == 6
+    assert 0 < max(found["largest_difference"].values()) < 1e-12
+    assert found["losses"][0] == pytest.approx(math.log(27), abs=0.4)
+    assert "4,192 parameters" in printed(capsys, net, two_engines=True, model="gpt", epochs=1)
+    with pytest.raises(WhenceError, match="add --two-engines"):
+        net(model="gpt")
 
 
 def test_any_sizes_and_a_csv(capsys, tmp_path):
@@ -315,3 +328,20 @@ def test_a_wrong_gradient_is_found():
     assert w.data == 3.0
     assert w.grad == 0.0
     assert math.isclose(check.difference, 6.0, rel_tol=1e-6)
+
+
+def test_small_models_start_without_torch():
+    """In a process of its own: here torch is loaded already."""
+    code = """
+import sys
+from whence.cli import main
+for words in (["line"], ["net"], ["rates", "--steps", "9"], ["classify", "--steps", "2"]):
+    assert main(words) == 0
+assert main(["gradcheck", "net"]) == 0
+print("torch" in sys.modules)
+"""
+    environment = {**os.environ, "PYTHONPATH": str(SOURCE), "PYTHONUTF8": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "False"

@@ -9,7 +9,7 @@ from torch import nn
 
 from whence.models.attention import Attention, attend
 from whence.models.attention_fast import FastAttention, attend_fast
-from whence.models.layers import MLP, Absent, GatedMLP, PairEmbedding
+from whence.models.layers import MLP, Absent, GatedMLP, PairEmbedding, relu2
 from whence.models.norms import RMSNorm
 from whence.models.positions import Rotation, SinusoidalPositions, position_angles
 
@@ -145,6 +145,16 @@ def test_rms_norms_derivative():
     (want,) = torch.autograd.grad(F.rms_norm(x, (5,), eps=1e-3), x, upstream)
     (got,) = torch.autograd.grad(ours(x), x, upstream)
     torch.testing.assert_close(got, want)
+
+
+def test_squared_relus_derivative():
+    x = torch.randn(3, 5, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(relu2, (x,))
+    upstream = torch.randn_like(x)
+    (want,) = torch.autograd.grad(F.relu(x).square(), x, upstream)
+    (got,) = torch.autograd.grad(relu2(x), x, upstream)
+    torch.testing.assert_close(got, want)
+    torch.testing.assert_close(relu2(x.detach()), relu2(x).detach(), rtol=0, atol=0)
 
 
 def test_feed_forward_parts():

@@ -11,6 +11,7 @@ import pytest
 
 from tests.runs.tiny import CPU, RECIPES, RUNGS, WIDE, finish, losses, make, variants
 from whence.errors import WhenceError
+from whence.models import NGramConfig
 from whence.runs.recipe import Recipe
 from whence.runs.replay import ReplayError
 from whence.runs.run import Run
@@ -45,6 +46,7 @@ EAGER = {
     for name, whole in rungs.items()
     for variant, recipe in variants(whole).items()
 } | RECIPES
+EAGER["ngram"] = replace(RECIPES["gpt"], model=NGramConfig(order=3), steps=1)  # counted
 COMPILED = {
     f"{name}, compiled": _on(variants(WIDE[name])["dropout"], threads=2, compile=True)
     for name in WIDE
@@ -64,7 +66,11 @@ def twice(*names: str) -> tuple[dict, dict]:
         )
         for seed in ("1", "2")
     ]
-    one, other = (json.loads(process.communicate(timeout=500)[0]) for process in both)
+    try:
+        one, other = (json.loads(process.communicate(timeout=500)[0]) for process in both)
+    finally:
+        for process in both:
+            process.kill()
     return one, other
 
 
@@ -82,7 +88,7 @@ def test_every_rung_gives_the_same_bits_in_two_processes():
 @pytest.mark.slow
 @pytest.mark.skipif(not hardware._has_compiler(), reason="compiling needs a C++ compiler")
 def test_compiled_with_two_threads_gives_the_same_bits_in_two_processes():
-    """Two rungs here; `python -m tests.runs.test_determinism` compiles each, in ten minutes."""
+    """Two rungs here; `python -m tests.runs.test_determinism` compiles each, RNNs very slowly."""
     one, other = twice("gpt, compiled", "bigram, compiled")
     assert one == other
 
@@ -131,6 +137,6 @@ def test_another_precision_is_another_run(tmp_path):
 
 
 if __name__ == "__main__":
-    for name in COMPILED:
+    for name in sys.argv[1:] or COMPILED:
         one, other = twice(name)
         print(name, "same bits" if one == other else "OTHER BITS", flush=True)

@@ -15,9 +15,10 @@ from whence.runs import saver as saver_module
 from whence.runs.checkpoints import load_weights, save_checkpoint, saved_steps
 from whence.runs.files import read_json, remove_leftovers, write_folder_whole
 from whence.runs.lines import Lines
+from whence.runs.listing import list_runs
 from whence.runs.recipe import Data, Record
 from whence.runs.retention import Spacing, is_due, surplus
-from whence.runs.run import Run, list_runs
+from whence.runs.run import Run
 from whence.runs.saver import Saver
 
 

@@ -17,7 +17,8 @@ from whence.errors import WhenceError
 from whence.runs.compare import compare
 from whence.runs.files import sha256
 from whence.runs.header import PINNED, _first_line
-from whence.runs.run import Run, list_runs
+from whence.runs.listing import list_runs
+from whence.runs.run import Run
 from whence.runs.verify import repair, verify
 
 resource = pytest.importorskip("resource", reason="memory is limited by POSIX's means")

@@ -163,6 +163,10 @@ def test_the_drawing():
     assert len(boxes) == 7
     assert "grad 42" in str(picture)
     assert "&lt;a&gt; = 2" in str(picture)
+    assert "95.35" not in str(picture)  # the slope in the plain exponent says nothing
+    long = Value(1.23456, label="a name beyond all measure")
+    texts = ElementTree.fromstring(str(long.graph())).findall(".//{http://www.w3.org/2000/svg}text")
+    assert texts[0].text == "a name … = 1.23456"
     part = loss.graph(limit=3)
     assert part.left_out == 4
     assert "4 more numbers not drawn" in str(part)

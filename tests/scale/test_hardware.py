@@ -1,6 +1,8 @@
 """The probe always finds something that works, and says what it found."""
 
 import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -69,3 +71,26 @@ def test_manifest_says_what_bits_depend_on():
     told = manifest(Hardware(device="cpu"))
     assert told["torch"] == torch.__version__
     assert told["threads"] == torch.get_num_threads()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts page faults as Linux does")
+def test_freed_memory_is_kept_for_the_next_step():
+    """In a process of its own: what a step frees is there for the next, without page faults."""
+    program = """
+import resource, torch
+from whence.scale.hardware import Hardware
+if {kept}: Hardware(device="cpu", threads=1).resolved().apply()
+def step():
+    blocks = [torch.ones(200_000) for _ in range(40)]
+for _ in range(3): step()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(5): step()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+    faults = []
+    for kept in (True, False):
+        words = [sys.executable, "-c", program.format(kept=kept)]
+        faults.append(int(subprocess.run(words, capture_output=True, check=True, text=True).stdout))
+    kept, given_back = faults
+    if given_back > 1000:  # the C library is glibc
+        assert kept < given_back / 10

@@ -11,7 +11,7 @@ from whence.errors import WhenceError
 
 # verb: (module:function, what it does)
 VERBS: dict[str, tuple[str, str]] = {
-    "journey": ("whence.cli.lesson:journey", "fourteen lessons, from one dial to a GPT"),
+    "journey": ("whence.cli.lesson:journey", "lessons, from one dial to a GPT"),
     "lesson": ("whence.cli.lesson:lesson", "play one lesson"),
     "train": ("whence.cli.train:train", "train a model on your text, or on a built-in one"),
     "resume": ("whence.cli.train:resume", "go on with a run from its last checkpoint"),
@@ -81,8 +81,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _call(verb: str, rest: list[str]) -> int:
     import difflib
 
-    import tyro
-
     if verb not in VERBS:
         close = difflib.get_close_matches(verb, VERBS, n=1)
         hint = f"did you mean {close[0]}?" if close else "'whence --help' lists the verbs."
@@ -91,7 +89,9 @@ def _call(verb: str, rest: list[str]) -> int:
     function = getattr(importlib.import_module(module), name)
     if verb in OWN_WORDS:
         return function(rest) or 0
-    return tyro.cli(function, args=rest, prog=f"whence {verb}") or 0
+    from whence.cli.words import call
+
+    return call(function, rest, f"whence {verb}") or 0
 
 
 def _help() -> str:

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from whence.errors import WhenceError
 from whence.scalar import Adam
+from whence.scalar.mail import read_folder
 from whence.scalar.messages import MESSAGES
 from whence.scalar.words import (
     Labelled,
@@ -38,9 +39,10 @@ def classify(
     """Learn to tell classes apart, then show the mistakes and the weights that decided.
 
     Args:
-        what: spam (messages written for this), code (examples or prose in Python's reference),
+        what: spam (60 messages written for this), code (examples or prose in Python's reference),
             chapters (which part of that reference a sentence is from), images (scikit-learn's
-            handwritten digits), or a file with lines of label, tab, text.
+            handwritten digits), a file with lines of label, tab, text, or a folder of mail with a
+            subfolder or a mailbox for each class, such as ham and spam.
         steps: how many steps of Adam (100 for text; 1,500 for images).
         learning_rate: their length (0.1 for text; 0.003 for images).
         decay: how strongly the weights of words are held near 0.
@@ -70,9 +72,9 @@ def _lines(what: str) -> list[Labelled]:
         return _reference(what)
     if not Path(what).exists():
         raise WhenceError(
-            f"{what!r} is no file; give one, or one of spam, code, chapters and images."
+            f"{what!r} is no file or folder; give one, or one of spam, code, chapters and images."
         )
-    return read_labelled(what)
+    return read_folder(what) if Path(what).is_dir() else read_labelled(what)
 
 
 def _reference(what: str) -> list[Labelled]:
@@ -147,7 +149,7 @@ def _text(
     )
     say("\nthe most confident mistakes" if wrong else "\nno mistakes")
     for p, line, s in wrong[:3]:
-        say(f"  {s} with probability {p:.3f}, in truth {line.label}: {line.text}")
+        say(f"  {s} with probability {p:.3f}, in truth {line.label}: {_short(line.text)}")
         for row in model.why(line.text, s).lines(5):
             say(f"    {row}")
     say("\nthe weights that decide")
@@ -176,6 +178,10 @@ def _text(
         record["asked"] = {"text": ask, "said": model.labels[best], "probability": p[best]}
         record["receipt"] = receipt.to_dict()
     return record
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 200 else f"{text[:199]}…"
 
 
 class _Whole:

@@ -62,10 +62,10 @@ def journey(
             "\nplay one with 'whence lesson N', or all from N on with 'whence journey --from N'"
         )
         return
-    if not 0 <= first < len(known):
-        raise WhenceError(f"there is no lesson {first}: they are 0 to {len(known) - 1}.")
+    if not 0 <= first <= known[-1].n:
+        raise WhenceError(f"there is no lesson {first}: they are 0 to {known[-1].n}.")
     wait = not yes and sys.stdin.isatty() and sys.stdout.isatty()
-    for found in known[first:]:
+    for found in (found for found in known if found.n >= first):
         if wait and not _goes_on(console, found):
             console.print(f"to go on later: whence journey --from {found.n}")
             return

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 import tyro
 from rich.console import Console
 
-from whence.cli.engines import Parts, compare
+from whence.cli.engines import Parts, compare, compare_gpt
 from whence.errors import WhenceError
 from whence.models.mlp import MLP, Numbers, half_squared_error, initial
 from whence.receipt import Receipt
@@ -88,6 +88,7 @@ def net(
     show: Literal["epochs", "every-step"] = "epochs",
     rerun: bool = True,
     two_engines: bool = False,
+    model: Literal["mlp", "gpt"] = "mlp",
     json: Annotated[bool, tyro.conf.arg(name="json")] = False,
 ) -> None:
     """Train a small network and show every number of it.
@@ -105,8 +106,17 @@ def net(
         show: every-step prints each pre-activation, activation, gradient and update.
         rerun: where a unit died, train again with a smaller rate.
         two_engines: train on Values and on torch in float64 and print the largest difference.
+        model: with --two-engines: this network, or a GPT of 4,192 parameters on text.
         json: print one JSON object.
     """
+    if model == "gpt":
+        if not two_engines:
+            raise WhenceError(
+                "The small GPT is there to compare engines: add --two-engines. "
+                "To train a GPT on your text: whence train."
+            )
+        compare_gpt(learning_rate or 0.1, epochs or 30, seed, json)
+        return
     given = _settings(example, data, hidden, activation, seed)
     given = given._replace(
         learning_rate=given.learning_rate if learning_rate is None else learning_rate,

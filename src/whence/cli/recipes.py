@@ -7,6 +7,7 @@ from typing import Annotated
 
 import tyro
 
+from whence.cli.words import parse
 from whence.errors import WhenceError
 from whence.models import MODELS
 from whence.runs.recipe import Recipe, choose, usual
@@ -68,10 +69,10 @@ def parse_training(words: list[str]) -> TrainArguments:
         base = usual(base, kinds.pop("model"))
     for what, name in kinds.items():
         base = replace(base, **{what: choose(what, name, KINDS[what])})
-    arguments = tyro.cli(
+    arguments = parse(
         TrainArguments,
-        args=words,
-        prog="whence train",
+        words,
+        "whence train",
         default=TrainArguments(recipe=base),
         config=(tyro.conf.AvoidSubcommands,),
         description=_description(),

@@ -7,25 +7,25 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from whence.cli.words import call
 from whence.errors import WhenceError
 from whence.models import MODELS
+from whence.runs.listing import list_runs
 from whence.runs.recipe import kind_of
-from whence.runs.run import Run, list_runs
+from whence.runs.run import Run
 
 
 def runs(words: list[str]) -> None:
     """List the runs, or remove some."""
-    import tyro
-
     if words and words[0] == "remove":
-        tyro.cli(_remove, args=words[1:], prog="whence runs remove")
+        call(_remove, words[1:], "whence runs remove")
     elif words and not words[0].startswith("-"):
         raise WhenceError(
             f"'whence runs {words[0]}' is nothing: 'whence runs' lists them and 'whence runs "
             "remove NAME' deletes one."
         )
     else:
-        tyro.cli(_list, args=words, prog="whence runs")
+        call(_list, words, "whence runs")
 
 
 def _list(*, folder: Path = Path("runs"), json: bool = False) -> None:

@@ -126,6 +126,7 @@ def _scale(
 def bars(
     title: str,
     values: Mapping[str, Mapping[str, float]] | Mapping[str, float],
+    unit: str = "",
     *,
     highlight: str = "",
 ) -> Picture:
@@ -134,6 +135,7 @@ def bars(
     Args:
         title: what is seen.
         values: a number for each name, or such a mapping for each series.
+        unit: what the numbers are.
         highlight: the name whose bar has a colour of its own.
 
     Example:
@@ -154,7 +156,7 @@ def bars(
     negative = any(v < 0 for v in every)
     wide = min(230.0, 34 + 7.4 * max(map(len, names)))
     room = WIDTH - wide - 150
-    zero = wide + (room / 2 if negative else 0) + (60 if negative else 0)
+    zero = wide + (room / 2 if negative else 0) + (72 if negative else 0)
     reach = room / 2 if negative else room
     several = len(series) > 1
     parts, y = legend(list(series), 52, ["line"] * len(series)) if several else ([], 34.0)
@@ -185,6 +187,9 @@ def bars(
         parts.append(group(slug(name), drawn))
         y += height + 8
     parts.append(f'<path class="rule" d="M{zero:.1f},{(66 if several else 42):.1f}V{y - 4:.1f}"/>')
+    if unit:
+        parts.append(label(WIDTH - 20, y + 10, unit, "dim", "end"))
+        y += 14
     told = []
     longest = max(map(len, names))
     for title_of, row in series.items():
@@ -195,7 +200,7 @@ def bars(
     return Picture(
         document(title, y + 8, parts, ", ".join(names)),
         "\n".join([title, *told]),
-        ("series", "name", "value"),
+        ("series", "name", unit or "value"),
         [(s, name, v) for s, row in series.items() for name, v in row.items()],
         _blocks(list(series), names),
     )

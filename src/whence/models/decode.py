@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 from whence.models.attention import Attention
 from whence.models.block import Block
 from whence.models.cache import Cache, LayerCache
+from whence.models.layers import MLP, GatedMLP
 from whence.models.norms import RMSNorm
 from whence.models.positions import Rotation
 
@@ -24,8 +24,8 @@ class Decoder:
     """Logits of the token after one more token for each row; equal to the model up to rounding.
 
     A step does so little arithmetic that the cost is in the number of operations: here q, k and v
-    are one product (their weights are laid together once, when the cache is made), heads that share
-    a key are rows of one product, and nothing is copied but the new key and value.
+    are one product, heads that share a key are rows of one product, and nothing is copied but the
+    new key and value. Weights are laid out for few rows, once, when the cache is made.
 
     Args:
         model: a GPT with all its parts, in evaluation mode.
@@ -37,7 +37,7 @@ class Decoder:
 
     def __init__(self, model: "GPT", cache: Cache) -> None:
         self.model = model
-        self.norm = norm_step(model.norm)
+        self.norm, self.head = norm_step(model.norm), product(model.head)
         self.blocks = [
             BlockDecoder(block, memory)
             for block, memory in zip(model.blocks, cache.layers, strict=True)
@@ -56,7 +56,7 @@ class Decoder:
         for block in self.blocks:
             x = block(x, rotation)
         cache.length, cache.last_token = cache.length + 1, tokens
-        return model.head(self.norm(x))[:, None]
+        return self.head(self.norm(x))[:, None]
 
 
 class BlockDecoder:
@@ -66,9 +66,8 @@ class BlockDecoder:
         assert isinstance(block.attn, Attention)
         attn = self.attn = block.attn
         self.norm1, self.norm2 = norm_step(block.norm1), norm_step(block.norm2)
-        self.o, self.mlp = attn.o.forward, block.mlp.forward
-        weight, self.qkv_bias = attn.qkv()
-        self.qkv_weight = weight.t().contiguous()  # [D, (H+2G)·d]: faster for few rows
+        self.qkv, self.o = product_of(*attn.qkv()), product(attn.o)
+        self.mlp = mlp_step(block.mlp)
         self.cache = cache
         self.keys, self.values = cache.keys.flatten(0, 1), cache.values.flatten(0, 1)  # [B·G, C, d]
         self.d = cache.keys.shape[-1]
@@ -82,8 +81,7 @@ class BlockDecoder:
     def attend(self, x: Tensor, rotation: Rotation | None) -> Tensor:
         """What the new token reads, [B, D] → [B, H·d]."""
         H, G, d, B = self.attn.n_heads, self.attn.n_kv_heads, self.d, x.shape[0]
-        qkv = x @ self.qkv_weight
-        qkv = (qkv if self.qkv_bias is None else qkv + self.qkv_bias).view(B, H + 2 * G, d)
+        qkv = self.qkv(x).view(B, H + 2 * G, d)
         qk = qkv[:, : H + G]
         if self.attn.has_qk_norm:
             qk = torch.cat((self.attn.q_norm(qk[:, :H]), self.attn.k_norm(qk[:, H:])), dim=1)
@@ -100,8 +98,39 @@ class BlockDecoder:
         return torch.bmm(scores.softmax(-1), self.values[:, :end]).view(B, H * d)
 
 
+def product(layer: nn.Linear) -> Step:
+    """A linear layer for few rows."""
+    return product_of(layer.weight, layer.bias)
+
+
+def product_of(weight: Tensor, bias: Tensor | None) -> Step:
+    """A linear layer x → x·weightᵀ + bias, its weight laid out as few rows read it."""
+    columns = weight.t().contiguous()
+    if bias is None:
+        return lambda x: x @ columns
+    return lambda x: torch.addmm(bias, x, columns)
+
+
+def mlp_step(mlp: nn.Module) -> Step:
+    """The feed-forward part for few rows."""
+    if isinstance(mlp, GatedMLP):
+        up, gate, down, f = product(mlp.up), product(mlp.gate), product(mlp.down), mlp.activation
+        return lambda x: down(f(gate(x)) * up(x))
+    assert isinstance(mlp, MLP)
+    up, down, f = product(mlp.up), product(mlp.down), mlp.activation
+    return lambda x: down(f(up(x)))
+
+
 def norm_step(norm: nn.Module) -> Step:
-    """The norm as one call of torch."""
-    if isinstance(norm, RMSNorm):
-        return partial(torch.rms_norm, normalized_shape=(norm.d,), weight=norm.weight, eps=norm.eps)
-    return norm.forward
+    """The norm in few calls: √d·x / √(|x|² + d·eps) for RMSNorm."""
+    if not isinstance(norm, RMSNorm):
+        return norm.forward
+    weight, root = norm.weight, math.sqrt(norm.d)
+    floor = torch.tensor(root * math.sqrt(norm.eps))
+
+    def step(x: Tensor) -> Tensor:
+        length = torch.linalg.vector_norm(x, dim=-1, keepdim=True).hypot(floor.to(x))
+        y = x / length * root
+        return y if weight is None else weight * y
+
+    return step

@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 Activation = Literal["relu2", "swiglu", "geglu", "gelu", "gelu_tanh", "relu", "silu"]
 
@@ -21,7 +22,37 @@ def relu2(x: Tensor) -> Tensor:
     Source:
         So et al., "Primer", 2021.
     """
+    if x.requires_grad:
+        return SquaredReLU.apply(x)  # pyright: ignore[reportReturnType]
     return F.relu(x).square()
+
+
+class SquaredReLU(torch.autograd.Function):
+    """y = max(x, 0)², and its derivative as one formula, dx = 2·g·max(x, 0) for a gradient g.
+
+    Left to autograd, the square and the maximum are each differentiated by itself: three passes
+    over the numbers instead of one.
+
+    Example:
+        >>> x = torch.tensor([-1.0, 3.0], requires_grad=True)
+        >>> SquaredReLU.apply(x).sum().backward()
+        >>> x.grad
+        tensor([0., 6.])
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Square what is above 0."""
+        positive = F.relu(x)
+        ctx.save_for_backward(positive)
+        return positive.square()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, g: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """The gradient of x."""
+        (positive,) = ctx.saved_tensors
+        return torch.addcmul(g.new_zeros(()), g, positive, value=2)
 
 
 def gelu_tanh(x: Tensor) -> Tensor:

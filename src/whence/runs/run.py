@@ -13,17 +13,17 @@ from whence.data import Dataset, Source, Tokenizer, load_tokenizer, open_dataset
 from whence.data import prepare as prepare_tokens
 from whence.errors import WhenceError, shell_word
 from whence.generate import generate
-from whence.models import Model, build
-from whence.runs.checkpoints import load_weights, put_weights, saved_steps
+from whence.models import Model
+from whence.runs.checkpoints import saved_steps
 from whence.runs.creation import free_path, resolve
 from whence.runs.events import Event
 from whence.runs.files import DamagedError, disk_use, refuse_links
 from whence.runs.header import Header, Origin, Sitting
 from whence.runs.lock import hold, is_held
 from whence.runs.recipe import Recipe
-from whence.runs.record import Logs, best_step
+from whence.runs.record import Logs
 from whence.runs.resume import resume_point
-from whence.runs.session import Session, assemble, outline
+from whence.runs.session import Session, assemble
 from whence.runs.tasks import Text, task_of
 from whence.runs.tokens import share_tokens
 from whence.runs.training import Training
@@ -321,34 +321,9 @@ class Run:
         Raises:
             WhenceError: where there is no such checkpoint.
         """
-        saved = self.checkpoints
-        if not saved:
-            raise WhenceError(f"{self.path} has no checkpoint yet: train it first.")
-        best = best_step(self.evals, saved)
-        step = saved[-1] if at == "last" or best is None else best
-        if isinstance(at, int):
-            step = at
-        if step not in saved:
-            raise WhenceError(f"{self.path} has no checkpoint {step}: there are {saved}.")
-        model = self._model_of(step)
-        model.eval()
-        return model
+        from whence.runs.trained import trained_model
 
-    def _model_of(self, step: int) -> Model:
-        weights = load_weights(self.checkpoint_folder, step)
-        where = self.checkpoint_folder / f"{step:06d}"
-        layers = getattr(self.recipe.model, "n_layers", 1)
-        if layers > len(weights):  # a lie that would take for ever to build
-            raise WhenceError(f"the weights in {where} do not fit the run's model: too few layers.")
-        if any(
-            name not in weights or weights[name].shape != weight.shape
-            for name, weight in outline(self.recipe.model, self.tokenizer.vocab_size).items()
-        ):
-            raise WhenceError(f"the weights in {where} do not fit the run's model.")
-        model = build(self.recipe.model, self.tokenizer.vocab_size)
-        self.task.prepare(model)
-        put_weights(weights, model, where)
-        return model
+        return trained_model(self, at)
 
     def generate(
         self, prompt: str = "", *, at: int | Literal["best", "last"] = "best", **options: Any
@@ -403,26 +378,8 @@ def _check_trainable(run: Run) -> None:
         )
 
 
-def list_runs(folder: Path | str = "runs") -> list[Run]:
-    """Return the runs in a folder, the newest last; what isn't a sound run is passed over.
-
-    Example:
-        >>> list_runs("there is no such folder")
-        []
-    """
-    folder = Path(folder)
-    found: list[Run] = []
-    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-        if (path / "run.toml").is_file() and not path.name.startswith("."):
-            try:
-                found.append(Run.open(path))
-            except WhenceError:
-                continue
-    return sorted(found, key=lambda run: run.created)
-
-
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-__all__ = ["Run", "free_path", "list_runs"]
+__all__ = ["Run", "free_path"]

@@ -11,6 +11,7 @@ from whence.scalar.matrix import Matrix
 from whence.scalar.value import Value
 
 _PLAIN = frozenset((float, int))
+_ROWS = frozenset((list, tuple))
 
 
 def take_apart(batch: Any) -> tuple[Any, list[Any]]:
@@ -32,6 +33,10 @@ def take_apart(batch: Any) -> tuple[Any, list[Any]]:
 
 
 def _shape(part: Any, numbers: list[Any]) -> Any:
+    if type(part) in _ROWS and _PLAIN.issuperset(map(type, part)):
+        # Most of most batches: looked at first, since this is done at every replay.
+        numbers.extend(part)
+        return ("row", type(part).__name__, len(part))
     if isinstance(part, Value):
         numbers.append(part)
         return "#"
@@ -52,9 +57,6 @@ def _shape(part: Any, numbers: list[Any]) -> Any:
         return ("matrix", *part.shape)
     if isinstance(part, list | tuple):
         name = "list" if isinstance(part, list) else "tuple"
-        if type(part) in (list, tuple) and _PLAIN.issuperset(map(type, part)):
-            numbers.extend(part)
-            return ("row", name, len(part))
         if hasattr(part, "_fields"):  # a named tuple is put together by its own class
             return ("named", type(part), *(_shape(x, numbers) for x in part))
         return (name, *(_shape(x, numbers) for x in part))

@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
+from whence.scalar.ops import POW
 from whence.scalar.value import Value, topological
 
 _WIDTH, _HEIGHT, _GAP_X, _GAP_Y = 132, 46, 44, 12
+_LONGEST = 18  # characters that fit in a box
+_SYMBOLS = {"*": "·", "**": "^", "-": "−"}
 
 _STYLE = """
 .whence-node rect { fill: #f6f8fa; stroke: #57606a; }
@@ -117,7 +120,8 @@ def draw(root: Value, limit: int = 200) -> Drawing:
         for j, v in enumerate(column):
             spot[id(v)] = (i * (_WIDTH + _GAP_X) + _GAP_X / 2, top + j * (_HEIGHT + _GAP_Y))
     parts = [_edge(spot[id(s)], spot[id(v)]) for v in near for s in v.inputs if id(s) in spot]
-    parts += [_box(v, *spot[id(v)], is_root=v is root) for v in near]
+    figures = _exponents(near)
+    parts += [_box(v, *spot[id(v)], is_root=v is root, is_figure=id(v) in figures) for v in near]
     if left_out:
         parts.append(
             f'<text x="{_GAP_X // 2}" y="{height - 8}">{left_out} more numbers not drawn</text>'
@@ -130,6 +134,12 @@ def draw(root: Value, limit: int = 200) -> Drawing:
     return Drawing(svg, left_out)
 
 
+def _exponents(near: list[Value]) -> set[int]:
+    """The plain powers, as in x²: nobody learns them, and a slope there may be no number."""
+    powers = [v.inputs[1] for v in near if v.op is POW]
+    return {id(p) for p in powers if p.op is None and p.label is None}
+
+
 def _edge(start: tuple[float, float], end: tuple[float, float]) -> str:
     x1, y1 = start[0] + _WIDTH, start[1] + _HEIGHT / 2
     x2, y2 = end[0], end[1] + _HEIGHT / 2
@@ -137,15 +147,23 @@ def _edge(start: tuple[float, float], end: tuple[float, float]) -> str:
     return f'<path d="M{x1:g},{y1:g} C{middle:g},{y1:g} {middle:g},{y2:g} {x2:g},{y2:g}"/>'
 
 
-def _box(v: Value, x: float, y: float, *, is_root: bool) -> str:
+def _box(v: Value, x: float, y: float, *, is_root: bool, is_figure: bool) -> str:
     kind = " root" if is_root else " leaf" if v.op is None else ""
-    title = v.label or (v.op.name if v.op else "")
-    head = f"{title} = {v.data:.6g}" if title else f"{v.data:.6g}"
+    made = _SYMBOLS.get(v.op.name, v.op.name) if v.op else ""
+    title = v.label or made
+    head = _fitted(f"{title} = " if title else "", f"{v.data:.6g}")
+    below = "" if is_figure else f"grad {v.grad:.6g}"
     if v.label and v.op:
-        head += f"  ({v.op.name})"
+        below = f"{made}   {below}"
     return (
         f'<g class="whence-node{kind}"><title>{escape(repr(v))}</title>'
         f'<rect x="{x:g}" y="{y:g}" width="{_WIDTH}" height="{_HEIGHT}" rx="6"/>'
         f'<text x="{x + 8:g}" y="{y + 19:g}">{escape(head)}</text>'
-        f'<text class="grad" x="{x + 8:g}" y="{y + 37:g}">grad {v.grad:.6g}</text></g>'
+        f'<text class="grad" x="{x + 8:g}" y="{y + 37:g}">{escape(below)}</text></g>'
     )
+
+
+def _fitted(title: str, number: str) -> str:
+    """Shorten a title so that it and its number stay inside the box."""
+    room = _LONGEST - len(number)
+    return (title if len(title) <= room else f"{title[: room - 4]}… = ") + number

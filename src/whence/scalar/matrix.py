@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from whence.errors import WhenceError
-from whence.scalar.functions import dot, total
+from whence.scalar.functions import dot, pick, total
 from whence.scalar.value import Value, as_value
 
 
@@ -58,14 +58,17 @@ class Matrix:
         return Matrix([[dot(row, column) for column in columns] for row in self.rows])
 
     def __getitem__(self, index: Any) -> Any:
-        """Return one value (`[i, j]`), a part (`[a:b, c:d]`) or the rows listed (`[ids]`)."""
+        """Return one value (`[i, j]`), a part (`[a:b, c:d]`) or the rows listed (`[ids]`).
+
+        A `Value` among the ids picks, so that a recorded graph may pick another one next time.
+        """
         i, j = index if isinstance(index, tuple) else (index, slice(None))
-        if isinstance(i, int) and isinstance(j, int):
-            return self.rows[i][j]
-        chosen = self.rows[i] if isinstance(i, slice) else [self.rows[k] for k in _listed(i)]
+        if _is_one(i) and _is_one(j) and not isinstance(i, Value):
+            return _one(self.rows[i], j)
+        chosen = self.rows[i] if isinstance(i, slice) else [_row(self.rows, k) for k in _listed(i)]
         if isinstance(j, slice):
             return Matrix([row[j] for row in chosen])
-        return Matrix([[row[k] for k in _listed(j)] for row in chosen])
+        return Matrix([[_one(row, k) for k in _listed(j)] for row in chosen])
 
     def map(self, function: Callable[[Value], Value]) -> "Matrix":
         """Return the function of every element."""
@@ -164,8 +167,23 @@ def _by(m: Matrix) -> str:
     return f"{m.shape[0]} × {m.shape[1]}"
 
 
-def _listed(index: Any) -> list[int]:
-    return [index] if isinstance(index, int) else list(index)
+def _listed(index: Any) -> list[Any]:
+    return [index] if _is_one(index) else list(index)
+
+
+def _is_one(index: Any) -> bool:
+    """Tell a place from a range or a list of them; an array of NumPy's is a list."""
+    return isinstance(index, Value) or not isinstance(index, slice | Iterable)
+
+
+def _one(row: Sequence[Value], index: Any) -> Value:
+    return pick(row, index) if isinstance(index, Value) else row[index]
+
+
+def _row(rows: Sequence[Sequence[Value]], index: Any) -> Sequence[Value]:
+    if not isinstance(index, Value):
+        return rows[index]
+    return [pick(column, index) for column in zip(*rows, strict=True)]
 
 
 def _paired(m: Matrix, other: Any, formula: Callable[[Value, Any], Value]) -> Matrix:

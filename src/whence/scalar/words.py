@@ -70,16 +70,20 @@ def read_labelled(path: str | Path) -> list[Labelled]:
                 f"{path}, row {number}: a line must be a label, a tab (or a comma) and a text."
             )
         found.append(Labelled(label, text))
-    _checked(found, str(path))
+    check_labelled(found, str(path))
     return found
 
 
-def _checked(lines: Sequence[Labelled], source: str) -> None:
+def check_labelled(lines: Sequence[Labelled], source: str) -> None:
+    """Refuse lines that nothing can be learnt from.
+
+    Raises:
+        WhenceError: if they are of one class, or of nearly as many as there are lines.
+    """
     classes = {line.label for line in lines}
     if len(classes) < 2:
-        raise WhenceError(
-            f"{source} has {len(classes)} classes in {len(lines)} lines: give two or more."
-        )
+        found = f"{len(classes)} class{'es' * (len(classes) != 1)} in {len(lines)} lines"
+        raise WhenceError(f"{source} has {found}: give two or more.")
     if len(classes) > len(lines) / 2:
         raise WhenceError(
             f"{source} has {len(classes)} different labels in {len(lines)} lines; "

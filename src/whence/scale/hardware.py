@@ -1,5 +1,6 @@
 """What a run is computed on: probed at the start, so that the default always works."""
 
+import ctypes
 import os
 import platform
 import shutil
@@ -76,6 +77,7 @@ class Hardware:
         torch.use_deterministic_algorithms(self.deterministic)
         # Filling fresh memory before it is written guards against nothing here, and costs time.
         torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore
+        keep_freed_memory()
 
     def context(self) -> AbstractContextManager:
         """Return the context in which a forward pass has this precision."""
@@ -97,6 +99,25 @@ class Hardware:
         if not self.deterministic:
             parts.append("not deterministic")
         return " · ".join(parts)
+
+
+def keep_freed_memory() -> None:
+    """Let the C library keep what a step frees for the next step, where it can be told to.
+
+    glibc hands the top of the heap back to the system at every chance. A training step frees and
+    needs the same few megabytes again, and thousands of page faults each time took a tenth of it.
+    Up to a gigabyte is now kept; blocks above 32 MB go back as before.
+
+    Example:
+        >>> keep_freed_memory()
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, TypeError, AttributeError):  # no glibc: macOS, Windows, musl
+        return
+    trim_threshold, mmap_threshold = -1, -3  # malloc.h's names for them
+    mallopt(mmap_threshold, 32 * 2**20)
+    mallopt(trim_threshold, 2**30)
 
 
 def device_name(device: str) -> str:

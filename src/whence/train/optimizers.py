@@ -140,7 +140,7 @@ class AdamW:
         beta1: how slowly the mean of the gradient forgets.
         beta2: how slowly the mean of its square forgets.
         eps: ε, keeps the division finite.
-        weight_decay: λ, on matrices (not on embeddings, norms and biases).
+        weight_decay: λ, on matrices and embeddings (not on norms and biases).
         max_grad_norm: the gradient of all parameters together is scaled down to this norm; 0: off.
 
     Raises:
@@ -170,7 +170,13 @@ class AdamW:
         return self.learning_rate if own is None else own
 
     def update(self, moving: Moving) -> None:
-        """Move the parameters one step, in place."""
+        """Move the parameters one step, in place, by torch's one kernel for all of it if it can."""
+        if all(p.dtype == torch.float32 and p.device.type == "cpu" for p in moving.params):
+            self._by_kernel(moving)
+        else:
+            self._by_formula(moving)
+
+    def _by_formula(self, moving: Moving) -> None:
         params, grads = moving.params, moving.grads
         m, v = moving.recall("m"), moving.recall("v")
         torch._foreach_lerp_(m, grads, 1 - self.beta1)
@@ -178,14 +184,32 @@ class AdamW:
         torch._foreach_addcmul_(v, grads, grads, 1 - self.beta2)
         if self.weight_decay:
             for param, rate in zip(params, moving.rates, strict=True):
-                if param.ndim >= 2:
-                    param.mul_(1 - rate * self.weight_decay)
+                param.mul_(1 - rate * self._decay(param))
         t = moving.step + 1
         denominators = torch._foreach_sqrt(v)
         torch._foreach_div_(denominators, math.sqrt(1 - self.beta2**t))
         torch._foreach_add_(denominators, self.eps)
         shares = [-rate / (1 - self.beta1**t) for rate in moving.rates]
         torch._foreach_addcdiv_(params, m, denominators, shares)
+
+    def _by_kernel(self, moving: Moving) -> None:
+        """The fast twin of the formula: one pass over the numbers instead of eight."""
+        columns = zip(
+            moving.params, moving.grads, moving.recall("m"), moving.recall("v"), strict=True
+        )
+        together: dict[tuple[float, float], list[tuple[Tensor, ...]]] = {}
+        for rate, column in zip(moving.rates, columns, strict=True):
+            together.setdefault((rate, self._decay(column[0])), []).append(column)
+        t = torch.tensor(float(moving.step + 1))
+        for (rate, decay), members in together.items():
+            params, grads, m, v = map(list, zip(*members, strict=True))
+            torch._fused_adamw_(
+                params, grads, m, v, [], [t] * len(params), lr=rate, beta1=self.beta1,
+                beta2=self.beta2, weight_decay=decay, eps=self.eps, amsgrad=False, maximize=False,
+            )  # fmt: skip
+
+    def _decay(self, param: Tensor) -> float:
+        return self.weight_decay if param.ndim >= 2 else 0.0
 
 
 @dataclass(frozen=True)

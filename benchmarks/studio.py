@@ -1,0 +1,234 @@
+"""The studio: first paint on a long run, opening a receipt, and what watching costs a training.
+
+Each in a real Chromium on this machine, which therefore also pays for drawing.
+"""
+
+import asyncio
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+from playwright.sync_api import Browser, sync_playwright
+
+from benchmarks.timing import table
+from tests.studio.chromium import MISSING, launch
+from whence.data import text_source
+from whence.models import GPTConfig
+from whence.runs.events import Stepped
+from whence.runs.recipe import Data, Recipe, Record
+from whence.runs.record import Logs
+from whence.runs.run import Run
+from whence.studio.answers import ANSWERS
+from whence.studio.guard import token_of
+
+STEPS = 10_000
+ROUNDS = 4
+WATCHED = 3.0  # seconds of a training in each half of a pair
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name, sync_playwright() as p:
+        folder = Path(name) / "runs"
+        browser = launch(p)
+        if browser is None:
+            print(MISSING)
+            return
+        long_run(folder)
+        served = Served(folder)
+        try:
+            rows = [first_paint(browser, served), *receipt(served, folder)]
+            rows += watching(browser, served, folder)
+        finally:
+            served.close()
+            browser.close()
+        table(rows)
+
+
+class Served:
+    """A studio in a process of its own, as a person has it."""
+
+    def __init__(self, folder: Path):
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "whence", "studio", "--no-browser", "--runs", str(folder)],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self.process.stdout
+        self.address = self.process.stdout.readline().split()[-1]
+        self.base, _, self.token = self.address.partition("/?token=")
+        assert self.token == token_of(folder)
+
+    def client(self) -> httpx.Client:
+        """Something that asks as the page does."""
+        made = httpx.Client(base_url=self.base, headers={"origin": self.base}, timeout=120)
+        made.get(f"/?token={self.token}")
+        return made
+
+    def close(self) -> None:
+        """End the studio."""
+        self.process.terminate()
+        self.process.wait()
+
+
+def tiny(folder: Path, name: str, steps: int) -> Run:
+    text = "the cat sat on the mat and looked at the dog on the log\n" * 400
+    recipe = Recipe(
+        data=Data(("cats",)),
+        model=GPTConfig(n_layers=2, n_heads=4, d_model=64, context_length=64),
+        record=Record(evaluate_every=STEPS, sample_tokens=0, evaluate_tokens=1000),
+        steps=steps,
+    )
+    return Run.create(recipe, folder / name, text_source("cats", lambda: [text]))
+
+
+def long_run(folder: Path) -> None:
+    """A run whose record has 10,000 steps; its curve is a noisy one, as real ones are."""
+    run = tiny(folder, "long", STEPS)
+    import numpy as np
+
+    noise = np.random.default_rng(0).standard_normal(STEPS)
+    logs = Logs(run.path)
+    logs.steps.replace(
+        [
+            Stepped(
+                k, 4 * (k + 1) ** -0.2 + 0.05 * float(noise[k]), 1e-3, 1.0, 0.01, 512
+            ).to_record()
+            for k in range(STEPS)
+        ]
+    )
+
+
+def first_paint(browser: Browser, served: Served) -> dict:
+    """From the click to the drawn curve of a run that the studio hasn't read yet; then again."""
+    seconds = []
+    for _ in range(ROUNDS):
+        context = browser.new_context(viewport={"width": 1280, "height": 800})
+        page = context.new_page()
+        start = time.perf_counter()
+        page.goto(f"{served.address}#/live?run=long")
+        page.wait_for_selector("[data-view=live][data-step='10000'] .chart .line")
+        seconds.append(time.perf_counter() - start)
+        context.close()
+    return row(
+        "first paint, 10,000 steps",
+        "first / median s",
+        f"{seconds[0]:.2f} / {statistics.median(seconds):.2f}",
+    )
+
+
+def receipt(served: Served, folder: Path) -> list[dict]:
+    """An open receipt of one weight of a run with a million parameters: asked for, and answered."""
+    if "receipt" not in ANSWERS:
+        return []
+    run = tiny(folder, "million", 4)
+    recipe = replace(run.recipe, model=GPTConfig(n_layers=4, n_heads=4, d_model=144))
+    run.remove()
+    text = "the cat sat on the mat and looked at the dog on the log\n" * 400
+    run = Run.create(recipe, folder / "million", text_source("cats", lambda: [text]))
+    for _ in run.train():
+        pass
+    n = sum(p.numel() for p in run.model().parameters())
+    client, seconds = served.client(), []
+    params = {"run": "million", "step": 3}
+    for _ in range(ROUNDS + 1):
+        start = time.perf_counter()
+        reply = client.post("/ask/receipt", json=params)
+        reply.raise_for_status()
+        seconds.append(time.perf_counter() - start)
+    first, rest = seconds[0], statistics.median(seconds[1:])
+    return [
+        row(f"receipt, {n:,} parameters", "traced now / open, s", f"{first:.2f} / {rest:.3f}"),
+    ]
+
+
+def watching(browser: Browser, served: Served, folder: Path) -> list[dict]:
+    """How much slower a training is with 20 watchers, in halves that take turns."""
+    run = tiny(folder, "watched", 1_000_000)
+    client = served.client()
+    client.post("/do/play", json={"run": "watched"}).raise_for_status()
+    path = run.path / "steps.jsonl"
+    while not path.exists() or path.read_bytes().count(b"\n") < 50:
+        time.sleep(0.2)
+    rows = []
+    for name, watcher in (("20 streams", streams), ("20 pages in one Chromium", pages)):
+        slower, alone = [], []
+        for _ in range(ROUNDS):
+            without = rate(path)
+            with watcher(browser, served):
+                slower.append(without / rate(path) - 1)
+            alone.append(without)
+        told = f"{100 * statistics.median(slower):+.1f} % ({min(slower):+.1%} … {max(slower):+.1%})"
+        rows.append(row(f"{name} watch {statistics.median(alone):.0f} steps/s", "slower", told))
+    client.post("/do/stop", json={"run": "watched"}).raise_for_status()
+    return rows
+
+
+def rate(path: Path) -> float:
+    """Steps a second, counted in the record itself."""
+    start, before = time.perf_counter(), path.read_bytes().count(b"\n")
+    time.sleep(WATCHED)
+    return (path.read_bytes().count(b"\n") - before) / (time.perf_counter() - start)
+
+
+class streams:  # noqa: N801  # used as a function
+    """Twenty connections that read events and do nothing with them, in another process."""
+
+    def __init__(self, browser: Browser, served: Served):
+        words = [sys.executable, "-m", "benchmarks.studio", json.dumps([served.base, served.token])]
+        self.process = subprocess.Popen(words, stdout=subprocess.PIPE)
+
+    def __enter__(self):
+        assert self.process.stdout
+        self.process.stdout.readline()
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.wait()
+
+
+class pages:  # noqa: N801
+    """Twenty pages, of which a browser draws the one in front."""
+
+    def __init__(self, browser: Browser, served: Served):
+        self.context = browser.new_context(viewport={"width": 1280, "height": 800})
+        for _ in range(20):
+            page = self.context.new_page()
+            page.goto(f"{served.address}#/live?run=watched")
+            page.wait_for_selector("[data-view=live][data-ready]")
+        time.sleep(1)
+
+    def __enter__(self):
+        pass
+
+    def __exit__(self, *_):
+        self.context.close()
+
+
+async def read_streams(base: str, token: str) -> None:
+    limits = httpx.Limits(max_connections=40)
+    async with httpx.AsyncClient(base_url=base, timeout=None, limits=limits) as client:
+        await client.get(f"/?token={token}")
+
+        async def one() -> None:
+            async with client.stream("GET", "/events?run=watched&from=0") as reply:
+                async for _ in reply.aiter_bytes():
+                    pass
+
+        tasks = [asyncio.create_task(one()) for _ in range(20)]
+        await asyncio.sleep(1)
+        print("reading", flush=True)
+        await asyncio.gather(*tasks)
+
+
+def row(what: str, unit: str, value: str) -> dict:
+    return {"what": what, "measured": unit, "here": value}
+
+
+if __name__ == "__main__":
+    asyncio.run(read_streams(*json.loads(sys.argv[1])))
