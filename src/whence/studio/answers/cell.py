@@ -149,7 +149,7 @@ def _before(receipt: Any, number: Number, asked: Asked) -> dict[str, Any] | None
 
 
 def _within(t: Trace, number: Number, receipt: Any) -> dict[str, Any]:
-    """Numbers worked out within a fused operation have no address: open them along with this one."""
+    """Numbers within a fused operation have no address: open them along with this one."""
     named = {address for term in receipt.terms for address, _ in term.factors}
     closed = sorted(a for a in named if name_in(a) not in t)
     closed = [a for a in closed if not _opens(t, a)]

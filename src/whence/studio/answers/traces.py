@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from whence.errors import WhenceError, shell_word
 from whence.models.ngram_config import NGramConfig
@@ -91,7 +92,8 @@ def _stamp(run: Run, step: int) -> Key:
 
 
 KEPT = Traces()
-OPENING = threading.RLock()  # a trace works things out as it is asked, one question at a time
+# A trace works things out as it is asked: one question to it at a time.
+OPENING: WeakKeyDictionary[Trace, threading.RLock] = WeakKeyDictionary()
 
 
 class Asked:
@@ -127,7 +129,7 @@ class Asked:
     def opened(self) -> Iterator[Trace]:
         """Hold the trace while it is read."""
         t = self.trace()
-        with OPENING:
+        with OPENING.setdefault(t, threading.RLock()):
             yield t
 
     def head(self) -> dict[str, Any]:
