@@ -6,7 +6,7 @@ import { addressBox } from "../lib/address.js";
 import { copies } from "../lib/copy.js";
 import { button, h, put, trouble } from "../lib/dom.js";
 import { matrix } from "../lib/matrix.js";
-import { formula, math, op, row, value } from "../lib/mathml.js";
+import { formula, fraction, m, math, name, op, row, value } from "../lib/mathml.js";
 import { count, digits, full, number, short, signed } from "../lib/number.js";
 
 function render({ model, el }) {
@@ -74,6 +74,7 @@ function render({ model, el }) {
   // symbols → numbers → result
   function figures(r) {
     const shown = r.terms.slice(0, 4);
+    if (r.symbols.startsWith("e^x[i] / ")) return softmax(r);
     const parts = [op("=")];
     shown.forEach((term, i) => {
       const x = number(term.value);
@@ -87,6 +88,17 @@ function render({ model, el }) {
     if (more) parts.push(op("+"), op("\u2026"));
     parts.push(op("="), value(short(r.total)));
     return math(...parts);
+  }
+
+  // e to the own score, over the sum of e to each.
+  function softmax(r) {
+    const last = (address) => address.match(/([0-9]+)\](?:\.\w+)?$/)?.[1];
+    const read = r.terms[0].factors.filter((f) => Number.isFinite(number(f.value)));
+    const own = read.find((f) => last(f.address) === last(r.address));
+    const power = (f) => m("msup", {}, name("e"), value(short(f.value)));
+    if (!own) return math(op("="), value(short(r.total)));
+    const sum = read.slice(0, 5).flatMap((f, i) => (i ? [op("+"), power(f)] : [power(f)]));
+    return math(op("="), fraction(power(own), row(...sum, ...(read.length > 5 ? [op("+"), op("\u2026")] : []))), op("="), value(short(r.total)));
   }
 
   function product(term) {
@@ -133,7 +145,7 @@ function render({ model, el }) {
   }
 
   function written(term, closed) {
-    const shown = term.detail ? term.factors.filter((f) => term.detail.includes(`[${f.address}]`)) : term.factors;
+    const shown = term.detail ? term.factors.filter((f) => term.detail.includes(`[${f.address}]`)) : term.factors.filter((f) => Number.isFinite(number(f.value))).slice(0, 8);
     const parts = [...coefficient(term).map((c) => digits(c)), ...shown.map((f) => h("span", { class: "factor" }, digits(f.value), " ", closed.includes(f.address) ? h("span", { class: "address quiet" }, f.address) : button(f.address, () => visit(f.address), { class: `link address ${kind(f.address.split("[")[0])}` })))];
     if (!parts.length) return term.label;
     return h("span", { class: "written" }, term.detail ? null : h("span", { class: "quiet" }, `${term.label} of `), parts.map((part, i) => [i ? (term.detail ? " \u00b7 " : ", ") : "", part]));
@@ -149,7 +161,7 @@ function render({ model, el }) {
     if (!answer.grad) return h("section", { class: "panel" }, h("h2", {}, "The reverse: where it went"), used, h("p", { class: "quiet" }, answer.no_grad));
     const rows = answer.arrivals.map((a) => ({ label: h("span", {}, h("span", { class: "quiet" }, a.operation === "ones_like" ? "the backward pass begins here " : `back from ${a.module || a.operation} `), button(a.address, () => visit(a.address), { class: "link address" })), value: a.value }));
     if (answer.arrivals.length > 1 && answer.rounding) rows.push({ label: "rounding", value: answer.rounding, kind: "others" });
-    return h("section", { class: "panel" }, h("h2", {}, "The reverse: where it went"), used, h("p", { class: "big" }, "\u2202loss/\u2202 = ", signed(answer.grad.value), " ", button(answer.grad.address, () => visit(answer.grad.address), { class: "link address" }), " ", h("span", { class: `badge ${answer.grad.verdict.replaceAll(" ", "-")}` }, answer.grad.verdict)), h("p", { class: "quiet" }, answer.arrivals.length > 1 ? "The gradient is the sum of what each use sent back:" : "It was used once; this came back:"), bars(rows), h("p", { class: "row" }, button("Who is it from? Open the receipt", () => go(model, "receipt", { ...about(state), address: answer.grad.address }))));
+    return h("section", { class: "panel" }, h("h2", {}, "The reverse: where it went"), used, h("p", { class: "big" }, "\u2202loss/\u2202 = ", signed(answer.grad.value), " ", button(answer.grad.address, () => visit(answer.grad.address), { class: "link address" }), " ", h("span", { class: `badge ${answer.grad.verdict.replaceAll(" ", "-")}` }, answer.grad.verdict)), h("p", { class: "quiet" }, answer.arrivals.length > 1 ? "The gradient is the sum of what came back. An addition passes a gradient on as it is, so later readers of the same sum are listed too:" : "It was used once; this came back:"), bars(rows), h("p", { class: "row" }, button("Who is it from? Open the receipt", () => go(model, "receipt", { ...about(state), address: answer.grad.address }))));
   }
 }
 
