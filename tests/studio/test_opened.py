@@ -64,7 +64,7 @@ def test_a_cell_shows_its_operands_and_leads_to_them_and_back(studio, page, trac
     expect(page.locator(".crumbs strong")).to_have_text(address)
     page.locator(".crumbs .link").first.click()
     expect(page.locator(".crumbs strong")).to_have_text("blocks.0.mlp.up[0,3,5]")
-    gradient = page.locator("section", has_text="The reverse").locator(".big .number")
+    gradient = page.locator(".panel", has_text="The reverse").locator(".big .number")
     expected = trace["blocks.0.mlp.up"].grad.value[0, 3, 5].item()
     assert number(gradient.get_attribute("title")) == expected
 
@@ -108,12 +108,16 @@ def test_a_phone_in_the_dark(studio, page, view, query):
 
 
 @pytest.mark.parametrize(("view", "query"), VIEWS.items())
-def test_the_command_works_as_given(studio, page, capsys, view, query):
+def test_the_command_and_the_line_work_as_given(studio, page, capsys, view, query):
     open_view(page, studio, view, f"run=bottles&{query}")
     command = shlex.split(page.locator(".copies code").nth(1).inner_text())
     assert command[0] == "whence"
     assert main(command[1:]) in (0, None)
     assert capsys.readouterr().out
+    before, _, line = page.locator(".copies code").first.inner_text().rpartition("; ")
+    names = {}
+    exec(before, names)
+    assert eval(line, names) is not None
 
 
 def test_a_script_in_the_text_is_text(scripted, page):

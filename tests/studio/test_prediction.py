@@ -5,22 +5,17 @@ import re
 import torch
 from playwright.sync_api import expect
 
-from tests.studio.pages import open_view
+from tests.studio.pages import number, open_view
 from whence.runs.run import Run
 
 
 def of_table(page, column: int) -> dict[int, float]:
     """A column's numbers with all their digits, by token."""
-    return {
-        int(row.get_attribute("data-token")): float(
-            row.locator("td")
-            .nth(column)
-            .locator(".number")
-            .get_attribute("title")
-            .replace("−", "-")
-        )
-        for row in page.locator("tr[data-token]").all()
-    }
+    found = {}
+    for row in page.locator("tr[data-token]").all():
+        cell = row.locator("td").nth(column).locator(".number")
+        found[int(row.get_attribute("data-token"))] = number(cell.get_attribute("title"))
+    return found
 
 
 def test_the_table_shows_the_models_probabilities(studio, page):
@@ -42,7 +37,7 @@ def test_typing_sliding_and_writing_on(studio, page):
     open_view(page, studio, "prediction", "run=bottles")
     page.get_by_label("Prompt").fill("99 b")
     expect(page.locator(".chip:not(.next)")).to_have_count(4)
-    page.get_by_label("top-k").fill("1")
+    page.get_by_role("slider", name="top-k").fill("1")
     expect(page.locator("tr[data-token]:not(.dropped)")).to_have_count(1)
     drawn = page.locator(".chip.next").inner_text()
     page.get_by_role("button", name="Write on").click()

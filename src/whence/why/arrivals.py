@@ -36,6 +36,9 @@ def arrivals(number: Number) -> list[Arrival]:
 
     ∂loss/∂x = Σ over the uses u of x: what the backward pass of u sent to x
 
+    A sum passes its gradient on as it is, so where x was added to something, the uses of that sum
+    stand in its place.
+
     Args:
         number: an activation or a parameter.
 

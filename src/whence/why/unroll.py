@@ -53,8 +53,12 @@ class Node:
 
     def merged(self) -> Node:
         """Add up the weights of elements that were reached more than once."""
-        at, which = np.unique(self.at, return_inverse=True)
-        weight = np.bincount(which, self.weight, len(at))
+        span = int(self.at.max()) + 1 if len(self.at) else 0
+        if span <= 8 * len(self.at):  # counting is cheaper than sorting
+            at, weight = np.arange(span), np.bincount(self.at, self.weight, span)
+        else:
+            at, which = np.unique(self.at, return_inverse=True)
+            weight = np.bincount(which, self.weight, len(at))
         keep = weight != 0
         return Node(self.cells, at[keep], weight[keep], self.call)
 

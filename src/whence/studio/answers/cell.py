@@ -18,6 +18,7 @@ from whence.why.storage import Ref
 
 SOURCES, LIT = 6, 4096  # tensors that are drawn, cells that light up in each
 SIDE = 64
+DEEP = 4  # levels that are opened at once within a fused operation
 
 
 def cell(
@@ -54,6 +55,7 @@ def cell(
             "matrix": tile(t, own, **place_of(number), most=SIDE),
             "sources": _sources(t, number),
             "slopes": _slopes(number, top),
+            **_within(t, number, receipt),
             "before": _before(receipt, number, asked),
             **_reverse(number),
             "notes": t.notes,
@@ -144,6 +146,23 @@ def _before(receipt: Any, number: Number, asked: Asked) -> dict[str, Any] | None
     if t.after_of(number.numbers.name) is None:
         return None
     return {"address": f"{number.address}.after", "step": asked.step - 1}
+
+
+def _within(t: Trace, number: Number, receipt: Any) -> dict[str, Any]:
+    """Numbers within a fused operation have no address: open them along with this one."""
+    named = {address for term in receipt.terms for address, _ in term.factors}
+    closed = sorted(a for a in named if name_in(a) not in t)
+    closed = [a for a in closed if not _opens(t, a)]
+    deeper = "\n".join(number.why(top=6, depth=DEEP).lines()) if closed else ""
+    return {"closed": closed, "within": deeper}
+
+
+def _opens(t: Trace, address: str) -> bool:
+    try:
+        t.number(address)
+    except WhenceError:
+        return False
+    return True
 
 
 def _sources(t: Trace, number: Number) -> list[dict[str, Any]]:

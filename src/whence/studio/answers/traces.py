@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from whence.errors import WhenceError, shell_word
 from whence.models.ngram_config import NGramConfig
@@ -91,7 +92,8 @@ def _stamp(run: Run, step: int) -> Key:
 
 
 KEPT = Traces()
-OPENING = threading.RLock()  # a trace works things out as it is asked, one question at a time
+# A trace works things out as it is asked: one question to it at a time.
+OPENING: WeakKeyDictionary[Trace, threading.RLock] = WeakKeyDictionary()
 
 
 class Asked:
@@ -127,7 +129,7 @@ class Asked:
     def opened(self) -> Iterator[Trace]:
         """Hold the trace while it is read."""
         t = self.trace()
-        with OPENING:
+        with OPENING.setdefault(t, threading.RLock()):
             yield t
 
     def head(self) -> dict[str, Any]:
@@ -143,7 +145,8 @@ class Asked:
     def python(self, rest: str) -> str:
         """Write the line of Python that opens this step."""
         given = "" if self.text is None else repr(self.text)
-        return f"from whence import Run; Run.open({python_path(self.run.path)}).at({self.step}).trace({given}){rest}"
+        opened = f"from whence import Run; Run.open({python_path(self.run.path)})"
+        return f"{opened}.at({self.step}).trace({given}){rest}"
 
     def shell(self, address: str, *options: str) -> str:
         """Write the command that opens a number of this step."""

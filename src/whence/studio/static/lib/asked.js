@@ -83,6 +83,6 @@ const SAID = {
 // Exact, rounded or sampled, always said, with the residual.
 export function judged(receipt) {
   const bad = receipt.verdict === "does not add up";
-  const left = ["given", "closed box"].includes(receipt.verdict) ? null : h("span", {}, " residual ", h("span", { class: "number", title: full(receipt.residual) }, short(receipt.residual)), " of at most ", h("span", { class: "number", title: full(receipt.bound) }, short(receipt.bound)));
-  return h("p", { class: "judged" }, h("span", { class: `badge ${bad ? "bad" : receipt.verdict.replaceAll(" ", "-")}` }, receipt.verdict), h("span", { class: "quiet" }, ` ${SAID[receipt.verdict] || ""}.`, left, receipt.recomputed ? " Recomputed: the kernel kept none of its intermediate numbers." : null));
+  const left = ["given", "closed box"].includes(receipt.verdict) ? null : h("span", {}, " Residual ", h("span", { class: "number", title: full(receipt.residual) }, short(receipt.residual)), " of at most ", h("span", { class: "number", title: full(receipt.bound) }, short(receipt.bound)));
+  return h("p", { class: "judged" }, h("span", { class: `badge ${bad ? "bad" : receipt.verdict.replaceAll(" ", "-")}` }, receipt.verdict), h("span", { class: "quiet" }, ` ${SAID[receipt.verdict] || ""}.`, left, receipt.recomputed ? ". Recomputed: the kernel kept none of its intermediate numbers." : null));
 }

@@ -6,7 +6,7 @@ import { addressBox } from "../lib/address.js";
 import { copies } from "../lib/copy.js";
 import { button, h, put, trouble } from "../lib/dom.js";
 import { matrix } from "../lib/matrix.js";
-import { formula, math, op, row, value } from "../lib/mathml.js";
+import { formula, fraction, m, math, name, op, row, value } from "../lib/mathml.js";
 import { count, digits, full, number, short, signed } from "../lib/number.js";
 
 function render({ model, el }) {
@@ -53,7 +53,7 @@ function render({ model, el }) {
       body,
       h("section", { class: "panel equation" }, h("p", { class: "big" }, h("span", { class: "address" }, r.address), " = ", h("strong", { class: "number", title: full(r.value) }, full(r.value)), h("span", { class: "quiet" }, ` ${r.quantity}, ${r.dtype}`)), equation(r), judged(r), r.notes.map((note) => h("p", { class: "quiet" }, note)), before(answer)),
       h("div", { class: "cell-columns" }, h("section", { class: "panel" }, h("h2", {}, "It stands here"), own(answer)), answer.sources.length ? h("section", { class: "panel" }, h("h2", {}, "Made of the cells that are lit"), h("div", { class: "grid-matrices" }, answer.sources.map(source))) : null),
-      r.terms.length ? h("section", { class: "panel" }, h("h2", {}, "The arithmetic"), terms(r)) : null,
+      r.terms.length ? h("section", { class: "panel" }, h("h2", {}, "The arithmetic"), terms(r, answer.closed), answer.within ? h("details", {}, h("summary", {}, "further within the fused operation, whose own numbers have no address"), h("div", { class: "scroll" }, h("pre", { class: "within" }, answer.within))) : null) : null,
       reverse(answer),
       copies(answer),
     );
@@ -74,6 +74,7 @@ function render({ model, el }) {
   // symbols → numbers → result
   function figures(r) {
     const shown = r.terms.slice(0, 4);
+    if (r.symbols.startsWith("e^x[i] / ")) return softmax(r);
     const parts = [op("=")];
     shown.forEach((term, i) => {
       const x = number(term.value);
@@ -87,6 +88,17 @@ function render({ model, el }) {
     if (more) parts.push(op("+"), op("\u2026"));
     parts.push(op("="), value(short(r.total)));
     return math(...parts);
+  }
+
+  // e to the own score, over the sum of e to each.
+  function softmax(r) {
+    const last = (address) => address.match(/([0-9]+)\](?:\.\w+)?$/)?.[1];
+    const read = r.terms[0].factors.filter((f) => Number.isFinite(number(f.value)));
+    const own = read.find((f) => last(f.address) === last(r.address));
+    const power = (f) => m("msup", {}, name("e"), value(short(f.value)));
+    if (!own) return math(op("="), value(short(r.total)));
+    const sum = read.slice(0, 5).flatMap((f, i) => (i ? [op("+"), power(f)] : [power(f)]));
+    return math(op("="), fraction(power(own), row(...sum, ...(read.length > 5 ? [op("+"), op("\u2026")] : []))), op("="), value(short(r.total)));
   }
 
   function product(term) {
@@ -125,16 +137,16 @@ function render({ model, el }) {
     draw(await ask(model, "matrix", { ...about(state), name: tile.name, lead: tile.lead, row: r, column: c }));
   }
 
-  function terms(r) {
-    const rows = r.terms.map((term) => ({ label: written(term), note: term.place, value: term.value }));
+  function terms(r, closed) {
+    const rows = r.terms.map((term) => ({ label: written(term, closed), note: term.place, value: term.value }));
     if (r.others.count) rows.push({ label: `${count(r.others.count)} other term${r.others.count === 1 ? "" : "s"}`, value: r.others.value, kind: "others" });
     if (number(r.residual) !== 0) rows.push({ label: "rounding", value: r.residual, kind: "others" });
     return bars(rows);
   }
 
-  function written(term) {
-    const shown = term.detail ? term.factors.filter((f) => term.detail.includes(`[${f.address}]`)) : term.factors;
-    const parts = [...coefficient(term).map((c) => digits(c)), ...shown.map((f) => h("span", { class: "factor" }, digits(f.value), " ", button(f.address, () => visit(f.address), { class: `link address ${kind(f.address.split("[")[0])}` })))];
+  function written(term, closed) {
+    const shown = term.detail ? term.factors.filter((f) => term.detail.includes(`[${f.address}]`)) : term.factors.filter((f) => Number.isFinite(number(f.value))).slice(0, 8);
+    const parts = [...coefficient(term).map((c) => digits(c)), ...shown.map((f) => h("span", { class: "factor" }, digits(f.value), " ", closed.includes(f.address) ? h("span", { class: "address quiet" }, f.address) : button(f.address, () => visit(f.address), { class: `link address ${kind(f.address.split("[")[0])}` })))];
     if (!parts.length) return term.label;
     return h("span", { class: "written" }, term.detail ? null : h("span", { class: "quiet" }, `${term.label} of `), parts.map((part, i) => [i ? (term.detail ? " \u00b7 " : ", ") : "", part]));
   }
@@ -145,11 +157,11 @@ function render({ model, el }) {
   }
 
   function reverse(answer) {
-    const used = answer.used_by.length ? h("p", {}, "Read by ", answer.used_by.slice(0, 12).map((u, i) => [i ? ", " : "", h("span", { class: "quiet" }, `${u.operation} \u2192 `), button(u.name, () => visit(u.name), { class: "link address" })]), answer.used_by.length > 12 ? ` and ${answer.used_by.length - 12} more` : "", ".") : null;
+    const used = answer.used_by.length ? h("p", {}, "Read by ", answer.used_by.slice(0, 12).map((u, i) => [i ? ", " : "", h("span", { class: "quiet" }, `${u.operation.replace(/^_+/, "")} \u2192 `), button(u.name, () => visit(u.name), { class: "link address" })]), answer.used_by.length > 12 ? ` and ${answer.used_by.length - 12} more` : "", ".") : null;
     if (!answer.grad) return h("section", { class: "panel" }, h("h2", {}, "The reverse: where it went"), used, h("p", { class: "quiet" }, answer.no_grad));
     const rows = answer.arrivals.map((a) => ({ label: h("span", {}, h("span", { class: "quiet" }, a.operation === "ones_like" ? "the backward pass begins here " : `back from ${a.module || a.operation} `), button(a.address, () => visit(a.address), { class: "link address" })), value: a.value }));
     if (answer.arrivals.length > 1 && answer.rounding) rows.push({ label: "rounding", value: answer.rounding, kind: "others" });
-    return h("section", { class: "panel" }, h("h2", {}, "The reverse: where it went"), used, h("p", { class: "big" }, "\u2202loss/\u2202 = ", signed(answer.grad.value), " ", button(answer.grad.address, () => visit(answer.grad.address), { class: "link address" }), h("span", { class: `badge ${answer.grad.verdict}` }, answer.grad.verdict)), h("p", { class: "quiet" }, answer.arrivals.length > 1 ? "The gradient is the sum of what each use sent back:" : "It was used once; this came back:"), bars(rows), h("p", { class: "row" }, button("Who is it from? Open the receipt", () => go(model, "receipt", { ...about(state), address: answer.grad.address }))));
+    return h("section", { class: "panel" }, h("h2", {}, "The reverse: where it went"), used, h("p", { class: "big" }, "\u2202loss/\u2202 = ", signed(answer.grad.value), " ", button(answer.grad.address, () => visit(answer.grad.address), { class: "link address" }), " ", h("span", { class: `badge ${answer.grad.verdict.replaceAll(" ", "-")}` }, answer.grad.verdict)), h("p", { class: "quiet" }, answer.arrivals.length > 1 ? "The gradient is the sum of what came back. An addition passes a gradient on as it is, so later readers of the same sum are listed too:" : "It was used once; this came back:"), bars(rows), h("p", { class: "row" }, button("Who is it from? Open the receipt", () => go(model, "receipt", { ...about(state), address: answer.grad.address }))));
   }
 }
 

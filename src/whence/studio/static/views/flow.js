@@ -52,7 +52,7 @@ function render({ model, el }) {
   function stream(answer) {
     const stages = answer.stages.filter((stage) => stage.tile);
     const rows = Math.max(...stages.map((stage) => stage.tile.values.shape[0]), 1);
-    const tall = Math.max(9, Math.min(20, Math.floor(560 / rows)));
+    const tall = Math.max(14, Math.min(20, Math.floor(560 / rows)));
     const tokens = stages[0]?.tile.row_labels || [];
     const columns = stages.map((stage, i) => [i ? ribbons(stages[i - 1], stage, tall) : null, column(stage, tall, answer)]);
     return h("div", { class: "scroll flow-scroll" }, h("div", { class: "flow", style: { "--tall": `${tall}px` } }, h("div", { class: "flow-tokens" }, h("div", { class: "flow-name quiet" }, "tokens"), h("div", { class: "flow-rows" }, Array.from({ length: rows }, (_, i) => h("span", { class: "flow-token", title: tokens[i] }, visible(tokens[i] ?? String(i)))))), columns, predictions(answer, tall)));
