@@ -3,13 +3,14 @@
 `python -m benchmarks why` draws 10,000 numbers from a step of each model, in float32 and bf16, and
 adds each up again in float64; with `--operations` it prints a line for each operation. Then it
 times tracing a step of a GPT of 10.8 million parameters at 16 × 256 against running it plainly, and
-opening single numbers of it; with `--small` at 2 × 256.
+opening single numbers of it; with `--small` at 2 × 256. `--sums` and `--cost` do one half alone.
 """
 
 import statistics
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,11 +20,15 @@ from torch.nn import functional as F
 
 from benchmarks.timing import ratio, table
 from whence.data import WindowBatches
-from whence.models import GPTConfig
+from whence.models import MODELS as RUNGS
+from whence.models import GPTConfig, build
 from whence.models.config import gpt2, llama, modern, qwen3
+from whence.models.encoder import Classifier, EncoderConfig
 from whence.models.gpt import GPT
+from whence.models.line import Line
+from whence.models.mlp import MLP
 from whence.train.loop import train
-from whence.train.losses import next_token_loss
+from whence.train.losses import binary_cross_entropy, mean_squared_error, next_token_loss
 from whence.train.optimizer import Optimizer
 from whence.train.optimizers import AdamW, Muon
 from whence.train.schedules import Schedule
@@ -68,40 +73,106 @@ def own(form: Callable[..., GPTConfig], **settings: Any) -> Callable[[], nn.Modu
     )
 
 
-MODELS: dict[str, Callable[[], nn.Module]] = {
-    "GPT, modern": own(modern),
-    "GPT, modern, formula": own(modern, attention="formula"),
-    "GPT, gpt2": own(gpt2, dropout=0.1),
-    "GPT, llama": own(llama, n_kv_heads=2),
-    "GPT, qwen3": own(qwen3),
-    "LSTM": lambda: Recurrent(nn.LSTM),
-    "GRU": lambda: Recurrent(nn.GRU),
-    "RNN": lambda: Recurrent(nn.RNN),
-    "transformers' GPT-2": lambda: transformer("GPT2"),
-    "transformers' Llama": lambda: transformer("Llama"),
-    "transformers' Qwen3": lambda: transformer("Qwen3"),
+class Plain(nn.Module):
+    """A line or a small network on numbers, its parameters given to a module to hold."""
+
+    def __init__(self, shapes: list[tuple[int, int]], make: Callable[[list[nn.Parameter]], Any]):
+        super().__init__()
+        self.weights = nn.ParameterList(torch.randn(shape) for shape in shapes)
+        self.formula = make(list(self.weights))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Predictions."""
+        return self.formula(x)
+
+
+Case = tuple[nn.Module, Callable[[], torch.Tensor]]  # a model, and its loss on a batch
+
+
+def language(make: Callable[[], nn.Module]) -> Callable[[], Case]:
+    """The next token of a batch of random ones."""
+
+    def case() -> Case:
+        model = make()
+        tokens = torch.randint(2, VOCAB, (B, T + 1))
+        tokens[:, T // 2] = 0  # an encoder–decoder's mark between source and target
+
+        def loss() -> torch.Tensor:
+            out: Any = model(tokens[:, :-1])
+            logits = out if isinstance(out, torch.Tensor) else out.logits
+            return F.cross_entropy(logits.flatten(0, 1).float(), tokens[:, 1:].flatten())
+
+        return model, loss
+
+    return case
+
+
+def sorting() -> Case:
+    """Four kinds of text."""
+    model = Classifier(EncoderConfig(n_layers=2, d_model=32, context_length=T), VOCAB, 4)
+    tokens, kinds = torch.randint(0, VOCAB, (B, T)), torch.arange(B) % 4
+    return model, lambda: F.cross_entropy(model(tokens).float(), kinds)
+
+
+def line() -> Case:
+    """Squared error on three features."""
+    model = Plain([(1, 1), (3, 1)], lambda p: Line(*p))
+    x, y = torch.randn(20, 3), torch.randn(20, 1)
+    return model, lambda: mean_squared_error(model(x).float(), y)
+
+
+def network() -> Case:
+    """Binary cross-entropy behind two layers of tanh."""
+    shapes = [(3, 8), (1, 8), (8, 8), (1, 8), (8, 1), (1, 1)]
+    model = Plain(shapes, lambda p: MLP(list(zip(p[::2], p[1::2], strict=True)), "tanh"))
+    x, y = torch.randn(40, 3), torch.randint(0, 2, (40, 1)).float()
+    return model, lambda: binary_cross_entropy(model(x).float(), y)
+
+
+def rung(name: str, **settings: Any) -> Callable[[], Case]:
+    return language(lambda: build(replace(RUNGS[name], **settings), VOCAB))
+
+
+MODELS: dict[str, Callable[[], Case]] = {
+    "line": line,
+    "MLP": network,
+    "bigram": rung("bigram"),
+    "character MLP": rung("mlp", context_length=T),
+    "RNN": rung("rnn", d_model=32, context_length=T),
+    "LSTM": rung("lstm", d_model=32, context_length=T),
+    "GRU": rung("gru", d_model=32, context_length=T),
+    "encoder": sorting,
+    "encoder–decoder": rung("seq2seq", d_model=32, context_length=T, dropout=0.1),
+    "GPT, modern": language(own(modern)),
+    "GPT, modern, formula": language(own(modern, attention="formula")),
+    "GPT, gpt2": language(own(gpt2, dropout=0.1)),
+    "GPT, llama": language(own(llama, n_kv_heads=2)),
+    "GPT, qwen3": language(own(qwen3)),
+    "torch's LSTM": language(lambda: Recurrent(nn.LSTM)),
+    "torch's GRU": language(lambda: Recurrent(nn.GRU)),
+    "torch's RNN": language(lambda: Recurrent(nn.RNN)),
+    "transformers' GPT-2": language(lambda: transformer("GPT2")),
+    "transformers' Llama": language(lambda: transformer("Llama")),
+    "transformers' Qwen3": language(lambda: transformer("Qwen3")),
 }
 
 
-def traced(make: Callable[[], nn.Module], bf16: bool) -> Trace:
+def traced(make: Callable[[], Case], bf16: bool) -> Trace:
     """One step of a model by torch's AdamW, its gradient clipped."""
     torch.manual_seed(0)
-    model = make()
+    model, loss_of = make()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
-    tokens = torch.randint(0, VOCAB, (B, T + 1))
 
     def step() -> None:
         optimizer.zero_grad()
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
-            out: Any = model(tokens[:, :-1])
-            logits = out if isinstance(out, torch.Tensor) else out.logits
-            loss = F.cross_entropy(logits.flatten(0, 1).float(), tokens[:, 1:].flatten())
+            loss = loss_of()
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
 
     step()
-    return trace(step)
+    return trace(step, model=model, optimizer=optimizer)
 
 
 def sums(operations: bool) -> list[dict]:
@@ -228,9 +299,11 @@ def _row(address: str, terms: int, seconds: list[float], verdict: str) -> dict:
 
 
 def main() -> None:
-    table(sums("--operations" in sys.argv))
-    print()
-    cost(2 if "--small" in sys.argv else 16)
+    if "--cost" not in sys.argv:
+        table(sums("--operations" in sys.argv))
+        print()
+    if "--sums" not in sys.argv:
+        cost(2 if "--small" in sys.argv else 16)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,8 @@
-"""Make the README's picture from a real run: `python docs/pictures.py [words of whence train]`."""
+"""Make the README's pictures from real runs.
+
+`python docs/pictures.py [words of whence train]` for the terminal, `python docs/pictures.py studio`
+for the studio's views.
+"""
 
 import io
 import sys
@@ -36,4 +40,10 @@ def main(words: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+    if sys.argv[1:2] == ["studio"]:
+        from docs.studio_pictures import main as take_studio
+
+        take_studio(sys.argv[2:])
+    else:
+        main(sys.argv[1:])

@@ -14,14 +14,12 @@
 
 # %%
 import math
-import tempfile
-from pathlib import Path
 
 import torch
 
 from whence import Data, Recipe, Record, Run, modern
 from whence.data.floors import floors
-from whence.lessons import Box, ask, check, curves, flow, reveal, say, table
+from whence.lessons import Box, ask, check, curves, flow, reveal, say, scratch, table
 from whence.models import build
 from whence.train.losses import cross_entropy
 
@@ -38,7 +36,7 @@ recipe = Recipe(
     batch_size=16,
     record=Record(evaluate_every=60, evaluate_tokens=20_000, sample_every=40, sample_tokens=120),
 )
-run = Run.create(recipe, Path(tempfile.mkdtemp()) / "lesson")
+run = Run.create(recipe, scratch() / "lesson")
 known = {floor.name: floor.bits_per_byte for floor in floors(run.dataset)}
 vocabulary = run.tokenizer.vocab_size
 n_parameters = sum(p.numel() for p in run.session().model.parameters())

@@ -8,14 +8,12 @@
 
 # %%
 import math
-import tempfile
-from pathlib import Path
 
 import torch
 
 from whence import Data, Recipe, Record, Run, modern
 from whence.generate import Distribution, Sampling
-from whence.lessons import ask, bars, check, reveal, say, table
+from whence.lessons import ask, bars, check, reveal, say, scratch, table
 from whence.train.losses import cross_entropy
 from whence.why import trace
 
@@ -30,7 +28,7 @@ recipe = Recipe(
     batch_size=16,
     record=Record(evaluate_every=120, evaluate_tokens=10_000, sample_every=120, sample_tokens=0),
 )
-run = Run.create(recipe, Path(tempfile.mkdtemp()) / "lesson")
+run = Run.create(recipe, scratch() / "lesson")
 for _event in run.train():
     pass
 model, tokenizer = run.model(), run.tokenizer

@@ -7,15 +7,11 @@
 # A small GPT will learn from a farm. All its animals sleep at night, but for the owl.
 
 # %%
-import atexit
 import random
-import shutil
-import tempfile
-from pathlib import Path
 
 from whence import SGD, Data, GPTConfig, Hardware, Recipe, Record, Run, WhenceError
 from whence.data import text_source
-from whence.lessons import ask, bars, check, curves, reveal, say, table
+from whence.lessons import ask, bars, check, curves, reveal, say, scratch, table
 from whence.runs.whatif import what_if
 from whence.why.biography import biography
 from whence.why.taught import describe, taught
@@ -40,8 +36,6 @@ def line():
 farm = "".join(line() for _ in range(240))
 
 # %%
-folder = tempfile.mkdtemp()
-atexit.register(shutil.rmtree, folder, ignore_errors=True)
 recipe = Recipe(
     data=Data(source=("farm",), tokenizer="words"),
     model=GPTConfig(n_layers=1, n_heads=2, d_model=16, context_length=8),
@@ -51,7 +45,7 @@ recipe = Recipe(
     batch_size=8,
     steps=120,
 )
-run = Run.create(recipe, Path(folder) / "farm", text_source("farm", lambda: [farm]))
+run = Run.create(recipe, scratch() / "farm", text_source("farm", lambda: [farm]))
 for _ in run.train():
     pass
 first_loss, last_loss = run.steps[0]["loss"], run.steps[-1]["loss"]

@@ -9,14 +9,12 @@
 # %%
 import inspect
 import math
-import tempfile
 import time
-from pathlib import Path
 
 import torch
 
 from whence import Data, Recipe, Record, Run, gpt2, modern
-from whence.lessons import ask, check, curves, reveal, say, table
+from whence.lessons import ask, check, curves, reveal, say, scratch, table
 from whence.models import build
 from whence.models.line import COFFEE_SHOP, Line, Scale, squared_error
 from whence.scalar import SGD, Matrix
@@ -55,7 +53,7 @@ sizes = {
     "middle": modern(n_layers=2, n_heads=2, d_model=64, context_length=64),
     "large": modern(n_layers=4, n_heads=4, d_model=128, context_length=64),
 }
-folder = Path(tempfile.mkdtemp())
+folder = scratch()
 counts, course, measured, seconds = {}, {}, {}, {}
 for name, config in sizes.items():
     record = Record(evaluate_every=60, evaluate_tokens=10_000, sample_every=60, sample_tokens=0)

@@ -4,6 +4,7 @@ import json
 import random
 
 import pytest
+import torch
 
 from tests.cli.command import whence
 from whence.runs.run import Run
@@ -61,3 +62,32 @@ def test_text_that_is_no_pairs_is_told(tmp_path, capsys):
     file.write_text("a\tb\n" * 50 + "no tab here\n" + "a\tb\n" * 50, "utf-8")
     assert whence("train", file, "--out", tmp_path / "run", *SMALL) == 2
     assert "pair 51 has no tab" in capsys.readouterr().err
+
+
+def test_a_beam_from_the_command_line(run, capsys):
+    assert whence("generate", run.path, "abe", "--beam", 4) == 0
+    assert capsys.readouterr().out == "eba\n"
+    assert whence("generate", run.path, "abe\t", "--beam", 3, "--json") == 0
+    found = json.loads(capsys.readouterr().out)["hypotheses"]
+    assert len(found) == 3
+    assert found[0]["text"] == "eba"
+    # the oracle: ln P of the answer and its end, from the model's own logits
+    ids = torch.tensor([run.tokenizer.encode("abe\teba\n").tolist()])
+    logp = run.model()(ids)[0].log_softmax(-1)
+    expected = sum(logp[i - 1, ids[0, i]].item() for i in range(4, 8))
+    assert found[0]["log_probability"] == pytest.approx(expected, abs=1e-4)
+    assert whence("generate", run.path, "abe", "--beam", 2, "--show-probabilities") == 0
+    assert "ln P" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("abe", "--beam", 0), "the beam is 0 wide"),
+        (("abe", "--beam", 2, "--top-k", 3), "leave out --top-k"),
+        (("xyz", "--beam", 2), "'x'"),
+    ],
+)
+def test_a_bad_beam_is_refused(run, words, said, capsys):
+    assert whence("generate", run.path, *words) == 2
+    assert said in capsys.readouterr().err

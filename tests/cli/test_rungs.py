@@ -14,6 +14,7 @@ RUNGS = {
     "mlp": ["--model.n-previous", "3", "--model.d-ff", "16"],
     "rnn": ["--model.d-model", "16"],
     "lstm": ["--model.d-model", "16"],
+    "ngram-gpt": ["--model.order", "3", "--model.d-model", "16", "--model.n-heads", "2"],
     "gru": ["--model.d-model", "16", "--model.form", "formula"],
 }
 

@@ -125,3 +125,17 @@ def test_bad_input_is_one_sentence(words, message, trained, capsys):
     told = capsys.readouterr().err.strip()
     assert message in told
     assert "\n" not in told
+
+
+def test_a_counted_model_has_no_steps_to_open(text_file, tmp_path, capsys):
+    run = tmp_path / "counted"
+    assert whence("train", text_file, "--model", "ngram", "--out", run) == 0
+    capsys.readouterr()
+    for words in (
+        ["why", run, "loss"],
+        ["why", run, "loss", "--text", "the"],
+        ["biography", run, "w[1]"],
+        ["taught", run, "the", "--next", " c"],
+    ):
+        assert whence(*words) == 2
+        assert "holds a counted model" in capsys.readouterr().err

@@ -24,6 +24,7 @@ RIGHT = {
     10: [{"parameters": 12 * 64 * 64}],
     11: [{"temperature": 2}],
     12: [{"left_out": "the owl sleeps by day."}],
+    13: [{"gigabytes": 112}],
 }
 WRONG = {
     0: [
@@ -48,6 +49,7 @@ WRONG = {
     10: [({"parameters": 64}, "add them up")],
     11: [({"temperature": 0.5}, "At temperature 0.5 it is 0.982"), ({"temperature": 0}, "is 1")],
     12: [({"left_out": "no such line"}, "isn't in the training text")],
+    13: [({"gigabytes": 28}, "4 numbers, each of 4 bytes")],
     7: [({"rate": 0.06}, "over the edge"), ({"rate": 0.03}, "nearer"), ({"rate": -3}, "above 0")],
 }
 # Figures that were worked out elsewhere: by hand, or in the project's statement.
@@ -120,6 +122,62 @@ FIGURES = {
     12: {"born": 0, "residual": 0},
     7: {"turned": [0.5002, 0.502, 0.520, 0.700, 2.500], "moved_large": 0.001, "edge": 0.05},
 }
+# GPT-2's and GPT-3's parameters: 12·L·D² + 13·L·D in blocks, embeddings, positions, the last norm.
+GPT2, GPT3 = (
+    12 * n * d * d + 13 * n * d + 50257 * d + window * d + 2 * d
+    for n, d, window in ((12, 768, 1024), (96, 12288, 2048))
+)
+# What else a lesson says that must be so, whatever the machine.
+CLAIMS = {
+    5: {
+        "the bigram beats the unigram": lambda x: x["bigram_ppl"] < x["unigram_ppl"],
+        "add-one spoils the trigram": lambda x: x["trigram_ppl"] > x["unigram_ppl"],
+        "careful smoothing mends it": lambda x: x["careful"]["trigram"] < x["careful"]["bigram"],
+    },
+    6: {
+        "it starts near to knowing nothing": lambda x: abs(x["start_loss"] - 4 * math.log(12)) < 1,
+        "it learns": lambda x: x["end_loss"] < 0.05,
+        "the step is the sum of p − y": lambda x: math.isclose(
+            x["after"], x["before"] - 0.1 * sum(x["per_place"]), rel_tol=1e-9
+        ),
+        "every start has a first": lambda x: sum(x["firsts"].values()) == 12,
+    },
+    7: {
+        "the verdicts": lambda x: (
+            list(x["judged"].values()) == ["crawls", "on its way", "on its way", "diverged"]
+        ),
+        "momentum is faster here": lambda x: x["momentum_end"] < x["sgd_end"],
+    },
+    8: {
+        "training opens the gate": lambda x: x["gate_after"] > x["gate_before"],
+        "less arrives in the RNN": lambda x: x["rnn_left"] < 0.1 * x["lstm_left"],
+    },
+    9: {
+        "worked out, it is the library's": lambda x: x["apart"] < 1e-5,
+        "no order without positions": lambda x: x["no_positions"] < 1e-4 < x["with_positions"],
+        "products grow like √d": lambda x: abs(x["growth"] / 16 - 1) < 0.1,
+    },
+    10: {
+        "it knows nothing at first": lambda x: math.isclose(
+            x["first_loss"], math.log(x["vocabulary"]), rel_tol=1e-4
+        ),
+        "it beats the bigram": lambda x: x["measured"] < x["known"]["bigram"],
+        "the stream carries the gradient": lambda x: x["added"][-1] > 100 * x["replaced"][-1],
+    },
+    11: {"greedy repeats itself": lambda x: x["greedy_repeats"] > x["usual_repeats"]},
+    12: {
+        "it adds up": lambda x: math.isclose(
+            x["born"] + x["ups"] + x["downs"], x["final"], abs_tol=1e-6
+        ),
+        "the owl's lines did it": lambda x: x["owl_share"] > 0.6,
+        "without them it is another model": lambda x: x["by_would"] < 0.01 < 0.5 < x["by_was"],
+    },
+    13: {
+        "GPT-2's size": lambda x: x["small_parameters"] == GPT2,
+        "GPT-3's size": lambda x: x["gpt3_parameters"] == GPT3,
+        "16 bytes a parameter": lambda x: x["small_bytes"] == 16 * GPT2,
+    },
+}
 NUMBERS = [found.n for found in lessons()]
 
 
@@ -167,6 +225,12 @@ def test_figures(plays, n):
     names = played(plays, n).names
     for name, value in FIGURES.get(n, {}).items():
         assert names[name] == pytest.approx(value, abs=6e-5, rel=2e-6), name
+
+
+@pytest.mark.parametrize("n", sorted(set(CLAIMS) & set(NUMBERS)))
+def test_claims(plays, n):
+    names = played(plays, n).names
+    assert [claim for claim, holds in CLAIMS[n].items() if not holds(names)] == []
 
 
 @pytest.mark.parametrize("n", NUMBERS)
@@ -221,34 +285,3 @@ def test_bad_input():
         play.run(99)
     with pytest.raises(WhenceError, match="no lesson 'fifty'"):
         lesson("fifty")
-
-
-def test_longer_context_with_add_one_is_worse(plays):
-    """The built-in text differs between versions of Python; the order of the three doesn't."""
-    names = played(plays, 5).names
-    assert names["bigram_ppl"] < names["unigram_ppl"] < names["trigram_ppl"]
-    assert names["careful"]["trigram"] < names["careful"]["bigram"] < names["bigram_ppl"]
-
-
-def test_the_sentence_is_learned(plays):
-    names = played(plays, 6).names
-    assert names["start_loss"] == pytest.approx(names["knows_nothing"], abs=1.0)
-    assert names["end_loss"] < 0.05
-    assert sum(names["firsts"].values()) == 12
-    assert names["after"] == pytest.approx(names["before"] - 0.1 * sum(names["per_place"]))
-
-
-def test_optimisers(plays):
-    names = played(plays, 7).names
-    assert list(names["judged"].values()) == ["crawls", "on its way", "on its way", "diverged"]
-    assert names["momentum_end"] < names["sgd_end"]
-
-
-def test_a_weight_adds_up_and_a_world_without_its_lines_is_another(plays):
-    names = played(plays, 12).names
-    assert names["born"] + names["ups"] + names["downs"] == pytest.approx(names["final"], abs=1e-6)
-    stored = names["run"].model("last").state_dict()["head.weight"]
-    assert names["final"] in stored[:, names["column"]].tolist()
-    assert names["owl_share"] > 0.6
-    assert names["by_was"] > 0.5
-    assert names["by_would"] < 0.01

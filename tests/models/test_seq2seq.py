@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from whence.errors import WhenceError
-from whence.models.encoder import Classifier, Encoder, EncoderConfig
+from whence.models.encoder import Classifier, ClassifierConfig, Encoder, EncoderConfig
 from whence.models.seq2seq import Seq2Seq, Seq2SeqConfig
 
 D, H, L = 16, 4, 2
@@ -117,7 +117,8 @@ def test_encoder_reads_both_ways_and_classifies():
     encoder = Encoder(config, 9)
     a, b = encoder(torch.tensor([[5, 6, 7]])), encoder(torch.tensor([[5, 6, 8]]))
     assert (a[0, 0] != b[0, 0]).any()
-    classifier = Classifier(config, 9, 3)
+    config = ClassifierConfig(**vars(config), classes=("a", "b", "c"))
+    classifier = Classifier(config, 9)
     nn.init.normal_(classifier.head.weight)
     tokens = torch.tensor([[5, 6, 7, 1, 1]])
     visible = tokens != 1

@@ -296,3 +296,12 @@ def test_zoom_by_plotly(studio, page):
     expect(page.locator(".plotly .main-svg").first).to_be_visible()
     page.get_by_role("button", name="close zoom").click()
     expect(page.get_by_role("img", name="Loss")).to_be_visible()
+
+
+def test_more_pages_than_a_browser_has_connections(studio, context):
+    """Twelve pages watch a run, and each is still answered."""
+    for _ in range(12):
+        one = context.new_page()
+        one.goto(studio.address("#/live?run=bottles"))
+        ready(one, "live")
+        expect(one.locator(".strip td.p").first).to_be_visible()

@@ -6,19 +6,39 @@ import pkgutil
 import re
 from pathlib import Path
 
-import whence.why
+import pytest
+
+import whence.why as why_package
+from tests.cli.command import TEXT, TINY, whence
+from tests.test_readme import follow
+
+GUIDE = Path(__file__).resolve().parents[2] / "docs" / "guide" / "why.md"
 
 
-def test_the_guide_runs(capsys):
-    guide = Path(__file__).resolve().parents[2] / "docs" / "guide" / "why.md"
-    code = re.findall(r"```python\n(.*?)```", guide.read_text(encoding="utf-8"), re.DOTALL)
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory) -> Path:
+    """A folder with the run that the guide names."""
+    desk = tmp_path_factory.mktemp("desk")
+    (desk / "my.txt").write_text(TEXT, encoding="utf-8")
+    assert whence("train", desk / "my.txt", "--out", desk / "runs/mine", "--steps", 6, *TINY) == 0
+    return desk
+
+
+def test_the_commands_of_the_guide_run(desk, monkeypatch, capsys):
+    monkeypatch.chdir(desk)
+    assert follow(GUIDE.read_text(encoding="utf-8"), capsys) >= 10
+
+
+def test_the_guide_runs(desk, monkeypatch, capsys):
+    monkeypatch.chdir(desk)
+    code = re.findall(r"```python\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL)
     exec("\n".join(code), {})
     printed = capsys.readouterr().out
-    for words in ("'we' at position 1", "gradient", "relative error", "0 wrong"):
+    for words in ("'we' at position 1", "gradient", "relative error", "0 wrong", "Window("):
         assert words in printed
 
 
 def test_the_examples_in_the_docstrings_run():
-    for module in pkgutil.walk_packages(whence.why.__path__, "whence.why."):
+    for module in pkgutil.walk_packages(why_package.__path__, "whence.why."):
         failed, _ = doctest.testmod(importlib.import_module(module.name))
         assert not failed, module.name

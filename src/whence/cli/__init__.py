@@ -37,6 +37,7 @@ VERBS: dict[str, tuple[str, str]] = {
     ),
     "net": ("whence.cli.net:net", "work a small network by hand: each product, slope and update"),
     "classify": ("whence.cli.classify:classify", "learn classes: spam or not, topics, digits"),
+    "embed": ("whence.cli.embed:embed", "how alike an encoder finds texts, or a word in them"),
     "rates": ("whence.cli.rates:rates", "what five learning rates do, and a range test"),
     "gradcheck": ("whence.cli.gradcheck:gradcheck", "check gradients by finite differences"),
     "verify": ("whence.cli.verify:verify", "prove by replay that a run is what its record says"),

@@ -41,8 +41,9 @@ def classify(
     Args:
         what: spam (60 messages written for this), code (examples or prose in Python's reference),
             chapters (which part of that reference a sentence is from), images (scikit-learn's
-            handwritten digits), a file with lines of label, tab, text, or a folder of mail with a
-            subfolder or a mailbox for each class, such as ham and spam.
+            handwritten digits), a file with lines of label, tab, text, a folder of mail with a
+            subfolder or a mailbox for each class, such as ham and spam, or the folder of a run of
+            `whence train FILE --model encoder`.
         steps: how many steps of Adam (100 for text; 1,500 for images).
         learning_rate: their length (0.1 for text; 0.003 for images).
         decay: how strongly the weights of words are held near 0.
@@ -55,7 +56,11 @@ def classify(
         raise WhenceError("Training needs one step or more and a learning rate above 0.")
     console = Console(highlight=False, soft_wrap=True, markup=False)
     say: Callable[[str], None] = (lambda text: None) if json else console.print
-    if what == "images":
+    if (Path(what) / "run.toml").is_file():
+        from whence.cli.classify_run import classify_by_run
+
+        record = classify_by_run(Path(what), ask, say)
+    elif what == "images":
         from whence.cli.classify_images import images
 
         record = images(hidden, steps or 1500, learning_rate or 0.003, seed, say)

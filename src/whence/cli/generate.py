@@ -15,8 +15,8 @@ from whence import generate as writing
 from whence.cli.evaluate import which
 from whence.errors import WhenceError
 from whence.generate import Distribution, Event
+from whence.generate.pairs import Hypothesis
 from whence.runs.run import Run
-from whence.scale.hardware import find_device
 
 
 def generate(
@@ -27,6 +27,7 @@ def generate(
     max_tokens: int = 300,
     temperature: float = 0.8,
     greedy: bool = False,
+    beam: int | None = None,
     top_k: int | None = None,
     top_p: float | None = None,
     min_p: float | None = None,
@@ -49,6 +50,8 @@ def generate(
         max_tokens: how many tokens to write.
         temperature: below 1 the likely become likelier, above 1 the unlikely do.
         greedy: always take the most likely token (the same as temperature 0).
+        beam: search for the likeliest line to go on with, keeping so many beginnings at each token,
+            as is usual for pairs (`--model seq2seq`).
         top_k: draw only from the k most likely tokens.
         top_p: draw only from the fewest tokens that together have probability p.
         min_p: draw only from tokens at least p times as likely as the likeliest.
@@ -66,6 +69,15 @@ def generate(
     opened = Run.open(run)
     if prompt == "-":
         prompt = sys.stdin.read()
+    if beam is not None:
+        drawing = {"--top-k": top_k, "--top-p": top_p, "--min-p": min_p, "--greedy": greedy or None}
+        drawing |= {"--samples": samples if samples > 1 else None, "--stop": stop or None}
+        for flag, value in drawing.items():
+            if value is not None:
+                raise WhenceError(f"--beam searches and draws nothing: leave out {flag}.")
+        best = opened.search(prompt, beam, at=which(checkpoint), max_tokens=max_tokens)
+        _print_beam(best, opened, prompt, show_probabilities, json)
+        return
     events = _events(
         opened,
         which(checkpoint),
@@ -91,10 +103,31 @@ def generate(
         _print_whole(list(events), opened, prompt, samples, candidates, json)
 
 
+def _print_beam(
+    found: list[Hypothesis], run: Run, prompt: str, show_probabilities: bool, as_json: bool
+) -> None:
+    texts = [run.tokenizer.decode(list(h.tokens)) for h in found]
+    if as_json:
+        rows = [
+            {"text": text, "log_probability": h.log_probability, "score": h.score}
+            for text, h in zip(texts, found, strict=True)
+        ]
+        document = {"schema": 1, "run": str(run.path), "prompt": prompt, "hypotheses": rows}
+        print(json_module.dumps(document, ensure_ascii=False))
+        return
+    print(texts[0])
+    if show_probabilities:
+        table = Table(box=None, pad_edge=False)
+        for name in ("answer", "ln P", "P", "score"):
+            table.add_column(name, justify="left" if name == "answer" else "right")
+        for text, h in zip(texts, found, strict=True):
+            p = math.exp(h.log_probability)
+            table.add_row(escape(text), f"{h.log_probability:.4f}", f"{p:.4g}", f"{h.score:.4f}")
+        Console(highlight=False, soft_wrap=True).print(table)
+
+
 def _events(run: Run, checkpoint, prompt: str, **settings):
-    return writing.stream(
-        run.model(checkpoint).to(find_device("auto")), run.tokenizer, prompt, **settings
-    )
+    return writing.stream(run.writer(checkpoint), run.tokenizer, prompt, **settings)
 
 
 def _print_whole(

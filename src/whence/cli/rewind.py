@@ -43,7 +43,8 @@ def rewind(
     moment = opened.at(step, approximate)
     text = None
     if prompt is not None:
-        text = generate(moment.model, moment.tokenizer, prompt=prompt, max_tokens=200, seed=0)[0]
+        writer = moment.session.task.writer(moment.model)
+        text = generate(writer, moment.tokenizer, prompt=prompt, max_tokens=200, seed=0)[0]
     if json:
         print(json_module.dumps({"schema": 1, **_record(moment), "text": text}))
         return

@@ -1,5 +1,8 @@
 """`whence studio`: see, train and open runs in a page of this machine."""
 
+import contextlib
+import os
+import sys
 import webbrowser
 from pathlib import Path
 
@@ -23,7 +26,14 @@ def studio(*, runs: Path = Path("runs"), port: int | None = None, browser: bool 
 
     def ready(address: str) -> None:
         print(f"the studio is at  {address}\nCtrl-C ends it; trainings go on", flush=True)
-        if browser:
+        if browser and _has_screen():
             webbrowser.open(address)
 
-    serve(runs, port, ready)
+    with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C is how it ends
+        serve(runs, port, ready)
+
+
+def _has_screen() -> bool:
+    """Whether a browser would open in a window, and not in this terminal."""
+    wanted = ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")
+    return sys.platform in ("win32", "darwin") or any(map(os.environ.get, wanted))

@@ -24,7 +24,7 @@ RUNGS: dict[str, tuple[str, dict[str, Any]]] = {
     "2-gram": ("ngram", {"order": 2}),
     "3-gram": ("ngram", {"order": 3}),
     "5-gram": ("ngram", {"order": 5}),
-    **{kind: (kind, {}) for kind in ("bigram", "mlp", "rnn", "lstm", "gru", "gpt")},
+    **{kind: (kind, {}) for kind in ("bigram", "mlp", "rnn", "lstm", "gru", "gpt", "ngram-gpt")},
 }
 TRIAL_STEPS = 4
 WRITTEN = 120  # tokens of each rung's writing

@@ -1,6 +1,7 @@
 """Does word order matter to a model that isn't told of positions?"""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 
@@ -11,7 +12,7 @@ from whence.experiments.common import (
     learn,
     mean_interval,
 )
-from whence.models.encoder import Classifier, EncoderConfig
+from whence.models.encoder import Classifier, ClassifierConfig
 from whence.train.optimizers import AdamW
 
 NAMES = 24  # animals that can bite and be bitten
@@ -53,6 +54,11 @@ def _partner(a: torch.Tensor, b: torch.Tensor, held_out: bool) -> torch.Tensor:
     return b
 
 
+SMALL = ClassifierConfig(
+    n_layers=1, n_heads=2, d_model=32, dropout=0.0, norm_first=True, classes=("first", "second")
+)
+
+
 def order(seeds: Sequence[int] = range(5), steps: int = 200) -> Report:
     """Train three small encoders to say who bites whom.
 
@@ -65,10 +71,8 @@ def order(seeds: Sequence[int] = range(5), steps: int = 200) -> Report:
         test = sentences(2000, torch.Generator().manual_seed(99 + seed), held_out=True)
         for name, options in VARIANTS.items():
             torch.manual_seed(seed)
-            config = EncoderConfig(
-                n_layers=1, n_heads=2, d_model=32, dropout=0.0, norm_first=True, **options
-            )
-            model = Classifier(config, NAMES + 1 + FILLERS, n_classes=2)
+            config = replace(SMALL, **options)
+            model = Classifier(config, NAMES + 1 + FILLERS)
             rate = AdamW(learning_rate=0.01)
             for _ in learn(model, training, steps, seed=seed, optimizer=rate):
                 pass

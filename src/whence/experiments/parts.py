@@ -74,7 +74,9 @@ def parts(
         f"Before the first step the gradient in the first block is {_brief(flow['whole'][0])} in "
         f"the whole model, {_brief(flow['no residual'][0])} without the residual and "
         f"{_brief(flow['neither residual nor norm'][0])} with neither residual nor norm. One head "
-        f"instead of four: {intervals['one head'].mean - whole:+.3f}.",
+        f"instead of four: {intervals['one head'].mean - whole:+.3f}. Which part matters most "
+        "depends on how the weights start and on depth, rate and length of training: others give "
+        "another order, and where the intervals overlap the order here is chance.",
         data={"loss": found, "gradient_in_first_and_last_block": flow},
     )
 

@@ -143,7 +143,7 @@ def stream(
     if not 0 <= seed < 2**63:
         raise WhenceError(f"seed is {seed}: it must be 0 or more, below 2^63.")
     ids = encode_prompt(tokenizer, prompt)
-    device = next((p.device for p in _parameters(model)), torch.device("cpu"))
+    device = device_of(model)
     tokens = torch.tensor([ids] * n_samples, dtype=torch.long, device=device)  # [B, T]
     generator = torch.Generator(device).manual_seed(seed)
     return _stream(
@@ -236,5 +236,8 @@ def encode_prompt(tokenizer: Tokenizer, prompt: str) -> list[int]:
         return [0]
 
 
-def _parameters(model: object) -> Iterator[nn.Parameter]:
-    return model.parameters() if isinstance(model, nn.Module) else iter(())
+def device_of(model: object) -> torch.device:
+    """Where a model's parameters are; the CPU for one without."""
+    if isinstance(model, nn.Module):
+        return next((p.device for p in model.parameters()), torch.device("cpu"))
+    return torch.device("cpu")

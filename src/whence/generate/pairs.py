@@ -2,14 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from whence.errors import WhenceError
-from whence.generate.generate import inference
-from whence.generate.reader import LanguageModel
+from whence.generate.generate import device_of, inference
+from whence.generate.reader import CachedLanguageModel, LanguageModel
 from whence.models.seq2seq import Seq2Seq
 
 
@@ -93,7 +94,7 @@ def exact_match(model: Seq2Seq, pairs: Sequence[np.ndarray]) -> float:
 
 
 def beam_search(
-    model: LanguageModel,
+    model: LanguageModel | CachedLanguageModel,
     prompt: Sequence[int],
     end: int,
     *,
@@ -124,14 +125,18 @@ def beam_search(
     Source:
         The penalty: Wu et al., "Google's Neural Machine Translation System", 2016, equation 14.
     """
-    if width < 1 or not len(prompt):
-        raise WhenceError(f"a beam of width {width} over {len(prompt)} tokens: both must be 1 up.")
+    if width < 1:
+        raise WhenceError(f"the beam is {width} wide: it keeps 1 beginning or more.")
+    if not len(prompt):
+        raise WhenceError("there is nothing to go on from: give a prompt.")
     finished: list[Hypothesis] = []
-    rows = torch.tensor([[int(i) for i in prompt]])  # [k, T]
-    sums = torch.zeros(1)  # [k]
+    predict: Any = model  # a cache would have to be sorted anew at each token
+    device = device_of(model)
+    rows = torch.tensor([[int(i) for i in prompt]], device=device)  # [k, T]
+    sums = torch.zeros(1, device=device)  # [k]
     with inference(model), torch.inference_mode():
         for n in range(1, max_tokens + 1):
-            scores = sums[:, None] + model(rows)[:, -1].float().log_softmax(-1).cpu()  # [k, V]
+            scores = sums[:, None] + predict(rows)[:, -1].float().log_softmax(-1)  # [k, V]
             best = scores.flatten().topk(min(2 * width, scores.numel()))
             row, token = best.indices // scores.shape[1], best.indices % scores.shape[1]
             ends = token == end

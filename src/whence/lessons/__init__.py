@@ -9,6 +9,7 @@ from whence.lessons.charts import bars, curves
 from whence.lessons.flow import Box, flow
 from whence.lessons.grids import grid
 from whence.lessons.play import Output, Play
+from whence.lessons.scratch import scratch
 from whence.lessons.svg import Picture, figure
 from whence.lessons.talk import Answer, Checked, Question, Said, ask, check, reveal, say, table
 
@@ -35,5 +36,6 @@ __all__ = [
     "lessons",
     "reveal",
     "say",
+    "scratch",
     "table",
 ]

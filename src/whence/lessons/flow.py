@@ -40,10 +40,13 @@ def flow(
           x = 2
           y = 4   from x (· 2)
     """
-    gap = 30.0 + 6.6 * max((len(text) for _, _, text in arrows), default=0)
-    wide = min(150.0, (WIDTH - 40 - gap * (len(columns) - 1)) / len(columns))
-    gap = (WIDTH - 40 - wide * len(columns)) / max(1, len(columns) - 1)
-    gap = min(gap, 110.0)
+    every = [box for column in columns for box in column]
+    least = 26.0 + 6.6 * max((len(text) for _, _, text in arrows), default=0)
+    wide = min(
+        max(112.0, *(_width(box) for box in every)),
+        (WIDTH - 40 - least * (len(columns) - 1)) / len(columns),
+    )
+    gap = min(110.0, (WIDTH - 40 - wide * len(columns)) / max(1, len(columns) - 1))
     left = (WIDTH - wide * len(columns) - gap * (len(columns) - 1)) / 2
     tall, apart = 68.0, 22.0
     tallest = max(map(len, columns))
@@ -58,7 +61,6 @@ def flow(
             boxes.append(_draw(box, x, y, wide, tall))
             y += tall + apart
     lines = [_arrow(spots[a], spots[b], text, wide, tall) for a, b, text in arrows]
-    every = [box for column in columns for box in column]
     told = []
     for box in every:
         sources = [f"{a} ({text})" if text else a for a, b, text in arrows if b == box.name]
@@ -74,13 +76,19 @@ def flow(
     )
 
 
+def _width(box: Box) -> float:
+    return 18 + max(7.2 * len(box.name), 7.2 * len(box.below), 8.8 * len(box.value))
+
+
 def _draw(box: Box, x: float, y: float, wide: float, tall: float) -> str:
     middle = x + wide / 2
     frame = f'<rect class="box outline" x="{x:.1f}" y="{y:.1f}" width="{wide:.1f}" '
     frame += f'height="{tall:.1f}" rx="8"/>'
     lines = [label(middle, y + 21, box.name, "ink", "middle")]
     if box.value:
-        lines.append(label(middle, y + 40, minus(box.value), "title", "middle"))
+        length, room = len(box.value), wide - 8
+        kind = "title" if 8.8 * length <= room else "" if 7.2 * length <= room else "small"
+        lines.append(label(middle, y + 40, minus(box.value), kind, "middle"))
     if box.below:
         lines.append(label(middle, y + 58, minus(box.below), "dim", "middle"))
     tip = " ".join(filter(None, (box.name, box.value, box.below)))

@@ -26,6 +26,7 @@ STYLE = (
     ".whence-picture .paper{fill:var(--paper);stroke:var(--line)}"
     ".whence-picture text{fill:var(--ink)}.whence-picture .dim{fill:var(--dim)}"
     ".whence-picture .title{font-weight:600;font-size:15px}"
+    ".whence-picture .small{font-size:10.5px}"
     ".whence-picture .rule{stroke:var(--line);fill:none}"
     ".whence-picture .halo{paint-order:stroke;stroke:var(--paper);stroke-width:5px}"
     ".whence-picture .box{fill:var(--soft);stroke:var(--line)}"
@@ -86,8 +87,16 @@ def document(title: str, height: float, parts: Iterable[str], told: str) -> str:
         f'aria-label="{escape(f"{title}. {told}")}" width="{WIDTH}" height="{h}" '
         f'viewBox="0 0 {WIDTH} {h}"><style>{STYLE}</style>'
         f'<rect class="paper" x="0.5" y="0.5" width="{WIDTH - 1}" height="{h - 1}" rx="8"/>'
-        f"{label(20, 28, title, 'title')}{''.join(parts)}</svg>"
+        f"{_title(title)}{''.join(parts)}</svg>"
     )
+
+
+def _title(text: str) -> str:
+    """The picture's title, squeezed where it is too long."""
+    line = label(20, 28, text, "title")
+    if 8.6 * len(text) <= WIDTH - 40:
+        return line
+    return line.replace("<text", f'<text textLength="{WIDTH - 40}" lengthAdjust="spacingAndGlyphs"')
 
 
 def label(x: float, y: float, text: str, kind: str = "", anchor: str = "start") -> str:
@@ -151,7 +160,8 @@ def figure(x: float) -> str:
     if x and not 1e-4 <= abs(x) < 1e7:
         mantissa, _, power = f"{x:.3e}".partition("e")
         mantissa = mantissa.rstrip("0").rstrip(".")
-        return f"{mantissa}·10{str(int(power)).translate(SUPERSCRIPT)}".replace("-", "−")
+        mantissa = "" if mantissa == "1" else f"{mantissa}·"
+        return f"{mantissa}10{str(int(power)).translate(SUPERSCRIPT)}".replace("-", "−")
     digits = max(0, 3 - math.floor(math.log10(abs(x)))) if x else 0
     rounded = round(x, 3 - math.floor(math.log10(abs(x)))) if x else 0.0
     text = f"{rounded:,.{digits}f}"

@@ -71,6 +71,24 @@ class EncoderConfig:
         return 4 * self.d_model if self.d_ff is None else self.d_ff
 
 
+@dataclass(frozen=True)
+class ClassifierConfig(EncoderConfig):
+    """The shape of an encoder that names classes.
+
+    Attributes:
+        classes: their names; a run takes them from its text.
+
+    Raises:
+        WhenceError: a size that can't be.
+
+    Example:
+        >>> ClassifierConfig(classes=("ham", "spam")).d_model
+        64
+    """
+
+    classes: tuple[str, ...] = ()
+
+
 class Residual(nn.Module):
     """A part with what stands around it: norm(x + dropout(part(x))), or x + dropout(part(norm(x))).
 
@@ -162,26 +180,28 @@ class Classifier(nn.Module):
     """An encoder that names a text's class: logits = head(mean of the tokens' vectors).
 
     Args:
-        config: the encoder's shape.
+        config: the encoder's shape and the classes.
         vocab_size: number of tokens there are.
-        n_classes: number of classes, C.
 
     Shape:
         tokens [B, S] → logits [B, C].
 
     Example:
         >>> import torch
-        >>> Classifier(EncoderConfig(d_model=32), 65, 3)(torch.tensor([[1, 2, 3]])).shape
+        >>> config = ClassifierConfig(d_model=32, classes=("cat", "dog", "bird"))
+        >>> Classifier(config, 65)(torch.tensor([[1, 2, 3]])).shape
         torch.Size([1, 3])
 
     Source:
         Devlin et al., "BERT", 2018, whose first token's vector stands where the mean stands here.
     """
 
-    def __init__(self, config: EncoderConfig, vocab_size: int, n_classes: int) -> None:
+    def __init__(self, config: ClassifierConfig, vocab_size: int) -> None:
         super().__init__()
+        self.config = config
+        self.vocab_size = vocab_size
         self.encoder = Encoder(config, vocab_size)
-        self.head = nn.Linear(config.d_model, n_classes)
+        self.head = nn.Linear(config.d_model, max(1, len(config.classes)))
         init_linear(self.head, 0.0)
 
     def forward(self, tokens: Tensor, visible: Tensor | None = None) -> Tensor:

@@ -6,11 +6,13 @@ from typing import Any
 from whence.models.bigram import Bigram, BigramConfig
 from whence.models.charmlp import CharMLP, MLPConfig
 from whence.models.config import GPTConfig, gpt2, llama, modern, qwen3
+from whence.models.encoder import Classifier, ClassifierConfig
 from whence.models.gpt import GPT
 from whence.models.gru import GRU, GRUConfig
 from whence.models.lstm import LSTM, LSTMConfig
 from whence.models.ngram import NGram
 from whence.models.ngram_config import NGramConfig
+from whence.models.ngram_gpt import NGramGPT, NGramGPTConfig
 from whence.models.rnn import RNN, RNNConfig
 from whence.models.seq2seq import Seq2Seq, Seq2SeqConfig
 
@@ -22,9 +24,11 @@ ModelConfig = (
     | RNNConfig
     | LSTMConfig
     | GRUConfig
+    | NGramGPTConfig
     | Seq2SeqConfig
+    | ClassifierConfig
 )
-Model = GPT | NGram | Bigram | CharMLP | RNN | LSTM | GRU | Seq2Seq
+Model = GPT | NGramGPT | NGram | Bigram | CharMLP | RNN | LSTM | GRU | Seq2Seq | Classifier
 
 # The size that two CPU cores train best in two minutes; every form of the GPT starts from it.
 SIZE = {"n_layers": 4, "n_heads": 4, "d_model": 192, "context_length": 256}
@@ -41,7 +45,9 @@ MODELS: dict[str, ModelConfig] = {
     "rnn": RNNConfig(),
     "lstm": LSTMConfig(),
     "gru": GRUConfig(),
+    "ngram-gpt": NGramGPTConfig(n_layers=1, n_heads=4, d_model=128, context_length=64),
     "seq2seq": Seq2SeqConfig(),
+    "encoder": ClassifierConfig(),
 }
 
 # The model that each kind of configuration describes.
@@ -53,7 +59,9 @@ _MODELS: dict[type, Callable[[Any, int], Model]] = {
     RNNConfig: RNN,
     LSTMConfig: LSTM,
     GRUConfig: GRU,
+    NGramGPTConfig: NGramGPT,
     Seq2SeqConfig: Seq2Seq,
+    ClassifierConfig: Classifier,
 }
 
 

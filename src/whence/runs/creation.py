@@ -6,6 +6,7 @@ from pathlib import Path
 
 from whence.data import Source
 from whence.runs.recipe import Recipe
+from whence.runs.tasks import settle
 
 LARGEST_CHARACTER_TEXT = 20_000_000
 
@@ -20,6 +21,7 @@ def resolve(recipe: Recipe, source: Source) -> Recipe:
     if data.tokenizer == "auto":
         kind = "chars" if source.n_bytes <= LARGEST_CHARACTER_TEXT else "bpe"
         data = replace(data, tokenizer=kind)
+    recipe = settle(recipe, source)
     return replace(
         recipe,
         data=data,

@@ -211,6 +211,13 @@ USUAL: dict[str, dict[str, Any]] = {
         "schedule": Schedule("inverse-sqrt", warmup=100),
         "batch_size": 64,
     },
+    "encoder": {  # words, since a class shows in them
+        "data": Data(tokenizer="words", vocab_size=5000),
+        "optimizer": AdamW(learning_rate=1e-3),
+        "schedule": Schedule("linear", warmup=20),
+        "batch_size": 32,
+        "steps": 300,
+    },
 }
 
 

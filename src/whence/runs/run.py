@@ -13,6 +13,9 @@ from whence.data import Dataset, Source, Tokenizer, load_tokenizer, open_dataset
 from whence.data import prepare as prepare_tokens
 from whence.errors import WhenceError, shell_word
 from whence.generate import generate
+from whence.generate.generate import encode_prompt
+from whence.generate.pairs import Hypothesis, beam_search
+from whence.generate.reader import CachedLanguageModel, LanguageModel
 from whence.models import Model
 from whence.runs.checkpoints import saved_steps
 from whence.runs.creation import free_path, resolve
@@ -325,6 +328,16 @@ class Run:
 
         return trained_model(self, at)
 
+    def writer(
+        self, at: int | Literal["best", "last"] = "best"
+    ) -> LanguageModel | CachedLanguageModel:
+        """Return the trained model where it writes fastest; see `model`.
+
+        Raises:
+            WhenceError: where the model names classes and writes nothing.
+        """
+        return self.task.writer(self.model(at).to(find_device("auto")))
+
     def generate(
         self, prompt: str = "", *, at: int | Literal["best", "last"] = "best", **options: Any
     ) -> str:
@@ -335,8 +348,35 @@ class Run:
             at: which checkpoint; see `model`.
             **options: as of `whence.generate.generate`.
         """
-        model = self.model(at).to(find_device("auto"))
-        return generate(model, self.tokenizer, prompt=prompt, **options)[0]
+        return generate(self.writer(at), self.tokenizer, prompt=prompt, **options)[0]
+
+    def search(
+        self,
+        prompt: str,
+        width: int = 4,
+        *,
+        at: int | Literal["best", "last"] = "best",
+        max_tokens: int = 300,
+    ) -> list[Hypothesis]:
+        """Search for the likeliest ways to go on up to a line break, by beam search.
+
+        Args:
+            prompt: the text to continue; of a model of pairs, a source.
+            width: how many beginnings are kept at each token.
+            at: which checkpoint; see `model`.
+            max_tokens: at most so many tokens are written.
+
+        Returns:
+            Up to `width` answers, the best first.
+
+        Raises:
+            WhenceError: an empty prompt, a width below 1, or a text the tokenizer can't read.
+        """
+        if not self.task.is_prose and "\t" not in prompt:
+            prompt += "\t"
+        end = int(self.tokenizer.encode("\n")[0])
+        ids = encode_prompt(self.tokenizer, prompt)
+        return beam_search(self.writer(at), ids, end, width=width, max_tokens=max_tokens)
 
     def evaluate(
         self, text: str | Source | None = None, *, at: int | Literal["best", "last"] = "best"

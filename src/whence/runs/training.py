@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from whence.generate import generate
 from whence.runs.checkpoints import (
     folder_name,
     load_model,
@@ -176,16 +175,9 @@ class Training:
             yield event
 
     def _sample(self, state: int) -> Sampled:
-        task = self.session.task
-        text = generate(
-            self.session.model,
-            self.session.dataset.tokenizer,
-            prompt=task.prompt,
-            max_tokens=self.record.sample_tokens,
-            seed=self.session.recipe.seed,
-            stop=task.stop,
-        )[0]
-        event = Sampled(state, task.prompt + text)
+        session = self.session
+        text = session.task.sample(session.model, self.record.sample_tokens, session.recipe.seed)
+        event = Sampled(state, text)
         self.logs.samples.append(event.to_record())
         return event
 

@@ -60,7 +60,8 @@ class Guard:
                 found = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     found[name] = value
-                found.setdefault("cache-control", "no-store")
+                static = scope["path"].startswith("/static/")  # asked for anew, with its tag
+                found.setdefault("cache-control", "no-cache" if static else "no-store")
                 if not status and given:
                     found["set-cookie"] = (
                         f"{self.cookie}={self.token}; Path=/; HttpOnly; SameSite=Strict"

@@ -102,8 +102,10 @@ def listen(port: int | None) -> socket.socket:
         port: the port; none: 8421, or any free one where that is taken.
 
     Raises:
-        WhenceError: where the port that was asked for is taken.
+        WhenceError: where the port that was asked for is taken, or is none.
     """
+    if port is not None and not 0 <= port < 65536:
+        raise WhenceError(f"port {port} is none: give 1 to 65535, or 0 for a free one.")
     for wanted in (PORT, 0) if port is None else (port,):
         found = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         if hasattr(socket, "SO_EXCLUSIVEADDRUSE"):  # Windows, where REUSEADDR would share the port

@@ -14,10 +14,11 @@ from whence.studio.wire import split
 from whence.studio.worker import state_of
 
 FASTEST = 1 / 15  # seconds between two frames
-SHARE = 1 / 60  # and for each page that watches, so that many pages don't slow the training
 STATE = 0.5  # seconds between two looks at what the run is doing
 BUCKETS = 60
 KEEP_ALIVE = 10.0
+AGAIN = 2.0  # seconds until a page without a connection of its own comes again
+HELD = 4  # connections: a browser has six to one server, and its pages must still be able to ask
 
 
 class Streams:
@@ -25,22 +26,33 @@ class Streams:
 
     def __init__(self):
         self.closed = False
-        self.watching: dict[Path, int] = {}
+        self.held = 0
+        self._came: list[float] = []  # when pages came for one event
         self._states: dict[Path, tuple[float, tuple[str, str | None, int]]] = {}
 
     def close(self) -> None:
         """End all streams."""
         self.closed = True
 
+    def watching(self) -> int:
+        """Return how many pages watch, those that come for one event among them."""
+        self._came = [at for at in self._came if time.monotonic() - at < AGAIN]
+        return self.held + len(self._came)
+
     async def follow(self, path: Path, start: int) -> AsyncIterator[str]:
         """Give a page one event for each frame in which something is new.
+
+        Where many pages watch, the later ones get one event and come again after two seconds.
 
         Args:
             path: the run's folder.
             start: how many steps the page knows.
         """
         curves = await asyncio.to_thread(curves_of, path)
-        self.watching[path] = self.watching.get(path, 0) + 1
+        holds = self.held < HELD
+        self.held += holds
+        if not holds:
+            self._came.append(time.monotonic())
         known: tuple[Any, ...] = ()
         told = 0.0
         rewritten, done, evals, samples = curves.rewritten, min(start, curves.n_steps), 0, 0
@@ -53,15 +65,18 @@ class Streams:
                     yield _event({"rewritten": True}, done)
                 now = (curves.n_steps, len(curves.evals), len(curves.samples), state)
                 if now != known:
-                    yield _event(_frame(curves, done, evals, samples, state), curves.n_steps)
+                    frame = _frame(curves, done, evals, samples, state)
+                    yield _event({**frame, "watching": self.watching()}, curves.n_steps)
                     done, evals, samples = now[:3]
                     known, told = now, time.monotonic()
+                    if not holds:
+                        return  # the page comes again
                 elif time.monotonic() - told > KEEP_ALIVE:
                     told = time.monotonic()
                     yield ": still here\n\n"
-                await asyncio.sleep(max(FASTEST, SHARE * self.watching[path]))
+                await asyncio.sleep(FASTEST)
         finally:
-            self.watching[path] -= 1
+            self.held -= holds
 
     async def _state(self, path: Path, curves: Curves) -> tuple[str, str | None, int]:
         """What the run is doing, looked up twice a second for all pages together."""
@@ -87,6 +102,7 @@ def _frame(
     at = thin(columns["loss"], BUCKETS)
     steps = state[2]
     return {
+        "from": done,
         "done": done + len(columns["loss"]),
         "step": (at + done).tolist(),
         **{name: values[at].tolist() for name, values in columns.items()},
@@ -102,4 +118,4 @@ def _frame(
 
 
 def _event(frame: dict[str, Any], done: int) -> str:
-    return f"id: {done}\ndata: {split(frame)[0]}\n\n"
+    return f"id: {done}\nretry: {1000 * AGAIN:.0f}\ndata: {split(frame)[0]}\n\n"

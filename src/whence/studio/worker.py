@@ -5,6 +5,7 @@ its control file asks for.
 """
 
 import json
+import signal
 import subprocess
 import sys
 import threading
@@ -95,8 +96,10 @@ def state_of(run: Run, curves: Curves) -> tuple[str, str | None]:
 def main(words: list[str]) -> int:
     """Train the run that the words name."""
     path, steps = Path(words[0]), int(words[1]) if words[1:] else None
+    asked = threading.Event()  # as when the machine is shut down: save, then end
+    signal.signal(signal.SIGTERM, lambda *_: asked.set())
     try:
-        for _ in train_controlled(Run.open(path), steps, fresh=False):
+        for _ in train_controlled(Run.open(path), steps, asked.is_set, fresh=False):
             pass
     except WhenceError as error:
         message = str(error)

@@ -159,6 +159,7 @@ def biography_cost(run: Run, largest: int = 3) -> tuple[int, float]:
 
 
 def _span(run: Run) -> tuple[int, int]:
+    run.refuse_counted()
     begin, end = run.origin.step if run.origin else 0, len(run.steps)
     if end <= begin:
         raise WhenceError(f"{run.path} has done no step yet: train it first.")

@@ -27,6 +27,7 @@ def trace_moment(moment: Moment, text: str | None = None, **options: Any) -> Tra
     What the trace will need is told to `tell`, and refused where it isn't there, before anything
     is done.
     """
+    moment.run.refuse_counted()
     parts = [part for _, part in moment.batch] if text is None else [part_of(moment.session, text)]
     tell: Callable[[int], None] | None = options.pop("tell", None)
     budget = options.pop("budget", None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -102,13 +103,15 @@ class Ref:
         size: its shape.
         stride: how many elements apart neighbours along each dimension lie.
         dtype: its type.
+        dense: its elements lie side by side, row by row.
     """
 
-    __slots__ = ("dtype", "offset", "size", "stride", "version")
+    __slots__ = ("dense", "dtype", "offset", "size", "stride", "version")
 
     def __init__(self, version: Version, offset: int, size: tuple, stride: tuple, dtype: Any):
         self.version, self.offset = version, offset
         self.size, self.stride, self.dtype = tuple(size), tuple(stride), dtype
+        self.dense = _is_dense(self.size, self.stride)
 
     def __repr__(self) -> str:
         return f"Ref({best_name(self) or '?'}, {list(self.size)}, {self.dtype})"
@@ -116,7 +119,7 @@ class Ref:
     @property
     def numel(self) -> int:
         """Number of elements."""
-        return int(np.prod(self.size, dtype=np.int64))
+        return math.prod(self.size)
 
     @property
     def ordinal(self) -> float:
@@ -143,6 +146,8 @@ class Ref:
 
     def places(self, at: Index) -> Index:
         """Return where in the storage, in elements, the elements at logical positions lie."""
+        if self.dense:
+            return np.asarray(at, dtype=np.int64) + self.offset
         places = np.full(np.shape(at), self.offset, dtype=np.int64)
         rest = np.asarray(at, dtype=np.int64)
         for size, stride in zip(reversed(self.size), reversed(self.stride), strict=True):
@@ -154,6 +159,8 @@ class Ref:
     def locate(self, places: Index) -> Index:
         """Return the logical position of each place in the storage, −1 where it isn't in here."""
         rest = np.asarray(places, dtype=np.int64) - self.offset
+        if self.dense:
+            return np.where((rest >= 0) & (rest < self.numel), rest, -1)
         found = np.zeros(rest.shape, dtype=np.int64)
         weights = np.cumprod([1, *reversed(self.size)])[-2::-1] if self.size else []
         dims = sorted(
@@ -173,13 +180,11 @@ class Ref:
         count = storage.nbytes() // self.dtype.itemsize
         empty = torch.empty(0, dtype=self.dtype, device=storage.device)
         flat = empty.set_(storage, 0, (count,), (1,))
-        places = torch.from_numpy(self.places(at))
-        values = flat[places.to(flat.device)].cpu()
-        return (
-            values.numpy(force=True).astype(np.float64)
-            if values.dtype in _NUMPY
-            else (values.double().numpy(force=True))
-        )
+        places = self.places(at)
+        if flat.dtype in _NUMPY and flat.device.type == "cpu":  # sooner than by torch
+            return flat.numpy(force=True)[places].astype(np.float64)
+        values = flat[torch.from_numpy(places).to(flat.device)]
+        return values.double().numpy(force=True)
 
     def writers(self, at: Index) -> list[tuple[Op | None, int, Index, np.ndarray]]:
         """Tell which operation wrote each element.
@@ -203,6 +208,16 @@ class Ref:
         if left.size:
             found.append((None, 0, places[left], left))
         return found
+
+
+def _is_dense(size: tuple, stride: tuple) -> bool:
+    """Whether elements of this shape lie side by side, row by row; dimensions of 1 say nothing."""
+    whole = 1
+    for length, step in zip(reversed(size), reversed(stride), strict=True):
+        if length != 1 and step != whole:
+            return False
+        whole *= length
+    return True
 
 
 _NUMPY = {torch.float32, torch.float64, torch.int64, torch.int32, torch.bool, torch.uint8}

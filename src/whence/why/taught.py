@@ -142,6 +142,7 @@ def taught(
     Example:
         >>> taught(Run.open("runs/mine"), "we love", " deep").largest(3)  # doctest: +SKIP
     """
+    run.refuse_counted()
     begin = run.origin.step if run.origin else 0
     end = len(run.steps) if step is None else step
     nearest_checkpoint(run, end)

@@ -23,6 +23,7 @@ from whence.why.tape import Call, Op
 
 _TERMS_AT_ONCE = 1 << 21
 _PIECES = 8
+_SPARSE = 16  # a stretch of more than so many elements for each place is not gone through
 
 
 @dataclass(slots=True)
@@ -53,14 +54,20 @@ class Node:
 
     def merged(self) -> Node:
         """Add up the weights of elements that were reached more than once."""
-        span = int(self.at.max()) + 1 if len(self.at) else 0
-        if span <= 8 * len(self.at):  # counting is cheaper than sorting
-            at, weight = np.arange(span), np.bincount(self.at, self.weight, span)
-        else:
-            at, which = np.unique(self.at, return_inverse=True)
-            weight = np.bincount(which, self.weight, len(at))
-        keep = weight != 0
-        return Node(self.cells, at[keep], weight[keep], self.call)
+        return Node(self.cells, *added_up(self.at, self.weight), self.call)
+
+
+def added_up(at: Index, weight: np.ndarray) -> tuple[Index, np.ndarray]:
+    """Add up the weights of places that come more than once, and leave out what weighs nothing."""
+    low, high = (int(at.min()), int(at.max())) if len(at) else (0, 0)
+    if high - low < _SPARSE * len(at):  # an array as long as that is made sooner than a sort
+        sums = np.bincount(at - low, weight)
+        places = np.flatnonzero(sums)
+        return places + low, sums[places]
+    places, which = np.unique(at, return_inverse=True)
+    sums = np.bincount(which, weight, len(places))
+    keep = sums != 0
+    return places[keep], sums[keep]
 
 
 @dataclass(slots=True)
@@ -226,9 +233,7 @@ def _open(node: Node, opened: Opened, result: Unrolled) -> list[tuple[Cells, Ind
         if part.valid is not None:
             at, weight, valid = np.broadcast_arrays(at, weight, part.valid)
             at, weight = at[valid], weight[valid]
-        weight = weight.reshape(-1)
-        keep = weight != 0
-        found.append((factor.cells, at.reshape(-1)[keep], weight[keep]))
+        found.append((factor.cells, *added_up(at.reshape(-1), weight.reshape(-1))))
     return found
 
 

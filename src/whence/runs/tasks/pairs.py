@@ -28,6 +28,7 @@ class Pairs(Text):
 
     unit = "pairs"
     is_prose = False
+    question = 'generate {run} "a source" --beam 4'
 
     def __init__(self, recipe: Recipe, dataset: Dataset):
         super().__init__(recipe, dataset)

@@ -13,6 +13,8 @@ from torch import Tensor
 from whence.data import Dataset, Source, WindowBatches, prepare, text_source
 from whence.data.tokenizers.words import UNKNOWN_ID
 from whence.errors import WhenceError
+from whence.generate import generate
+from whence.generate.reader import CachedLanguageModel, LanguageModel
 from whence.runs.recipe import Recipe
 from whence.scale.hardware import find_device
 from whence.train.evaluation import Evaluation, evaluate
@@ -45,6 +47,8 @@ class Text:
         unit: what a batch is made of, in words.
         by_steps: the model learns by the loop, so that it has steps to go back to.
         is_prose: the text can be written on, and held against the floors.
+        more: what to do to train further.
+        question: the words after `whence` that ask a trained model, `{run}` being its folder.
 
     Raises:
         WhenceError: where the text or the recipe doesn't suit the task.
@@ -53,10 +57,16 @@ class Text:
     unit = "windows"
     by_steps = True
     is_prose = True
+    question = 'generate {run} "The " --show-probabilities'
     more = "Give more with --steps."
 
     def __init__(self, recipe: Recipe, dataset: Dataset):
         self.recipe, self.dataset = recipe, dataset
+
+    @staticmethod
+    def settle(recipe: Recipe, source: Source) -> Recipe:
+        """Put into a recipe what its model must be told of the text: here nothing."""
+        return recipe
 
     def prepare(self, model: Any) -> None:
         """Give a new model what it must know of the text before its first step: here nothing."""
@@ -135,6 +145,26 @@ class Text:
     def stop(self) -> tuple[str, ...]:
         """Where a sample ends, besides its length."""
         return ()
+
+    def writer(self, model: Any) -> LanguageModel | CachedLanguageModel:
+        """Return a model as one that writes.
+
+        Raises:
+            WhenceError: where it doesn't write.
+        """
+        return model
+
+    def sample(self, model: Any, n_tokens: int, seed: int) -> str:
+        """Let the model write, and return what it went on from and what it wrote."""
+        written = generate(
+            model,
+            self.dataset.tokenizer,
+            prompt=self.prompt,
+            max_tokens=n_tokens,
+            seed=seed,
+            stop=self.stop,
+        )
+        return self.prompt + written[0]
 
     def answers(self, model: Any, n: int) -> list[tuple[str, str, str]]:
         """What a model says to some held-out questions: (question, answer, the right one)."""

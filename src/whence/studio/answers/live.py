@@ -9,7 +9,7 @@ from whence.errors import shell_word
 from whence.models import MODELS, NGramConfig
 from whence.runs.curves import thin
 from whence.runs.recipe import kind_of
-from whence.studio.answers.place import open_run, python_path
+from whence.studio.answers.place import open_run, origin_of, python_path
 from whence.studio.answers.runs import curves_of
 from whence.studio.worker import state_of
 
@@ -37,7 +37,7 @@ def live(folder: Path, *, run: str, buckets: int = 400) -> dict[str, Any]:
         "step": np.array([e["step"] for e in usual], np.int32),
         "value": np.array([e["loss"] for e in usual], np.float64),
     }
-    best, origin = curves.best(), opened.origin
+    best = curves.best()
     state, trouble = state_of(opened, curves)
     return {
         "run": run,
@@ -52,7 +52,7 @@ def live(folder: Path, *, run: str, buckets: int = 400) -> dict[str, Any]:
         "curves": drawn,
         "best": best,
         "samples": curves.samples[-50:],
-        "origin": f"{origin.run} at step {origin.step:,}" if origin else None,
+        "origin": origin_of(opened),
         "checkpoints": opened.checkpoints,
         "tokens_per_second": curves.tokens_per_second,
         "seconds_left": curves.seconds_left(opened.recipe.steps),

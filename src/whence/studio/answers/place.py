@@ -41,6 +41,15 @@ def open_run(folder: Path, run: str) -> Run:
     return Run.open(path_of(folder, run))
 
 
+def origin_of(run: Run) -> str | None:
+    """Say of a fork where it comes from; the name alone where that lies beside it."""
+    if run.origin is None:
+        return None
+    parent = Path(run.origin.run)
+    shown = parent.name if parent.parent == run.path.parent else str(parent)
+    return f"{shown} at step {run.origin.step:,}"
+
+
 def python_path(path: Path) -> str:
     """Return a path as it stands in a line of Python.
 

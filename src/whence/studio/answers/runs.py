@@ -11,7 +11,7 @@ from whence.models import MODELS
 from whence.runs.curves import Curves, thin
 from whence.runs.recipe import kind_of
 from whence.runs.run import Run
-from whence.studio.answers.place import python_path
+from whence.studio.answers.place import origin_of, python_path
 from whence.studio.worker import state_of
 
 SPARKLINE = 24  # buckets
@@ -66,5 +66,5 @@ def _row(path: Path) -> dict[str, Any]:
         "tokens_per_second": curves.tokens_per_second,
         "spark": {"step": shown, "loss": loss[shown].astype(np.float32)},
         "bytes": run.disk_use,
-        "origin": f"{run.origin.run} at step {run.origin.step:,}" if run.origin else None,
+        "origin": origin_of(run),
     }

@@ -52,7 +52,10 @@ def _first_words(run: Run) -> str:
     """A beginning that the run wasn't trained on: a pair, or some 24 characters of prose."""
     if isinstance(run.task, Pairs):
         return run.tokenizer.decode(run.task.pairs[1][0]).rstrip("\n")
-    tokens = run.dataset.validation[:48]
-    text = run.tokenizer.decode(tokens.tolist()).strip()
-    cut = text[:24].rsplit(None, 1)[0] if len(text) > 24 else text
-    return cut.splitlines()[0] if cut.strip() else run.tokenizer.decode(tokens[:8].tolist())
+    tokens = run.dataset.validation[:80]
+    whole = run.tokenizer.decode(tokens.tolist())
+    words = whole.split()[1:]  # the first may be the end of a word
+    text = ""
+    while words and len(text) + len(words[0]) < 24:
+        text = f"{text} {words.pop(0)}".strip()
+    return text or run.tokenizer.decode(tokens[:8].tolist())

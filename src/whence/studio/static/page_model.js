@@ -1,5 +1,8 @@
 // The studio's page as an anywidget model: get, set, on, off, save_changes and send, and no more.
 
+const AWAY = 5000; // ms without a connection until it is said
+const AGAIN = 1000;
+
 export function pageModel(view, params, { views, navigate, remember }) {
   const traits = { place: "page", views, view, params, answer: null, go: null };
   const listeners = new Map();
@@ -19,18 +22,39 @@ export function pageModel(view, params, { views, navigate, remember }) {
     }
   }
 
-  function follow(id, run, from) {
-    const source = new EventSource(`/events?run=${encodeURIComponent(run)}&from=${from}`);
-    streams.set(id, source);
-    const tell = (event) => emit("msg:custom", { type: "event", id, event }, []);
-    source.onmessage = (message) => tell(JSON.parse(message.data));
+  // Only a page that is seen holds a connection, of which a browser has six to one server. Where
+  // many are open the server ends a stream after one event, and the browser comes again.
+  function follow(entry) {
+    if (document.hidden || entry.source) return;
+    const source = new EventSource(`/events?run=${encodeURIComponent(entry.run)}&from=${entry.from}`);
+    entry.source = source;
+    const back = () => {
+      clearTimeout(entry.lost);
+      entry.lost = null;
+    };
+    source.onopen = back;
+    source.onmessage = (message) => {
+      back();
+      entry.from = Number(message.lastEventId);
+      emit("msg:custom", { type: "event", id: entry.id, event: JSON.parse(message.data) }, []);
+    };
     source.onerror = () => {
-      tell({ lost: true });
-      if (source.readyState !== EventSource.CLOSED || !streams.has(id)) return;
-      // The server refused, or is away: ask again until it is back.
-      setTimeout(() => streams.has(id) && streams.get(id) === source && follow(id, run, from), 1000);
+      entry.lost ??= setTimeout(() => emit("msg:custom", { type: "event", id: entry.id, event: { lost: true } }, []), AWAY);
+      if (source.readyState !== EventSource.CLOSED || entry.source !== source) return;
+      entry.source = null; // the server refused: ask again
+      setTimeout(() => streams.has(entry.id) && follow(entry), AGAIN);
     };
   }
+
+  function rest(entry) {
+    entry.source?.close();
+    entry.source = null;
+    clearTimeout(entry.lost);
+    entry.lost = null;
+  }
+
+  const seen = () => streams.forEach(document.hidden ? rest : follow);
+  document.addEventListener("visibilitychange", seen);
 
   return {
     get: (name) => traits[name],
@@ -55,14 +79,17 @@ export function pageModel(view, params, { views, navigate, remember }) {
       const { type, id } = content;
       if (type === "ask") reply(id, `/ask/${content.name}`, content.params);
       else if (type === "command") reply(id, `/do/${content.name}`, content.params);
-      else if (type === "subscribe") follow(id, content.run, content.from);
-      else if (type === "unsubscribe") {
-        streams.get(id)?.close();
+      else if (type === "subscribe") {
+        streams.set(id, { id, run: content.run, from: content.from, source: null, lost: null });
+        follow(streams.get(id));
+      } else if (type === "unsubscribe") {
+        if (streams.has(id)) rest(streams.get(id));
         streams.delete(id);
       }
     },
     close() {
-      for (const source of streams.values()) source.close();
+      document.removeEventListener("visibilitychange", seen);
+      streams.forEach(rest);
       streams.clear();
       listeners.clear();
     },

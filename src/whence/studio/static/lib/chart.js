@@ -52,7 +52,8 @@ export function chart(options) {
       values.map(({ each, at }) => {
         const last = step === null ? each.values.length - 1 : at;
         const value = last >= 0 ? number(each.values[last]) : null;
-        return h("span", { class: "key", style: { "--colour": each.colour } }, each.name, " ", h("span", { class: "number", title: full(value) }, short(value)));
+        const other = step !== null && last >= 0 && each.steps[last] !== step ? h("span", { class: "at" }, ` at ${count(each.steps[last])}`) : null;
+        return h("span", { class: "key", style: { "--colour": each.colour } }, each.name, " ", h("span", { class: "number", title: full(value) }, short(value)), other);
       }),
       step === null ? null : h("span", { class: "key step" }, `step ${count(step)}`),
     );
@@ -237,7 +238,7 @@ function axesOf({ x, y, ticksX, ticksY }, width, height) {
   return [
     ticksY.map((value) => [s("line", { x1: MARGIN.left, x2: width - MARGIN.right, y1: y(value), y2: y(value) }), s("text", { x: MARGIN.left - 8, y: y(value), dy: "0.32em", "text-anchor": "end" }, short(value).replace(/(\.\d*?)0+$/, "$1").replace(/\.$/, ""))]),
     s("line", { class: "base", x1: MARGIN.left, x2: width - MARGIN.right, y1: base, y2: base }),
-    ticksX.map((step) => s("text", { x: x(step), y: base + 16, "text-anchor": "middle" }, count(step))),
+    ticksX.map((step) => s("text", { x: x(step), y: base + 16, "text-anchor": x(step) > width - 30 ? "end" : "middle", dx: x(step) > width - 30 ? MARGIN.right : 0 }, count(step))),
   ];
 }
 

@@ -48,9 +48,11 @@ export function button(label, onclick, attributes) {
   return h("button", { type: "button", onclick, ...attributes }, label);
 }
 
-// Call at most once per frame, with the last arguments, and no more often than every `least` ms.
+// Call at most once per frame, with the last arguments, and no more often than every `least` ms;
+// that may be a function of how long the last call took.
 export function paced(call, least) {
   let last = 0;
+  let took = 0;
   let pending = null;
   let timer = null;
   function go() {
@@ -59,10 +61,12 @@ export function paced(call, least) {
     const given = pending;
     pending = null;
     call(...given);
+    took = performance.now() - last;
   }
   function ask(...given) {
     pending = given;
-    if (timer === null) timer = setTimeout(() => requestAnimationFrame(go), Math.max(0, last + least - performance.now()));
+    const wait = typeof least === "function" ? least(took) : least;
+    if (timer === null) timer = setTimeout(() => requestAnimationFrame(go), Math.max(0, last + wait - performance.now()));
   }
   ask.stop = () => clearTimeout(timer);
   return ask;

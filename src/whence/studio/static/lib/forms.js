@@ -18,7 +18,7 @@ const NAMES = {
   "model.smoothing": "smoothing",
   "model.k": "k (add-k)",
   steps: "steps",
-  batch_size: "windows in a batch",
+  batch_size: "batch size",
   "optimizer.learning_rate": "learning rate",
   seed: "seed",
 };

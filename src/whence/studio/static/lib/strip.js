@@ -35,7 +35,7 @@ function draw(answer, pick) {
   const values = answer.probability.data;
   const columns = steps.length;
   const cells = [];
-  const head = h("tr", {}, h("th", { scope: "col" }, "token"), [...steps].map((step, j) => h("th", { scope: "col", class: j % Math.ceil(columns / 8) && j !== columns - 1 ? "thin" : "" }, h("span", {}, count(step)))), h("th", { scope: "col", class: "n" }, "P now"));
+  const head = h("tr", {}, h("th", { scope: "col" }, "token"), [...steps].map((step, j) => h("th", { scope: "col", class: j % Math.ceil(columns / 8) && j !== columns - 1 ? "thin" : "" }, h("span", {}, count(step)))), h("th", { scope: "col", class: "n" }, "P at last"));
   const said = h("p", { class: "quiet small said", "aria-live": "polite" }, "\u00a0");
 
   function focus(i, j) {
@@ -73,5 +73,5 @@ function draw(answer, pick) {
     const last = values[(columns - 1) * answer.tokens.length + i];
     return h("tr", {}, h("th", { scope: "row" }, h("code", {}, token === " " ? "\u2423" : token)), cells[i], h("td", { class: "n", title: full(last) }, probability(last)));
   });
-  return [said, h("div", { class: "scroll" }, h("table", { class: "strip" }, h("thead", {}, head), h("tbody", {}, rows)))];
+  return [said, h("div", { class: "scroll" }, h("table", { class: "strip", style: { width: `min(100%, ${columns * 3 + 12}rem)` } }, h("thead", {}, head), h("tbody", {}, rows)))];
 }

@@ -9,7 +9,9 @@ import { count, digits, duration, number } from "../lib/number.js";
 import { strip } from "../lib/strip.js";
 
 const MOST = 4000; // points of a curve before it is asked for anew, thinned
-const DRAW = 200; // ms between two drawings
+const DRAW = 1000 / 15; // ms between two drawings at least
+const SHARE = 20; // and so many times what a drawing takes, for each page that watches: all of them together
+// take a twentieth of a core from the training
 const FOLLOW = 10000; // ms between two measurements of the strip
 const PACES = [["full speed", null], ["50 steps/s", 50], ["10 steps/s", 10], ["2 steps/s", 2], ["1 step in 2 s", 0.5]];
 
@@ -86,8 +88,8 @@ function render({ model, el }) {
       return;
     }
     if (frame.whole) return take(frame.whole);
-    if (frame.rewritten) return reload();
     const known = state.points.loss.steps.at(-1) ?? -1;
+    if (frame.rewritten || frame.from > known + 1) return reload();
     frame.step.forEach((at, i) => {
       if (at <= known) return;
       for (const name of ["loss", "rate", "grad_norm"]) {
@@ -112,7 +114,10 @@ function render({ model, el }) {
     put(said);
     if (state.points.loss.steps.length > MOST) reload();
     else paint();
-    if (before !== frame.state && ["finished", "stopped"].includes(frame.state) && !state.frame.counted) growth.refresh();
+    if (before !== frame.state && ["finished", "stopped"].includes(frame.state)) {
+      drawSamples();
+      if (!state.frame.counted) growth.refresh();
+    }
   }
 
   async function reload() {
@@ -123,10 +128,10 @@ function render({ model, el }) {
     }
   }
 
-  const paint = paced(draw, DRAW);
+  const paint = paced(draw, (took) => Math.max(DRAW, SHARE * took * (state.frame?.watching || 1)));
   let followed = 0;
   function follow() {
-    if (Date.now() - followed < FOLLOW || document.hidden) return;
+    if (Date.now() - followed < FOLLOW || document.hidden || state.frame.counted) return;
     followed = Date.now();
     growth.refresh();
   }
@@ -173,7 +178,7 @@ function render({ model, el }) {
 
   function drawSamples() {
     const newest = [...state.samples].reverse();
-    put(samples, h("h2", {}, "What it writes"), newest.length ? h("ol", { class: "samples" }, newest.map((each) => h("li", {}, h("span", { class: "label" }, `before step ${count(each.step)}`), h("pre", {}, each.text)))) : h("p", { class: "quiet" }, "Nothing yet: it writes a sample now and then as it learns."));
+    put(samples, h("h2", {}, "What it writes"), newest.length ? h("ol", { class: "samples" }, newest.map((each) => h("li", {}, h("span", { class: "label" }, `before step ${count(each.step)}`), h("pre", {}, each.text)))) : h("p", { class: "quiet" }, state.frame.state === "finished" ? "It wrote no samples." : "Nothing yet: it writes a sample now and then as it learns."));
   }
 
   // ---- going back ----

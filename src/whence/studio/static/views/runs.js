@@ -67,7 +67,6 @@ function render({ model, el }) {
     const cells = COLUMNS.map((label) => h("td", { "data-label": label || null }));
     const node = h("tr", { "data-run": name }, cells);
     const tick = h("input", { type: "checkbox", "aria-label": `choose ${name} to compare`, onchange: (event) => choose(name, event.target.checked) });
-    if (live) cells[0].append(tick);
     let last = "";
     return {
       node,
@@ -78,9 +77,10 @@ function render({ model, el }) {
         node.dataset.state = run.state;
         const [, who, state, steps, loss, bits, speed, disk, acts] = cells;
         put(state, h("span", { class: `state ${run.state}` }, run.state), run.trouble ? h("p", { class: "trouble small" }, run.trouble) : null);
-        if (!acts.childElementCount && live) put(acts, h("div", { class: "row tight" }, run.model ? button("Fork", () => forkDialog(model, el, name, node.done, node.done), { class: "small" }) : null, button("Delete", () => removeDialog(name, node.size), { class: "small danger", "aria-label": `Delete ${name}` })));
+        if (!acts.childElementCount && live) put(acts, h("div", { class: "row tight" }, run.model && run.model !== "ngram" ? button("Fork", () => forkDialog(model, el, name, node.done, node.done), { class: "small" }) : null, button("Delete", () => removeDialog(name, node.size), { class: "small danger", "aria-label": `Delete ${name}` })));
         node.done = run.done || 0;
         node.size = run.bytes;
+        if (live && run.model && !tick.isConnected) cells[0].append(tick);
         if (!who.childElementCount) put(who, run.model ? h("a", { class: "name", href: `#/live?run=${encodeURIComponent(name)}`, onclick: (event) => (event.preventDefault(), go(model, "live", { run: name })) }, name) : h("span", { class: "name" }, name), h("div", { class: "quiet small" }, run.model ? `${run.model} on ${run.text}` : "", run.origin ? [h("br", {}), `fork of ${run.origin}`] : null));
         if (!run.model) return;
         put(steps, count(run.done), h("span", { class: "quiet" }, ` of ${count(run.steps)}`), h("progress", { max: run.steps, value: run.done, "aria-label": "steps done" }));

@@ -1,0 +1,46 @@
+"""`whence embed`: how alike an encoder finds texts, or one word in several texts."""
+
+import json as json_module
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from whence.runs.embed import cosines
+from whence.runs.run import Run
+
+
+def embed(
+    run: Annotated[Path, tyro.conf.Positional],
+    texts: Annotated[tuple[str, ...], tyro.conf.Positional],
+    /,
+    *,
+    word: str | None = None,
+    json: bool = False,
+) -> None:
+    """Compare texts by the cosine of the vectors that a trained encoder makes of them.
+
+    The vector of a text is the mean over its tokens. With --word it is that of one word in its
+    context, which differs from text to text where its embedding is always the same.
+
+    Args:
+        run: a run of `--model encoder` or `--model seq2seq`.
+        texts: two texts or more.
+        word: compare this word, which stands in each of the texts.
+        json: print JSON instead of a table.
+    """
+    found = cosines(Run.open(run), texts, word)
+    if json:
+        told = {"schema": 1, "run": str(run), "texts": list(texts), "word": word}
+        print(json_module.dumps({**told, "cosines": found}, ensure_ascii=False))
+        return
+    table = Table(box=None, pad_edge=False)
+    table.add_column(f"cosine of {word!r} in" if word else "cosine of")
+    for number in range(1, len(texts) + 1):
+        table.add_column(f"{number}", justify="right")
+    for number, (text, row) in enumerate(zip(texts, found, strict=True), start=1):
+        table.add_row(f"{number} {escape(text[:60])}", *(f"{c:.3f}" for c in row))
+    Console(highlight=False, soft_wrap=True).print(table)
