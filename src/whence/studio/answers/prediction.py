@@ -3,16 +3,15 @@
 import math
 from collections import OrderedDict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
 from whence.errors import WhenceError, shell_word
 from whence.generate import Distribution, Sampling, stream
 from whence.generate.generate import encode_prompt, inference
-from whence.generate.reader import Reader
+from whence.generate.reader import LanguageModel, Reader
 from whence.generate.sampling import filter_logits, pick
-from whence.models import Model
 from whence.models.seq2seq import Seq2SeqConfig
 from whence.runs.record import best_step
 from whence.runs.run import Run
@@ -20,7 +19,7 @@ from whence.studio.answers.place import COMPUTING, open_run, python_path
 
 LONGEST, MOST = 2_000, 500  # characters of a prompt, tokens written on
 _KEPT = 3
-_MODELS: OrderedDict[tuple, Model] = OrderedDict()
+_MODELS: OrderedDict[tuple, LanguageModel] = OrderedDict()
 
 
 def prediction(
@@ -189,12 +188,12 @@ def _checkpoint(run: Run, at: str) -> int:
     return saved[-1] if at == "last" or best is None else best
 
 
-def _model(run: Run, step: int) -> Model:
+def _model(run: Run, step: int) -> LanguageModel:
     """The model of a checkpoint, kept for the next question."""
     where = run.checkpoint_folder / f"{step:06d}" / "model.safetensors"
     key = (str(run.path), step, where.stat().st_mtime_ns if where.exists() else 0)
     if key not in _MODELS:
-        _MODELS[key] = run.model(step)
+        _MODELS[key] = cast(LanguageModel, run.model(step))
         while len(_MODELS) > _KEPT:
             _MODELS.popitem(last=False)
     _MODELS.move_to_end(key)
