@@ -21,6 +21,9 @@ def names() -> list[str]:
 def main() -> None:
     wanted = [word for word in sys.argv[1:] if not word.startswith("--")]
     known = names()
+    if "--help" in sys.argv or "-h" in sys.argv:
+        print(f"{(__doc__ or '').strip()}\n\nThere are: {', '.join(known)}.")
+        return
     unknown = [name for name in wanted if name not in known]
     if unknown:
         sys.exit(f"there is no benchmark {unknown[0]}: choose from {', '.join(known)}.")

@@ -1,6 +1,6 @@
 """The data path: how fast text becomes tokens, in how much memory, and what a batch costs.
 
-Run with `python -m benchmarks.data`. Each preparation runs in a process of its own on a generated
+Run with `python -m benchmarks data`. Each preparation runs in a process of its own on a generated
 file, so that its peak memory can be read; the batch figures are medians.
 """
 
@@ -96,17 +96,14 @@ def batches() -> Iterator[dict]:
         }
 
 
-def run() -> list[dict]:
+def main() -> None:
     """Measure everything and print it."""
-    rows = []
     for row in chain(batches(), preparations()):
         print("  ".join(f"{name}: {value}" for name, value in row.items()), flush=True)
-        rows.append(row)
-    return rows
 
 
 if __name__ == "__main__":
     if len(sys.argv) == 3:
         print(json.dumps(preparation(sys.argv[1], sys.argv[2])))
     else:
-        run()
+        main()

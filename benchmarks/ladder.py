@@ -1,7 +1,9 @@
 """The rungs on names.txt, characters, 80/10/10 by shuffled names: nats per character on the test.
 
 Reference points: counted bigram about 2.45, MLP with context 3 about 2.1, small Transformer
-1.9 to 2.0. Run: python -m benchmarks.ladder
+1.9 to 2.0.
+
+    python -m benchmarks ladder
 """
 
 import random
@@ -57,14 +59,13 @@ def counted_bigram(training: np.ndarray, test: np.ndarray, size: int) -> float:
     return -float(np.log(p[test[:-1], test[1:]]).mean())
 
 
-def run(rungs: list[str] | None = None) -> list[dict]:
+def main(rungs: list[str] | None = None) -> None:
     """Train each rung and print a row for it."""
     texts = split_names()
     tokenizer = train_tokenizer("chars", lambda: texts)
     training, _, test = (tokenizer.encode(text) for text in texts)
-    rows: list[dict] = []
     counted = counted_bigram(training, test, tokenizer.vocab_size)
-    rows.append({"rung": "counted bigram, add-one", "test": counted, "reference": "2.45"})
+    print(_line({"rung": "counted bigram, add-one", "test": counted, "reference": "2.45"}))
     for name in rungs or list(RUNGS):
         config, steps, reference = RUNGS[name]
         torch.manual_seed(0)
@@ -78,19 +79,16 @@ def run(rungs: list[str] | None = None) -> list[dict]:
         found = evaluate(
             model, test, context_length=WINDOW, stride=WINDOW // 2, n_bytes=len(test) - 1
         )
-        rows.append(
-            {
-                "rung": name,
-                "test": found.loss,
-                "reference": reference,
-                "parameters": sum(p.numel() for p in model.parameters()),
-                "steps": steps,
-                "seconds": seconds,
-                "tokens/s": steps * 64 * WINDOW / seconds,
-            }
-        )
-        print(_line(rows[-1]), flush=True)
-    return rows
+        row = {
+            "rung": name,
+            "test": found.loss,
+            "reference": reference,
+            "parameters": sum(p.numel() for p in model.parameters()),
+            "steps": steps,
+            "seconds": seconds,
+            "tokens/s": steps * 64 * WINDOW / seconds,
+        }
+        print(_line(row), flush=True)
 
 
 def _line(row: dict) -> str:
@@ -99,7 +97,3 @@ def _line(row: dict) -> str:
         f"{row.get('parameters', 0):>9,} parameters{row.get('seconds', 0):8.1f} s"
         f"{row.get('tokens/s', 0):>12,.0f} tokens/s"
     )
-
-
-if __name__ == "__main__":
-    print("\n" + "\n".join(_line(row) for row in run()))

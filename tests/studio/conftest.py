@@ -4,13 +4,16 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
-from tests.runs.tiny import finish, make
+from tests.runs.tiny import RECIPE, finish, make
 from tests.studio.chromium import MISSING, Watch, launch
+from whence.data import text_source
+from whence.runs.run import Run
 from whence.studio import worker
 from whence.studio.guard import token_of
 from whence.studio.server import Server, listen
@@ -101,3 +104,23 @@ def context(browser) -> Iterator[BrowserContext]:
 def page(context) -> Page:
     """A page; open a view with `page.goto(studio.address("#/runs"))`."""
     return context.new_page()
+
+
+@pytest.fixture(scope="session")
+def scripted_run(tmp_path_factory) -> Path:
+    """A run on a text with a script in it."""
+    path = tmp_path_factory.mktemp("a script") / "scripted"
+    recipe = replace(RECIPE, model=replace(RECIPE.model, context_length=32))
+    text = "<script>alert(1)</script> and more of it\n" * 60
+    finish(Run.create(recipe, path, text_source("scripted", lambda: [text])), steps=5)
+    return path
+
+
+@pytest.fixture
+def scripted(scripted_run, tmp_path) -> Iterator[Studio]:
+    """A studio of that run, called scripted."""
+    folder = tmp_path / "scripts"
+    shutil.copytree(scripted_run, folder / "scripted")
+    served = Studio(folder)
+    yield served
+    served.stop()

@@ -27,6 +27,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         ),
         "taught": ("whence.cli.taught:taught", "which training windows moved a prediction"),
         "growth": ("whence.cli.growth:growth", "how P of each token of a text grew over the steps"),
+        "report": ("whence.cli.report:report", "a run as one HTML file to send to anyone"),
         "embed": ("whence.cli.embed:embed", "how alike an encoder finds texts, or a word in them"),
     },
     "go back": {
@@ -44,6 +45,10 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "net": (
             "whence.cli.net:net",
             "work a small network by hand: each product, slope and update",
+        ),
+        "play": (
+            "whence.cli.play:play",
+            "a small model at any step, on points, a line or by hand",
         ),
         "rates": ("whence.cli.rates:rates", "what five learning rates do, and a range test"),
         "gradcheck": ("whence.cli.gradcheck:gradcheck", "check gradients by finite differences"),

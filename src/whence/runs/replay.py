@@ -309,13 +309,19 @@ def changed_since(run: Run, step: int, session: Session) -> list[str]:
     then = sitting.manifest if sitting else {}
     now = manifest(session.hardware)
     reasons = [
-        f"{name} was {then.get(name, 'not noted')} and is {now.get(name, 'not noted')}"
+        _told(name, then.get(name, "not noted"), now.get(name, "not noted"))
         for name in [*now, *(n for n in then if n not in now)]
         if then.get(name) != now.get(name)
     ]
     if not session.hardware.deterministic:
         reasons.append("the run allowed kernels that give other bits each time")
     return reasons
+
+
+def _told(name: str, then: object, now: object) -> str:
+    if name == "code":
+        return f"Whence's own code was another (digest {then}, now {now})"
+    return f"{name} was {then} and is {now}"
 
 
 __all__ = [

@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -310,6 +311,19 @@ class Run:
                 f"{self.path} holds a counted model: it read its text once, so there is no step to "
                 "go back to or to change; train another on the text you want."
             )
+
+    def view(self, name: str = "live", **params: Any) -> Any:
+        """Return a view of the studio on this run as a notebook's widget.
+
+        Args:
+            name: `live`, `prediction`, `flow`, `cell`, `receipt` and the like.
+            **params: the view's own, such as `step=30`.
+
+        Raises:
+            WhenceError: where anywidget is missing, or the view can't show that.
+        """
+        widget = import_module("whence.studio.widget")  # it stands above runs
+        return widget.View(self.path.parent, name, {"run": self.path.name, **params})
 
     def session(self) -> Session:
         """Return model, batches and optimiser as they are before step 0."""

@@ -53,8 +53,7 @@ def forward_lines(
     lines = []
     for k, (z, h) in enumerate(pairs, start=1):
         for a, b in zip(z.values(), h.values(), strict=True):
-            receipt = a.why()
-            lines.append(f"{receipt.symbols} = {_numbers(receipt.numbers)} = {figure(a.data)}")
+            lines.append(value_line(a))
             if k < len(pairs):
                 lines.append(
                     f"{b.label} = {activation}({a.label}) = {activation}({a.data:.6g})"
@@ -69,6 +68,17 @@ def forward_lines(
     bracketed = f"[{errors}]" if " + " in errors else errors
     lines.append(f"loss = {bracketed} / {over} = {loss.data:.6g}")
     return lines
+
+
+def value_line(v: Value) -> str:
+    """Return a number's formula, in symbols and in figures.
+
+    Example:
+        >>> value_line(Value(2, label="w") * 3)
+        'v = w · 3.0 = 2 · 3 = 6'
+    """
+    receipt = v.why()
+    return f"{receipt.symbols} = {_numbers(receipt.numbers)} = {figure(v.data)}"
 
 
 def _numbers(text: str) -> str:
@@ -95,16 +105,19 @@ def backward_lines(
     lines = [f"∂loss/∂{p.label} = {figure(p.grad)}" for p in pairs[-1][1].values()]
     for k in range(len(pairs) - 1, -1, -1):
         W, b = layers[k]
-        lines += [_chain(p, loss) for p in (*W.values(), *b.values())]
+        lines += [chain_line(p, loss) for p in (*W.values(), *b.values())]
         if k:
             z, h = pairs[k - 1]
             lines += [
-                _chain(v, loss) for pair in zip(h.values(), z.values(), strict=True) for v in pair
+                chain_line(v, loss)
+                for pair in zip(h.values(), z.values(), strict=True)
+                for v in pair
             ]
     return lines
 
 
-def _chain(v: Value, loss: Value) -> str:
+def chain_line(v: Value, loss: Value) -> str:
+    """Return ∂loss/∂v as arriving gradient · local slope, summed over the places of use."""
     places = uses(v, loss)
     if not places:
         return f"∂loss/∂{v.label} = 0"

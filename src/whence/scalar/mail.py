@@ -85,7 +85,7 @@ def text_of(raw: bytes) -> str:
     Whatever is wrong with a message, some text comes back: spam is seldom well-formed.
 
     Example:
-        >>> text_of(b"Subject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\\n\\nSee you at 6\\n")
+        >>> text_of(b"Subject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\n\nSee you at 6\n")
         'Grüße See you at 6'
     """
     message = email.message_from_bytes(raw, policy=email.policy.default)

@@ -7,6 +7,8 @@ import shutil
 import sys
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from functools import cache
+from hashlib import sha256
 from pathlib import Path
 from typing import Literal
 
@@ -137,7 +139,7 @@ def manifest(hardware: Hardware) -> dict[str, str | int]:
 
     Example:
         >>> sorted(manifest(Hardware().resolved()))[:3]
-        ['cpu', 'device', 'numpy']
+        ['code', 'cpu', 'device']
     """
     import numpy
 
@@ -145,6 +147,7 @@ def manifest(hardware: Hardware) -> dict[str, str | int]:
 
     return {
         "whence": __version__,
+        "code": code_digest(),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": numpy.__version__,
@@ -153,6 +156,22 @@ def manifest(hardware: Hardware) -> dict[str, str | int]:
         "device": device_name(hardware.device),
         "threads": torch.get_num_threads(),
     }
+
+
+@cache
+def code_digest() -> str:
+    """Return a short digest of this package's own code: between versions it can change bits, too.
+
+    Example:
+        >>> len(code_digest())
+        12
+    """
+    root = Path(__file__).parents[1]
+    digest = sha256()
+    for folder in ("data", "models", "runs", "scale", "train"):
+        for path in sorted((root / folder).rglob("*.py")):
+            digest.update(path.read_bytes().replace(b"\r\n", b"\n"))
+    return digest.hexdigest()[:12]
 
 
 def find_device(wanted: Device) -> str:

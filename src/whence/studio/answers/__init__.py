@@ -7,12 +7,19 @@ from typing import Any, get_type_hints
 
 from whence.errors import WhenceError
 from whence.runs.settings import fit, nearest
+from whence.studio.answers.cell import cell, matrix
 from whence.studio.answers.compare import compare
+from whence.studio.answers.flow import flow
+from whence.studio.answers.journey import journey
 from whence.studio.answers.live import live
+from whence.studio.answers.play import play
+from whence.studio.answers.prediction import prediction
+from whence.studio.answers.receipt import blame, places, receipt
 from whence.studio.answers.recipe import form, recipe
 from whence.studio.answers.runs import runs
 from whence.studio.answers.step import step
 from whence.studio.answers.strip import strip
+from whence.studio.answers.traces import names, tracing
 
 # A view's name → a function of the folder of runs and of the view's parameters.
 ANSWERS: dict[str, Callable[..., dict[str, Any]]] = {
@@ -21,8 +28,19 @@ ANSWERS: dict[str, Callable[..., dict[str, Any]]] = {
     "recipe": recipe,
     "compare": compare,
     "live": live,
+    "play": play,
+    "journey": journey,
     "step": step,
     "strip": strip,
+    "prediction": prediction,
+    "flow": flow,
+    "cell": cell,
+    "matrix": matrix,
+    "receipt": receipt,
+    "blame": blame,
+    "places": places,
+    "names": names,
+    "tracing": tracing,
 }
 
 

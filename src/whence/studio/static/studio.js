@@ -7,7 +7,13 @@ import { pageModel } from "./page_model.js";
 const VIEWS = {
   runs: { title: "Runs" },
   compare: { title: "Compare", hidden: true },
+  play: { title: "Play" },
+  journey: { title: "Journey" },
   live: { title: "Live", run: true },
+  prediction: { title: "Prediction", run: true },
+  flow: { title: "Flow", run: true },
+  cell: { title: "Cell", run: true },
+  receipt: { title: "Receipt", run: true },
 };
 
 const bar = document.querySelector("header.bar");

@@ -23,7 +23,7 @@ export function short(given) {
   const size = Math.abs(x);
   if (Number.isInteger(x) && size < 1e6) return minus(String(x));
   if (size >= 1e6 || size < 1e-4) return minus(x.toExponential(3));
-  return minus(x.toPrecision(4));
+  return minus(size >= 1e4 ? String(Number(x.toPrecision(4))) : x.toPrecision(4));
 }
 
 // A probability is never rounded to 0 or 1, which it isn't.

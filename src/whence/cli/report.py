@@ -1,0 +1,37 @@
+"""`whence report`: a run as one HTML file to send to anyone."""
+
+from pathlib import Path
+
+import tyro
+from rich.console import Console
+
+from whence.errors import WhenceError
+from whence.runs.run import Run
+
+
+def report(
+    run: tyro.conf.Positional[Path], *, html: Path, prompt: str = "", step: int | None = None
+) -> None:
+    """Write a run's curves, samples, predictions, flow and receipts as one HTML file.
+
+    The file opens in any browser, needs neither a network nor Whence, and talks to nobody.
+
+    Args:
+        run: the folder of the run.
+        html: the file to write.
+        prompt: what the prediction table goes on from; nothing: the text's beginning.
+        step: the step whose flow and receipts are shown; nothing: the last one.
+    """
+    from whence.studio.report import report as page
+
+    if not html.parent.is_dir():
+        raise WhenceError(f"{html} can't be written: there is no folder {html.parent}.")
+    made = page(Run.open(run), prompt, step)
+    try:
+        size = made.save(html)
+    except OSError as error:
+        raise WhenceError(f"{html} can't be written: {error.strerror or error}.") from None
+    said = ", ".join(each.view for each in made.shown)
+    Console(highlight=False, soft_wrap=True, markup=False).print(
+        f"report: {html}, {size / 1000:,.0f} kB: {said}"
+    )

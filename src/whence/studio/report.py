@@ -1,0 +1,87 @@
+"""A run's report: which views stand in it, and what stands there where scripts are off."""
+
+from contextlib import suppress
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from whence.errors import WhenceError
+from whence.runs.run import Run
+from whence.studio.answers import answer
+from whence.studio.still import Shown, Still
+
+ROWS = 25
+
+
+def report(run: Run, prompt: str = "", step: int | None = None) -> Still:
+    """Return a run's report.
+
+    Args:
+        run: the run.
+        prompt: what the prediction table goes on from.
+        step: the step whose flow and receipts are shown; none: the last one.
+
+    Raises:
+        WhenceError: where there is nothing to report on.
+    """
+    folder, name = run.path.parent, run.path.name
+    which = {} if step is None else {"step": step}
+    live = Shown("live", {"run": name}, _plain(answer("live", {"run": name}, folder)))
+    live.more = _known([("strip", {"run": name, "text": ""})], folder)
+    given = {"prompt": prompt} if prompt else {}
+    shown = [live, Shown("prediction", {"run": name, **given})]
+    shown += [Shown(view, {"run": name, **which}) for view in ("flow", "cell", "receipt")]
+    kept = [each for each in shown if each is live or _known([(each.view, each.params)], folder)]
+    for each in kept:
+        if each.view == "receipt":
+            target = answer("receipt", each.params, folder).get("target")
+            asked = {**each.params, "address": target, "by": "token"}
+            each.more = _known([("blame", asked)], folder) if target else []
+    return Still(folder, kept, f"{name} · Whence")
+
+
+def _known(asked: list[tuple[str, dict[str, Any]]], folder: Path) -> list[Any]:
+    """The questions that have an answer for this run; a bigram, for one, has no flow."""
+    found = []
+    for name, params in asked:
+        with suppress(WhenceError):
+            answer(name, params, folder)
+            found.append((name, params))
+    return found
+
+
+def _plain(live: dict[str, Any]) -> str:
+    """The run's figures as tables."""
+    curve = live["curves"]["loss"]
+    every = max(1, len(curve["step"]) // ROWS)
+    losses = list(zip(curve["step"].tolist(), curve["value"].tolist(), strict=True))[::every]
+    held = live["curves"]["validation"]
+    tests = list(zip(held["step"].tolist(), held["value"].tolist(), strict=True))
+    best = live["best"] or {}
+    facts = [
+        ("model", live["model"]),
+        ("text", live["text"]),
+        ("steps", f"{live['done']:,} of {live['steps']:,}"),
+        *((key, best[key]) for key in ("loss", "bits_per_byte") if key in best),
+    ]
+    samples = "".join(
+        f"<h3>Written at step {sample['step']:,}</h3><pre>{escape(str(sample['text']))}</pre>"
+        for sample in live["samples"][-3:]
+    )
+    return (
+        f"<h1>{escape(live['run'])}</h1>{_table(['', ''], facts)}"
+        f"<h2>Loss of the training batches</h2>{_table(['step', 'loss'], losses)}"
+        f"<h2>Loss on text held out</h2>{_table(['step', 'loss'], tests)}{samples}"
+    )
+
+
+def _table(heads: list[str], rows: Any) -> str:
+    cells = "".join(
+        "<tr>" + "".join(f"<td>{escape(_cell(x))}</td>" for x in row) + "</tr>" for row in rows
+    )
+    head = "".join(f"<th>{escape(name)}</th>" for name in heads)
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{cells}</tbody></table>"
+
+
+def _cell(x: Any) -> str:
+    return f"{x:.6g}" if isinstance(x, float) else f"{x}"

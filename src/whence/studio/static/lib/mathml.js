@@ -1,0 +1,65 @@
+// Formulas as MathML: m("mfrac", {}, …) builds, and formula("Σₖ a[i,k]·b[k,j]") reads.
+
+const NS = "http://www.w3.org/1998/Math/MathML";
+const BELOW = { "\u2096": "k", "\u1d62": "i", "\u2c7c": "j", "\u209c": "t", "\u2099": "n" };
+
+export function m(tag, attributes, ...children) {
+  const node = document.createElementNS(NS, tag);
+  for (const [name, value] of Object.entries(attributes || {})) {
+    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+    else if (value !== null && value !== undefined) node.setAttribute(name, value);
+  }
+  for (const child of children.flat(Infinity)) if (child !== null && child !== undefined) node.append(child instanceof Node ? child : document.createTextNode(String(child)));
+  return node;
+}
+
+export function math(...children) {
+  return m("math", { display: "inline" }, m("mrow", {}, ...children));
+}
+
+export function name(text) {
+  return m("mi", text.length > 1 ? { mathvariant: "normal" } : {}, text);
+}
+
+export function value(text) {
+  return m("mn", {}, text);
+}
+
+export function op(text) {
+  return m("mo", {}, text);
+}
+
+export function row(...children) {
+  return m("mrow", {}, ...children);
+}
+
+export function fraction(above, below) {
+  return m("mfrac", {}, above, below);
+}
+
+export function hat(text) {
+  return m("mover", { accent: "true" }, name(text), op("^"));
+}
+
+const TOKEN = /\s*([\u03a3\u220f][\u2096\u1d62\u2c7c\u209c\u2099]?|\d+(?:\.\d+)?(?:e[+-]?\d+)?|[\p{L}_][\p{L}\p{N}_]*(?:\[[^\]]*\])?|\u221a|\S)/gu;
+
+// A line of symbols as the library writes it. What it can't read stays as it is.
+export function formula(text) {
+  const parts = [...text.matchAll(TOKEN)].map((found) => found[1]);
+  const out = [];
+  for (let i = 0; i < parts.length; i++) {
+    const part = parts[i];
+    if (part === "^" && out.length && i + 1 < parts.length) out.push(m("msup", {}, out.pop(), atom(parts[++i])));
+    else out.push(atom(part));
+  }
+  return math(...out);
+}
+
+function atom(part) {
+  if (/^[\u03a3\u220f]/u.test(part)) return part.length > 1 ? m("munder", {}, op(part[0] === "\u03a3" ? "\u2211" : "\u220f"), name(BELOW[part[1]] || part[1])) : op("\u2211");
+  if (/^\d/.test(part)) return value(part);
+  const indexed = part.match(/^([\p{L}_][\p{L}\p{N}_]*)\[([^\]]*)\]$/u);
+  if (indexed) return m("msub", {}, name(indexed[1]), m("mtext", {}, indexed[2]));
+  if (/^[\p{L}_]/u.test(part)) return name(part);
+  return op(part === "*" ? "\u00b7" : part === "-" ? "\u2212" : part);
+}

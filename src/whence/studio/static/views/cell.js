@@ -1,0 +1,168 @@
+// View 5: one number, the cells it was made of, its arithmetic, and who used it.
+
+import { ask, go, remember } from "../lib/ask.js";
+import { about, askTraced, bars, judged, where } from "../lib/asked.js";
+import { addressBox } from "../lib/address.js";
+import { copies } from "../lib/copy.js";
+import { button, h, put, trouble } from "../lib/dom.js";
+import { matrix } from "../lib/matrix.js";
+import { formula, fraction, m, math, name, op, row, value } from "../lib/mathml.js";
+import { count, digits, full, number, short, signed } from "../lib/number.js";
+
+function render({ model, el }) {
+  let state = { address: "loss", ...model.get("params") };
+  let trail = [...(state.trail || [])];
+  let asked = 0;
+  const crumbs = h("nav", { class: "crumbs", "aria-label": "Where you came from" });
+  const bar = h("div", {});
+  const wait = h("div", {});
+  const body = h("div", {});
+  put(el, h("div", { class: "head" }, h("h1", {}, "Cell")), bar, crumbs, wait, body);
+  change({});
+  return () => (asked += 1);
+
+  async function change(changes) {
+    state = { ...state, ...changes };
+    const mine = ++asked;
+    const params = { ...about(state), address: state.address };
+    body.dataset.busy = "";
+    try {
+      const answer = (mine === 1 && model.get("answer")) || (await askTraced(model, "cell", params, wait));
+      if (mine !== asked) return;
+      state.address = answer.address;
+      remember(model, { ...about(state), address: answer.address, ...(trail.length ? { trail: trail.slice(-8) } : {}) });
+      show(answer);
+    } catch (error) {
+      if (mine === asked) put(wait, trouble(error));
+      if (mine === asked && !bar.childElementCount) put(bar, addressBox(model, () => about(state), state.address, visit));
+    }
+    delete body.dataset.busy;
+    el.dataset.ready = String(mine);
+  }
+
+  function visit(address, changes) {
+    if (state.address && address !== state.address) trail.push(state.address);
+    change({ address, ...changes });
+  }
+
+  function show(answer) {
+    put(bar, where(answer, (changed) => change(changed)), addressBox(model, () => about(state), answer.address, visit));
+    put(crumbs, trail.slice(-8).map((each, i, all) => [button(each, () => back(trail.length - all.length + i), { class: "link" }), h("span", { class: "quiet", "aria-hidden": "true" }, " \u203a ")]), h("strong", {}, answer.address));
+    const r = answer.receipt;
+    put(
+      body,
+      h("section", { class: "panel equation" }, h("p", { class: "big" }, h("span", { class: "address" }, r.address), " = ", h("strong", { class: "number", title: full(r.value) }, full(r.value)), h("span", { class: "quiet" }, ` ${r.quantity}, ${r.dtype}`)), equation(r), judged(r), r.notes.map((note) => h("p", { class: "quiet" }, note)), before(answer)),
+      h("div", { class: "cell-columns" }, h("section", { class: "panel" }, h("h2", {}, "It stands here"), own(answer)), answer.sources.length ? h("section", { class: "panel" }, h("h2", {}, "Made of the cells that are lit"), h("div", { class: "grid-matrices" }, answer.sources.map(source))) : null),
+      r.terms.length ? h("section", { class: "panel" }, h("h2", {}, "The arithmetic"), terms(r, answer.closed), answer.within ? h("details", {}, h("summary", {}, "further within the fused operation, whose own numbers have no address"), h("div", { class: "scroll" }, h("pre", { class: "within" }, answer.within))) : null) : null,
+      reverse(answer),
+      copies(answer),
+    );
+  }
+
+  function back(to) {
+    const address = trail[to];
+    trail = trail.slice(0, to);
+    change({ address });
+  }
+
+  function equation(r) {
+    const names = Object.entries(r.names);
+    const given = ["given", "closed box"].includes(r.verdict);
+    return h("div", { class: "formula" }, given ? h("p", {}, r.symbols) : formula(r.symbols), names.length ? h("p", { class: "quiet small" }, names.map(([symbol, name], i) => [i ? ", " : "", h("em", {}, symbol), " = ", h("span", { class: kind(name) }, name)])) : null, r.terms.length ? h("div", { class: "scroll" }, figures(r)) : null);
+  }
+
+  // symbols → numbers → result
+  function figures(r) {
+    const shown = r.terms.slice(0, 4);
+    if (r.symbols.startsWith("e^x[i] / ")) return softmax(r);
+    const parts = [op("=")];
+    shown.forEach((term, i) => {
+      const x = number(term.value);
+      const factors = product(term);
+      if (i || x < 0) parts.push(op(i === 0 && x < 0 && factors.length < 2 ? "\u2212" : "+"));
+      parts.push(factors.length > 1 ? row(...factors.flatMap((f, j) => (j ? [op("\u00b7"), f] : [f]))) : value(short(i || x < 0 ? Math.abs(x) : x)));
+      if (factors.length < 2 && i && x < 0) parts[parts.length - 2] = op("\u2212");
+    });
+    if (parts[1]?.textContent === "+") parts.splice(1, 1);
+    const more = r.terms.length - shown.length + r.others.count;
+    if (more) parts.push(op("+"), op("\u2026"));
+    parts.push(op("="), value(short(r.total)));
+    return math(...parts);
+  }
+
+  // e to the own score, over the sum of e to each.
+  function softmax(r) {
+    const last = (address) => address.match(/([0-9]+)\](?:\.\w+)?$/)?.[1];
+    const read = r.terms[0].factors.filter((f) => Number.isFinite(number(f.value)));
+    const own = read.find((f) => last(f.address) === last(r.address));
+    const power = (f) => m("msup", {}, name("e"), value(short(f.value)));
+    if (!own) return math(op("="), value(short(r.total)));
+    const sum = read.slice(0, 5).flatMap((f, i) => (i ? [op("+"), power(f)] : [power(f)]));
+    return math(op("="), fraction(power(own), row(...sum, ...(read.length > 5 ? [op("+"), op("\u2026")] : []))), op("="), value(short(r.total)));
+  }
+
+  function product(term) {
+    const numbers = coefficient(term).map((c) => value(short(c)));
+    const factors = term.detail ? term.factors.filter((f) => term.detail.includes(`[${f.address}]`)) : [];
+    return [...numbers, ...factors.map((f) => value(number(f.value) < 0 ? `(${short(f.value)})` : short(f.value)))];
+  }
+
+  function coefficient(term) {
+    const first = term.detail.split(" \u00b7 ")[0];
+    return first && !first.includes("[") ? [Number(first)] : [];
+  }
+
+  function kind(name) {
+    const last = name.replace(/#\d+/, "").replace(/\.local|\.grad/g, "").split(".").pop();
+    return ["q", "k", "v"].includes(last) ? last : "";
+  }
+
+  function own(answer) {
+    const place = h("div", {});
+    const draw = (tile) => put(place, matrix(tile, { chosen: tile.lead === answer.place.lead ? [answer.place.row, answer.place.column] : null, pick: visit, role: kind(tile.name), move: (r, c) => move(tile, r, c, draw) }));
+    draw(answer.matrix);
+    return place;
+  }
+
+  function source(one) {
+    const place = h("div", {});
+    const lit = [];
+    for (let i = 0; i < one.cells.shape[0]; i++) lit.push([one.cells.data[2 * i], one.cells.data[2 * i + 1]]);
+    const draw = (tile) => put(place, matrix(tile, { title: `${one.symbol ? one.symbol + " = " : ""}${tile.name}`, lit, pick: visit, role: kind(tile.name), size: Math.max(3, Math.min(12, Math.floor(300 / Math.max(...tile.values.shape)))), labels: true, move: (r, c) => move(tile, r, c, draw) }), h("p", { class: "quiet small" }, `${count(one.count)} cell${one.count === 1 ? "" : "s"} read`));
+    draw(one.matrix);
+    return place;
+  }
+
+  async function move(tile, r, c, draw) {
+    draw(await ask(model, "matrix", { ...about(state), name: tile.name, lead: tile.lead, row: r, column: c }));
+  }
+
+  function terms(r, closed) {
+    const rows = r.terms.map((term) => ({ label: written(term, closed), note: term.place, value: term.value }));
+    if (r.others.count) rows.push({ label: `${count(r.others.count)} other term${r.others.count === 1 ? "" : "s"}`, value: r.others.value, kind: "others" });
+    if (number(r.residual) !== 0) rows.push({ label: "rounding", value: r.residual, kind: "others" });
+    return bars(rows);
+  }
+
+  function written(term, closed) {
+    const shown = term.detail ? term.factors.filter((f) => term.detail.includes(`[${f.address}]`)) : term.factors.filter((f) => Number.isFinite(number(f.value))).slice(0, 8);
+    const parts = [...coefficient(term).map((c) => digits(c)), ...shown.map((f) => h("span", { class: "factor" }, digits(f.value), " ", closed.includes(f.address) ? h("span", { class: "address quiet" }, f.address) : button(f.address, () => visit(f.address), { class: `link address ${kind(f.address.split("[")[0])}` })))];
+    if (!parts.length) return term.label;
+    return h("span", { class: "written" }, term.detail ? null : h("span", { class: "quiet" }, `${term.label} of `), parts.map((part, i) => [i ? (term.detail ? " \u00b7 " : ", ") : "", part]));
+  }
+
+  function before(answer) {
+    if (!answer.before) return null;
+    return h("p", {}, button(`Made by the step before: open it at step ${answer.before.step}`, () => visit(answer.before.address, { step: answer.before.step })));
+  }
+
+  function reverse(answer) {
+    const used = answer.used_by.length ? h("p", {}, "Read by ", answer.used_by.slice(0, 12).map((u, i) => [i ? ", " : "", h("span", { class: "quiet" }, `${u.operation.replace(/^_+/, "")} \u2192 `), button(u.name, () => visit(u.name), { class: "link address" })]), answer.used_by.length > 12 ? ` and ${answer.used_by.length - 12} more` : "", ".") : null;
+    if (!answer.grad) return h("section", { class: "panel" }, h("h2", {}, "The reverse: where it went"), used, h("p", { class: "quiet" }, answer.no_grad));
+    const rows = answer.arrivals.map((a) => ({ label: h("span", {}, h("span", { class: "quiet" }, a.operation === "ones_like" ? "the backward pass begins here " : `back from ${a.module || a.operation} `), button(a.address, () => visit(a.address), { class: "link address" })), value: a.value }));
+    if (answer.arrivals.length > 1 && answer.rounding) rows.push({ label: "rounding", value: answer.rounding, kind: "others" });
+    return h("section", { class: "panel" }, h("h2", {}, "The reverse: where it went"), used, h("p", { class: "big" }, "\u2202loss/\u2202 = ", signed(answer.grad.value), " ", button(answer.grad.address, () => visit(answer.grad.address), { class: "link address" }), " ", h("span", { class: `badge ${answer.grad.verdict.replaceAll(" ", "-")}` }, answer.grad.verdict)), h("p", { class: "quiet" }, answer.arrivals.length > 1 ? "The gradient is the sum of what came back. An addition passes a gradient on as it is, so later readers of the same sum are listed too:" : "It was used once; this came back:"), bars(rows), h("p", { class: "row" }, button("Who is it from? Open the receipt", () => go(model, "receipt", { ...about(state), address: answer.grad.address }))));
+  }
+}
+
+export default { render };

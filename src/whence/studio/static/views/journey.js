@@ -1,0 +1,181 @@
+// View 8: the lessons as a guided tour. Prose stops it, a question waits for a prediction, and every
+// number in the prose comes from the cell that was just run.
+
+import { ask, first, remember } from "../lib/ask.js";
+import { copies } from "../lib/copy.js";
+import { button, h, put, trouble } from "../lib/dom.js";
+import { markdown } from "../lib/markdown.js";
+import { digits } from "../lib/number.js";
+
+function render({ model, el }) {
+  let params = { ...(model.get("params") || {}) };
+  let answer = null;
+  let gone = false;
+  let asked = 0;
+  const list = h("ol", { class: "lessons" });
+  const told = h("div", { class: "told" });
+  const forth = h("div", { class: "forth" });
+  const wrong = h("div", {});
+  const foot = h("div", {});
+  const nodes = new Map(); // what is shown of each cell, kept so that the page doesn't jump
+
+  put(el, h("div", { class: "journey" }, h("nav", { "aria-label": "Lessons" }, list), h("article", {}, h("h1", {}), told, wrong, forth, foot)));
+
+  async function go(changes, fresh = false) {
+    const before = params;
+    params = Object.fromEntries(Object.entries({ ...(fresh ? {} : params), ...changes }).filter(([, value]) => (Array.isArray(value) ? value.length : value)));
+    const mine = ++asked;
+    forth.setAttribute("aria-busy", "true");
+    const wait = setTimeout(() => put(wrong, h("p", { class: "quiet" }, "The experiment is running …")), 400);
+    try {
+      const found = await ask(model, "journey", params);
+      if (mine !== asked || gone) return;
+      put(wrong);
+      show(found, fresh);
+      remember(model, params);
+    } catch (error) {
+      if (mine !== asked || gone) return;
+      params = before;
+      put(wrong, trouble(error));
+    } finally {
+      clearTimeout(wait);
+      forth.removeAttribute("aria-busy");
+    }
+  }
+
+  function show(found, fresh) {
+    const before = fresh || answer?.lesson !== found.lesson ? -1 : answer.cell;
+    answer = found;
+    if (before < 0) {
+      nodes.clear();
+      put(told);
+    }
+    el.querySelector("h1").textContent = `${found.lesson} · ${found.title}`;
+    put(list, found.lessons.map((each) => h("li", {}, h("a", { href: "#", title: each.about, "aria-current": each.n === found.lesson ? "true" : null, onclick: (event) => (event.preventDefault(), go({ lesson: each.n }, true)) }, h("span", { class: "no" }, each.n), h("span", {}, each.title)))));
+    for (const cell of found.cells) {
+      const key = JSON.stringify(cell);
+      const old = nodes.get(cell.cell);
+      if (old?.key === key) continue;
+      const node = h("div", { "data-cell": cell.cell, class: cell.kind }, drawn(cell));
+      if (old) old.node.replaceWith(node);
+      else told.append(node);
+      nodes.set(cell.cell, { key, node });
+    }
+    for (const word of told.querySelectorAll(".lights")) {
+      const block = blockOf(word);
+      const colour = block && [block, ...block.querySelectorAll("*")].flatMap((node) => [...node.classList]).find((name) => /^c\d$/.test(name));
+      if (colour) word.classList.add(colour);
+    }
+    const open = found.cells.find((cell) => cell.cell === found.cell && cell.kind === "question" && !cell.choice);
+    const end = found.cell >= found.last;
+    const next = found.lessons.find((each) => each.n === found.lesson + 1);
+    put(
+      forth,
+      open ? h("span", { class: "quiet" }, "Predict first, then go on.") : null,
+      !end && !open ? button("Go on", () => go({ cell: found.next }), { class: "primary", title: "runs the next experiment" }) : null,
+      !end ? button("Show all of it", () => go({ cell: found.last }), { class: "small" }) : null,
+      end && next ? button(`Next: ${next.title}`, () => go({ lesson: next.n }, true), { class: "primary" }) : null,
+      h("span", { class: "quiet number" }, `${found.cell + 1} of ${found.last + 1}`),
+    );
+    put(foot, copies(found));
+    if (before >= 0) told.querySelector(`[data-cell="${before + 1}"]`)?.scrollIntoView({ block: "start", behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
+    el.dataset.step = found.cell;
+    el.dataset.ready = "";
+  }
+
+  function drawn(cell) {
+    const code = cell.source && cell.kind === "code" ? h("details", { class: "code" }, h("summary", {}, "the experiment"), h("pre", {}, h("code", {}, cell.source)), numbers(cell)) : null;
+    const said = cell.markdown ? markdown(cell.cell ? cell.markdown : cell.markdown.replace(/^# .*\n/, ""), light) : [];
+    if (cell.svg) return [code, picture(cell)];
+    if (cell.kind === "question") return question(cell);
+    if (cell.kind === "answer") return h("div", { class: `result ${cell.right === false ? "wrong" : "right"}` }, said);
+    if (cell.kind === "exercise") return exercise(cell, said);
+    return [code, said, cell.kind === "code" && cell.text && !cell.markdown ? h("pre", {}, cell.text) : null];
+  }
+
+  function question(cell) {
+    const [said] = cell.markdown.split(/\n\n?- a\) /);
+    const letter = (i) => "abcdef"[i];
+    const kept = (answer?.cells || []).filter((each) => each.choice && each.cell !== cell.cell).map((each) => `${each.cell}:${each.choice}`);
+    return h(
+      "div",
+      { class: "asked" },
+      markdown(said, light),
+      h("div", { class: "choices", role: "group", "aria-label": "Your prediction" }, cell.choices.map((text, i) => button([`${letter(i)}) `, ...inlineOf(text)], () => go({ choices: [...kept, `${cell.cell}:${letter(i)}`], cell: Math.max(answer.cell, reveal(cell.cell)) }), { "aria-pressed": String(cell.choice === letter(i)) }))),
+    );
+  }
+
+  // Where the answer to a question stands: the next stop behind it.
+  function reveal(cell) {
+    return cell === answer.cell ? answer.next : answer.cell;
+  }
+
+  function exercise(cell, said) {
+    const boxes = cell.blanks.map((blank) => h("input", { type: "text", value: blank.value, size: 10, "aria-label": blank.what || blank.name }));
+    const check = (event) => {
+      event.preventDefault();
+      const others = (params.values || []).filter((text) => !text.startsWith(`${cell.cell}:`));
+      go({ values: [...others, ...cell.blanks.map((blank, i) => `${cell.cell}:${blank.name}=${boxes[i].value}`)] });
+    };
+    return h(
+      "form",
+      { class: "asked", onsubmit: check },
+      cell.blanks.map((blank, i) => h("label", { class: "row" }, h("code", {}, blank.name), " = ", boxes[i], h("span", { class: "quiet" }, blank.what))),
+      h("p", {}, h("button", { type: "submit", class: "primary" }, "Check")),
+      cell.tried ? h("div", { class: `result ${cell.right ? "right" : "wrong"}`, role: "status" }, said) : null,
+      h("details", { class: "code" }, h("summary", {}, "how it is checked"), h("pre", {}, h("code", {}, cell.source))),
+    );
+  }
+
+  // A word of the prose that lights up a block of the nearest picture before it.
+  function light(label, block) {
+    const word = button(label, () => lit(word, word.getAttribute("aria-pressed") !== "true"), { class: "lights", "data-lights": block, "aria-pressed": "false", onpointerenter: () => lit(word, true), onpointerleave: () => word.getAttribute("aria-pressed") === "true" || lit(word, false), onfocus: () => lit(word, true), onblur: () => (word.setAttribute("aria-pressed", "false"), lit(word, false)) });
+    return word;
+  }
+
+  function blockOf(word) {
+    const all = [...told.querySelectorAll(`[data-block="${CSS.escape(word.dataset.lights)}"]`)];
+    const before = all.filter((node) => word.compareDocumentPosition(node) & Node.DOCUMENT_POSITION_PRECEDING);
+    return before[before.length - 1] || all[0];
+  }
+
+  function lit(word, on) {
+    const chosen = blockOf(word);
+    const svg = chosen?.closest("svg");
+    if (!svg) return;
+    for (const node of svg.querySelectorAll("[data-block]")) node.classList.toggle("lit", on && node.dataset.block === chosen.dataset.block);
+    svg.classList.toggle("lit-one", on);
+    svg.classList.toggle("paused", on); // prose pauses the drawing
+  }
+
+  first(model, "journey", params)
+    .then((found) => gone || show(found, true))
+    .catch((error) => (put(wrong, trouble(error)), (el.dataset.ready = "")));
+  return () => {
+    gone = true;
+  };
+}
+
+function inlineOf(text) {
+  return markdown(text, (label) => label).flatMap((node) => [...node.childNodes]);
+}
+
+function numbers(cell) {
+  const found = Object.entries(cell.numbers);
+  return found.length ? h("dl", { class: "facts" }, found.slice(0, 12).map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, digits(value))))) : null;
+}
+
+// The library's own drawing, as nodes, without what could run or restyle the page.
+function picture(cell) {
+  const parsed = new DOMParser().parseFromString(cell.svg, "image/svg+xml").documentElement;
+  for (const node of [...parsed.querySelectorAll("style, script, foreignObject")]) node.remove();
+  for (const node of [parsed, ...parsed.querySelectorAll("*")]) for (const { name } of [...node.attributes]) if (/^on|^style$|href$/i.test(name)) node.removeAttribute(name);
+  for (const curve of parsed.querySelectorAll("path.curve, polyline.curve")) curve.setAttribute("pathLength", "1");
+  const svg = document.importNode(parsed, true);
+  svg.classList.add("draws");
+  const [heads, ...rows] = cell.table;
+  const behind = heads?.length ? h("details", { class: "behind" }, h("summary", {}, "Table"), h("div", { class: "scroll" }, h("table", {}, h("thead", {}, h("tr", {}, heads.map((name) => h("th", { scope: "col" }, name)))), h("tbody", {}, rows.slice(0, 200).map((row) => h("tr", {}, row.map((x) => h("td", {}, typeof x === "number" ? digits(x) : x)))))))) : null;
+  return h("figure", { class: "picture" }, svg, behind);
+}
+
+export default { render };

@@ -1,0 +1,151 @@
+// View 3: what could come next, from logits to the token that is drawn.
+
+import { ask, go, remember } from "../lib/ask.js";
+import { copies } from "../lib/copy.js";
+import { button, h, put, trouble } from "../lib/dom.js";
+import { visible } from "../lib/matrix.js";
+import { count, digits, full, number, probability, short, signed } from "../lib/number.js";
+
+const FILTERS = { temperature: "temperature 0 keeps one", top_k: "top-k", top_p: "top-p", min_p: "min-p" };
+const USUAL = { prompt: "", at: "best", temperature: 1, top_k: null, top_p: null, min_p: null, seed: 0, written: 0, position: null, top: 20 };
+
+function render({ model, el }) {
+  let state = { ...USUAL, ...model.get("params") };
+  let asked = 0;
+  let timer = null;
+  const prompt = h("textarea", { rows: 2, "aria-label": "Prompt", value: state.prompt, placeholder: "type the beginning of a text", oninput: () => later({ prompt: prompt.value, written: 0, position: null }) });
+  const at = h("select", { "aria-label": "Checkpoint", onchange: () => change({ at: at.value }) });
+  const chips = h("div", { class: "chips", role: "group", "aria-label": "Tokens" });
+  const controls = h("div", { class: "panel controls" });
+  const body = h("div", { class: "answer" });
+  const said = h("div", { "aria-live": "polite" });
+  put(
+    el,
+    h("div", { class: "head" }, h("h1", {}, "Prediction"), h("label", { class: "row tight quiet" }, "weights of ", at)),
+    h("div", { class: "panel" }, prompt, h("p", { class: "label chips-label" }, "the same as tokens; click one to see what was expected after it"), chips),
+    controls,
+    said,
+    body,
+  );
+  knobs();
+  change({}, true);
+
+  function later(changes) {
+    state = { ...state, ...changes };
+    clearTimeout(timer);
+    timer = setTimeout(() => change({}), 150);
+  }
+
+  async function change(changes) {
+    state = { ...state, ...changes };
+    const mine = ++asked;
+    const params = { run: state.run };
+    for (const [key, usual] of Object.entries(USUAL)) if (state[key] !== usual) params[key] = state[key];
+    remember(model, params);
+    try {
+      const baked = mine === 1 && model.get("answer");
+      const answer = baked || (await ask(model, "prediction", params));
+      if (mine !== asked) return;
+      put(said, answer.noted ? h("p", { class: "quiet" }, answer.noted) : null);
+      show(answer);
+    } catch (error) {
+      if (mine !== asked) return;
+      put(said, trouble(error));
+    }
+    el.dataset.ready = String(mine);
+  }
+
+  function knobs() {
+    const slider = (key, label, { min, max, step, off, hint }) => {
+      const shown = h("output", { class: "number" });
+      const name = (x) => (x === null ? "off" : String(x));
+      const input = h("input", { type: "range", min, max, step, value: state[key] ?? off, "aria-label": label, oninput: () => {
+        const x = Number(input.value);
+        const given = off !== undefined && x === off ? null : x;
+        shown.textContent = name(given);
+        later({ [key]: given });
+      } });
+      shown.textContent = name(state[key]);
+      return h("label", { class: "field knob", title: hint }, h("span", { class: "knob-head" }, label, shown), input);
+    };
+    const seed = h("input", { type: "number", min: 0, value: state.seed, "aria-label": "Seed", class: "seed", onchange: () => change({ seed: Math.max(0, Math.floor(Number(seed.value) || 0)) }) });
+    put(
+      controls,
+      slider("temperature", "temperature", { min: 0, max: 2, step: 0.05, hint: "logits are divided by it; 0 takes the likeliest" }),
+      slider("top_k", "top-k", { min: 0, max: 50, step: 1, off: 0, hint: "keep the k likeliest" }),
+      slider("top_p", "top-p", { min: 0.05, max: 1, step: 0.05, off: 1, hint: "keep the fewest tokens that add up to p" }),
+      slider("min_p", "min-p", { min: 0, max: 0.5, step: 0.01, off: 0, hint: "drop what is less likely than this share of the likeliest" }),
+      h("label", { class: "field knob" }, h("span", {}, "seed of the draws"), seed),
+      h("div", { class: "row tight knob write" }, button("Write on", () => change({ written: state.written + 1, position: null }), { class: "primary", title: "append the drawn token" }), button("Back", () => change({ written: Math.max(0, state.written - 1), position: null }), { title: "take the last one away" })),
+    );
+  }
+
+  function show(answer) {
+    if (at.childElementCount === 0) put(at, ["best", "last", ...answer.checkpoints.map(String)].map((each) => h("option", { value: each }, each === "best" || each === "last" ? each : `step ${each}`)));
+    at.value = state.at;
+    const end = answer.read === answer.tokens.length;
+    put(
+      chips,
+      answer.tokens.map((token, i) =>
+        h("button", { type: "button", class: `chip${token.written ? " written" : ""}${i + 1 === answer.read ? " here" : ""}${i >= answer.read ? " later" : ""}`, title: `token ${token.id}, place ${i}`, "aria-label": `token ${visible(token.text)}, id ${token.id}`, "aria-pressed": String(i + 1 === answer.read), onclick: () => change({ position: i + 1 === answer.tokens.length ? null : i + 1 }) }, visible(token.text)),
+      ),
+      end ? h("span", { class: "chip next", title: `drawn with seed ${answer.sampling.seed}` }, visible(answer.drawn)) : null,
+    );
+    put(body, heading(answer), table(answer), links(answer), copies(answer));
+  }
+
+  function heading(answer) {
+    const taught = answer.target !== null;
+    const words = taught
+      ? ["In training, the token after this place is the target: ", h("strong", {}, `\u2018${visible(answer.rows.find((r) => r.id === answer.target).token)}\u2019`), `. Surprise \u2212ln P(target) = `, digits(answer.surprise), "."]
+      : [`${count(answer.kept)} of ${count(answer.vocabulary)} tokens are left after the filters; seed ${answer.sampling.seed} draws `, h("strong", {}, `\u2018${visible(answer.drawn)}\u2019`), "."];
+    return h("p", { class: "says" }, words);
+  }
+
+  function table(answer) {
+    const taught = answer.target !== null;
+    const tempered = answer.sampling.temperature !== 1 && answer.sampling.temperature !== 0;
+    const most = Math.max(...answer.rows.map((r) => Math.max(r.before, r.after, r.p)));
+    const head = [["token", ""], ["logit", "n"], ["P(token)", "n", "softmax of the logits: what the model says"], ["\u00f7 temperature", "n"], ["exp", "n", "exp(scaled \u2212 the largest scaled)"], [tempered ? `P at temperature ${answer.sampling.temperature}` : "P before filters", "n", "exp / the sum of all exp"], ["kept", ""], ["chance of the draw", "n", "after the filters what is kept is divided by its sum: the chance of being drawn, not P(token)"], ["", ""]];
+    if (taught) head.push(["y", "n", "1 for the target"], ["p \u2212 y", "n", "derivative of the surprise by this logit"]);
+    const rest = answer.others;
+    return h(
+      "div",
+      { class: "scroll" },
+      h("table", { class: "wide predictions" }, h("thead", {}, h("tr", {}, head.map(([label, kind, hint]) => h("th", { scope: "col", class: kind, title: hint || null }, label)))), h("tbody", {}, answer.rows.map((r) => line(r, answer, most, taught)), rest.count ? h("tr", { class: "others" }, h("th", { scope: "row" }, `${count(rest.count)} others`), h("td"), chance(rest.p), h("td"), h("td"), chance(rest.before), h("td"), chance(rest.after), h("td"), taught ? [h("td"), h("td")] : null) : null)),
+      rest.count ? button("Show more tokens", () => change({ top: Math.min(500, state.top * 2) }), { class: "small" }) : null,
+    );
+  }
+
+  function line(r, answer, most, taught) {
+    const bar = h("span", { class: "p-bar", "aria-hidden": "true" }, h("span", { class: "p-before", style: { width: `${(100 * r.before) / most}%` } }), h("span", { class: "p-after", style: { width: `${(100 * r.after) / most}%` } }));
+    return h(
+      "tr",
+      { class: `${r.drawn && !taught ? "drawn" : ""}${r.dropped_by ? " dropped" : ""}${r.id === answer.target ? " target" : ""}`, "data-token": r.id },
+      h("th", { scope: "row" }, h("span", { class: "token", title: `token ${r.id}` }, visible(r.token)), r.drawn && !taught ? h("span", { class: "flag", title: `by seed ${answer.sampling.seed}` }, "drawn") : null, r.id === answer.target ? h("span", { class: "flag" }, "target") : null),
+      h("td", { class: "n" }, digits(r.logit)),
+      chance(r.p),
+      h("td", { class: "n" }, digits(r.scaled)),
+      h("td", { class: "n" }, digits(r.exp)),
+      chance(r.before),
+      h("td", {}, r.dropped_by ? h("span", { class: "quiet" }, `\u2717 ${FILTERS[r.dropped_by]}`) : h("span", { class: "good" }, "\u2713")),
+      chance(r.after),
+      h("td", { class: "bar-cell" }, bar),
+      taught ? [h("td", { class: "n" }, short(r.y)), h("td", { class: "n" }, signed(r.error))] : null,
+    );
+  }
+
+  function chance(p) {
+    return h("td", { class: "n" }, h("span", { class: "number", title: full(number(p)) }, probability(p)));
+  }
+
+  function links(answer) {
+    if (answer.trace_text.length < 2) return null;
+    const where = { run: answer.run, step: answer.step, text: answer.trace_text };
+    return h("p", { class: "row" }, button("Watch it flow through the model", () => go(model, "flow", where)), button("Open the logit", () => go(model, "cell", { ...where, address: answer.pairs ? "logits#2" : `logits[0,${answer.read - 1},${answer.target ?? answer.drawn_id}]` })));
+  }
+
+  return () => clearTimeout(timer);
+}
+
+export default { render };

@@ -1,0 +1,158 @@
+// View 6: the receipt of a weight at a step, down to the text it came from.
+
+import { ask, go, remember } from "../lib/ask.js";
+import { addressBox } from "../lib/address.js";
+import { about, askTraced, bars, judged, where } from "../lib/asked.js";
+import { copies, copyable } from "../lib/copy.js";
+import { button, h, put, trouble } from "../lib/dom.js";
+import { fraction, hat, m, math, name, op, row } from "../lib/mathml.js";
+import { count, digits, full, number, signed } from "../lib/number.js";
+
+const WORDS = { token: "by token", position: "by position", example: "by example", where: "by line of the text", head: "by head", module: "by module", path: "by path" };
+
+function render({ model, el }) {
+  let state = { address: "", by: "token", ...model.get("params") };
+  let asked = 0;
+  const bar = h("div", {});
+  const wait = h("div", {});
+  const body = h("div", {});
+  put(el, h("div", { class: "head" }, h("h1", {}, "Receipt")), bar, wait, body);
+  change({});
+  return () => (asked += 1);
+
+  async function change(changes) {
+    state = { ...state, ...changes };
+    const mine = ++asked;
+    const params = { ...about(state), ...(state.address ? { address: state.address } : {}) };
+    body.dataset.busy = "";
+    try {
+      const answer = (mine === 1 && model.get("answer")) || (await askTraced(model, "receipt", params, wait));
+      if (mine !== asked) return;
+      state.address = answer.address;
+      keep();
+      show(answer);
+    } catch (error) {
+      if (mine === asked) put(wait, trouble(error));
+      if (mine === asked && !bar.childElementCount) put(bar, addressBox(model, () => about(state), state.address, (address) => change({ address })));
+    }
+    delete body.dataset.busy;
+    el.dataset.ready = String(mine);
+  }
+
+  function keep() {
+    remember(model, { ...about(state), address: state.address, ...(state.by === "token" ? {} : { by: state.by }) });
+  }
+
+  function cell(address) {
+    go(model, "cell", { ...about(state), address });
+  }
+
+  function link(address) {
+    return button(address, () => cell(address), { class: "link address" });
+  }
+
+  function show(answer) {
+    put(bar, where(answer, change), addressBox(model, () => about(state), answer.address, (address) => change({ address })), h("p", { class: "quiet" }, "loss ", digits(answer.loss), " \u00b7 ", answer.notes.join("; ")));
+    const share = h("div", {});
+    put(body, answer.head ? head(answer) : plain(answer), lines(answer), h("section", { class: "panel" }, h("div", { class: "head" }, h("h2", {}, "Who it came from"), ways(answer, share)), share), copies(answer));
+    groups(answer, share);
+  }
+
+  // old + change = new
+  function head(answer) {
+    const { old, change: moved, new: after } = answer.head;
+    const box = (label, x, address, kind) => h("div", { class: `sum-part ${kind || ""}` }, h("span", { class: "label" }, label), h("span", { class: "number sum-number", title: full(x) }, kind === "moved" ? signed(x) : digits(x)), link(address));
+    return h("section", { class: "panel" }, h("div", { class: "sum" }, box("old", old, answer.head.weight), h("span", { class: "sum-op" }, "+"), box(`what step ${answer.step} added`, moved, answer.target, "moved"), h("span", { class: "sum-op" }, "="), box("new", after, answer.head.after)), h("div", { class: "formula scroll" }, rule(answer.head.rule)), memory(answer.head.memory));
+  }
+
+  function plain(answer) {
+    return h("section", { class: "panel" }, h("p", { class: "big" }, link(answer.target), " = ", h("strong", { class: "number" }, full(answer.receipt.value))));
+  }
+
+  function rule(kind) {
+    if (kind === "adam") return math(name("new"), op("="), name("old"), op("\u2212"), name("rate"), op("\u00b7"), fraction(hat("m"), row(m("msqrt", {}, hat("v")), op("+"), name("\u03b5"))), op("\u2212"), name("rate"), op("\u00b7"), name("decay"), op("\u00b7"), name("old"));
+    if (kind === "muon") return math(name("new"), op("="), name("old"), op("\u2212"), name("rate"), op("\u00b7"), name("orthogonal"), op("("), name("momentum"), op("\u00b7"), name("past"), op("+"), name("gradient"), op(")"), op("\u2212"), name("rate"), op("\u00b7"), name("decay"), op("\u00b7"), name("old"));
+    return math(name("new"), op("="), name("old"), op("\u2212"), name("rate"), op("\u00b7"), op("("), name("momentum"), op("\u00b7"), name("past"), op("+"), name("gradient"), op("+"), name("decay"), op("\u00b7"), name("old"), op(")"));
+  }
+
+  function memory(rows) {
+    if (!rows.length) return null;
+    return h("details", { class: "behind" }, h("summary", {}, "the optimiser's memory of this weight"), h("table", {}, h("thead", {}, h("tr", {}, ["", "before", "after"].map((t) => h("th", { scope: "col" }, t)))), h("tbody", {}, rows.map((r) => h("tr", {}, h("th", { scope: "row" }, link(r.address)), h("td", { class: "n" }, digits(r.before)), h("td", { class: "n" }, digits(r.after)))))));
+  }
+
+  // The kinds of terms, and what rounding left over.
+  function lines(answer) {
+    const rows = answer.lines.map((line) => ({ label: h("span", {}, h("span", { class: "mono" }, line.symbol), line.address ? [" with ", link(line.address), " = ", digits(line.factor)] : h("span", { class: "quiet" }, ` ${count(line.terms)} terms`)), value: line.value }));
+    rows.push({ label: "rounding", value: answer.receipt.residual, kind: "others" });
+    return h("section", { class: "panel" }, h("h2", {}, answer.head ? "What was added" : "What it is the sum of"), bars(rows), judged(answer.receipt), answer.receipt.notes.map((note) => h("p", { class: "quiet small" }, note)));
+  }
+
+  function ways(answer, share) {
+    const select = h("select", { "aria-label": "Group", onchange: () => {
+      state.by = select.value;
+      keep();
+      groups(answer, share);
+    } }, answer.ways.map((way) => h("option", { value: way }, WORDS[way])));
+    if (!answer.ways.includes(state.by)) state.by = answer.ways[0];
+    select.value = state.by;
+    return select;
+  }
+
+  async function groups(answer, share) {
+    const mine = state.by;
+    const slow = mine === "path" ? "Following every path back to the loss; for a large model this takes minutes\u2026" : "adding up\u2026";
+    put(share, h("p", { class: "waiting", role: "status" }, h("span", { class: "pulse", "aria-hidden": "true" }), slow));
+    delete share.dataset.ready;
+    try {
+      const found = await ask(model, "blame", { ...about(state), address: answer.target, by: mine });
+      if (mine !== state.by || !share.isConnected) return;
+      const opened = h("div", { class: "opened" });
+      const rows = found.shares.map((each) => ({ label: each.label, note: each.terms > 1 ? ` ${count(each.terms)} terms` : "", value: each.value, open: mine === "token" && /^['"]/.test(each.label) ? () => token(answer, each, opened) : undefined }));
+      if (found.others.count) rows.push({ label: `${count(found.others.count)} other${found.others.count === 1 ? "" : "s"}`, value: found.others.value, kind: "others" });
+      rows.push({ label: "rounding", value: found.rounding, kind: "others" });
+      put(share, mine === "token" ? h("p", { class: "quiet small" }, "Click a token to see where it stood.") : null, bars(rows), opened, found.notes.map((note) => h("p", { class: "quiet small" }, note)), copyable(found.shell, "Shell"));
+    } catch (error) {
+      if (mine === state.by) put(share, trouble(error));
+    }
+    share.dataset.ready = "";
+  }
+
+  // Where a token stood, each place with the line of text it stands in.
+  async function token(answer, each, opened) {
+    put(opened, h("p", { class: "waiting", role: "status" }, "finding its places\u2026"));
+    const params = { ...about(state), address: answer.target, token: each.label };
+    try {
+      const found = await ask(model, "places", params);
+      const most = Math.max(...found.places.map((p) => Math.abs(number(p.value))), 1e-300);
+      put(opened, h("h3", {}, `Where ${each.label} stood: ${count(found.places.length + found.others.count)} place${found.places.length + found.others.count === 1 ? "" : "s"}, together `, signed(each.value)), h("ul", { class: "places" }, found.places.map((place, i) => one(params, place, i, most))), found.others.count ? h("p", { class: "quiet" }, `${count(found.others.count)} more places, together `, signed(found.others.value)) : null);
+    } catch (error) {
+      put(opened, trouble(error));
+    }
+    opened.dataset.ready = "";
+    opened.scrollIntoView({ block: "nearest" });
+  }
+
+  function one(params, place, i) {
+    const split = h("div", {});
+    const path = button("paths", () => follow(params, i, split), { class: "small", title: "by which modules its gradient came back" });
+    return h("li", {}, h("span", { class: "place-value" }, signed(place.value)), h("span", { class: "place-text" }, marked(place.where), h("span", { class: "quiet small" }, ` example ${place.example}, position ${place.position}`)), path, split);
+  }
+
+  async function follow(params, i, split) {
+    put(split, h("p", { class: "waiting", role: "status" }, h("span", { class: "pulse", "aria-hidden": "true" }), "following it back to the loss\u2026"));
+    try {
+      const found = await ask(model, "places", { ...params, path_of: i });
+      put(split, bars(found.paths.map((each) => ({ label: each.label, value: each.value }))));
+    } catch (error) {
+      put(split, trouble(error));
+    }
+  }
+
+  // `line 812 of mine: …on the ⟨m⟩at and…`, the token marked.
+  function marked(text) {
+    const [, before, inside, after] = text.match(/^(.*?)\u27e8(.*?)\u27e9(.*)$/su) || [null, text, "", ""];
+    return h("span", { class: "line" }, before, inside ? h("mark", {}, inside) : null, after);
+  }
+}
+
+export default { render };

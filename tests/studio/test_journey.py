@@ -1,0 +1,99 @@
+"""View 8 in a real Chromium: predict first, then see; words light up blocks; exercises check."""
+
+import re
+
+import pytest
+from playwright.sync_api import expect
+
+from whence.errors import WhenceError
+from whence.lessons import lesson
+from whence.studio.answers import answer
+
+
+@pytest.fixture
+def journey(studio, page):
+    def opened(query=""):
+        page.goto(studio.address(f"#/journey{query}"))
+        expect(page.locator("[data-view=journey][data-ready]")).to_be_visible()
+        return page.locator("[data-view=journey]")
+
+    return opened
+
+
+def first(kind, n=3):
+    return next(cell.index for cell in lesson(n).cells if cell.kind == kind)
+
+
+def test_predict_first_then_reveal(journey, page):
+    view = journey("?lesson=3")
+    question, reveal = first("question"), first("answer")
+    while int(view.get_attribute("data-step") or 0) < question:
+        step = view.get_attribute("data-step") or ""
+        page.get_by_role("button", name="Go on").click()
+        expect(view).not_to_have_attribute("data-step", step)
+    expect(page.get_by_role("button", name="Go on")).to_have_count(0)
+    expect(view.locator(f"[data-cell='{reveal}']")).to_have_count(0)
+    page.get_by_role("button", name="a) about 3").click()
+    expect(view.locator(f"[data-cell='{reveal}']")).to_contain_text("4.95")
+    expect(view.locator(f"[data-cell='{reveal}'] .wrong")).to_be_visible()
+    expect(page).to_have_url(re.compile("choices="))
+    page.reload()
+    chosen = page.get_by_role("button", name="a) about 3")
+    expect(chosen).to_have_attribute("aria-pressed", "true")
+
+
+def test_a_word_lights_up_its_block_by_mouse_and_keyboard(journey, page):
+    view = journey("?lesson=3&cell=5")
+    word = view.get_by_role("button", name="the loss", exact=True)
+    word.hover()
+    expect(view.locator("svg .lit")).to_have_attribute("data-block", "loss")
+    page.mouse.move(0, 0)
+    expect(view.locator("svg .lit")).to_have_count(0)
+    word.focus()
+    expect(view.locator("svg .lit")).to_have_attribute("data-block", "loss")
+
+
+def test_an_exercise_checks_itself(journey, page):
+    at = first("exercise")
+    view = journey(f"?lesson=3&cell={at}")
+    cell = view.locator(f"[data-cell='{at}']")
+    expect(cell.get_by_role("status")).to_have_count(0)
+    box = cell.get_by_role("textbox").first
+    box.fill("0.09")
+    box.press("Enter")
+    expect(cell.get_by_role("status")).to_be_visible()
+    box.fill("a lot")
+    box.press("Enter")
+    expect(page.get_by_role("alert")).to_contain_text("is no number")
+    page.context.watch.errors.clear()
+
+
+def test_phone_dark_and_the_way_to_the_next_lesson(journey, page):
+    page.set_viewport_size({"width": 390, "height": 800})
+    page.emulate_media(color_scheme="dark", reduced_motion="reduce")
+    view = journey("?lesson=0&cell=3")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.get_by_role("button", name="Show all of it").click()
+    page.get_by_role("button", name="Next: A line").click()
+    expect(view.get_by_role("heading", level=1)).to_have_text("1 · A line")
+
+
+def test_numbers_in_the_prose_are_the_run_s(tmp_path):
+    shown = answer("journey", {"lesson": 3, "cell": 12}, tmp_path)["cells"]
+    prose = " ".join(cell["markdown"] for cell in shown)
+    for figure in ("4.95", "0.45125", "2.6130", "6.3838", "3.1174"):
+        assert figure in prose
+
+
+@pytest.mark.parametrize(
+    ("params", "said"),
+    [
+        ({"lesson": 99}, "no lesson '99'"),
+        ({"lesson": 3, "cell": 999}, "no cell 999"),
+        ({"lesson": 3, "choices": ["c"]}, "choices has 'c'"),
+        ({"lesson": 3, "cell": 6, "choices": ["6:z"]}, "no answer"),
+    ],
+)
+def test_refusals(params, said, tmp_path):
+    with pytest.raises(WhenceError, match=said):
+        answer("journey", params, tmp_path)

@@ -1,0 +1,127 @@
+"""Flow, cell and receipt in a real Chromium: the numbers on the page are those of the trace."""
+
+import shlex
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.studio.pages import number, open_view
+from whence.cli import main
+from whence.runs.run import Run
+
+VIEWS = {
+    "flow": "step=7&open=blocks.0",
+    "cell": "step=7&address=blocks.0.mlp.up[0,3,5]",
+    "receipt": "step=7&address=head.weight[3,7]",
+}
+
+
+@pytest.fixture(scope="module")
+def trace(tiny_run):
+    """The step that the views show."""
+    return Run.open(tiny_run).at(7).trace()
+
+
+def test_a_block_and_a_head_open_in_place(studio, page):
+    open_view(page, studio, "flow", "run=bottles&step=7")
+    expect(page.locator(".flow-stage")).to_have_count(4)
+    page.get_by_role("button", name="blocks.0").click()
+    expect(page.locator(".att-stage")).to_have_count(4)
+    page.get_by_role("button", name="head 1").click()
+    expect(page.get_by_role("button", name="head 1")).to_have_attribute("aria-pressed", "true")
+    assert "head=1" in page.url
+    for role in "qkv":
+        expect(page.locator(f".attention .matrix.{role}")).to_have_count(1)
+
+
+def test_a_cell_of_the_flow_leads_to_its_arithmetic(studio, page, trace):
+    open_view(page, studio, "flow", "run=bottles&step=7")
+    cells = page.locator(".flow-cells").first
+    cells.focus()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowRight")
+    said = page.locator(".flow-said").first.inner_text()
+    assert said.startswith("embed[0,1,1] = ")
+    assert number(said.partition(" = ")[2]) == trace["embed"][0, 1, 1].value
+    page.keyboard.press("Enter")
+    expect(page.locator("[data-view=cell][data-ready]")).to_be_visible()
+    expect(page.locator(".equation .address").first).to_have_text("embed[0,1,1]")
+
+
+def test_a_cell_shows_its_operands_and_leads_to_them_and_back(studio, page, trace):
+    open_view(page, studio, "cell", "run=bottles&step=7&address=blocks.0.mlp.up[0,3,5]")
+    shown = page.locator(".equation strong").get_attribute("title")
+    assert number(shown) == trace["blocks.0.mlp.up"][0, 3, 5].value
+    expect(page.locator(".equation .badge")).to_have_text("rounded")
+    expect(page.locator(".equation math").first).to_be_visible()
+    lit = page.get_by_text("16 cells read")
+    expect(lit).to_have_count(2)
+    source = page.locator(".bars .factor .link").first
+    address = source.inner_text()
+    value = page.locator(".bars .factor .number").first.get_attribute("title")
+    assert number(value) == trace.number(address).value
+    source.click()
+    expect(page.locator(".crumbs strong")).to_have_text(address)
+    page.locator(".crumbs .link").first.click()
+    expect(page.locator(".crumbs strong")).to_have_text("blocks.0.mlp.up[0,3,5]")
+    gradient = page.locator(".panel", has_text="The reverse").locator(".big .number")
+    expected = trace["blocks.0.mlp.up"].grad.value[0, 3, 5].item()
+    assert number(gradient.get_attribute("title")) == expected
+
+
+def test_a_wrong_address_names_the_near_ones(studio, page, context):
+    open_view(page, studio, "cell", "run=bottles&step=7&address=blocks.0.mpl.up")
+    expect(page.get_by_role("alert")).to_contain_text("did you mean blocks.0.mlp.up")
+    context.watch.errors.clear()
+    box = page.get_by_label("Address of a number")
+    box.fill("blocks.0.mlp.do")
+    expect(page.locator("datalist option").first).to_have_attribute(
+        "value", "blocks.0.mlp.down[0,0,0]"
+    )
+    box.fill("loss")
+    box.press("Enter")
+    expect(page.locator(".crumbs strong")).to_have_text("loss")
+    expect(page.get_by_role("alert")).to_have_count(0)
+
+
+def test_a_weights_receipt_leads_to_the_text(studio, page, trace):
+    open_view(page, studio, "receipt", "run=bottles&step=7&address=head.weight[3,7]")
+    titles = [n.get_attribute("title") for n in page.locator(".sum-number .number").all()]
+    old, change, new = (number(title) for title in titles)
+    weight = trace.number("head.weight[3,7]")
+    assert (old, change, new) == (weight.value, weight.update.value, weight.after.value)
+    token = page.locator(".bars button[type=button].link", has_text="'").first
+    token.click()
+    place = page.locator(".places li").first
+    expect(place.locator("mark")).to_be_visible()
+    assert token.inner_text().strip("'") in (place.locator("mark").inner_text(), "\\n", " ")
+    place.get_by_role("button", name="paths").click()
+    expect(place.locator(".bars tr").first).to_be_visible()
+
+
+@pytest.mark.parametrize(("view", "query"), VIEWS.items())
+def test_a_phone_in_the_dark(studio, page, view, query):
+    page.set_viewport_size({"width": 390, "height": 800})
+    page.emulate_media(color_scheme="dark", reduced_motion="reduce")
+    open_view(page, studio, view, f"run=bottles&{query}")
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+@pytest.mark.parametrize(("view", "query"), VIEWS.items())
+def test_the_command_and_the_line_work_as_given(studio, page, capsys, view, query):
+    open_view(page, studio, view, f"run=bottles&{query}")
+    command = shlex.split(page.locator(".copies code").nth(1).inner_text())
+    assert command[0] == "whence"
+    assert main(command[1:]) in (0, None)
+    assert capsys.readouterr().out
+    before, _, line = page.locator(".copies code").first.inner_text().rpartition("; ")
+    names = {}
+    exec(before, names)
+    assert eval(line, names) is not None
+
+
+def test_a_script_in_the_text_is_text(scripted, page):
+    page.on("dialog", lambda dialog: dialog.dismiss())
+    open_view(page, scripted, "flow", 'run=scripted&step=2&text="<script>alert(1)</script>"')
+    expect(page.locator(".flow-token")).to_have_count(len("<script>alert(1)</script>") - 1)
+    assert page.locator("main script").count() == 0

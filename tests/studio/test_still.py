@@ -1,0 +1,92 @@
+"""Stills and reports from a file, with every request blocked but that for the file."""
+
+import re
+
+import pytest
+from playwright.sync_api import expect
+
+from whence.cli import main
+from whence.play import at
+from whence.studio.bundle import module
+from whence.studio.still import Shown, Still
+
+
+@pytest.fixture
+def opened(browser, tmp_path):
+    """Open a file in a browser that may load nothing else; errors fail the test."""
+    contexts, wrong = [], []
+
+    def open_(path, **options):
+        context = browser.new_context(**options)
+        contexts.append(context)
+        context.route(lambda url: url != path.as_uri(), lambda route: route.abort())
+        context.on(
+            "request",
+            lambda r: r.url.startswith(("data:", "blob:", path.as_uri())) or wrong.append(r.url),
+        )
+        context.on("console", lambda m: m.type in ("error", "warning") and wrong.append(m.text))
+        context.on("weberror", lambda e: wrong.append(str(e.error)))
+        page = context.new_page()
+        page.set_default_timeout(20_000)
+        page.goto(path.as_uri())
+        return page
+
+    yield open_
+    for context in contexts:
+        context.close()
+    assert not wrong
+
+
+def test_a_still_of_play(opened, tmp_path):
+    path = tmp_path / "a file.html"
+    params = {"data": "three", "step": 3, "open": "w1"}
+    Still(tmp_path, [Shown("play", params)]).save(path)
+    page = opened(path, viewport={"width": 1000, "height": 800})
+    view = page.locator("[data-view=play][data-ready]")
+    expect(view).to_have_attribute("data-step", "3")
+    shown = view.locator(".whence-of strong .number").first.get_attribute("title")
+    assert float(shown or 0) == at(3, "three").named["w1"].data
+    page.get_by_role("button", name="Epoch").click()
+    expect(page.get_by_role("alert")).to_contain_text("open it in the studio")
+
+
+def test_names_stay_text(opened, tmp_path):
+    text = "</script><script>document.title = 'broken'</script><!--"
+    path = tmp_path / "x.html"
+    folder = tmp_path / text.replace("/", "∕")
+    still = Still(folder, [Shown("runs", {}), Shown("play", {"data": "one"})], text)
+    assert still.html.count("<script>") == 1
+    still.save(path)
+    page = opened(path)
+    expect(page.locator("[data-view=play][data-ready]")).to_be_visible()
+    assert page.title() == text
+
+
+def test_report_of_a_run(opened, tmp_path, tiny_run, capsys):
+    path = tmp_path / "out.html"
+    assert main(["report", str(tiny_run), "--html", str(path)]) == 0
+    said = capsys.readouterr().out.strip()
+    size = path.stat().st_size
+    assert f"{size / 1000:,.0f} kB" in said
+    assert size < 500_000
+    page = opened(path)
+    live = page.locator("[data-view=live][data-ready]")
+    expect(live).to_be_visible()
+    expect(live.locator(".chart path.line").first).to_be_visible()
+    for view in re.findall(r": ([a-z, ]+)$", said)[-1].split(", "):
+        expect(page.locator(f"[data-view={view}][data-ready]").first).to_be_attached()
+    plain = opened(path, java_script_enabled=False)
+    expect(plain.get_by_role("heading", name="Loss of the training batches")).to_be_visible()
+
+
+def test_report_says_where_it_cannot_be_written(tmp_path, tiny_run, capsys):
+    assert main(["report", str(tiny_run), "--html", str(tmp_path / "none" / "x.html")]) == 2
+    assert "there is no folder" in capsys.readouterr().err
+
+
+def test_every_view_can_be_put_together():
+    from whence.studio.bundle import STATIC
+
+    for path in (STATIC / "views").glob("*.js"):
+        text = module("notebook.js", [path.stem])
+        assert not re.search(r"^import\b", text, re.MULTILINE)
