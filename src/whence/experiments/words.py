@@ -191,7 +191,7 @@ def senses(seeds: Sequence[int] = range(20), steps: int = 200) -> Report:
         ],
         answer=f"The two senses {verdict} vectors of their own: within a sense the cosine is "
         f"larger by {gap:.2f}. It depends on the run: {clear} of {len(gaps)} tell them apart by "
-        "more than 0.1, the others fill in the hidden words without. The embedding is one and the same; "
-        "what differs is what the word has read.",
+        "more than 0.1, the others fill in the hidden words without. The embedding is one and the "
+        "same; what differs is what the word has read.",
         data={"same_sense": alike, "two_senses": different},
     )
