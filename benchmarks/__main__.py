@@ -9,7 +9,6 @@ import pkgutil
 import sys
 
 import benchmarks
-from benchmarks.machine import describe
 
 
 def names() -> list[str]:
@@ -19,6 +18,9 @@ def names() -> list[str]:
 
 
 def main() -> None:
+    # Not above: a contestant in a process of its own imports this file, and should not hold torch.
+    from benchmarks.machine import describe
+
     wanted = [word for word in sys.argv[1:] if not word.startswith("--")]
     known = names()
     if "--help" in sys.argv or "-h" in sys.argv:

@@ -1,101 +1,51 @@
 """The scalar engine beside micrograd: a step of the moons demo, a small GPT, memory per number.
 
-Run with `python -m benchmarks scalar`. Contestants take turns in one process, and CPU seconds are
-counted, so that another program cannot slow one of them down; a step is zero_grad,
+Run with `python -m benchmarks scalar`. Contestants take turns, each in a process of its own, and
+CPU seconds are counted, so that another program cannot slow one of them down; a step is zero_grad,
 forward, backward and the SGD update. Replays are warm; what recording costs is a row of its own.
 """
 
 import gc
-import random
 import statistics
-import sys
 import time
 import tracemalloc
 from collections.abc import Callable
 from functools import partial
-from itertools import pairwise
 from typing import Any
 
 import micrograd.engine
-import micrograd.nn
 import numpy as np
 
 import whence.scalar
-from benchmarks.scalar_gpt import WINDOW, Grid, extended_micrograd, numbers_of, windows
-from benchmarks.timing import ratio, table
+from benchmarks.scalar_eager import (
+    RATE,
+    Chain,
+    Step,
+    demo_loss,
+    gpt_step,
+    moons,
+    moons_step,
+    sample_loss,
+)
+from benchmarks.scalar_gpt import WINDOW, Grid, windows
+from benchmarks.timing import apart, ratio, table
 from whence.models.small_gpt import SmallGPT, next_token_loss
 from whence.scalar import SGD, Matrix, Value, compile
-from whence.scalar.matrix import values_of
 
-RATE, DECAY = 0.01, 1e-4
-
-
-def moons(n: int = 100, seed: int = 1337) -> tuple[np.ndarray, np.ndarray]:
-    """Two half circles with noise, labels −1 and 1."""
-    draw = np.random.default_rng(seed)
-    angle = np.pi * draw.random(n)
-    y = np.where(np.arange(n) % 2, 1.0, -1.0)
-    x = np.where(y > 0, np.cos(angle), 1.0 - np.cos(angle))
-    z = np.where(y > 0, np.sin(angle), 0.5 - np.sin(angle))
-    return np.stack([x, z], axis=1) + 0.1 * draw.normal(size=(n, 2)), y
+SHIPPED, COLLECTOR_OFF = "micrograd as it ships", "micrograd, collector off"
+REPEATS = 100  # replays that are timed as one call: a single one is too short for the clock
+OFF = ", collector off"
 
 
-class Chain:
-    """The demo's network with its neurons as micrograd writes them, whatever `Value` is."""
-
-    def __init__(self, value: Any) -> None:
-        random.seed(1337)
-        sizes = [2, 16, 16, 1]
-        self.layers = [
-            [([value(random.uniform(-1, 1)) for _ in range(a)], value(0)) for _ in range(b)]
-            for a, b in pairwise(sizes)
-        ]
-        self.value = value
-
-    def parameters(self) -> list[Any]:
-        """Every weight and bias."""
-        return [p for layer in self.layers for w, b in layer for p in (*w, b)]
-
-    def __call__(self, x: Any) -> Any:
-        """The score of one point."""
-        for k, layer in enumerate(self.layers):
-            acts = [sum((wi * xi for wi, xi in zip(w, x, strict=True)), b) for w, b in layer]
-            x = [act.relu() for act in acts] if k < len(self.layers) - 1 else acts
-        return x[0]
-
-
-def demo_loss(model: Any, batch: Any) -> Any:
-    """The demo's loss, max-margin plus L2, over the whole batch."""
-    rows, labels = batch
-    scores = [model(row) for row in rows]
-    losses = [(1 + -y * score).relu() for y, score in zip(labels, scores, strict=True)]
-    data_loss = sum(losses) * (1.0 / len(losses))
-    return data_loss + DECAY * sum(p * p for p in model.parameters())
-
-
-def sample_loss(model: Any, sample: Any) -> Any:
-    """The same of one sample; the mean over samples is the demo's loss."""
-    row, y = sample
-    return (1 + -y * model(row)).relu() + DECAY * sum(p * p for p in model.parameters())
-
-
-def eager_step(model: Any, batch: Any, loss_fn: Any = demo_loss) -> Callable[[], float]:
-    """One step in plain Python."""
-    parameters = model.parameters()
-    value = type(parameters[0])
-
-    def step() -> float:
-        rows, labels = batch
-        inputs = [[value(x) for x in row] for row in rows]
-        loss = loss_fn(model, (inputs, labels))
-        for p in parameters:
-            p.grad = 0
-        loss.backward()
-        for p in parameters:
-            p.data -= RATE * p.grad
-        return loss.data
-
-    return step
+def contestants(step: Callable[[str, bool], Step], other: str) -> dict[str, Callable[[], Step]]:
+    """The plain steps of a table; the last two of whence's own `other` way to write it."""
+    codes = {"micrograd": "micrograd", "Value, the same code": "Value"}
+    codes[f"Value, whence's {other}"] = other
+    return {
+        {"micrograd": SHIPPED}.get(name, name) if on else name + OFF: partial(step, code, on)
+        for name, code in codes.items()
+        for on in (True, False)
+    }
 
 
 def replayed_step(loss_fn: Any, model: Any, batch: Any) -> Callable[[], float]:
@@ -125,91 +75,83 @@ def array_step(loss_fn: Any, model: Any, batch: Any) -> Callable[[], float]:
     return step
 
 
-def collecting(step: Callable[[], float], on: bool) -> Callable[[], float]:
-    """The step with Python's cyclic collector on or off."""
+def moons_replay(each: bool, arrays: bool) -> Step:
+    """Replays of the moons demo."""
+    loss = compile(sample_loss, each=True) if each else compile(demo_loss)
+    X, y = moons()
+    return repeated((array_step if arrays else replayed_step)(loss, Chain(Value), (X, y)))
+
+
+def gpt_replay(each: bool, arrays: bool) -> Step:
+    """Replays of the small GPT: one window, or 32 side by side."""
+    sample, *others = windows(33)
+    loss = compile(next_token_loss, each=each)
+    make = array_step if arrays else replayed_step
+    return repeated(make(loss, SmallGPT(Matrix), np.array(others) if each else sample))
+
+
+def repeated(step: Step) -> Step:
+    """The step as often as makes a time."""
 
     def run() -> float:
-        (gc.enable if on else gc.disable)()
-        try:
-            return step()
-        finally:
-            gc.enable()
+        return [step() for _ in range(REPEATS)][-1]
 
     return run
 
 
-def compare(
-    slow: dict[str, Callable[[], float]], fast: dict[str, Callable[[], float]], rounds: int
-) -> dict[str, list[float]]:
-    """Seconds of each contestant, in turn; the fast ones as the median of 100 calls a turn."""
-    seconds: dict[str, list[float]] = {name: [] for name in (*slow, *fast)}
-    for call in fast.values():
-        for _ in range(20):
-            call()
-    for _ in range(rounds):
-        for name, call in slow.items():
-            start = time.process_time()
-            call()
-            seconds[name].append(time.process_time() - start)
-            if "off" in name:
-                gc.collect()  # what it left behind must not slow down the next one
-        for name, call in fast.items():
-            calls = []
-            for _ in range(100):
-                start = time.process_time()
-                call()
-                calls.append(time.process_time() - start)
-            seconds[name].append(statistics.median(calls))
-    return seconds
+def replays(step: Callable[[bool, bool], Step]) -> dict[str, Callable[[], Step]]:
+    """The four ways to replay."""
+    return {
+        f"replayed{side}, parameters in {place}": partial(step, each, arrays)
+        for each, side in ((False, ""), (True, " side by side"))
+        for arrays, place in ((False, "Values"), (True, "an array"))
+    }
 
 
-def rows_of(
-    seconds: dict[str, list[float]], references: dict[str, str], nodes: int
+def speed(
+    plain: dict[str, Callable[[], Step]],
+    replayed: dict[str, Callable[[], Step]],
+    rounds: int,
+    nodes: int,
+    together: int = 1,
 ) -> list[dict[str, Any]]:
-    """Medians, nanoseconds a node, and how many times as fast as the reference."""
+    """Medians, nanoseconds a node, and how many times as fast as micrograd.
+
+    Args:
+        plain: steps in Python.
+        replayed: steps that stand for `REPEATS`.
+        rounds: turns of each.
+        nodes: numbers in the graph of a step.
+        together: how many steps' work one replay side by side does.
+    """
+    seconds = apart({**plain, **replayed}, rounds, calls=1, clock=time.process_time)
+    for name in replayed:
+        share = REPEATS * (together if "side by side" in name else 1)
+        seconds[name] = [t / share for t in seconds[name]]
     return [
         {
             "a step of": name,
             "ms": f"{1e3 * statistics.median(times):.4g}",
             "ns/node": f"{1e9 * statistics.median(times) / nodes:.3g}",
-            "times as fast": f"{1 / ratio(times, seconds[references.get(name, SHIPPED)]):,.1f}",
+            "times as fast": f"{1 / ratio(times, seconds[reference]):,.1f}",
         }
         for name, times in seconds.items()
+        for reference in [COLLECTOR_OFF if name.endswith(OFF) else SHIPPED]
     ]
-
-
-SHIPPED, COLLECTOR_OFF = "micrograd as it ships", "micrograd, collector off"
 
 
 def moons_speed(rounds: int = 5) -> list[dict[str, Any]]:
     """The moons demo: MLP 2-16-16-1, 100 samples, full batch."""
+    _agree(moons_step, 1e-12)
     X, y = moons()
-    plain = (X.tolist(), y.tolist())
-    theirs = eager_step(Chain(micrograd.engine.Value), plain)
-    ours = eager_step(Chain(Value), plain)
-    random.seed(1337)
-    neurons = eager_step(whence.scalar.MLP(2, [16, 16, 1]), plain)
-    assert abs(theirs() - ours()) < 1e-12
-    slow = {
-        SHIPPED: collecting(theirs, on=True),
-        COLLECTOR_OFF: collecting(theirs, on=False),
-        "Value, the same code": collecting(ours, on=True),
-        "Value, the same code, collector off": collecting(ours, on=False),
-        "Value, our neurons": collecting(neurons, on=True),
-        "Value, our neurons, collector off": collecting(neurons, on=False),
-    }
-    whole, each = compile(demo_loss), compile(sample_loss, each=True)
-    fast = {
-        "replayed": replayed_step(whole, Chain(Value), (X, y)),
-        "replayed, parameters in an array": array_step(whole, Chain(Value), plain),
-        "replayed side by side": replayed_step(each, Chain(Value), (X, y)),
-        "replayed side by side, in an array": array_step(each, Chain(Value), (X, y)),
-    }
-    seconds = compare(slow, fast, rounds)
-    nodes = count_nodes(Chain(Value), plain)
+    nodes = count_nodes(Chain(Value), (X.tolist(), y.tolist()))
     print(f"{nodes:,} numbers in the graph of a step, medians of {rounds} rounds")
-    references = {name: COLLECTOR_OFF for name in slow if name.endswith("off")}
-    return rows_of(seconds, references, nodes)
+    return speed(contestants(moons_step, "neurons"), replays(moons_replay), rounds, nodes)
+
+
+def _agree(step: Callable[[str, bool], Step], tolerance: float) -> None:
+    losses = [step(code, True)() for code in ("micrograd", "Value")]
+    assert abs(losses[0] - losses[1]) < tolerance
 
 
 def count_nodes(model: Any, batch: Any) -> int:
@@ -241,51 +183,14 @@ def recording_cost() -> list[dict[str, Any]]:
 
 def gpt_speed(rounds: int = 3) -> list[dict[str, Any]]:
     """A GPT of one layer, width 16, 4 heads, window 16, on names, one window a step."""
-    sys.setrecursionlimit(1_000_000)  # micrograd's backward pass is recursive
-    sample, *others = windows(33)
-    theirs, ours = (SmallGPT(partial(Grid, value=kind)) for kind in (extended_micrograd(), Value))
-    rows = SmallGPT(Matrix)
-
-    def eager(model: SmallGPT) -> Callable[[], float]:
-        parameters = values_of(model.parameters()) if model is rows else numbers_of(model)
-
-        def step() -> float:
-            loss = next_token_loss(model, sample)
-            for p in parameters:
-                p.grad = 0
-            loss.backward()
-            for p in parameters:
-                p.data -= RATE * p.grad
-            return loss.data
-
-        return step
-
-    slow = {
-        SHIPPED: collecting(eager(theirs), on=True),
-        COLLECTOR_OFF: collecting(eager(theirs), on=False),
-        "Value, the same code": collecting(eager(ours), on=True),
-        "Value, the same code, collector off": collecting(eager(ours), on=False),
-        "Value, rows as one node": collecting(eager(rows), on=True),
-        "Value, rows as one node, collector off": collecting(eager(rows), on=False),
-    }
-    assert abs(slow[SHIPPED]() - slow["Value, the same code"]()) < 1e-9
-    batch = np.array(others)
-    fast_model = SmallGPT(Matrix)
-    whole, each = compile(next_token_loss), compile(next_token_loss, each=True)
-    fast = {
-        "replayed": replayed_step(whole, fast_model, sample),
-        "replayed, parameters in an array": array_step(whole, fast_model, sample),
-        "32 windows side by side": replayed_step(each, fast_model, batch),
-        "32 windows side by side, in an array": array_step(each, fast_model, batch),
-    }
-    seconds = compare(slow, fast, rounds)
-    for name in fast:  # per window, as the others
-        if name.startswith("32"):
-            seconds[name] = [t / 32 for t in seconds[name]]
-    nodes = len(whence.scalar.topological(next_token_loss(ours, sample)))
-    print(f"{nodes:,} operations in the graph of a window of {WINDOW}; 32 windows: time of one")
-    references = {name: COLLECTOR_OFF for name in slow if name.endswith("off")}
-    return rows_of(seconds, references, nodes)
+    _agree(gpt_step, 1e-9)
+    loss = next_token_loss(SmallGPT(partial(Grid, value=Value)), windows(1)[0])
+    nodes = len(whence.scalar.topological(loss))
+    print(
+        f"{nodes:,} operations in the graph of a window of {WINDOW}, medians of {rounds} rounds; "
+        "32 windows side by side: the time of one"
+    )
+    return speed(contestants(gpt_step, "Matrix"), replays(gpt_replay), rounds, nodes, together=32)
 
 
 def memory() -> list[dict[str, Any]]:

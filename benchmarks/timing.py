@@ -1,5 +1,6 @@
 """Timing that is fair on a busy machine: contestants take turns, and ratios come from one run."""
 
+import gc
 import multiprocessing
 import statistics
 import time
@@ -18,7 +19,10 @@ def interleaved(
 
 
 def apart(
-    makers: dict[str, Callable[[], Call]], rounds: int, calls: int = 5
+    makers: dict[str, Callable[[], Call]],
+    rounds: int,
+    calls: int = 5,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, list[float]]:
     """As `interleaved`, each contestant in a process of its own, as a user runs it.
 
@@ -31,13 +35,14 @@ def apart(
             or a `partial` of one.
         rounds: how many turns each has.
         calls: how many calls a turn times.
+        clock: `time.process_time` counts only what the process itself worked.
     """
     context = multiprocessing.get_context("spawn")
     with ExitStack() as stack:
         ends: dict[str, Connection] = {}
         for name, make in makers.items():
             ours, theirs = context.Pipe()
-            process = context.Process(target=_serve, args=(make, calls, theirs), daemon=True)
+            process = context.Process(target=_serve, args=(make, calls, clock, theirs), daemon=True)
             process.start()
             stack.callback(process.join)
             stack.callback(ours.send, False)
@@ -64,19 +69,22 @@ def _in_turns(
     return seconds
 
 
-def _serve(make: Callable[[], Call], calls: int, pipe: Connection) -> None:
+def _serve(
+    make: Callable[[], Call], calls: int, clock: Callable[[], float], pipe: Connection
+) -> None:
     """A contestant's process: take a turn for each word that comes."""
     call = make()
     while pipe.recv():
         call()
-        pipe.send(statistics.fmean(seconds_of(call) for _ in range(calls)))
+        pipe.send(statistics.fmean(seconds_of(call, clock) for _ in range(calls)))
+        gc.collect()  # between turns: a contestant may run with the collector off
 
 
-def seconds_of(call: Call) -> float:
+def seconds_of(call: Call, clock: Callable[[], float] = time.perf_counter) -> float:
     """How long one call takes."""
-    start = time.perf_counter()
+    start = clock()
     call()
-    return time.perf_counter() - start
+    return clock() - start
 
 
 def ratio(seconds: list[float], reference: list[float]) -> float:

@@ -56,8 +56,9 @@ class SGD:
             for p, v in zip(self.parameters, self.velocity, strict=True):
                 p._data -= self.learning_rate * v
         else:
+            rate = self.learning_rate
             for p in self.parameters:
-                p._data -= self.learning_rate * p.grad
+                p._data -= rate * p.grad
 
 
 class Adam:

@@ -47,6 +47,13 @@ class Recording(NamedTuple):
     source_slots: Any
 
 
+class Filled(NamedTuple):
+    """Every slot's number after a replay, and what the parameters were."""
+
+    slots: Any
+    parameters: list[float]
+
+
 class SlowWarning(UserWarning):
     """A compiled loss is recorded again and again, and is slower than it would be uncompiled."""
 
@@ -121,11 +128,11 @@ class Compiled:
         data = as_array(numbers)
         known = self.tapes.setdefault(shape, [])
         for i, recording in enumerate(known):
-            slots = replay(recording, data)
-            if slots is not None:
+            found = replay(recording, data)
+            if found is not None:
                 if i:  # the one that fits is tried first next time
                     known.insert(0, known.pop(i))
-                out = self._result(recording, slots, numbers)
+                out = self._result(recording, found, numbers)
                 if to_check(self.calls):
                     check(self.loss, model, batch, out.data)
                 return out
@@ -134,9 +141,9 @@ class Compiled:
         notice(self.recordings, self.calls)
         known.insert(0, recording)
         del known[self.LIMIT :]
-        slots = replay(recording, data)
-        assert slots is not None, "a graph must replay on the numbers it was recorded with"
-        return self._result(recording, slots, numbers)
+        found = replay(recording, data)
+        assert found is not None, "a graph must replay on the numbers it was recorded with"
+        return self._result(recording, found, numbers)
 
     def arrays(self, model: Any, batch: Any) -> tuple[ArrayLoss, Any, Any]:
         """Return the recorded graph as a function of arrays, for a training loop without Values.
@@ -163,24 +170,23 @@ class Compiled:
 
         return function, np.array([v._data for v in recording.sources]), as_array(numbers)
 
-    def _result(self, recording: Recording, slots: Any, numbers: list[Any]) -> Value:
+    def _result(self, recording: Recording, found: Filled, numbers: list[Any]) -> Value:
         """Return the loss as one node over everything that a gradient flows to."""
-        tape, sources = recording.tape, recording.sources
-        p = tape.program
+        p, where = recording.tape.program, recording.source_slots
+        slots, inputs, operands = found.slots, recording.sources, found.parameters
         grad = kernels.gradients(p.rows, p.terms, p.back, p.root, slots)
-        inputs: list[Value] = list(sources)
-        where = recording.source_slots
         if Value in set(map(type, numbers)):
             given = [
                 (x, slot)
                 for x, slot in zip(numbers, recording.inputs.tolist(), strict=True)
                 if isinstance(x, Value) and slot >= 0
             ]
-            inputs += [x for x, _ in given]
+            inputs = [*inputs, *[x for x, _ in given]]
+            operands = [*operands, *[x._data for x, _ in given]]
             where = np.concatenate([where, np.array([slot for _, slot in given], dtype=np.int64)])
         # Backward goes through inputs from the last to the first, and each slot has its whole
         # gradient already, so one pass gives the graph's own bits.
-        out = many(ops.REPLAY, inputs, tuple(slots[where].tolist()), float(slots[p.root]))
+        out = many(ops.REPLAY, inputs, tuple(operands), float(slots[p.root]))
         out._y = grad[where].tolist()
         return out
 
@@ -192,7 +198,7 @@ def as_array(numbers: list[Any]) -> Any:
     return np.array(numbers, dtype=np.float64)
 
 
-def replay(recording: Recording, data: Any) -> Any:
+def replay(recording: Recording, data: Any) -> Filled | None:
     """Return all slots for the batch's numbers and the parameters as they are, or `None`.
 
     `None` means that a guard does not hold: for these numbers the program has another graph.
@@ -201,10 +207,11 @@ def replay(recording: Recording, data: Any) -> Any:
     slots = tape.constants.copy()
     used = recording.inputs >= 0
     slots[recording.inputs[used]] = data[used]
-    slots[recording.source_slots] = [v._data for v in recording.sources]
+    parameters = [v._data for v in recording.sources]
+    slots[recording.source_slots] = np.fromiter(parameters, np.float64, len(parameters))
     p = tape.program
     fits = kernels.replay(p.rows, p.terms, tape.guards, slots)
-    return slots if fits else None
+    return Filled(slots, parameters) if fits else None
 
 
 def to_check(calls: int) -> bool:
