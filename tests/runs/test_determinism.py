@@ -119,6 +119,9 @@ def test_a_compiled_run_resumes_replays_and_verifies_compiled(tmp_path):
     assert losses(broken) == losses(unbroken)
     assert unbroken.at(8).replayed == 3
     assert verify(Run.open(unbroken.path)).exact
+    # A trace opens the step as it runs eagerly: nearly the recorded loss, and every number of it.
+    eager = unbroken.at(8).trace().loss.value
+    assert eager == pytest.approx(unbroken.steps[8]["loss"], rel=1e-4)
 
 
 def test_without_a_compiler_a_compiled_run_says_what_to_do(tmp_path, monkeypatch):

@@ -97,7 +97,11 @@ class Session:
             forward: what to call instead of the run's own form of the model.
         """
         yield from self.task.learn(
-            forward or self.forward, self.batches, self.loss, self.optimizer, steps
+            self.forward if forward is None else forward,
+            self.batches,
+            self.loss,
+            self.optimizer,
+            steps,
         )
 
     def evaluate(self, n_tokens: int | None = None) -> Evaluation:
