@@ -23,7 +23,7 @@ from whence.data import WindowBatches
 from whence.models import MODELS as RUNGS
 from whence.models import GPTConfig, build
 from whence.models.config import gpt2, llama, modern, qwen3
-from whence.models.encoder import Classifier, EncoderConfig
+from whence.models.encoder import Classifier, ClassifierConfig
 from whence.models.gpt import GPT
 from whence.models.line import Line
 from whence.models.mlp import MLP
@@ -109,9 +109,11 @@ def language(make: Callable[[], nn.Module]) -> Callable[[], Case]:
 
 def sorting() -> Case:
     """Four kinds of text."""
-    model = Classifier(EncoderConfig(n_layers=2, d_model=32, context_length=T), VOCAB, 4)
-    tokens, kinds = torch.randint(0, VOCAB, (B, T)), torch.arange(B) % 4
-    return model, lambda: F.cross_entropy(model(tokens).float(), kinds)
+    kinds = ("letter", "story", "list", "poem")
+    config = ClassifierConfig(n_layers=2, d_model=32, context_length=T, classes=kinds)
+    model = Classifier(config, VOCAB)
+    tokens, classes = torch.randint(0, VOCAB, (B, T)), torch.arange(B) % 4
+    return model, lambda: F.cross_entropy(model(tokens).float(), classes)
 
 
 def line() -> Case:

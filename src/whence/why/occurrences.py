@@ -92,7 +92,7 @@ def occurrences(number: Number, token: str) -> list[Occurrence]:
         Occurrence(e, p, _total(terms), labels.stands(e, p), terms)
         for (e, p), terms in places.items()
     ]
-    return sorted(found, key=lambda o: -abs(o.value))
+    return sorted(found, key=lambda o: (-abs(o.value), o.example, o.position))
 
 
 def _total(start: Start) -> float:
