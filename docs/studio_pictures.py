@@ -27,6 +27,17 @@ IMAGES = Path(__file__).resolve().parent / "images"
 VIEWS = {
     "runs": ("#/runs", ".sparkline"),
     "live": ("#/live?run=stories-1", ".strip td.p"),
+    "prediction": ("#/prediction?run=stories-1&prompt=Once%20upon%20a", "[data-ready]"),
+    "flow": (
+        "#/flow?run=stories-1&step=500&text=The%20king%20had%20a&open=blocks.0",
+        "[data-ready]",
+    ),
+    "receipt": (
+        "#/receipt?run=stories-1&step=500&address=blocks.0.mlp.up.weight[3,7]",
+        "[data-ready]",
+    ),
+    "play": ("#/play", "[data-ready]"),
+    "journey": ("#/journey", "[data-ready]"),
     "compare": ("#/compare?a=stories-1&b=slower", "[data-ready] .line"),
 }
 LOOKS = {
