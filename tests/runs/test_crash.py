@@ -1,5 +1,6 @@
 """Kills (many more by `python -m tests.runs.kills`), full disks and a second process."""
 
+import ast
 import os
 import subprocess
 import sys
@@ -32,7 +33,7 @@ def test_twenty_kills_lose_nothing():
     process = python("-m", "tests.runs.kills", "--kills", 20, "--seed", 1)
     said, _ = process.communicate(timeout=300)
     assert process.returncode == 0, said
-    assert "'kills': 2" in said
+    assert ast.literal_eval(said)["kills"] >= 20
 
 
 TRAIN = """
