@@ -22,7 +22,7 @@ from whence.data import open_source, prepare
 from whence.models.gpt import GPTConfig, gpt2, modern
 from whence.runs.recipe import Recipe
 from whence.runs.session import assemble
-from whence.scale.hardware import Hardware, Precision
+from whence.scale.hardware import Hardware, Precision, has_compiler
 from whence.train.loop import train
 from whence.train.optimizers import AdamW, Muon, OptimizerConfig
 
@@ -52,12 +52,12 @@ def hugging_face(**adamw: Any) -> Callable[[], object]:
 
 
 def ours(
-    config: GPTConfig, precision: Precision, optimizer: OptimizerConfig
+    config: GPTConfig, precision: Precision, optimizer: OptimizerConfig, compiled: bool = False
 ) -> Callable[[], object]:
     """A step of `whence train`, on 65 letters drawn at random."""
     letters = [chr(ord("0") + i) for i in range(V)]
     text = "".join(letters + random.Random(0).choices(letters, k=100_000))
-    hardware = Hardware(device="cpu", precision=precision).resolved()
+    hardware = Hardware(device="cpu", precision=precision, compile=compiled).resolved()
     recipe = Recipe(model=config, optimizer=optimizer, hardware=hardware, steps=10**6, batch_size=B)
     folder = Path(tempfile.mkdtemp())
     (folder / "text.txt").write_text(text, encoding="utf-8")
@@ -78,6 +78,9 @@ def run(rounds: int = 12) -> list[dict]:
             for attention in ("formula", "fast"):
                 key = f"{name}, {precision}, {attention} attention, AdamW"
                 contestants[key] = partial(ours, form(attention=attention), precision, AdamW())
+        if has_compiler():
+            key = f"{name}, bf16, fast attention, AdamW, compiled"
+            contestants[key] = partial(ours, form(), "bf16", AdamW(), True)
     contestants["modern, bf16, fast attention, Muon"] = partial(ours, modern(), "bf16", Muon())
     seconds = apart(contestants, rounds)
     return [

@@ -86,7 +86,7 @@ def test_every_rung_gives_the_same_bits_in_two_processes():
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not hardware._has_compiler(), reason="compiling needs a C++ compiler")
+@pytest.mark.skipif(not hardware.has_compiler(), reason="compiling needs a C++ compiler")
 def test_compiled_with_two_threads_gives_the_same_bits_in_two_processes():
     """Two rungs here; `python -m tests.runs.test_determinism` compiles each, RNNs very slowly."""
     one, other = twice("gpt, compiled", "bigram, compiled")
@@ -108,7 +108,7 @@ def test_deterministic_kernels_are_the_default_and_off_marks_the_run(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not hardware._has_compiler(), reason="compiling needs a C++ compiler")
+@pytest.mark.skipif(not hardware.has_compiler(), reason="compiling needs a C++ compiler")
 @pytest.mark.filterwarnings("ignore")  # those of torch's compiler are its own
 def test_a_compiled_run_resumes_replays_and_verifies_compiled(tmp_path):
     recipe = replace(RECIPES["gpt"], hardware=replace(CPU, compile=True), steps=12)
@@ -125,7 +125,7 @@ def test_a_compiled_run_resumes_replays_and_verifies_compiled(tmp_path):
 
 
 def test_without_a_compiler_a_compiled_run_says_what_to_do(tmp_path, monkeypatch):
-    monkeypatch.setattr(hardware, "_has_compiler", lambda: False)
+    monkeypatch.setattr(hardware, "has_compiler", lambda: False)
     with pytest.raises(WhenceError, match=r"needs a C\+\+ compiler"):
         make(tmp_path / "run", hardware=replace(CPU, compile=True))
 

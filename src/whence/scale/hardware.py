@@ -62,7 +62,7 @@ class Hardware:
         precision = self.precision
         if precision == "auto":
             precision = "bf16" if _bfloat16_is_faster(device) else "fp32"
-        if self.compile and device == "cpu" and not _has_compiler():
+        if self.compile and device == "cpu" and not has_compiler():
             raise WhenceError(
                 "hardware.compile needs a C++ compiler and none was found: install one (such as "
                 "g++ or clang++) or leave compile off."
@@ -215,6 +215,12 @@ def _cpu_multiplies_bfloat16() -> bool:
     return platform.machine() == "aarch64" and flags.exists() and "bf16" in flags.read_text()
 
 
-def _has_compiler() -> bool:
+def has_compiler() -> bool:
+    """Whether there is a C++ compiler, which `torch.compile` needs on a CPU.
+
+    Example:
+        >>> has_compiler() in (True, False)
+        True
+    """
     names = ["cl"] if sys.platform == "win32" else [os.environ.get("CXX", "g++"), "g++", "clang++"]
     return any(shutil.which(name) for name in names)
