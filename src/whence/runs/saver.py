@@ -36,9 +36,6 @@ class Saver:
         done = self.wait()
         if (self.folder / folder_name(step)).exists():
             return done
-        need = 2 * sum(t.nbytes for t in [*model.values(), *optimizer.values()])
-        self.folder.mkdir(exist_ok=True)
-        check_disk(need, self.folder, "make room, then resume the run")
         weights, memory = copied(model), copied(optimizer)
         self._writing = self._pool.submit(self._write, step, weights, memory)
         return done
@@ -59,6 +56,9 @@ class Saver:
         self._pool.shutdown(wait=True)
 
     def _write(self, step: int, model: dict[str, Tensor], optimizer: dict[str, Tensor]) -> int:
+        need = 2 * sum(t.nbytes for t in [*model.values(), *optimizer.values()])
+        self.folder.mkdir(exist_ok=True)
+        check_disk(need, self.folder, "make room, then resume the run")
         self.before()
         save_checkpoint(self.folder, step, model, optimizer)
         self.after()
