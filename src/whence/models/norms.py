@@ -70,7 +70,7 @@ class DivideByRMS(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, eps: float) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Divide."""
-        one_over_rms = (x.square().mean(-1, keepdim=True) + eps).rsqrt()  # [..., 1]
+        one_over_rms = x.square().mean(-1, keepdim=True).add_(eps).rsqrt_()  # [..., 1]
         y = x * one_over_rms
         ctx.save_for_backward(y, one_over_rms)
         return y

@@ -106,7 +106,7 @@ class Rotation:
     def __call__(self, x: Tensor) -> Tensor:
         """Rotate x, whose T places are the ones of the angles."""
         swapped = x.roll(x.shape[-1] // 2, dims=-1)  # (a, b) → (b, a)
-        return x * self.cos.to(x.dtype) + swapped * self.sin.to(x.dtype)
+        return torch.addcmul(x * self.cos.to(x.dtype), swapped, self.sin.to(x.dtype))
 
     def __getitem__(self, places: slice) -> "Rotation":
         """The rotation of some of the places."""
