@@ -2,13 +2,17 @@
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 
 from tests.cli.command import TEXT, whence
 from whence.data import open_source, prepare
 from whence.data.floors import floors
+from whence.experiments import ladder
+from whence.runs.recipe import Recipe
 from whence.runs.run import Run
+from whence.scale.hardware import Hardware
 
 
 @pytest.fixture
@@ -29,7 +33,7 @@ def test_rungs_share_text_time_and_measure(text_file, tmp_path, capsys):
     assert rows["2-gram"]["bits_per_byte"] < rows["unigram"]["bits_per_byte"]
     assert rows["rnn"]["bits_per_byte"] < rows["unigram"]["bits_per_byte"]
     assert all(row["text"] and row["writing_tokens_per_second"] > 0 for row in rows.values())
-    assert Run.open(out / "rnn").state == "finished"
+    assert Run.open(out / "rnn").state in ("finished", "stopped")  # where steps became slower
     page = html.read_text(encoding="utf-8")
     assert "above the source" in page
     assert not re.search(r"https?:|src=|<script", page)
@@ -44,3 +48,17 @@ def test_bad_input_is_told(text_file, tmp_path, capsys):
     assert "did you mean rnn?" in capsys.readouterr().err
     assert whence("ladder", text_file, "--seconds-each", 0) == 2
     assert whence("ladder", text_file, "--html", tmp_path / "none" / "x.html") == 2
+
+
+def test_a_rung_that_becomes_slow_is_stopped_and_measured_all_the_same(
+    text_file, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(ladder, "_seconds_per_step", lambda *_: 1e-6)  # a million steps a second
+    monkeypatch.setattr(ladder, "WRITTEN", 5)
+    base = replace(Recipe(), hardware=Hardware(device="cpu", precision="fp32", threads=1))
+    [row] = ladder.climb(str(text_file), 0.2, ["bigram"], tmp_path / "ladder", base)
+    assert row.seconds < 2
+    assert row.folder
+    run = Run.open(row.folder)
+    assert run.state == "stopped"
+    assert row.bits_per_byte == pytest.approx(run.task.evaluate(run.model("last")).bits_per_byte)

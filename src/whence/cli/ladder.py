@@ -57,7 +57,7 @@ def ladder(
         rows.append(row)
         if not json:
             console.print(
-                f"{row.rung:<8} {row.bits_per_byte:.4f} bits/byte after {row.seconds:.1f} s"
+                f"{row.rung:<10} {row.bits_per_byte:.4f} bits/byte after {row.seconds:.1f} s"
             )
     title = ", ".join(text)
     if html is not None:
@@ -67,7 +67,8 @@ def ladder(
         return
     console.print(_table(rows, title, entropy))
     for row in sorted(rows, key=lambda r: r.bits_per_byte):
-        console.print(f"[dim]{row.rung:<8}[/]{escape(row.text[:90])}", soft_wrap=True)
+        room = max(20, console.width - 11)
+        console.print(f"[dim]{row.rung:<10}[/] {escape(row.text[:room])}", soft_wrap=True)
     folders = [row.folder for row in rows if row.folder]
     if folders:
         console.print(f"\nsaved in {folders[0].parent}")
@@ -77,24 +78,41 @@ def ladder(
 
 def _table(rows: list[Row], title: str, entropy: float | None) -> Table:
     table = Table(title=f"\n{title}: bits per byte of the validation text", title_justify="left")
-    table.add_column("model")
-    names = ["bits/byte", "parameters", "tokens seen", "training", "writing"]
+    table.add_column("model", no_wrap=True)
+    names = [
+        "bits/\nbyte",
+        "para-\nmeters",
+        "tokens\nseen",
+        "tokens/s\ntraining",
+        "tokens/s\nwriting",
+    ]
     if entropy is not None:
-        names.insert(1, "above the source")
+        names.insert(1, "above the\nsource")
     for name in names:
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     for row in sorted(rows, key=lambda r: r.bits_per_byte):
         above = [] if entropy is None else [f"{row.bits_per_byte - entropy:+.4f}"]
         table.add_row(
             row.rung,
             f"{row.bits_per_byte:.4f}",
             *above,
-            f"{row.parameters:,}",
-            f"{row.tokens:,}",
-            f"{row.training_speed:,.0f} tokens/s",
-            f"{row.writing_speed:,.0f} tokens/s",
+            *(_short(n) for n in (row.parameters, row.tokens)),
+            *(_short(n) for n in (row.training_speed, row.writing_speed)),
         )
     return table
+
+
+def _short(n: float) -> str:
+    """A count in four places at most.
+
+    Example:
+        >>> _short(12), _short(8_421_376)
+        ('12', '8.42 M')
+    """
+    for size, sign in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if n >= size:
+            return f"{n / size:.3g} {sign}"
+    return f"{n:.3g}"
 
 
 def _record(row: Row) -> dict:

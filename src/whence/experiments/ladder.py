@@ -12,6 +12,7 @@ from whence.data import Dataset, Source, open_source, prepare
 from whence.errors import WhenceError
 from whence.generate import generate
 from whence.models import NGram
+from whence.runs.events import Stepped
 from whence.runs.recipe import Recipe, Record, choose, usual
 from whence.runs.run import Run, free_path, resolve
 from whence.runs.session import assemble
@@ -28,6 +29,7 @@ RUNGS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 TRIAL_STEPS = 4
 WRITTEN = 120  # tokens of each rung's writing
+LATE = 1.2  # times the budget: a rung whose steps have become slower since is stopped
 
 
 @dataclass(frozen=True)
@@ -72,8 +74,8 @@ def climb(
     """Train each rung on a text for the same time, and measure it on the same validation part.
 
     The number of steps is the budget over the time of a step, tried out first, so that each
-    rung's learning rate falls to its end within the budget. Counted models take what time they
-    need.
+    rung's learning rate falls to its end within the budget. Where steps become slower later, the
+    rung is stopped a fifth above its budget. Counted models take what time they need.
 
     Args:
         text: as `open_source` takes it.
@@ -117,11 +119,14 @@ def _learn(
         steps = max(1, int(budget / _seconds_per_step(recipe, dataset)))
         recipe = replace(recipe, steps=steps)
     run = Run.create(recipe, folder / rung, source)
-    for _ in run.train():
-        pass
+    spent = [0.0]
+    for event in run.train(should_stop=lambda: spent[0] > LATE * budget):
+        if isinstance(event, Stepped):
+            spent[0] += event.seconds
     records = run.steps
     seconds = sum(r["seconds"] for r in records)
     model = run.model("last")
+    whole = [e["bits_per_byte"] for e in run.evals if e["whole"]]  # none, if it was stopped
     speed, text = _write(model, dataset)
     return Row(
         rung=rung,
@@ -130,7 +135,7 @@ def _learn(
         else sum(p.numel() for p in model.parameters()),
         tokens=sum(r["tokens"] for r in records),
         seconds=seconds,
-        bits_per_byte=run.evals[-1]["bits_per_byte"],
+        bits_per_byte=whole[-1] if whole else run.task.evaluate(model).bits_per_byte,
         writing_speed=speed,
         text=text,
         folder=run.path,
