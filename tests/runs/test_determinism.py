@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.runs.tiny import CPU, RECIPES, RUNGS, WIDE, finish, losses, make, variants
+from tests.runs.tiny import CPU, RECIPES, RUNGS, SHORT, WIDE, finish, losses, make, variants
 from whence.errors import WhenceError
 from whence.models import NGramConfig
 from whence.runs.recipe import Recipe
@@ -47,9 +47,10 @@ EAGER = {
     for variant, recipe in variants(whole).items()
 } | RECIPES
 EAGER["ngram"] = replace(RECIPES["gpt"], model=NGramConfig(order=3), steps=1)  # counted
+RECURRENT = {name: SHORT[name] for name in ("rnn", "lstm", "gru", "gru by formula")}
 COMPILED = {
-    f"{name}, compiled": _on(variants(WIDE[name])["dropout"], threads=2, compile=True)
-    for name in WIDE
+    f"{name}, compiled": _on(variants(recipe)["dropout"], threads=2, compile=True)
+    for name, recipe in (WIDE | RECURRENT).items()
 }
 
 

@@ -58,6 +58,8 @@ def rungs(recipe: Recipe, width: int, window: int) -> dict[str, Recipe]:
 RUNGS = rungs(RECIPE, 16, 16)
 # Two threads share the work only where there is enough of it.
 WIDE = rungs(replace(RECIPE, batch_size=16, steps=3), 128, 64)
+# A compiler writes a recurrence out, step after step: a minute or more for windows of 64.
+SHORT = rungs(replace(RECIPE, batch_size=128, steps=3), 128, 8)
 
 
 def variants(recipe: Recipe) -> dict[str, Recipe]:
