@@ -36,7 +36,7 @@ TEXT = Path(__file__).resolve().parents[2] / "shared" / "data" / "tinyshakespear
 GOAL, REFERENCE_STEPS = 1.898, 2000
 RECIPE = Recipe(
     model=GPTConfig(n_layers=4, n_heads=4, d_model=128, context_length=64, bigram_embedding=True),
-    optimizer=Muon(learning_rate=0.03, momentum=0.85, embedding_rate=0.1, head_rate=0.02),
+    optimizer=Muon(0.03, momentum=0.85, weight_decay=0, embedding_rate=0.1, head_rate=0.02),
     schedule=Schedule("wsd", warmup=0, cooldown=0.5),
     steps=120,
     batch_size=24,

@@ -32,6 +32,10 @@ VIEWS = {
         "#/flow?run=stories-1&step=500&text=The%20king%20had%20a&open=blocks.0",
         "[data-ready]",
     ),
+    "cell": (
+        "#/cell?run=stories-1&step=500&address=logits[0,5,3]",
+        "[data-ready]",
+    ),
     "receipt": (
         "#/receipt?run=stories-1&step=500&address=blocks.0.mlp.up.weight[3,7]",
         "[data-ready]",

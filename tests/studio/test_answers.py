@@ -194,6 +194,17 @@ def test_each_key_of_a_pairs_model_is_read(folder):
     ]
 
 
+def test_the_logit_of_an_answer_opens(folder):
+    """Its address is the one that the prediction's page leads to."""
+    asked = {"run": "seq2seq", "at": "5", "prompt": "99 b\t09"}
+    given = answer("prediction", asked, folder)
+    address = f"output[0,{given['read'] - 1},{given['drawn_id']}]"
+    where = {"run": "seq2seq", "step": 5, "text": given["trace_text"], "address": address}
+    drawn = next(r for r in given["rows"] if r["id"] == given["drawn_id"])
+    value = answer("cell", where, folder)["receipt"]["value"]
+    assert value == pytest.approx(drawn["logit"], abs=1e-5)
+
+
 def test_a_large_tensor_never_comes_whole(folder):
     given = answer("matrix", {"run": "gpt", "step": 3, "name": "blocks.0.mlp.up"}, folder)
     assert given["values"].size <= 128 * 128

@@ -245,7 +245,7 @@ class Muon:
 
     learning_rate: float = 0.03
     momentum: float = 0.9
-    weight_decay: float = 0.0
+    weight_decay: float = 0.1
     coefficients: Literal["jordan", "polar-express"] = "polar-express"
     orthogonalize_steps: int = 3
     embedding_rate: float = 0.1

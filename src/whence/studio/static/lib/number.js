@@ -31,9 +31,9 @@ export function probability(given) {
   const p = number(given);
   if (p === null || p === undefined) return "\u2013";
   if (p === 0 || p === 1) return String(p);
-  if (p > 0 && p < 0.0001) return minus(p.toExponential(2));
+  if (p > 0 && p < 0.0001) return minus(p.toExponential(3));
   if (p < 1 && p > 0.9999) return "> 0.9999";
-  return p.toFixed(4);
+  return p < 0.1 ? p.toPrecision(4) : p.toFixed(4);
 }
 
 // All digits that tell this number from its neighbours.

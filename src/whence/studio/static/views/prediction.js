@@ -142,7 +142,7 @@ function render({ model, el }) {
   function links(answer) {
     if (answer.trace_text.length < 2) return null;
     const where = { run: answer.run, step: answer.step, text: answer.trace_text };
-    return h("p", { class: "row" }, button("Watch it flow through the model", () => go(model, "flow", where)), button("Open the logit", () => go(model, "cell", { ...where, address: answer.pairs ? "logits#2" : `logits[0,${answer.read - 1},${answer.target ?? answer.drawn_id}]` })));
+    return h("p", { class: "row" }, button("Watch it flow through the model", () => go(model, "flow", where)), button("Open the logit", () => go(model, "cell", { ...where, address: `${answer.pairs ? "output" : "logits"}[0,${answer.read - 1},${answer.target ?? answer.drawn_id}]` })));
   }
 
   return () => clearTimeout(timer);
