@@ -8,6 +8,7 @@ import pytest
 from tests.cli.command import TEXT, whence
 from whence.data import open_source, prepare
 from whence.data.floors import floors
+from whence.experiments import ladder
 from whence.runs.run import Run
 
 
@@ -29,7 +30,8 @@ def test_rungs_share_text_time_and_measure(text_file, tmp_path, capsys):
     assert rows["2-gram"]["bits_per_byte"] < rows["unigram"]["bits_per_byte"]
     assert rows["rnn"]["bits_per_byte"] < rows["unigram"]["bits_per_byte"]
     assert all(row["text"] and row["writing_tokens_per_second"] > 0 for row in rows.values())
-    assert Run.open(out / "rnn").state == "finished"
+    run = Run.open(out / "rnn")
+    assert run.state == ("stopped" if rows["rnn"]["cut"] else "finished")
     page = html.read_text(encoding="utf-8")
     assert "above the source" in page
     assert not re.search(r"https?:|src=|<script", page)
@@ -37,6 +39,29 @@ def test_rungs_share_text_time_and_measure(text_file, tmp_path, capsys):
     dataset = prepare(open_source(str(text_file)), "chars", None, 0.1, tmp_path / "text")
     floor = next(f for f in floors(dataset) if f.name == "unigram")
     assert rows["unigram"]["bits_per_byte"] == pytest.approx(floor.bits_per_byte, rel=0.01)
+
+
+def test_time_ends_a_rung_whose_steps_are_slower_than_tried(text_file, tmp_path, monkeypatch):
+    monkeypatch.setattr(ladder, "_seconds_per_step", lambda *_: 1e-5)  # plans 20,000 steps
+    (row,) = ladder.climb(str(text_file), 0.2, ["mlp"], tmp_path / "out")
+    run = Run.open(tmp_path / "out" / "mlp")
+    spent = [r["seconds"] for r in run.steps]
+    assert row.cut
+    assert run.state == "stopped"
+    assert sum(spent[:-1]) < 0.2 <= sum(spent) == pytest.approx(row.seconds, rel=1e-4)
+    assert row.wall > row.seconds
+    assert row.bits_per_byte == run.evaluate(at="last").bits_per_byte
+
+
+def test_the_table_fits_80_columns(text_file, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    words = ["--rungs", "5-gram", "ngram-gpt", "--out", tmp_path / "out", "--threads", 1]
+    assert whence("ladder", text_file, "--seconds-each", 0.1, *words, "--entropy", 0.1) == 0
+    printed = capsys.readouterr().out
+    table = printed[printed.index("bits per byte of") :]
+    assert "ngram-gpt" in table
+    assert "…" not in table
+    assert all(len(line.rstrip()) <= 80 for line in table.split("saved in")[0].splitlines())
 
 
 def test_bad_input_is_told(text_file, tmp_path, capsys):

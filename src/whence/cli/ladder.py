@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -36,7 +37,8 @@ def ladder(
 
     Args:
         text: files, folders, `-` or a built-in text.
-        seconds_each: how long each model trains; counted ones take what they need.
+        seconds_each: how long each model's training steps take together; counted ones take what
+            they need.
         rungs: which models.
         out: folder for the runs; without it a free name under `runs/`.
         html: also write a report with drawings, one file that needs nothing else.
@@ -56,8 +58,10 @@ def ladder(
     for row in climb(text, seconds_each, rungs, out, base):
         rows.append(row)
         if not json:
+            cut = " (cut)" if row.cut else ""
             console.print(
-                f"{row.rung:<8} {row.bits_per_byte:.4f} bits/byte after {row.seconds:.1f} s"
+                f"{row.rung:<9} {row.bits_per_byte:.4f} bits/byte after {row.seconds:.1f} s "
+                f"of training, {row.wall:.1f} s in all{cut}"
             )
     title = ", ".join(text)
     if html is not None:
@@ -67,7 +71,7 @@ def ladder(
         return
     console.print(_table(rows, title, entropy))
     for row in sorted(rows, key=lambda r: r.bits_per_byte):
-        console.print(f"[dim]{row.rung:<8}[/]{escape(row.text[:90])}", soft_wrap=True)
+        console.print(f"[dim]{row.rung:<10}[/]{escape(row.text[:68])}", soft_wrap=True)
     folders = [row.folder for row in rows if row.folder]
     if folders:
         console.print(f"\nsaved in {folders[0].parent}")
@@ -76,13 +80,15 @@ def ladder(
 
 
 def _table(rows: list[Row], title: str, entropy: float | None) -> Table:
-    table = Table(title=f"\n{title}: bits per byte of the validation text", title_justify="left")
-    table.add_column("model")
-    names = ["bits/byte", "parameters", "tokens seen", "training", "writing"]
-    if entropy is not None:
-        names.insert(1, "above the source")
+    table = Table(
+        title=f"\n{title}: bits per byte of the validation text", title_justify="left", box=SIMPLE
+    )
+    names = ["model", "bits/byte", "above\nsource", "parameters", "tokens\nseen"]
+    names += ["train\ntokens/s", "write\ntokens/s"]
+    if entropy is None:
+        names.remove("above\nsource")
     for name in names:
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="left" if name == "model" else "right", no_wrap=True)
     for row in sorted(rows, key=lambda r: r.bits_per_byte):
         above = [] if entropy is None else [f"{row.bits_per_byte - entropy:+.4f}"]
         table.add_row(
@@ -90,11 +96,24 @@ def _table(rows: list[Row], title: str, entropy: float | None) -> Table:
             f"{row.bits_per_byte:.4f}",
             *above,
             f"{row.parameters:,}",
-            f"{row.tokens:,}",
-            f"{row.training_speed:,.0f} tokens/s",
-            f"{row.writing_speed:,.0f} tokens/s",
+            _short(row.tokens),
+            _short(row.training_speed),
+            _short(row.writing_speed),
         )
     return table
+
+
+def _short(number: float) -> str:
+    """Three digits of a count, with k or M for thousands or millions.
+
+    Example:
+        >>> _short(646.2), _short(26_557), _short(14_751_900)
+        ('646', '26.6k', '14.8M')
+    """
+    for size, name in ((1e6, "M"), (1e3, "k")):
+        if number >= size:
+            return f"{number / size:{',.0f' if number >= 100 * size else '.3g'}}{name}"
+    return f"{number:.3g}" if number < 100 else f"{number:.0f}"
 
 
 def _record(row: Row) -> dict:
@@ -104,6 +123,8 @@ def _record(row: Row) -> dict:
         "parameters": row.parameters,
         "tokens": row.tokens,
         "seconds": row.seconds,
+        "wall_seconds": row.wall,
+        "cut": row.cut,
         "training_tokens_per_second": row.training_speed,
         "writing_tokens_per_second": row.writing_speed,
         "text": row.text,

@@ -10,6 +10,8 @@ COLOURS = ("#0b6e4f", "#c1121f", "#1d4ed8", "#b45309", "#7c3aed", "#0e7490", "#b
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem;
   color: #1a1a1a; background: #fff }
+@media (prefers-color-scheme: dark) { :root { color-scheme: dark } }
+.wide { overflow-x: auto }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums }
 th, td { text-align: right; padding: .25rem .6rem; border-bottom: 1px solid #ddd }
 th:first-child, td:first-child, td.text { text-align: left }
@@ -33,7 +35,7 @@ def report(rows: Sequence[Row], title: str, entropy: float | None = None) -> str
         A whole HTML document, without scripts and without links to elsewhere.
 
     Example:
-        >>> row = Row("bigram", 4, 10, 1.0, 3.5, 9.0, "the & that")
+        >>> row = Row("bigram", 4, 10, 1.0, 1.2, False, 3.5, 9.0, "the & that")
         >>> "the &amp; that" in report([row], "poems")
         True
     """
@@ -60,7 +62,7 @@ def report(rows: Sequence[Row], title: str, entropy: float | None = None) -> str
         f"<title>The ladder: {escape(title)}</title><style>{STYLE}</style>"
         f"<h1>The ladder: {escape(title)}</h1>"
         "<p>Bits per byte of the validation text; lower is better, 8 is no compression.</p>"
-        f"{_bars(rows, entropy)}<table>{''.join(lines)}</table>"
+        f'{_bars(rows, entropy)}<div class="wide"><table>{"".join(lines)}</table></div>'
         f"<h2>How each learned</h2><p>Bits per byte of the batches, by seconds of training.</p>"
         f"{_curves([row for row in rows if len(row.curve) > 1])}</html>\n"
     )
