@@ -10,7 +10,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -77,11 +76,14 @@ class Served:
         self.process.wait()
 
 
-def tiny(folder: Path, name: str, steps: int) -> Run:
+SMALL = GPTConfig(n_layers=2, n_heads=4, d_model=64, context_length=64)
+
+
+def made(folder: Path, name: str, steps: int, model: GPTConfig = SMALL) -> Run:
     text = "the cat sat on the mat and looked at the dog on the log\n" * 400
     recipe = Recipe(
         data=Data(("cats",)),
-        model=GPTConfig(n_layers=2, n_heads=4, d_model=64, context_length=64),
+        model=model,
         record=Record(evaluate_every=STEPS, sample_tokens=0, evaluate_tokens=1000),
         steps=steps,
     )
@@ -90,7 +92,7 @@ def tiny(folder: Path, name: str, steps: int) -> Run:
 
 def long_run(folder: Path) -> None:
     """A run whose record has 10,000 steps; its curve is a noisy one, as real ones are."""
-    run = tiny(folder, "long", STEPS)
+    run = made(folder, "long", STEPS)
     import numpy as np
 
     noise = np.random.default_rng(0).standard_normal(STEPS)
@@ -124,11 +126,7 @@ def receipt(browser: Browser, served: Served, folder: Path) -> list[dict]:
     """An open receipt of one weight of a run with a million parameters: asked for, and answered."""
     if "receipt" not in ANSWERS:
         return []
-    run = tiny(folder, "million", 4)
-    recipe = replace(run.recipe, model=GPTConfig(n_layers=4, n_heads=4, d_model=144))
-    run.remove()
-    text = "the cat sat on the mat and looked at the dog on the log\n" * 400
-    run = Run.create(recipe, folder / "million", text_source("cats", lambda: [text]))
+    run = made(folder, "million", 4, GPTConfig(n_layers=4, n_heads=4, d_model=144))
     for _ in run.train():
         pass
     n = sum(p.numel() for p in run.model().parameters())
@@ -146,46 +144,60 @@ def receipt(browser: Browser, served: Served, folder: Path) -> list[dict]:
 
 
 def watching(browser: Browser, served: Served, folder: Path) -> list[dict]:
-    """How much slower a training is with 20 watchers, in halves that take turns."""
-    run = tiny(folder, "watched", 1_000_000)
-    client = served.client()
-    client.post("/do/play", json={"run": "watched"}).raise_for_status()
-    try:
-        return watched(browser, served, run.path / "steps.jsonl")
-    finally:
-        client.post("/do/stop", json={"run": "watched"}).raise_for_status()
-        time.sleep(1)
+    """How much slower a training is with watchers, between two stretches of it alone.
 
-
-def watched(browser: Browser, served: Served, path: Path) -> list[dict]:
-    while not path.exists() or path.read_bytes().count(b"\n") < 50:
-        time.sleep(0.2)
+    Steps of a few milliseconds are the worst case: its threads wait for one another hundreds of
+    times a second, so whatever takes one of two cores for a moment stops both.
+    """
     rows = []
-    for name, watcher in (("20 streams", streams), ("20 pages in one Chromium", pages)):
-        slower, alone = [], []
-        for _ in range(ROUNDS):
-            without = rate(path)
-            with watcher(browser, served):
-                slower.append(without / rate(path) - 1)
-            alone.append(without)
-        told = f"{100 * statistics.median(slower):+.1f} % ({min(slower):+.1%} … {max(slower):+.1%})"
-        rows.append(row(f"{name} watch {statistics.median(alone):.0f} steps/s", "slower", told))
+    for kind, model in (("small steps", SMALL), ("default model", GPTConfig())):
+        name = kind.split()[0]
+        run = made(folder, name, 1_000_000, model)
+        client = served.client()
+        client.post("/do/play", json={"run": name}).raise_for_status()
+        try:
+            rows += watched(browser, served, run.path / "steps.jsonl", kind)
+        finally:
+            client.post("/do/stop", json={"run": name}).raise_for_status()
+            time.sleep(2)
     return rows
 
 
-def rate(path: Path) -> float:
-    """Steps a second, counted in the record itself."""
-    start, before = time.perf_counter(), path.read_bytes().count(b"\n")
+def watched(browser: Browser, served: Served, path: Path, kind: str) -> list[dict]:
+    while not path.exists() or path.read_bytes().count(b"\n") < 20:
+        time.sleep(0.2)
+    rows = []
+    for name, watcher, n in (
+        ("20 streams", streams, 20),
+        ("1 page", pages, 1),
+        ("20 pages", pages, 20),
+    ):
+        slower, alone = [], [pace(path)]
+        for _ in range(ROUNDS):
+            with watcher(browser, served, path.parent.name, n):
+                during = pace(path)
+            alone.append(pace(path))
+            slower.append(during / statistics.mean(alone[-2:]) - 1)
+        told = f"{100 * statistics.median(slower):+.1f} % ({min(slower):+.1%} … {max(slower):+.1%})"
+        step = f"{1000 * statistics.median(alone):.0f} ms a step"
+        rows.append(row(f"{name}, {kind}", f"slower than {step}", told))
+    return rows
+
+
+def pace(path: Path) -> float:
+    """Seconds a step, of those that are recorded from now on."""
+    before = path.read_bytes().count(b"\n")
     time.sleep(WATCHED)
-    done = path.read_bytes().count(b"\n") - before
-    return max(1, done) / (time.perf_counter() - start)
+    lines = path.read_bytes().splitlines()[before:-1]
+    return statistics.mean(json.loads(line)["seconds"] for line in lines)
 
 
 class streams:  # noqa: N801  # used as a function
-    """Twenty connections that read events and do nothing with them, in another process."""
+    """Connections that read events and do nothing with them, in another process."""
 
-    def __init__(self, browser: Browser, served: Served):
-        words = [sys.executable, "-m", "benchmarks.studio", json.dumps([served.base, served.token])]
+    def __init__(self, browser: Browser, served: Served, run: str, n: int):
+        given = json.dumps([served.base, served.token, run, n])
+        words = [sys.executable, "-m", "benchmarks.studio", given]
         self.process = subprocess.Popen(words, stdout=subprocess.PIPE)
 
     def __enter__(self):
@@ -198,13 +210,13 @@ class streams:  # noqa: N801  # used as a function
 
 
 class pages:  # noqa: N801
-    """Twenty pages, of which a browser draws the one in front."""
+    """Pages of one browser, each of them as if in a window of its own that is seen."""
 
-    def __init__(self, browser: Browser, served: Served):
+    def __init__(self, browser: Browser, served: Served, run: str, n: int):
         self.context = browser.new_context(viewport={"width": 1280, "height": 800})
-        for _ in range(20):
+        for _ in range(n):
             page = self.context.new_page()
-            page.goto(f"{served.address}#/live?run=watched")
+            page.goto(f"{served.address}#/live?run={run}")
             page.wait_for_selector("[data-view=live][data-ready]")
         time.sleep(1)
 
@@ -215,7 +227,7 @@ class pages:  # noqa: N801
         self.context.close()
 
 
-async def read_streams(base: str, token: str) -> None:
+async def read_streams(base: str, token: str, run: str, n: int) -> None:
     limits = httpx.Limits(max_connections=40)
     async with httpx.AsyncClient(base_url=base, timeout=None, limits=limits) as client:
         await client.get(f"/?token={token}")
@@ -223,12 +235,12 @@ async def read_streams(base: str, token: str) -> None:
         async def one() -> None:
             start = 0
             while True:  # as a browser does: some streams are ended, and asked for again
-                async with client.stream("GET", f"/events?run=watched&from={start}") as reply:
+                async with client.stream("GET", f"/events?run={run}&from={start}") as reply:
                     async for line in reply.aiter_lines():
                         start = int(line[3:]) if line.startswith("id:") else start
                 await asyncio.sleep(2)
 
-        tasks = [asyncio.create_task(one()) for _ in range(20)]
+        tasks = [asyncio.create_task(one()) for _ in range(n)]
         await asyncio.sleep(1)
         print("reading", flush=True)
         await asyncio.gather(*tasks)

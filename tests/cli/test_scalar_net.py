@@ -221,7 +221,8 @@ def test_constant_and_repeated_features():
         ("x,y\n1,2\n3\n", "row 3: 1 cells where the first line has 2"),
         ("x,y\n1,2\n3,inf\n", "row 3, column 'y': 'inf' is no number"),
         ("x\n1\n2\n", "one column"),
-        ("x,y\n1,2\n", "1 rows of numbers"),
+        ("x,y\n1,2\n", "one row of numbers"),
+        ("km,km\n1,2\n2,3\n", "two columns called 'km'"),
     ],
 )
 def test_bad_csv(tmp_path, text, says):

@@ -74,7 +74,10 @@ def test_a_training_from_the_page(studio, context, page):
     assert Run.open(studio.folder / "mine").state == "training"
 
     page.bring_to_front()
+    page.mouse.move(5, 5)  # now this page is the one last used, and the other rests
+    page.wait_for_timeout(1000)
     page.get_by_role("button", name="Pause").click()
+    expect(second.locator("[data-view=live][data-state=paused]")).to_be_visible(timeout=5000)
     for each in (page, second):
         watch_state(each, "paused")
     done = len(Run.open(studio.folder / "mine").steps)

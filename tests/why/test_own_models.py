@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from tests.runs.tiny import finish, make
 from whence.data import WindowBatches
-from whence.models import GPTConfig
+from whence.models import GPTConfig, NGramGPT, NGramGPTConfig
 from whence.models.config import gpt2, llama, modern, qwen3
 from whence.models.gpt import GPT
 from whence.train.loop import train
@@ -85,3 +86,20 @@ def test_the_number_of_heads_ahead_of_the_examples_is_told_apart():
     first = np.arange(scores.ref.numel).reshape(scores.shape)[:, 0, 0]
     assert place.head[first].tolist() == [i // 4 for i in range(16)]
     assert place.example[first].tolist() == [i % 4 for i in range(16)]
+
+
+def test_a_gpt_on_counts_opens_down_to_the_counted_prior(tmp_path):
+    config = NGramGPTConfig(order=3, n_layers=1, n_heads=2, d_model=16, context_length=16)
+    run = make(tmp_path / "run", model=config, steps=6)
+    finish(run)
+    t = run.at(5).trace()
+    found = balance(t, numbers=1_000, each=20)
+    assert not found.closed
+    assert not found.wrong
+    receipt = t.number("logits[0,3,5]").why()
+    assert receipt.verdict in ("exact", "rounded")
+    session = run.session()
+    [(_, part)] = session.batches[5]
+    assert isinstance(session.model, NGramGPT)
+    prior = session.model.prior_in_training(part.inputs, part.targets)
+    assert prior[0, 3, 5].item() in [term.value for term in receipt.terms]

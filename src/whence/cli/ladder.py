@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from rich.box import SIMPLE
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -37,8 +36,7 @@ def ladder(
 
     Args:
         text: files, folders, `-` or a built-in text.
-        seconds_each: how long each model's training steps take together; counted ones take what
-            they need.
+        seconds_each: how long each model trains; counted ones take what they need.
         rungs: which models.
         out: folder for the runs; without it a free name under `runs/`.
         html: also write a report with drawings, one file that needs nothing else.
@@ -58,10 +56,8 @@ def ladder(
     for row in climb(text, seconds_each, rungs, out, base):
         rows.append(row)
         if not json:
-            cut = " (cut)" if row.cut else ""
             console.print(
-                f"{row.rung:<9} {row.bits_per_byte:.4f} bits/byte after {row.seconds:.1f} s "
-                f"of training, {row.wall:.1f} s in all{cut}"
+                f"{row.rung:<10} {row.bits_per_byte:.4f} bits/byte after {row.seconds:.1f} s"
             )
     title = ", ".join(text)
     if html is not None:
@@ -71,7 +67,8 @@ def ladder(
         return
     console.print(_table(rows, title, entropy))
     for row in sorted(rows, key=lambda r: r.bits_per_byte):
-        console.print(f"[dim]{row.rung:<10}[/]{escape(row.text[:68])}", soft_wrap=True)
+        room = max(20, console.width - 11)
+        console.print(f"[dim]{row.rung:<10}[/] {escape(row.text[:room])}", soft_wrap=True)
     folders = [row.folder for row in rows if row.folder]
     if folders:
         console.print(f"\nsaved in {folders[0].parent}")
@@ -80,40 +77,42 @@ def ladder(
 
 
 def _table(rows: list[Row], title: str, entropy: float | None) -> Table:
-    table = Table(
-        title=f"\n{title}: bits per byte of the validation text", title_justify="left", box=SIMPLE
-    )
-    names = ["model", "bits/byte", "above\nsource", "parameters", "tokens\nseen"]
-    names += ["train\ntokens/s", "write\ntokens/s"]
-    if entropy is None:
-        names.remove("above\nsource")
+    table = Table(title=f"\n{title}: bits per byte of the validation text", title_justify="left")
+    table.add_column("model", no_wrap=True)
+    names = [
+        "bits/\nbyte",
+        "para-\nmeters",
+        "tokens\nseen",
+        "tokens/s\ntraining",
+        "tokens/s\nwriting",
+    ]
+    if entropy is not None:
+        names.insert(1, "above the\nsource")
     for name in names:
-        table.add_column(name, justify="left" if name == "model" else "right", no_wrap=True)
+        table.add_column(name, justify="right", no_wrap=True)
     for row in sorted(rows, key=lambda r: r.bits_per_byte):
         above = [] if entropy is None else [f"{row.bits_per_byte - entropy:+.4f}"]
         table.add_row(
             row.rung,
             f"{row.bits_per_byte:.4f}",
             *above,
-            f"{row.parameters:,}",
-            _short(row.tokens),
-            _short(row.training_speed),
-            _short(row.writing_speed),
+            *(_short(n) for n in (row.parameters, row.tokens)),
+            *(_short(n) for n in (row.training_speed, row.writing_speed)),
         )
     return table
 
 
-def _short(number: float) -> str:
-    """Three digits of a count, with k or M for thousands or millions.
+def _short(n: float) -> str:
+    """A count in four places at most.
 
     Example:
-        >>> _short(646.2), _short(26_557), _short(14_751_900)
-        ('646', '26.6k', '14.8M')
+        >>> _short(12), _short(8_421_376)
+        ('12', '8.42 M')
     """
-    for size, name in ((1e6, "M"), (1e3, "k")):
-        if number >= size:
-            return f"{number / size:{',.0f' if number >= 100 * size else '.3g'}}{name}"
-    return f"{number:.3g}" if number < 100 else f"{number:.0f}"
+    for size, sign in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if n >= size:
+            return f"{n / size:.3g} {sign}"
+    return f"{n:.3g}"
 
 
 def _record(row: Row) -> dict:
@@ -123,8 +122,6 @@ def _record(row: Row) -> dict:
         "parameters": row.parameters,
         "tokens": row.tokens,
         "seconds": row.seconds,
-        "wall_seconds": row.wall,
-        "cut": row.cut,
         "training_tokens_per_second": row.training_speed,
         "writing_tokens_per_second": row.writing_speed,
         "text": row.text,

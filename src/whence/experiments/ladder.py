@@ -1,6 +1,5 @@
 """Every kind of model on one text: the same split, the same seconds, one measure."""
 
-import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -30,6 +29,7 @@ RUNGS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 TRIAL_STEPS = 4
 WRITTEN = 120  # tokens of each rung's writing
+LATE = 1.2  # times the budget: a rung whose steps have become slower since is stopped
 
 
 @dataclass(frozen=True)
@@ -40,10 +40,9 @@ class Row:
         rung: its name.
         parameters: numbers learned, or n-grams kept.
         tokens: tokens seen in training.
-        seconds: spent in training steps.
-        wall: seconds from the trial steps to the line of writing, measurements included.
-        cut: whether the time was up before the planned steps were done.
-        bits_per_byte: on all of the validation text, as `Run.evaluate` measures it.
+        seconds: spent in training.
+        bits_per_byte: on all of the validation text, as `Run.evaluate` measures it: counts and
+            networks both see what is before a token, also where a window begins.
         writing_speed: tokens per second when it writes.
         text: a line of its writing.
         folder: its run, if it has one.
@@ -54,8 +53,6 @@ class Row:
     parameters: int
     tokens: int
     seconds: float
-    wall: float
-    cut: bool
     bits_per_byte: float
     writing_speed: float
     text: str
@@ -78,9 +75,8 @@ def climb(
     """Train each rung on a text for the same time, and measure it on the same validation part.
 
     The number of steps is the budget over the time of a step, tried out first, so that each
-    rung's learning rate falls to its end within the budget. If steps turn out slower than those
-    tried, the rung is cut after the step in which its time runs out. Counted models take what
-    time they need.
+    rung's learning rate falls to its end within the budget. Where steps become slower later, the
+    rung is stopped a fifth above its budget. Counted models take what time they need.
 
     Args:
         text: as `open_source` takes it.
@@ -118,18 +114,19 @@ def climb(
 def _learn(
     rung: str, source: Source, dataset: Dataset, recipe: Recipe, budget: float, folder: Path
 ) -> Row:
-    begun = time.perf_counter()
     quiet = Record(sample_tokens=0, checkpoint_every=10**9, evaluate_every=10**9)
     recipe = replace(recipe, record=quiet)
-    by_steps = task_of(recipe, dataset).by_steps
-    if by_steps:
+    if task_of(recipe, dataset).by_steps:
         steps = max(1, int(budget / _seconds_per_step(recipe, dataset)))
         recipe = replace(recipe, steps=steps)
     run = Run.create(recipe, folder / rung, source)
-    seconds = _train(run, budget if by_steps else math.inf)
+    spent = [0.0]
+    for event in run.train(should_stop=lambda: spent[0] > LATE * budget):
+        if isinstance(event, Stepped):
+            spent[0] += event.seconds
     records = run.steps
+    seconds = sum(r["seconds"] for r in records)
     model = run.model("last")
-    measured = run.evaluate(at="last")
     speed, text = _write(model, dataset)
     return Row(
         rung=rung,
@@ -138,27 +135,12 @@ def _learn(
         else sum(p.numel() for p in model.parameters()),
         tokens=sum(r["tokens"] for r in records),
         seconds=seconds,
-        wall=time.perf_counter() - begun,
-        cut=run.state != "finished",
-        bits_per_byte=measured.bits_per_byte,
+        bits_per_byte=run.evaluate(at="last").bits_per_byte,
         writing_speed=speed,
         text=text,
         folder=run.path,
         curve=_curve(records, len(dataset.train) / dataset.n_bytes_train),
     )
-
-
-def _train(run: Run, budget: float) -> float:
-    """Train to the end, or through the step that spends the budget; give the seconds of steps."""
-    seconds = 0.0
-
-    def spent() -> bool:
-        return seconds >= budget
-
-    for event in run.train(should_stop=spent):
-        if isinstance(event, Stepped):
-            seconds += event.seconds
-    return seconds
 
 
 def _seconds_per_step(recipe: Recipe, dataset: Dataset) -> float:

@@ -224,7 +224,7 @@ class Run:
             return "training"
         saved = self.checkpoints
         if not saved:
-            return "stopped" if self.steps else "new"
+            return "stopped" if any(True for _ in self.logs.steps) else "new"  # one line is enough
         return "finished" if saved[-1] >= self.recipe.steps else "stopped"
 
     @property

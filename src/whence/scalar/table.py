@@ -76,8 +76,12 @@ def read_table(path: str | Path, target: str | None = None) -> Table:
         raise WhenceError(
             f"{path} has one column: a fit needs a feature and a target, two or more."
         )
+    twice = next((name for i, name in enumerate(names) if name in names[:i]), None)
+    if twice is not None:
+        raise WhenceError(f"{path} has two columns called {twice!r}: give each its own name.")
     if len(cells) < 2:
-        raise WhenceError(f"{path} has {len(cells)} rows of numbers: a fit needs two or more.")
+        rows = "no row" if not cells else "one row"
+        raise WhenceError(f"{path} has {rows} of numbers: a fit needs two or more.")
     numbers = [_checked(path, number, row, names) for number, row in cells]
     at = _position(path, names, target)
     return Table(

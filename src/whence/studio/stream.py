@@ -13,7 +13,8 @@ from whence.studio.answers.runs import curves_of
 from whence.studio.wire import split
 from whence.studio.worker import state_of
 
-FASTEST = 1 / 15  # seconds between two frames
+FASTEST = 1 / 5  # seconds between two frames, those of all pages together
+SLOWEST = 1.0  # and those of one page
 STATE = 0.5  # seconds between two looks at what the run is doing
 BUCKETS = 60
 KEEP_ALIVE = 10.0
@@ -74,7 +75,7 @@ class Streams:
                 elif time.monotonic() - told > KEEP_ALIVE:
                     told = time.monotonic()
                     yield ": still here\n\n"
-                await asyncio.sleep(FASTEST)
+                await asyncio.sleep(min(SLOWEST, FASTEST * self.watching()))
         finally:
             self.held -= holds
 

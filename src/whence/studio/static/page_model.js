@@ -1,7 +1,10 @@
 // The studio's page as an anywidget model: get, set, on, off, save_changes and send, and no more.
 
+import { front, tellOthers, turns } from "./lib/front.js";
+
 const AWAY = 5000; // ms without a connection until it is said
 const AGAIN = 1000;
+const NEWS = 10000; // ms between two frames of a page that isn't the one last used
 
 export function pageModel(view, params, { views, navigate, remember }) {
   const traits = { place: "page", views, view, params, answer: null, go: null };
@@ -22,9 +25,11 @@ export function pageModel(view, params, { views, navigate, remember }) {
     }
   }
 
-  // Only a page that is seen holds a connection, of which a browser has six to one server. Where
-  // many are open the server ends a stream after one event, and the browser comes again.
+  // Only a page that is seen holds a connection, of which a browser has six to one server; and of
+  // those only the one last used, as every frame takes time from the training. The others come
+  // for one frame now and then, and when a page hears that the training began or ended.
   function follow(entry) {
+    clearTimeout(entry.timer);
     if (document.hidden || entry.source) return;
     const source = new EventSource(`/events?run=${encodeURIComponent(entry.run)}&from=${entry.from}`);
     entry.source = source;
@@ -36,25 +41,34 @@ export function pageModel(view, params, { views, navigate, remember }) {
     source.onmessage = (message) => {
       back();
       entry.from = Number(message.lastEventId);
-      emit("msg:custom", { type: "event", id: entry.id, event: JSON.parse(message.data) }, []);
+      const event = JSON.parse(message.data);
+      if (front() && event.state && event.state !== entry.state) tellOthers();
+      entry.state = event.state ?? entry.state;
+      if (!front() && event.state) {
+        rest(entry);
+        entry.timer = setTimeout(() => follow(entry), NEWS);
+      }
+      emit("msg:custom", { type: "event", id: entry.id, event }, []);
     };
     source.onerror = () => {
       entry.lost ??= setTimeout(() => emit("msg:custom", { type: "event", id: entry.id, event: { lost: true } }, []), AWAY);
       if (source.readyState !== EventSource.CLOSED || entry.source !== source) return;
       entry.source = null; // the server refused: ask again
-      setTimeout(() => streams.has(entry.id) && follow(entry), AGAIN);
+      entry.timer = setTimeout(() => follow(entry), AGAIN);
     };
   }
 
   function rest(entry) {
     entry.source?.close();
     entry.source = null;
+    clearTimeout(entry.timer);
     clearTimeout(entry.lost);
     entry.lost = null;
   }
 
   const seen = () => streams.forEach(document.hidden ? rest : follow);
   document.addEventListener("visibilitychange", seen);
+  turns.addEventListener("look", seen);
 
   return {
     get: (name) => traits[name],
@@ -80,7 +94,7 @@ export function pageModel(view, params, { views, navigate, remember }) {
       if (type === "ask") reply(id, `/ask/${content.name}`, content.params);
       else if (type === "command") reply(id, `/do/${content.name}`, content.params);
       else if (type === "subscribe") {
-        streams.set(id, { id, run: content.run, from: content.from, source: null, lost: null });
+        streams.set(id, { id, run: content.run, from: content.from, source: null, lost: null, timer: null, state: null });
         follow(streams.get(id));
       } else if (type === "unsubscribe") {
         if (streams.has(id)) rest(streams.get(id));
@@ -89,6 +103,7 @@ export function pageModel(view, params, { views, navigate, remember }) {
     },
     close() {
       document.removeEventListener("visibilitychange", seen);
+      turns.removeEventListener("look", seen);
       streams.forEach(rest);
       streams.clear();
       listeners.clear();

@@ -49,25 +49,37 @@ export function button(label, onclick, attributes) {
 }
 
 // Call at most once per frame, with the last arguments, and no more often than every `least` ms;
-// that may be a function of how long the last call took.
+// that may be a function of how long the last call took, with the layout and painting it made.
+// `soon` is the same, without waiting for what the last call cost.
 export function paced(call, least) {
   let last = 0;
   let took = 0;
   let pending = null;
   let timer = null;
+  const painted = new MessageChannel(); // a message of a frame comes once the frame is painted
+  painted.port1.onmessage = () => (took = performance.now() - last);
   function go() {
     timer = null;
     last = performance.now();
     const given = pending;
     pending = null;
     call(...given);
-    took = performance.now() - last;
+    painted.port2.postMessage(null);
   }
   function ask(...given) {
     pending = given;
     const wait = typeof least === "function" ? least(took) : least;
-    if (timer === null) timer = setTimeout(() => requestAnimationFrame(go), Math.max(0, last + wait - performance.now()));
+    timer ??= setTimeout(() => requestAnimationFrame(go), Math.max(0, last + wait - performance.now()));
   }
-  ask.stop = () => clearTimeout(timer);
+  ask.soon = (...given) => {
+    clearTimeout(timer);
+    timer = null;
+    took = 0;
+    ask(...given);
+  };
+  ask.stop = () => {
+    clearTimeout(timer);
+    painted.port1.close();
+  };
   return ask;
 }

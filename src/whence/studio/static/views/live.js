@@ -10,8 +10,8 @@ import { strip } from "../lib/strip.js";
 
 const MOST = 4000; // points of a curve before it is asked for anew, thinned
 const DRAW = 1000 / 15; // ms between two drawings at least
-const SHARE = 20; // and so many times what a drawing takes, for each page that watches: all of them together
-// take a twentieth of a core from the training
+const SHARE = 40; // and so many times what a drawing takes: for each page that holds a stream: all of them together
+// take a fortieth of a core from the training
 const FOLLOW = 10000; // ms between two measurements of the strip
 const PACES = [["full speed", null], ["50 steps/s", 50], ["10 steps/s", 10], ["2 steps/s", 2], ["1 step in 2 s", 0.5]];
 
@@ -113,7 +113,8 @@ function render({ model, el }) {
     state.frame = { ...state.frame, ...frame };
     put(said);
     if (state.points.loss.steps.length > MOST) reload();
-    else paint();
+    else if (before === frame.state) paint();
+    else paint.soon(); // what a training ends with isn't left undrawn
     if (before !== frame.state && ["finished", "stopped"].includes(frame.state)) {
       drawSamples();
       if (!state.frame.counted) growth.refresh();
