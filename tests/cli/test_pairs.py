@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from tests.cli.command import whence
+from whence.runs.events import Stepped
 from whence.runs.run import Run
 
 SMALL = ["--model", "seq2seq", "--model.n-layers", 1, "--model.d-model", 32, "--model.dropout", 0]
@@ -55,6 +56,27 @@ def test_it_answers_through_the_one_sampler_and_by_beam(run, capsys):
 def test_a_run_of_pairs_resumes(run, capsys):
     assert whence("resume", run.path, "--steps", 122) == 0
     assert [r["step"] for r in run.steps] == list(range(122))
+
+
+def test_a_run_stopped_half_way_ends_in_the_same_bits(tmp_path):
+    file = tmp_path / "pairs.tsv"
+    words = [a + b + c for a in "abcde" for b in "abcde" for c in "abcde"]
+    file.write_text("".join(f"{w}\t{w[::-1]}\n" for w in words), "utf-8")
+    whole, half = tmp_path / "whole", tmp_path / "half"
+    assert whence("train", file, "--out", whole, "--steps", 12, *SMALL, *REST) == 0
+    begun = Run.create(Run.open(whole).recipe, half)
+    taken = 0
+
+    def enough() -> bool:
+        return taken == 6
+
+    for event in begun.train(should_stop=enough):
+        taken += isinstance(event, Stepped)
+    assert Run.open(half).state == "stopped"
+    assert whence("resume", half) == 0
+    assert [r["loss"] for r in Run.open(half).steps] == [r["loss"] for r in Run.open(whole).steps]
+    ends = [Run.open(path).model("last").state_dict() for path in (whole, half)]
+    assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
 
 
 def test_text_that_is_no_pairs_is_told(tmp_path, capsys):

@@ -41,7 +41,8 @@ class Row:
         parameters: numbers learned, or n-grams kept.
         tokens: tokens seen in training.
         seconds: spent in training.
-        bits_per_byte: on all of the validation text.
+        bits_per_byte: on all of the validation text, as `Run.evaluate` measures it: counts and
+            networks both see what is before a token, also where a window begins.
         writing_speed: tokens per second when it writes.
         text: a line of its writing.
         folder: its run, if it has one.
@@ -126,7 +127,6 @@ def _learn(
     records = run.steps
     seconds = sum(r["seconds"] for r in records)
     model = run.model("last")
-    whole = [e["bits_per_byte"] for e in run.evals if e["whole"]]  # none, if it was stopped
     speed, text = _write(model, dataset)
     return Row(
         rung=rung,
@@ -135,7 +135,7 @@ def _learn(
         else sum(p.numel() for p in model.parameters()),
         tokens=sum(r["tokens"] for r in records),
         seconds=seconds,
-        bits_per_byte=whole[-1] if whole else run.task.evaluate(model).bits_per_byte,
+        bits_per_byte=run.evaluate(at="last").bits_per_byte,
         writing_speed=speed,
         text=text,
         folder=run.path,
