@@ -57,7 +57,8 @@ folder = scratch()
 counts, course, measured, seconds = {}, {}, {}, {}
 for name, config in sizes.items():
     record = Record(evaluate_every=60, evaluate_tokens=10_000, sample_every=60, sample_tokens=0)
-    recipe = Recipe(data=Data(("topics",)), model=config, steps=60, batch_size=8, record=record)
+    data = Data(("topics",), validation=0.02)
+    recipe = Recipe(data=data, model=config, steps=60, batch_size=8, record=record)
     run = Run.create(recipe, folder / name)
     began = time.perf_counter()
     losses = [(e.step, e.loss / math.log(2)) for e in run.train() if hasattr(e, "loss")]

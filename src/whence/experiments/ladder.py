@@ -116,12 +116,13 @@ def _learn(
 ) -> Row:
     quiet = Record(sample_tokens=0, checkpoint_every=10**9, evaluate_every=10**9)
     recipe = replace(recipe, record=quiet)
-    if task_of(recipe, dataset).by_steps:
+    by_steps = task_of(recipe, dataset).by_steps
+    if by_steps:
         steps = max(1, int(budget / _seconds_per_step(recipe, dataset)))
         recipe = replace(recipe, steps=steps)
     run = Run.create(recipe, folder / rung, source)
     spent = [0.0]
-    for event in run.train(should_stop=lambda: spent[0] > LATE * budget):
+    for event in run.train(should_stop=lambda: by_steps and spent[0] > LATE * budget):
         if isinstance(event, Stepped):
             spent[0] += event.seconds
     records = run.steps
