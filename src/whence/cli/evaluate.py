@@ -7,6 +7,7 @@ from typing import Annotated
 
 import tyro
 
+from whence.cli.words import Texts
 from whence.data import open_source
 from whence.errors import WhenceError
 from whence.runs.run import Run
@@ -14,7 +15,7 @@ from whence.runs.run import Run
 
 def evaluate(
     run: Annotated[Path, tyro.conf.Positional],
-    text: Annotated[tuple[str, ...], tyro.conf.Positional] = (),
+    text: Texts = (),
     /,
     *,
     checkpoint: str = "best",

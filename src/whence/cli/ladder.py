@@ -3,13 +3,12 @@
 import json as json_module
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
 
-import tyro
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from whence.cli.words import Texts
 from whence.data.stories import stories
 from whence.errors import WhenceError
 from whence.experiments.ladder import RUNGS, Row, climb
@@ -19,7 +18,7 @@ from whence.scale.hardware import Hardware
 
 
 def ladder(
-    text: Annotated[tuple[str, ...], tyro.conf.Positional] = ("topics",),
+    text: Texts = ("topics",),
     *,
     seconds_each: float = 20.0,
     rungs: tuple[str, ...] = tuple(RUNGS),

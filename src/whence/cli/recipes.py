@@ -1,5 +1,6 @@
 """From the words of a command to a recipe."""
 
+import inspect
 import tomllib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Annotated
 
 import tyro
 
-from whence.cli.words import parse
+from whence.cli.words import Texts, parse
 from whence.errors import WhenceError
 from whence.models import MODELS
 from whence.runs.recipe import Recipe, choose, usual
@@ -32,7 +33,7 @@ class TrainArguments:
         recipe: what is trained and how.
     """
 
-    text: tyro.conf.Positional[tuple[str, ...]] = ()
+    text: Texts = ()
     out: Path | None = None
     json: bool = False
     export_metrics: tuple[str, ...] | None = None
@@ -99,8 +100,9 @@ def read_recipe(path: Path) -> Recipe:
 
 
 def _description() -> str:
-    kinds = [f"{what.upper()}S: {', '.join(table)}" for what, table in KINDS.items()]
-    return f"{(TrainArguments.__doc__ or '').partition('    Args:')[0]}\n{'; '.join(kinds)}."
+    kinds = [f"{what.capitalize()}s: {', '.join(table)}." for what, table in KINDS.items()]
+    about = (inspect.getdoc(TrainArguments) or "").partition("\nArgs:")[0]
+    return "\n\n".join([about.strip(), *kinds])
 
 
 def _take_kinds(words: list[str]) -> tuple[list[str], dict[str, str]]:

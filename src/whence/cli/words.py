@@ -3,15 +3,21 @@
 import functools
 import io
 import re
+import shutil
+import sys
+import textwrap
 from collections.abc import Callable, Sequence
-from contextlib import redirect_stderr
-from typing import Any, TypeVar
+from contextlib import redirect_stderr, redirect_stdout
+from typing import Annotated, Any, TypeVar
 
 import tyro
 
 from whence.errors import WhenceError
 
 T = TypeVar("T")
+
+# What a command reads: files, folders, `-` or built-in texts, as many as there are.
+Texts = Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[TEXT ...]")]
 
 # How tyro names what a flag takes, and how we do.
 KINDS = {"INT": "a whole number", "FLOAT": "a number", "PATH": "a path", "STR": "a text"}
@@ -62,13 +68,31 @@ def parse(form: Callable[..., T], words: Sequence[str], command: str, **options:
         whence.errors.WhenceError: --warmup is 'x': give a whole number.
     """
     told = io.StringIO()
+    encoding = sys.stdout.encoding or "utf-8"  # it says which lines a box can be drawn of
+    help_text = io.TextIOWrapper(io.BytesIO(), encoding, write_through=True)
     try:
-        with redirect_stderr(told):
+        with redirect_stderr(told), redirect_stdout(help_text):
             return tyro.cli(form, args=words, prog=command, **options)
     except SystemExit as end:
-        if not end.code:  # help was printed
+        if not end.code:
+            print(wrapped(help_text.buffer.getvalue().decode(encoding)), end="")
             raise
         raise WhenceError(sentence(told.getvalue(), command)) from None
+
+
+def wrapped(text: str) -> str:
+    """Break the long lines of a help text between words: those that stand in no box.
+
+    Example:
+        >>> len(wrapped("many words " * 20).splitlines()[0]) <= 100
+        True
+    """
+    width = min(shutil.get_terminal_size().columns, 100)
+    lines = text.splitlines()
+    return "".join(
+        f"{line if line[:1] in '╭│╰' else textwrap.fill(line, width, break_on_hyphens=False)}\n"
+        for line in lines
+    )
 
 
 def sentence(box: str, command: str) -> str:
