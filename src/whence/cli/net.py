@@ -9,12 +9,12 @@ from typing import Annotated, Any, Literal, NamedTuple
 import tyro
 from rich.console import Console
 
+from whence.cli.death import Death, death_of, row_of, tell
 from whence.cli.engines import Parts, compare, compare_gpt
 from whence.errors import WhenceError
 from whence.models.mlp import MLP, Numbers, half_squared_error, initial
-from whence.receipt import Receipt
 from whence.scalar import SGD, Matrix
-from whence.scalar.dead import Snapshot, cause, culprit, dead_units, snapshot
+from whence.scalar.dead import dead_units, snapshot
 from whence.scalar.hand import (
     backward_lines,
     forward_lines,
@@ -49,20 +49,6 @@ EXAMPLES = {
         10,
     ),
 }
-
-
-@dataclass
-class Death:
-    """A hidden unit that shut for every sample: where, when, and what did it."""
-
-    layer: int
-    unit: int
-    epoch: int
-    sample: int
-    receipt: Receipt
-    gradient: Receipt
-    moved: str
-    overshot: str
 
 
 @dataclass
@@ -137,7 +123,7 @@ def net(
     )
     outcome = _run(given, activation, batch, say, every_step=show == "every-step")
     for death in outcome.deaths:
-        _tell(death, given.learning_rate, say)
+        tell(death, given.learning_rate, say)
     record: dict[str, Any] = {"schema": 1, "learning_rate": given.learning_rate, **_plain(outcome)}
     if outcome.deaths and rerun:
         again, rate = _rescue(given, activation, batch)
@@ -145,7 +131,7 @@ def net(
         say(
             f"\nrerun with rate {rate:g}, {max(given.epochs, 500)} epochs, nothing else changed: "
             f"{alive}, the last epoch's loss is {again.epochs[-1]:.3g}, predictions "
-            f"{_row(again.predictions)}"
+            f"{row_of(again.predictions)}"
         )
         record["rerun"] = {"learning_rate": rate, **_plain(again)}
     if json:
@@ -205,7 +191,7 @@ def _run(
         if activation == "relu":
             now = dead_units(after)
             for layer, unit in sorted(now - known):
-                death = _death(before, after, layer, unit, step, parts, latest, model)
+                death = death_of(before, after, layer, unit, step, parts, latest, model)
                 outcome.deaths.append(death)
             known = now
         old = [p.data for p in parameters]
@@ -217,66 +203,13 @@ def _run(
                 say(f"epoch {epoch + 1:>4}  loss {outcome.epochs[-1]:.5f}")
     outcome.predictions = model(everything).numbers()
     outcome.parameters = {p.label or "": p.data for p in parameters}
-    say(f"predictions {_row(outcome.predictions)} for targets {_row(given.y)}")
+    say(f"predictions {row_of(outcome.predictions)} for targets {row_of(given.y)}")
     for i in range(len(given.x[0])):
         if all(row[i] == 0.0 for row in given.x):
             say(f"feature {i + 1} is 0 in every sample, so its weights get no gradient and stay")
     if len(parameters) <= 12:
         say("  ".join(f"{name} = {x:.6g}" for name, x in outcome.parameters.items()))
     return outcome
-
-
-def _death(
-    before: Snapshot,
-    after: Snapshot,
-    layer: int,
-    unit: int,
-    step: int,
-    parts: Parts,
-    latest: list[Any],
-    model: MLP,
-) -> Death:
-    pairs, (_, targets), loss = latest
-    receipt = cause(before, after, layer, unit)
-    blamed = culprit(receipt).address or ""
-    weight = next(p for p in values_of(model.parameters()) if p.label == blamed)
-    W, b = before.layers[layer]
-    now = [*(row[unit] for row in model.layers[layer][0].rows), model.layers[layer][1][0, unit]]
-    was = next(
-        x for x, p in zip([*(r[unit] for r in W), b[0][unit]], now, strict=True) if p is weight
-    )
-    return Death(
-        layer + 1,
-        unit + 1,
-        step // len(parts) + 1,
-        step % len(parts) + 1,
-        receipt,
-        weight.why(of=loss, depth=4),
-        f"{blamed} from {was:.6g} to {weight.data:.6g}",
-        f"the prediction was {_row(pairs[-1][1].numbers())} for a target of "
-        f"{_row(targets.numbers())}",
-    )
-
-
-def _tell(death: Death, rate: float, say: Callable[[str], None]) -> None:
-    name = death.receipt.address
-    say(
-        f"\nunit {death.unit} of hidden layer {death.layer} died at sample {death.sample} of epoch "
-        f"{death.epoch}: behind that update its pre-activation {name} is below 0 for every sample, "
-        "so relu lets nothing through, its gradients are 0, and "
-        + (
-            "its weights never move again."
-            if death.layer == 1
-            else "its weights stay until what it reads opens it again."
-        )
-    )
-    for line in death.receipt.lines():
-        say(f"  {line}")
-    say(
-        f"  most of it is one update, {death.moved}: rate {rate:g} · gradient "
-        f"{death.gradient.value:.6g}, which is arriving gradient · local slope = "
-        f"{' + '.join(term.detail for term in death.gradient.terms[:4])}; {death.overshot}"
-    )
 
 
 def _rescue(given: Example, activation: str, batch: bool) -> tuple[Outcome, float]:
@@ -294,11 +227,6 @@ def _rescue(given: Example, activation: str, batch: bool) -> tuple[Outcome, floa
 def _worth_a_line(epoch: int, epochs: int) -> bool:
     shown = max(1, epochs // 10)
     return epochs <= 20 or epoch < 5 or (epoch + 1) % shown == 0 or epoch == epochs - 1
-
-
-def _row(rows: list[list[float]]) -> str:
-    shown = [", ".join(f"{x:.4f}" for x in row) for row in rows[:12]]
-    return "  ".join(shown) + (f"  … ({len(rows)})" if len(rows) > 12 else "")
 
 
 def _plain(outcome: Outcome) -> dict[str, Any]:
