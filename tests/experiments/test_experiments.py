@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 
 import pytest
 import torch
@@ -72,6 +73,8 @@ def test_a_trigram_with_add_one_is_worse_than_the_bigram():
     data = smoothing().data
     assert data["add-k"][2] > data["add-k"][1]
     assert data["kneser-ney"][2] < data["kneser-ney"][1]
+    if sys.version_info[:2] == (3, 11):  # the text is that version's documentation
+        assert data["add-k, lower case"][:3] == pytest.approx([82.9, 48.3, 98.8], abs=0.1)
 
 
 def test_without_positions_only_a_mask_tells_order():
