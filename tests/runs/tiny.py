@@ -13,6 +13,7 @@ from whence.models import (
     GRUConfig,
     LSTMConfig,
     MLPConfig,
+    NGramGPTConfig,
     RNNConfig,
     Seq2SeqConfig,
     gpt2,
@@ -50,6 +51,7 @@ def rungs(recipe: Recipe, width: int, window: int) -> dict[str, Recipe]:
         "lstm": LSTMConfig(**size),
         "gru": GRUConfig(**size),
         "gru by formula": GRUConfig(**size, form="formula"),
+        "ngram-gpt": NGramGPTConfig(order=3, n_layers=1, n_heads=2, **size),
         "seq2seq": Seq2SeqConfig(n_layers=1, n_heads=2, **size, dropout=0.0, separator=0, end=1),
     }
     return {name: replace(recipe, model=model) for name, model in models.items()}
