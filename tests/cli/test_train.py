@@ -240,4 +240,4 @@ def test_help_teaches(capsys):
     assert whence("train", "--help") == 0
     printed = capsys.readouterr().out
     assert "--model.n-layers" in printed
-    assert "MODELS: gpt" in printed
+    assert "Models: gpt" in printed
