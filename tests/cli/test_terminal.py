@@ -49,12 +49,17 @@ class Terminal:
         self.process.wait()
         os.close(self.fd)
 
-    def read_until(self, text: str | None = None, seconds: float = 60) -> str:
-        """Read until a text has appeared, or else to the end."""
+    def read_until(self, text: str | None = None, seconds: float = 60, again: str = "") -> str:
+        """Read until a text has appeared, or else to the end.
+
+        `again` is pressed anew after each 5 silent seconds, as a person would: a Ctrl-C between
+        Python's last look for signals and its read from the terminal waits for the next key.
+        """
         end = time.monotonic() + seconds
         while text is None or text not in self.printed:
             assert time.monotonic() < end, self.printed
-            if not select.select([self.fd], [], [], 1)[0]:
+            if not select.select([self.fd], [], [], 5)[0]:
+                self.press(again)
                 continue
             try:
                 more = os.read(self.fd, 1 << 16)
@@ -69,9 +74,9 @@ class Terminal:
     def press(self, keys: str) -> None:
         os.write(self.fd, keys.encode())
 
-    def end(self) -> int:
+    def end(self, again: str = "") -> int:
         """Read the rest; give the exit code."""
-        self.read_until()
+        self.read_until(again=again)
         return self.process.wait(timeout=60)
 
 
@@ -99,7 +104,7 @@ def test_leaving_the_question_removes_nothing(key, runs):
     with Terminal("runs", "remove", runs[0]) as terminal:
         terminal.read_until("[y/N] ")
         terminal.press(key)
-        assert terminal.end() == (130 if key == "\x03" else 0)
+        assert terminal.end(again=key) == (130 if key == "\x03" else 0)
         assert "Traceback" not in terminal.printed
     assert Run.open(runs[0]).steps
 

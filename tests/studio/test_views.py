@@ -135,6 +135,29 @@ def test_strip_holds_the_models_probabilities(studio, page):
     assert float(shown.rpartition("= ")[2].replace("−", "-")) == pytest.approx(want, rel=1e-6)
 
 
+def test_of_two_questions_the_later_ones_answer_stays(studio, page):
+    """The page's own first question, answered last, doesn't draw over what was asked since."""
+    held = []
+
+    def hold_the_first(route):
+        if held:
+            route.continue_()
+        else:
+            held.append(route)
+
+    page.route("**/ask/strip", hold_the_first)
+    page.goto(studio.address("#/live?run=bottles"))
+    page.get_by_label("the sentence to follow").fill("of beer")
+    while not held:
+        page.wait_for_timeout(10)
+    page.get_by_role("button", name="Follow").click()
+    expect(page.locator(".strip tbody tr")).to_have_count(7)
+    with page.expect_response("**/ask/strip"):
+        held[0].continue_()
+    page.wait_for_timeout(200)
+    expect(page.locator(".strip tbody tr")).to_have_count(7)
+
+
 def test_keyboard_only(studio, page):
     page.goto(studio.address())
     ready(page, "runs")

@@ -10,17 +10,20 @@ export function addressBox(model, about, address, visit) {
   const list = h("datalist", { id });
   const near = h("p", { class: "quiet small", "aria-live": "polite" });
   let timer = null;
+  let asked = 0;
   const box = h("input", { type: "text", value: address, list: id, spellcheck: "false", autocomplete: "off", "aria-label": "Address of a number", class: "address-box", oninput: () => {
     clearTimeout(timer);
     timer = setTimeout(complete, 200);
   } });
   async function complete() {
+    const mine = ++asked;
     try {
       const found = await ask(model, "names", { ...about(), part: box.value });
+      if (mine !== asked) return;
       put(list, found.names.map((each) => h("option", { value: example(each) }, `[${each.shape.join(", ")}]`)));
       put(near, found.near || `${found.count} tensor${found.count === 1 ? "" : "s"}`);
     } catch (error) {
-      put(near, error.message);
+      if (mine === asked) put(near, error.message);
     }
   }
   const go = () => box.value.trim() && visit(box.value.trim());

@@ -12,17 +12,22 @@ export function strip(model, run, pick) {
   const form = h("form", { class: "row", onsubmit: (event) => (event.preventDefault(), refresh()) }, input, button("Follow", refresh, { class: "small" }));
   const node = h("section", { class: "panel" }, h("h2", {}, "How each token's probability grew"), form, place);
   let text = "";
+  let asked = 0;
 
+  // Of several questions only the latest answer is drawn.
   async function refresh() {
     text = input.value || text;
+    const mine = ++asked;
     place.dataset.busy = "";
     try {
       const answer = await ask(model, "strip", { run, text });
+      if (mine !== asked) return;
       if (!input.value) input.value = answer.given;
       text = answer.given;
       put(place, draw(answer, pick), h("p", { class: "quiet small" }, `P(token | what stands before it), from a line break on, in the state before each step${answer.left_out ? `; the last ${answer.left_out} tokens don't fit into the model's window` : ""}. Choose a cell to go back there.`), copies(answer));
       node.dataset.ready = "";
     } catch (error) {
+      if (mine !== asked) return;
       put(place, trouble(error));
     }
     delete place.dataset.busy;

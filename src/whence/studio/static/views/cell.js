@@ -118,23 +118,32 @@ function render({ model, el }) {
   }
 
   function own(answer) {
-    const place = h("div", {});
-    const draw = (tile) => put(place, matrix(tile, { chosen: tile.lead === answer.place.lead ? [answer.place.row, answer.place.column] : null, pick: visit, role: kind(tile.name), move: (r, c) => move(tile, r, c, draw) }));
-    draw(answer.matrix);
-    return place;
+    return movable(answer.matrix, (tile) => ({ chosen: tile.lead === answer.place.lead ? [answer.place.row, answer.place.column] : null }));
   }
 
   function source(one) {
-    const place = h("div", {});
     const lit = [];
     for (let i = 0; i < one.cells.shape[0]; i++) lit.push([one.cells.data[2 * i], one.cells.data[2 * i + 1]]);
-    const draw = (tile) => put(place, matrix(tile, { title: `${one.symbol ? one.symbol + " = " : ""}${tile.name}`, lit, pick: visit, role: kind(tile.name), size: Math.max(3, Math.min(12, Math.floor(300 / Math.max(...tile.values.shape)))), labels: true, move: (r, c) => move(tile, r, c, draw) }), h("p", { class: "quiet small" }, `${count(one.count)} cell${one.count === 1 ? "" : "s"} read`));
-    draw(one.matrix);
-    return place;
+    const given = (tile) => ({ title: `${one.symbol ? one.symbol + " = " : ""}${tile.name}`, lit, size: Math.max(3, Math.min(12, Math.floor(300 / Math.max(...tile.values.shape)))), labels: true });
+    return h("div", {}, movable(one.matrix, given), h("p", { class: "quiet small" }, `${count(one.count)} cell${one.count === 1 ? "" : "s"} read`));
   }
 
-  async function move(tile, r, c, draw) {
-    draw(await ask(model, "matrix", { ...about(state), name: tile.name, lead: tile.lead, row: r, column: c }));
+  // A matrix whose cells open and whose tile moves; `given` says how a tile is drawn.
+  function movable(first, given) {
+    const place = h("div", {});
+    let moved = 0;
+    async function move(tile, r, c) {
+      const mine = ++moved;
+      try {
+        const next = await ask(model, "matrix", { ...about(state), name: tile.name, lead: tile.lead, row: r, column: c });
+        if (mine === moved) draw(next);
+      } catch (error) {
+        if (mine === moved) put(wait, trouble(error));
+      }
+    }
+    const draw = (tile) => put(place, matrix(tile, { ...given(tile), pick: visit, role: kind(tile.name), move: (r, c) => move(tile, r, c) }));
+    draw(first);
+    return place;
   }
 
   function terms(r, closed) {

@@ -193,7 +193,7 @@ function render({ model, el }) {
       const answer = await ask(model, "step", { run, step: at });
       if (state.selected === at) put(picked, there(answer));
     } catch (error) {
-      put(picked, trouble(error));
+      if (state.selected === at) put(picked, trouble(error));
     }
   }
 

@@ -119,13 +119,16 @@ function render({ model, el }) {
 
   // Where a token stood, each place with the line of text it stands in.
   async function token(answer, each, opened) {
+    const mine = (opened.dataset.token = each.label);
     put(opened, h("p", { class: "waiting", role: "status" }, "finding its places\u2026"));
     const params = { ...about(state), address: answer.target, token: each.label };
     try {
       const found = await ask(model, "places", params);
+      if (mine !== opened.dataset.token) return;
       const most = Math.max(...found.places.map((p) => Math.abs(number(p.value))), 1e-300);
       put(opened, h("h3", {}, `Where ${each.label} stood: ${count(found.places.length + found.others.count)} place${found.places.length + found.others.count === 1 ? "" : "s"}, together `, signed(each.value)), h("ul", { class: "places" }, found.places.map((place, i) => one(params, place, i, most))), found.others.count ? h("p", { class: "quiet" }, `${count(found.others.count)} more places, together `, signed(found.others.value)) : null);
     } catch (error) {
+      if (mine !== opened.dataset.token) return;
       put(opened, trouble(error));
     }
     opened.dataset.ready = "";
