@@ -154,7 +154,8 @@ choice that somebody made, and it matters.
 # ## What is often said wrong
 #
 # *"An RNN forgets what was long ago."* The truth is subtler. Its state could carry a letter over any distance. It learns
-# to do so slowly, because hardly any gradient arrives from far away; given more steps, it can learn this task, too.
+# to do so slowly, because hardly any gradient arrives from far away. With 1,200 steps in place of 200 this RNN names every
+# letter: change the number above and see.
 #
 # *"An LSTM remembers."* Only once it has learned to. At the start its cell fades as well; the gates make it easy to mend.
 #

@@ -172,7 +172,7 @@ weights stay the same, and no number grows too large to be held. The library's o
 # ## Why divide by √d?
 #
 # A product of two vectors of d random numbers is a sum of d terms, so it grows like √d. Softmax of large scores puts
-# nearly all weight on one word, and its gradient is then nearly 0: nothing can be learned. Dividing keeps the scores
+# nearly all weight on one word, and its gradient is then nearly 0: little can be learned. Dividing keeps the scores
 # near 1 whatever the length.
 
 # %%
@@ -203,7 +203,8 @@ curves(
 say(f"""
 From d = 4 to d = 1024 the spread of the products grows by a factor of {growth:.1f}; √(1024/4) is 16. Without the division
 [the largest weight](#not-divided) goes to {peaked[-1][1]:.2f}: one word takes all, by chance. [Divided](#divided-by-d), it
-stays near {divided[-1][1]:.2f}. Many explanations of attention leave the √d out; a deep model would hardly learn without it.
+stays near {divided[-1][1]:.2f}. Many explanations of attention leave the √d out. Without it, the matrices of longer vectors would have
+to start smaller to have the same effect.
 """)
 
 # %% [markdown]

@@ -93,7 +93,7 @@ nothing, and said so. What it wrote on the way:
 
 {table(["step", "it writes"], [[step, "`" + " ".join(text.split()).replace("`", "'")[:90] + "`"] for step, text in samples])}
 
-Two minutes of `whence train` bring a model sixteen times as large to about 1.6 bits.""",
+Two minutes of `whence train` bring a model sixteen times as large to about 1.55 bits.""",
 )
 
 # %% [markdown]

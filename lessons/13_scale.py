@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 13 · Scale: the same loop, more parameters
 #
-# In the first lesson one dial was turned. The largest language models have hundreds of billions of dials. It is said that the only difference is
+# In the first lesson one dial was turned. The largest language models have hundreds of billions of dials, some of them more. It is said that the only difference is
 # the number of parameters. How much of that is true?
 #
 # This is the loop, whole. It trained the line of lesson 1 and the GPT of lesson 10; let us look at it once more.
@@ -134,8 +134,8 @@ small_bytes = plans["GPT-2 small (2019)"].weights * 4
 say(f"""
 {table(["model", "parameters", "weights, gradients, moments", "operations for 20 tokens a parameter", "on this machine"], rows)}
 
-This machine does about {speed / 1e9:,.0f} billion operations a second on a matrix of this size, so that is where the years come from. One modern GPU does a few thousand
-times as many, and thousands of them work at once. Same formula.
+This machine does about {speed / 1e9:,.0f} billion operations a second on a matrix of this size, so that is where the years come from. One H100, a GPU made for this, can do 990,000 billion with numbers of 16 bits by its data sheet,
+{990e12 / speed:,.0f} times as many; a real training gets about a third to a half of that. And thousands of them work at once. Same formula.
 """)
 
 # %% [markdown]

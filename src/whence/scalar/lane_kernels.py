@@ -1,7 +1,7 @@
 """One graph for many samples in machine code, a block of samples at a time."""
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -14,6 +14,7 @@ from whence.scalar.simd import (
     LANES,
     accumulate,
     add,
+    divide,
     load,
     multiply,
     relu,
@@ -21,7 +22,7 @@ from whence.scalar.simd import (
     step,
     store,
 )
-from whence.scalar.tape import CODE, COPY, COUNT, DOT, OUT, PICK, RELU, START, A, B
+from whence.scalar.tape import CODE, COPY, COUNT, DIV, DOT, EXP, OUT, PICK, RELU, START, A, B
 
 _compiled = njit(cache=True, error_model="numpy", nogil=True)
 
@@ -60,6 +61,11 @@ def _forward(rows, terms, common, lanes, inside):
         x = rows[i, A] * LANES
         if op == RELU:
             store(lanes, rows[i, OUT], relu(load(lanes, rows[i, A])))
+        elif op == DIV:
+            store(lanes, rows[i, OUT], divide(load(lanes, rows[i, A]), load(lanes, rows[i, B])))
+        elif op == EXP:
+            for lane in range(LANES):
+                lanes[o + lane] = math.exp(lanes[x + lane])
         elif op == PICK:
             for lane in range(LANES):
                 index = lanes[x + lane]
@@ -90,8 +96,7 @@ def _backward(rows, terms, back, common, lanes, g_common, g_lanes):
                 q = terms[k, 1]
                 accumulate(g_common, p, multiply(g, load(lanes, q)))
                 store(g_lanes, q, add(load(g_lanes, q), multiply(g, splat(common[p]))))
-            p = terms[start, 0]
-            accumulate(g_common, p, g)
+            accumulate(g_common, terms[start, 0], g)
             continue
         if op == DOT:
             g = load(g_lanes, rows[i, OUT])
@@ -122,6 +127,16 @@ def _backward(rows, terms, back, common, lanes, g_common, g_lanes):
         if op == RELU:
             slope = step(load(lanes, rows[i, A]))
             g = multiply(load(g_lanes, rows[i, OUT]), slope)
+            store(g_lanes, rows[i, A], add(load(g_lanes, rows[i, A]), g))
+        elif op == DIV:
+            g = load(g_lanes, rows[i, OUT])
+            y = load(lanes, rows[i, B])
+            by_y = multiply(splat(-1.0), divide(load(lanes, rows[i, OUT]), y))
+            store(g_lanes, rows[i, B], add(load(g_lanes, rows[i, B]), multiply(g, by_y)))
+            by_x = divide(splat(1.0), y)
+            store(g_lanes, rows[i, A], add(load(g_lanes, rows[i, A]), multiply(g, by_x)))
+        elif op == EXP:
+            g = multiply(load(g_lanes, rows[i, OUT]), load(lanes, rows[i, OUT]))
             store(g_lanes, rows[i, A], add(load(g_lanes, rows[i, A]), g))
         elif op == PICK:
             for lane in range(LANES):
@@ -158,22 +173,21 @@ def _guarded(guards, common, lanes, lane):
 
 @_compiled
 def _all_samples(
-    common_rows, common_terms, common_back, rows, terms, back, guards, root, size,
+    common_rows, common_terms, common_back, rows, terms, back, guards, root,
     constants, sources, used, parameters, data, weight,
+    common, grad, g_common, lanes, g_lanes,
 ):  # fmt: skip
     """Go through all samples in blocks: `run()` says what comes out."""
     n = len(data)
     losses = np.zeros(n)
     fits = np.zeros(n, dtype=np.bool_)
     gradient = np.zeros(len(sources))
-    common = constants.copy()
+    common[:] = constants
     for i in range(len(sources)):
         common[sources[i]] = parameters[i]
     if not kernels.forward(common_rows, common_terms, common):
         return losses, gradient, fits, False, 0.0
-    g_common = np.zeros(len(common) * FOLDED)
-    lanes = np.zeros(size * LANES)
-    g_lanes = np.zeros(size * LANES)
+    g_common[:] = 0.0
     inside = np.ones(LANES, dtype=np.bool_)
     whole = True
     for block in range(0, n, LANES):
@@ -193,8 +207,8 @@ def _all_samples(
             for lane in range(min(LANES, n - block)):
                 g_lanes[root * LANES + lane] = weight
             _backward(rows, terms, back, common, lanes, g_common, g_lanes)
-    grad = np.zeros(len(common))
-    for slot in range(len(common)):
+    grad[:] = 0.0
+    for slot in range(len(g_common) // FOLDED):
         half = FOLDED // 2  # in pairs: additions one after the other would wait
         while half:
             for lane in range(slot * FOLDED, slot * FOLDED + half):
@@ -210,8 +224,33 @@ def _all_samples(
     return losses, gradient, fits, whole, total
 
 
+def _aligned(size: int) -> Any:
+    """Return zeros that begin at a line of the cache: a vector across two lines costs double."""
+    bytes_of_a_line = 64
+    room = np.zeros(size + bytes_of_a_line // 8)
+    return room[-room.ctypes.data % bytes_of_a_line // 8 :][:size]
+
+
+class Room(NamedTuple):
+    """The arrays that a replay works in, kept: new ones would be paged in at every call."""
+
+    common: Any
+    grad: Any
+    g_common: Any
+    lanes: Any
+    g_lanes: Any
+
+    @classmethod
+    def of(cls, program: LaneProgram) -> "Room":
+        """Return room for a program."""
+        common, lanes = program.common.size, program.size * LANES
+        sizes = (common, common, program.reach * FOLDED, lanes, lanes)
+        return cls(*map(_aligned, sizes))
+
+
 def run(
     program: LaneProgram,
+    room: Room,
     constants: Any,
     sources: Any,
     used: Any,
@@ -223,6 +262,7 @@ def run(
 
     Args:
         program: the graph of one sample, split.
+        room: where to compute; nobody else may use it meanwhile.
         constants: what the tape's slots hold to begin with.
         sources: the slots of the parameters.
         used: which columns of `data` the inputs read, in the order of their rows.
@@ -237,5 +277,5 @@ def run(
     c = program.common
     return _all_samples(
         c.rows, c.terms, c.back, program.rows, program.terms, program.back, program.guards,
-        program.root, program.size, constants, sources, used, parameters, data, weight,
+        program.root, constants, sources, used, parameters, data, weight, *room,
     )  # fmt: skip

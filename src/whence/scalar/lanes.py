@@ -31,6 +31,7 @@ class LaneProgram(NamedTuple):
         back: the instructions over lanes that gradients flow through, in backward order.
         guards: `[kind, left, left is common, right, right is common, held]` each.
         root: the result's row of lanes.
+        reach: 1 + the last common slot that lanes read.
         size: how many rows of lanes there are.
     """
 
@@ -40,6 +41,7 @@ class LaneProgram(NamedTuple):
     back: Any
     guards: Any
     root: int
+    reach: int
     size: int
 
 
@@ -84,11 +86,13 @@ def split(tape: Tape, inputs: Any) -> LaneProgram:
     instructions, factors = p.rows.tolist(), p.terms.tolist()
     common: list[int] = []
     varying = []
+    reach = 0  # 1 + the last common slot that they read
     for i, (code, out, a, b, start, count) in enumerate(instructions):
         read = [slot for term in factors[start : start + count] for slot in term]
         read += [slot for slot in (a, b) if slot >= 0]
         if any(row[slot] >= 0 for slot in read):
             row[out], rows = rows, rows + 1
+            reach = max(reach, *(slot + 1 for slot in read if row[slot] < 0), 0)
             varying.append((i, code, out, a, b, start, count))
         else:
             common.append(i)
@@ -115,7 +119,9 @@ def split(tape: Tape, inputs: Any) -> LaneProgram:
         written[i] = list(range(len(writer.table), earlier - 1, -1))
         writer.table.append((code, row[out], first, second, begin, count))
     behind = len(writer.table)
-    root = writer.spread(p.root)  # a row of its own only if no input reaches the loss
+    if row[p.root] < 0:  # no input reaches the loss
+        reach = max(reach, p.root + 1)
+    root = writer.spread(p.root)
     back = list(range(behind, len(writer.table)))
     back += [place for i in p.back.tolist() for place in written.get(i, [])]
     place_of = {i: place for place, i in enumerate(common)}
@@ -131,5 +137,6 @@ def split(tape: Tape, inputs: Any) -> LaneProgram:
         np.array(back, dtype=np.int32),
         np.array(guards, dtype=np.int32).reshape(-1, 6),
         root,
+        reach,
         writer.rows,
     )

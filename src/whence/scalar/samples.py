@@ -8,7 +8,7 @@ import numpy as np
 from whence.errors import WhenceError
 from whence.scalar import ops
 from whence.scalar.batch import columns, take_apart
-from whence.scalar.lane_kernels import run
+from whence.scalar.lane_kernels import Room, run
 from whence.scalar.lanes import LaneProgram, split
 from whence.scalar.replay import (
     OTHER_GRAPH,
@@ -30,6 +30,7 @@ class SampleGraph(NamedTuple):
     recording: Recording
     program: LaneProgram
     used: Any
+    rooms: list[Room]
 
     def parameters(self) -> list[float]:
         """Return the parameters as they are."""
@@ -38,14 +39,18 @@ class SampleGraph(NamedTuple):
     def run(self, parameters: Any, data: Any, weight: float) -> Any:
         """Return losses, gradients, which samples the graph fits, whether all, and Σ losses."""
         constants, sources = self.recording.tape.constants, self.recording.source_slots
-        return run(self.program, constants, sources, self.used, parameters, data, weight)
+        # Taken out while it is used: another thread makes a room of its own.
+        room = self.rooms.pop() if self.rooms else Room.of(self.program)
+        found = run(self.program, room, constants, sources, self.used, parameters, data, weight)
+        self.rooms.append(room)
+        return found
 
 
 def sample_graph(recording: Recording) -> SampleGraph:
     """Split a recording in what is common to all samples and what is not."""
     used = np.flatnonzero(recording.inputs >= 0)
     program = split(recording.tape, recording.inputs[used].tolist())
-    return SampleGraph(recording, program, used)
+    return SampleGraph(recording, program, used, [])
 
 
 class Part(NamedTuple):

@@ -123,6 +123,16 @@ def multiply(typing: Any, x: Any, y: Any) -> Any:
 
 
 @intrinsic
+def divide(typing: Any, x: Any, y: Any) -> Any:
+    """Return x / y, lane by lane."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.fdiv(*arguments)
+
+    return _lanes(_lanes, _lanes), generate
+
+
+@intrinsic
 def relu(typing: Any, x: Any) -> Any:
     """Return max(x, 0), lane by lane; nan stays nan."""
 
