@@ -368,25 +368,35 @@ def topological(root: Value) -> list[Value]:
     No recursion: a chain may be as long as memory allows.
     """
     order: list[Value] = []
-    mark = object()  # found on a number: it has been here already
+    begun, ended = object(), object()  # marks: it waits for its inputs, it is in `order`
     stack: list[Any] = [root] if root.op is not None else []
     push, pop, done = stack.append, stack.pop, order.append
     while stack:
         v = pop()
-        if v is None:  # all that the next one needs is in `order`
-            done(pop())
-        elif v._mark is not mark:
-            v._mark = mark
-            push(v)
-            push(None)
+        if v._mark is begun:
+            v._mark = ended
+            done(v)
+            continue
+        while v._mark is not ended:
             a, b = v._a, v._b
             if a is None:
+                v._mark = begun
+                push(v)
                 stack += [source for source in reversed(b) if source.op is not None]
-                continue
-            if b is not None and b.op is not None and b._mark is not mark:
+                break
+            if b is not None and (b.op is None or b._mark is ended):
+                b = None
+            if a.op is None or a._mark is ended:
+                a, b = b, None
+            if a is None:  # nothing has to come before it
+                v._mark = ended
+                done(v)
+                break
+            v._mark = begun
+            push(v)
+            if b is not None:
                 push(b)
-            if a.op is not None and a._mark is not mark:
-                push(a)
+            v = a
     return order
 
 
