@@ -194,6 +194,32 @@ def test_a_receipt_says_which_token_a_term_comes_from(gpt):
     assert "residual" in words
 
 
+def test_a_number_that_is_only_handed_on_is_opened_to_where_it_was_made():
+    torch.manual_seed(0)
+    weight = torch.randn(4, 4, requires_grad=True)
+    x = torch.randn(5, 4)
+
+    def step():
+        half = weight.bfloat16()
+        out = x.bfloat16() @ half
+        loss = out.float().sum()
+        loss.backward()
+
+    t = trace(step)
+    (term,) = t.why("weight[1,2].grad", top=3).terms
+    assert term.receipt is not None
+    assert term.receipt.quantity.startswith("mm")
+    assert [deeper.receipt for deeper in term.receipt.terms] == [None] * 3
+    (doubled,) = trace(lambda: (weight * 2).sum().backward()).why("mul[1,2]").terms
+    assert doubled.receipt is None  # twice the weight is another number
+
+
+def test_what_a_mask_hides_is_not_offered_to_be_opened(gpt):
+    opens = gpt.why("blocks.1.attn.weights[0,1,3,1]", top=4).opens
+    assert opens
+    assert all(int(address.rstrip("]").rpartition(",")[2]) <= 3 for address in opens)
+
+
 def test_the_bias_of_a_key_gets_a_gradient_of_pure_rounding(gpt):
     verdicts = {gpt.why(f"blocks.0.attn.k.bias[{i}].grad").verdict for i in range(16)}
     assert verdicts == {"rounding noise"}

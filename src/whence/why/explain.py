@@ -152,6 +152,8 @@ def _terms(
     values = np.concatenate(rows)
     real = np.flatnonzero(np.concatenate(valid))
     order = real[np.argsort(-np.abs(values[real]), kind="stable")]
+    if len(order) == 1:
+        depth += _handed_on(parts[which[order[0]]], int(place[order[0]]), float(values[order[0]]))
     terms = [
         _term(trace, parts[which[i]], int(place[i]), float(values[i]), size, top, depth)
         for i in order[:top]
@@ -188,6 +190,11 @@ def _term(
     )
 
 
+def _handed_on(part: Part, place: int, value: float) -> bool:
+    """Whether an only term is its factor unchanged (a copy, a view, a cast): opened unasked."""
+    return len(part.factors) == 1 and _element(part.factors[0], place)[2] == value
+
+
 def _element(factor: Factor, place: int) -> tuple[Cells, int, float]:
     at = np.asarray(factor.at)[0]
     i = place if len(at) > 1 else 0
@@ -197,7 +204,9 @@ def _element(factor: Factor, place: int) -> tuple[Cells, int, float]:
 def _largest(factors: list[Factor], top: int) -> list[tuple[Cells, int, float]]:
     found = []
     for factor in factors:
-        order = np.argsort(-np.abs(factor.values[0]), kind="stable")[:top]
+        size = np.abs(factor.values[0])
+        size[np.isinf(size)] = -1  # what a mask hides comes last
+        order = np.argsort(-size, kind="stable")[:top]
         found += [_element(factor, int(i)) for i in order]
     return found
 
