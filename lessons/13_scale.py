@@ -123,7 +123,7 @@ for name, found in plans.items():
             f"{n:,}",
             f"{kept / 1e9:,.1f} GB",
             f"{work:.1e}",
-            f"{work / speed / year:,.1f} years",
+            f"{years:,.0f}" if (years := work / speed / year) > 100 else f"{years:.1f}",
         ]
     )
 small_parameters, gpt3_parameters = (
@@ -132,9 +132,9 @@ small_parameters, gpt3_parameters = (
 )
 small_bytes = plans["GPT-2 small (2019)"].weights * 4
 say(f"""
-{table(["model", "parameters", "weights, gradients, moments", "operations for 20 tokens a parameter", "on this machine"], rows)}
+{table(["model", "parameters", "memory", "operations", "years here"], rows)}
 
-This machine does about {speed / 1e9:,.0f} billion operations a second on a matrix of this size, so that is where the years come from. One H100, a GPU made for this, can do 990,000 billion with numbers of 16 bits by its data sheet,
+The memory is that of weights, gradients and moments; the operations are those of training on 20 tokens for each parameter. This machine does about {speed / 1e9:,.0f} billion operations a second on a matrix of this size, so that is where the years come from. One H100, a GPU made for this, can do 990,000 billion with numbers of 16 bits by its data sheet,
 {990e12 / speed:,.0f} times as many; a real training gets about a third to a half of that. And thousands of them work at once. Same formula.
 """)
 

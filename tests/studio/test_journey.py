@@ -78,6 +78,12 @@ def test_phone_dark_and_the_way_to_the_next_lesson(journey, page):
     expect(view.get_by_role("heading", level=1)).to_have_text("1 · A line")
 
 
+def test_a_single_letter_is_set_in_italics_by_itself(journey):
+    letters = journey("?lesson=8").locator(".told em").all_inner_texts()
+    assert {"h", "x", "c", "f", "i"} <= set(letters)
+    assert not any("*" in letter for letter in letters)
+
+
 def test_numbers_in_the_prose_are_the_run_s(tmp_path):
     shown = answer("journey", {"lesson": 3, "cell": 12}, tmp_path)["cells"]
     prose = " ".join(cell["markdown"] for cell in shown)

@@ -11,6 +11,7 @@ from typing import Any
 from whence.errors import WhenceError
 
 LETTERS = "abcdef"
+FIGURE = re.compile(r"[-−]?\d|–$")  # what a figure begins with, or that there is none
 BLOCK_LINK = re.compile(r"\[([^\]]+)\]\(#([\w-]+)\)")
 
 
@@ -86,17 +87,21 @@ def say(markdown: str) -> Said:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """Return a table as Markdown, to stand in what is said.
+    """Return a table as Markdown, to stand in what is said; figures stand at the right.
 
     Example:
-        >>> print(table(["x", "y"], [[1, 2.5]]))
+        >>> print(table(["x", "y"], [["one", 2.5]]))
         | x | y |
-        |---:|---:|
-        | 1 | 2.5 |
+        |---|---:|
+        | one | 2.5 |
     """
     cells = [list(map(_cell, columns)), *(list(map(_cell, row)) for row in rows)]
     lines = ["| " + " | ".join(row) + " |" for row in cells]
-    return "\n".join([lines[0], "|" + "---:|" * len(columns), *lines[1:]])
+    sides = [
+        "---:" if all(map(FIGURE.match, column)) else "---"
+        for column in zip(*cells[1:], strict=True)
+    ]
+    return "\n".join([lines[0], "|" + "|".join(sides) + "|", *lines[1:]])
 
 
 def _cell(x: Any) -> str:

@@ -55,7 +55,7 @@ function table(lines, light) {
   return h("div", { class: "scroll" }, h("table", {}, head ? h("thead", {}, h("tr", {}, cells(head, "th"))) : null, h("tbody", {}, body.map((row) => h("tr", {}, cells(row, "td"))))));
 }
 
-const INLINE = /`([^`]+)`|\*\*(.+?)\*\*|\[([^\]]+)\]\(([^)\s]+)\)|\*(\S(?:.*?\S)?)\*/;
+const INLINE = /`([^`]+)`|\*\*(.+?)\*\*|\[([^\]]+)\]\(([^)\s]+)\)|\*(\S(?:.*?\S)??)\*/;
 
 function inline(text, light) {
   const found = text.match(INLINE);
