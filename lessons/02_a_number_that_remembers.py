@@ -22,11 +22,11 @@ loss.label = "loss"
 say(f"""
 c = a · b = {c.data:g}. d = c + 1 = {d.data:g}. loss = d² = {loss.data:g}.
 
-The slope of a is the answer to: if a grows a tiny bit, how many times as much does the loss grow?
+The slope of *a* is the answer to: if *a* grows a tiny bit, how many times as much does the loss grow?
 """)
 
 # %%
-guess = ask("What is the slope of the loss for a?", "3", "14", "42", "49")
+guess = ask("What is the slope of the loss for *a*?", "3", "14", "42", "49")
 guess
 
 # %% [markdown]
@@ -62,7 +62,7 @@ reveal(
     {3: "a", 14: "b", 42: "c", 49: "d"}[round(a.grad)],
     f"""
 Walk back from [the loss](#loss). d² grows 2 · d = {2 * d.data:g} times as fast as [d](#d). d grows as fast
-as [c](#c). c = a · b grows {b.data:g} times as fast as [a](#a), since each bit of a counts b times. Multiply
+as [c](#c). c = a · b grows {b.data:g} times as fast as [a](#a), since each bit of *a* counts *b* times. Multiply
 along the way: {2 * d.data:g} · 1 · {b.data:g} = **{a.grad:g}**. For [b](#b) it is {2 * d.data:g} · 1 · {a.data:g} =
 {b.grad:g}. This is the **chain rule**: slopes along a path are multiplied.
 """,
@@ -110,17 +110,17 @@ def loss_at(a):
 whole = loss_at(3) - loss_at(2)
 small = (loss_at(2.001) - loss_at(2)) / 0.001
 say(f"""
-*"A slope of 42 means: one more on a gives 42 more loss."* It gives {whole:g} more. The slope is true for small moves
+*"A slope of 42 means: one more on `a` gives 42 more loss."* It gives {whole:g} more. The slope is true for small moves
 only: a move of 0.001 gives {small:.3f} times as much. That is why training takes small steps.
 
-*"Backpropagation trains the model."* It changes nothing. It only finds the slopes: a is still {a.data:g}. Turning
+*"Backpropagation trains the model."* It changes nothing. It only finds the slopes: *a* is still {a.data:g}. Turning
 the dials is the work of another part, the **optimiser**.
 """)
 
 # %% [markdown]
 # ## Your turn
 #
-# The same formula, (a · b + 1)², but with a = 4 and b = 1. Work out the slope for a by hand.
+# The same formula, (a · b + 1)², but with *a* = 4 and *b* = 1. Work out the slope for *a* by hand.
 
 # %%
 slope = 0.0  # your turn: the slope of the loss for a
@@ -131,10 +131,10 @@ check(
     slope == p.grad,
     f"2 · d · b = 2 · {e.data:g} · {q.data:g} = {p.grad:g}.",
     {
-        q.grad: "That is the slope for b. For a, the last factor is b.",
-        2 * e.data * 3: "The last factor is b, and b is 1 now.",
+        q.grad: "That is the slope for *b*. For *a*, the last factor is *b*.",
+        2 * e.data * 3: "The last factor is *b*, and *b* is 1 now.",
         e.data**2: "That is the loss itself. Walk back from it.",
-    }.get(slope, f"d is now {e.data:g}. The slope of d² is 2 · d; then comes the factor b."),
+    }.get(slope, f"*d* is now {e.data:g}. The slope of d² is 2 · d; then comes the factor *b*."),
 )
 
 # %% [markdown]
