@@ -1,5 +1,6 @@
 """A run that is resumed has the bits of one that was never stopped."""
 
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -129,8 +130,31 @@ def test_best_and_last_are_kept_and_can_be_asked_for(tmp_path):
     inside = run.model("best").state_dict()
     assert torch.equal(inside["head.weight"], run.model(best).state_dict()["head.weight"])
     assert not run.model("last").training
-    with pytest.raises(WhenceError, match="has no checkpoint 3: there are"):
-        run.model(3)
+    with pytest.raises(WhenceError, match="has no step 19: it has done 18"):
+        run.model(19)
+
+
+def test_the_model_of_any_step_can_be_asked_for(tmp_path):
+    run = make(tmp_path / "run", record=replace(RECIPE.record, keep="last"), steps=18)
+    finish(run)
+    assert 7 not in run.checkpoints
+    model = run.model(7)
+    assert not model.training
+    there = run.at(7).model.state_dict()
+    assert all(torch.equal(w, there[name]) for name, w in model.state_dict().items())
+    assert run.generate("9", at=7, max_tokens=5) == run.generate("9", at=7, max_tokens=5)
+
+
+def test_a_run_without_a_checkpoint_has_the_model_of_its_record(tmp_path):
+    run = make(tmp_path / "run", steps=18)
+    with pytest.raises(WhenceError, match="no checkpoint yet: train it first"):
+        run.model()
+    finish(run)
+    last = run.model("last").state_dict()
+    shutil.rmtree(run.checkpoint_folder)
+    again = Run.open(run.path)
+    assert not again.checkpoints
+    assert all(torch.equal(w, last[name]) for name, w in again.model().state_dict().items())
 
 
 def test_whole_validation_text_is_measured_at_the_end_beside_the_usual_part(whole):

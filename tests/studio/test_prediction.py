@@ -33,6 +33,22 @@ def test_the_table_shows_the_models_probabilities(studio, page):
     expect(page.get_by_text("P at temperature 0.5")).to_be_visible()
 
 
+def test_predicting_from_a_step_of_the_curve(studio, page):
+    """Also from one that no checkpoint holds."""
+    open_view(page, studio, "live", "run=bottles&step=7")
+    page.get_by_role("button", name="Predict from here").click()
+    expect(page.locator("[data-view=prediction][data-ready]")).to_be_visible()
+    expect(page.get_by_label("Checkpoint")).to_have_value("7")
+    run = Run.open(studio.folder / "bottles")
+    assert 7 not in run.checkpoints
+    with torch.no_grad():
+        logits = run.at(7).model(torch.tensor([run.tokenizer.encode("\n").tolist()]))[0, -1]
+    shown = of_table(page, 1)
+    assert all(abs(p - logits.softmax(-1)[i].item()) < 1e-6 for i, p in shown.items())
+    page.get_by_label("Checkpoint").select_option("20")
+    expect(page.locator(".copies")).to_contain_text("--checkpoint 20")
+
+
 def test_typing_sliding_and_writing_on(studio, page):
     open_view(page, studio, "prediction", "run=bottles")
     page.get_by_label("Prompt").fill("99 b")

@@ -2,15 +2,18 @@
 
 import json as json_module
 import math
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
 from whence.cli.words import Texts
 from whence.data import open_source
 from whence.errors import WhenceError
+from whence.runs.replay import estimate
 from whence.runs.run import Run
+from whence.runs.trained import step_of
 
 
 def evaluate(
@@ -29,11 +32,11 @@ def evaluate(
     Args:
         run: the run's folder, such as runs/topics-1.
         text: files, folders, `-` or a built-in text; none: the run's validation part.
-        checkpoint: `best` (on validation), `last`, or a saved step.
+        checkpoint: `best` (on validation), `last`, or any step: one that is not saved is replayed.
         json: print JSON instead of a table.
     """
     opened = Run.open(run)
-    result = opened.evaluate(open_source(text) if text else None, at=which(checkpoint))
+    result = opened.evaluate(open_source(text) if text else None, at=which(opened, checkpoint))
     name = ", ".join(text) if text else f"the validation part of {opened.dataset.source}"
     if json:
         record = {
@@ -65,18 +68,18 @@ def evaluate(
         print(f"  exact match    {result.exact_match:.2%} of the targets")
 
 
-def which(checkpoint: str):
-    """Read the name of a checkpoint.
+def which(run: Run, checkpoint: str) -> int | Literal["best", "last"]:
+    """Read which model of a run is asked for; say so where it has to be replayed.
 
     Raises:
         WhenceError: where it is none.
-
-    Example:
-        >>> which("last"), which("500")
-        ('last', 500)
     """
     if checkpoint in ("best", "last"):
         return checkpoint
-    if checkpoint.isdecimal():
-        return int(checkpoint)
-    raise WhenceError(f"--checkpoint {checkpoint!r} is none: give best, last or a saved step.")
+    if not checkpoint.isdecimal():
+        raise WhenceError(f"--checkpoint {checkpoint!r} is none: give best, last or a step.")
+    step = int(checkpoint)
+    if step not in run.checkpoints and step_of(run, step):
+        steps, seconds = estimate(run, step)
+        print(f"replaying {steps:,} steps, which took {seconds:.1f} s", file=sys.stderr)
+    return step

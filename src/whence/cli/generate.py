@@ -61,7 +61,7 @@ def generate(
         stream: print each token as it is drawn; by default on a terminal.
         show_probabilities: print for each token what it was drawn from, before and after filtering.
         candidates: how many of the likeliest tokens --show-probabilities prints.
-        checkpoint: `best` (on validation), `last`, or a saved step.
+        checkpoint: `best` (on validation), `last`, or any step: one that is not saved is replayed.
         json: print JSON.
     """
     if candidates < 1:
@@ -75,12 +75,12 @@ def generate(
         for flag, value in drawing.items():
             if value is not None:
                 raise WhenceError(f"--beam searches and draws nothing: leave out {flag}.")
-        best = opened.search(prompt, beam, at=which(checkpoint), max_tokens=max_tokens)
+        best = opened.search(prompt, beam, at=which(opened, checkpoint), max_tokens=max_tokens)
         _print_beam(best, opened, prompt, show_probabilities, json)
         return
     events = _events(
         opened,
-        which(checkpoint),
+        which(opened, checkpoint),
         prompt,
         max_tokens=max_tokens,
         temperature=0.0 if greedy else temperature,

@@ -72,7 +72,7 @@ def growth(
     rows = {} if known is None else known
     for step in steps:
         if step not in rows:
-            rows[step] = _probabilities(_model(run, step), kept)[first - 1 :]
+            rows[step] = _probabilities(run.model(step), kept)[first - 1 :]
     return Growth(
         [tokenizer.token(i) for i in kept[first:]],
         tokenizer.token(kept[first - 1]),
@@ -87,10 +87,6 @@ def _spread(steps: list[int], most: int) -> list[int]:
         return steps
     places = np.linspace(0, len(steps) - 1, max(1, most)).round().astype(int)
     return [steps[i] for i in sorted(set(places.tolist()))]
-
-
-def _model(run: Run, step: int) -> nn.Module:
-    return run.model(step) if step in run.checkpoints else run.session().model.to("cpu")
 
 
 @torch.inference_mode()

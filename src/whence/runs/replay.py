@@ -293,9 +293,10 @@ def go_to(run: Run, step: int, approximate: bool = False) -> Moment:
         >>> Run.open("runs/mine").at(31).recorded  # doctest: +SKIP
     """
     run.refuse_counted()
-    moment = start_from(run, nearest_checkpoint(run, step), approximate)
-    for _ in moment.advance_to(step):
-        pass
+    with torch.inference_mode(False), torch.enable_grad():  # whoever asks may be without
+        moment = start_from(run, nearest_checkpoint(run, step), approximate)
+        for _ in moment.advance_to(step):
+            pass
     return moment
 
 

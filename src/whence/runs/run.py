@@ -330,13 +330,14 @@ class Run:
         return assemble(self.recipe, self.dataset)
 
     def model(self, at: int | Literal["best", "last"] = "best") -> Model:
-        """Return the trained model in evaluation mode.
+        """Return the model in evaluation mode.
 
         Args:
-            at: the checkpoint: a step, `last`, or `best`, the lowest loss on validation.
+            at: `best`, the checkpoint with the lowest loss on validation; `last`; or a step, which
+                is replayed where no checkpoint holds it.
 
         Raises:
-            WhenceError: where there is no such checkpoint.
+            WhenceError: where there is no such step.
         """
         from whence.runs.trained import trained_model
 

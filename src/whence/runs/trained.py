@@ -1,4 +1,4 @@
-"""The model that a checkpoint holds, once its weights are known to fit."""
+"""The model of a run: best, last, or as it was before any step."""
 
 from typing import TYPE_CHECKING, Literal
 
@@ -13,27 +13,48 @@ if TYPE_CHECKING:
 
 
 def trained_model(run: "Run", at: int | Literal["best", "last"] = "best") -> Model:
-    """Return a run's trained model in evaluation mode.
+    """Return a run's model in evaluation mode.
 
     Args:
-        run: has at least one checkpoint.
-        at: the checkpoint: a step, `last`, or `best`, the lowest loss on validation.
+        run: the run.
+        at: `best`, the checkpoint with the lowest loss on validation; `last`; or a step. What no
+            checkpoint holds is replayed from the one before.
 
     Raises:
-        WhenceError: where there is no such checkpoint, or its weights aren't the model's.
+        WhenceError: where there is no such step, or the weights of a checkpoint aren't the model's.
     """
-    saved = run.checkpoints
-    if not saved:
-        raise WhenceError(f"{run.path} has no checkpoint yet: train it first.")
-    best = best_step(run.evals, saved)
-    step = saved[-1] if at == "last" or best is None else best
-    if isinstance(at, int):
-        step = at
-    if step not in saved:
-        raise WhenceError(f"{run.path} has no checkpoint {step}: there are {saved}.")
-    model = _model_of(run, step)
+    step = step_of(run, at)
+    if step in run.checkpoints:
+        model = _model_of(run, step)
+    else:
+        from whence.runs.replay import go_to
+
+        model = go_to(run, step).model.to("cpu")
     model.eval()
     return model
+
+
+def step_of(run: "Run", at: int | Literal["best", "last"]) -> int:
+    """Return the step before which a run's model is asked for.
+
+    Args:
+        run: the run.
+        at: as of `trained_model`. Of a run without a checkpoint, `best` and `last` are its state
+            after the steps in its record.
+
+    Raises:
+        WhenceError: where there is no such step.
+    """
+    saved, done = run.checkpoints, len(run.steps) if run.task.by_steps else 0
+    if isinstance(at, int):
+        if at in saved or (run.task.by_steps and 0 <= at <= done):
+            return at
+        known = f"it has done {done:,}" if run.task.by_steps else f"there are {saved}"
+        raise WhenceError(f"{run.path} has no step {at:,}: {known}.")
+    if not saved and not done:
+        raise WhenceError(f"{run.path} has no checkpoint yet: train it first.")
+    best = best_step(run.evals, saved) if at == "best" else None
+    return best if best is not None else saved[-1] if saved else done
 
 
 def _model_of(run: "Run", step: int) -> Model:

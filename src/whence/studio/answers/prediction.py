@@ -13,9 +13,10 @@ from whence.generate.generate import encode_prompt, inference
 from whence.generate.reader import LanguageModel, Reader
 from whence.generate.sampling import filter_logits, pick
 from whence.models.seq2seq import Seq2SeqConfig
-from whence.runs.record import best_step
 from whence.runs.run import Run
+from whence.runs.trained import step_of
 from whence.studio.answers.place import COMPUTING, open_run, python_path
+from whence.studio.answers.traces import stamp
 
 LONGEST, MOST = 2_000, 500  # characters of a prompt, tokens written on
 _KEPT = 3
@@ -27,7 +28,7 @@ def prediction(
     *,
     run: str,
     prompt: str = "",
-    at: str = "best",
+    at: int | str = "best",
     temperature: float = 1.0,
     top_k: int | None = None,
     top_p: float | None = None,
@@ -43,7 +44,7 @@ def prediction(
         folder: the folder of runs.
         run: the run's name.
         prompt: the text so far; of an encoder–decoder the source, a tab, and the target so far.
-        at: the checkpoint: `best`, `last` or a saved step.
+        at: `best`, `last` or a step, which is replayed where it isn't saved.
         temperature: as of `whence.generate.Sampling`, as top_k, top_p and min_p.
         top_k: keep the k likeliest.
         top_p: keep the likeliest that add up to p.
@@ -54,7 +55,7 @@ def prediction(
         top: how many of the likeliest tokens are listed.
     """
     opened = open_run(folder, run)
-    step = _checkpoint(opened, at)
+    step = _step(opened, at)
     sampling = Sampling(temperature, top_k, top_p, min_p)
     if len(prompt) > LONGEST or not 0 <= written <= MOST or not 0 <= seed < 2**63:
         raise WhenceError(
@@ -173,25 +174,18 @@ def _shown(run: Run, token: int) -> str:
     return run.tokenizer.token(token) if "\ufffd" in text else text
 
 
-def _checkpoint(run: Run, at: str) -> int:
-    """The step of a checkpoint."""
-    saved = run.checkpoints
-    if not saved:
-        raise WhenceError(f"{run.path} has no checkpoint yet: train it first.")
-    if at.isdecimal():
-        if int(at) not in saved:
-            raise WhenceError(f"{run.path} has no checkpoint {at}: there are {saved}.")
-        return int(at)
-    if at not in ("best", "last"):
-        raise WhenceError(f"at is {at!r}: give best, last or a saved step.")
-    best = best_step(run.evals, saved)
-    return saved[-1] if at == "last" or best is None else best
+def _step(run: Run, at: int | str) -> int:
+    """The step before which the model is asked for."""
+    if at == "best" or at == "last":
+        return step_of(run, at)
+    if not str(at).isdecimal():
+        raise WhenceError(f"at is {at!r}: give best, last or a step.")
+    return step_of(run, int(at))
 
 
 def _model(run: Run, step: int) -> LanguageModel:
-    """The model of a checkpoint, kept for the next question."""
-    where = run.checkpoint_folder / f"{step:06d}" / "model.safetensors"
-    key = (str(run.path), step, where.stat().st_mtime_ns if where.exists() else 0)
+    """The model before a step, kept for the next question."""
+    key = stamp(run, step)
     if key not in _MODELS:
         _MODELS[key] = cast(LanguageModel, run.model(step))
         while len(_MODELS) > _KEPT:

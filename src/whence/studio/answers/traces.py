@@ -39,7 +39,7 @@ class Traces:
 
     def get(self, run: Run, step: int, text: str | None) -> Trace:
         """Return the trace of a step, or of a text read before it; made at most once at a time."""
-        key = (*_stamp(run, step), text)
+        key = (*stamp(run, step), text)
         with self._lock:
             making = self._making.setdefault(key, threading.Lock())
         with making:
@@ -74,7 +74,7 @@ class Traces:
 
     def progress(self, run: Run, step: int, text: str | None) -> dict[str, Any]:
         """Say how far a trace is."""
-        key = (*_stamp(run, step), text)
+        key = (*stamp(run, step), text)
         if key in self._kept:
             return {"state": "ready", "reached": step, "wanted": step}
         if key not in self.doing:
@@ -84,8 +84,8 @@ class Traces:
         return {"state": state, "reached": reached, "wanted": wanted}
 
 
-def _stamp(run: Run, step: int) -> Key:
-    """What tells whether a run is still the one that was traced."""
+def stamp(run: Run, step: int) -> Key:
+    """Return what tells whether a run is still the one that was asked about at a step."""
     steps = run.steps
     recorded = steps[step]["loss_hex"] if 0 <= step < len(steps) else ""
     return (str(run.path), (run.path / "run.toml").stat().st_mtime_ns, step, recorded)

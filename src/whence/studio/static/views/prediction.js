@@ -11,6 +11,7 @@ const USUAL = { prompt: "", at: "best", temperature: 1, top_k: null, top_p: null
 
 function render({ model, el }) {
   let state = { ...USUAL, ...model.get("params") };
+  state.at = String(state.at);
   let asked = 0;
   let timer = null;
   const prompt = h("textarea", { rows: 2, "aria-label": "Prompt", value: state.prompt, placeholder: "type the beginning of a text", oninput: () => later({ prompt: prompt.value, written: 0, position: null }) });
@@ -42,6 +43,7 @@ function render({ model, el }) {
     const params = { run: state.run };
     for (const [key, usual] of Object.entries(USUAL)) if (state[key] !== usual) params[key] = state[key];
     remember(model, params);
+    const wait = setTimeout(() => put(said, h("p", { class: "waiting", role: "status" }, h("span", { class: "pulse", "aria-hidden": "true" }), `reading the weights of ${named(state.at)}; steps that no checkpoint holds are done again\u2026`)), 500);
     try {
       const baked = mine === 1 && model.get("answer");
       const answer = baked || (await ask(model, "prediction", params));
@@ -51,6 +53,8 @@ function render({ model, el }) {
     } catch (error) {
       if (mine !== asked) return;
       put(said, trouble(error));
+    } finally {
+      clearTimeout(wait);
     }
     el.dataset.ready = String(mine);
   }
@@ -81,7 +85,9 @@ function render({ model, el }) {
   }
 
   function show(answer) {
-    if (at.childElementCount === 0) put(at, ["best", "last", ...answer.checkpoints.map(String)].map((each) => h("option", { value: each }, each === "best" || each === "last" ? each : `step ${each}`)));
+    const known = ["best", "last", ...answer.checkpoints.map(String)];
+    const each = known.includes(state.at) ? known : [...known, state.at];
+    if (at.childElementCount !== each.length) put(at, each.map((name) => h("option", { value: name }, named(name))));
     at.value = state.at;
     const end = answer.read === answer.tokens.length;
     put(
@@ -92,6 +98,10 @@ function render({ model, el }) {
       end ? h("span", { class: "chip next", title: `drawn with seed ${answer.sampling.seed}` }, visible(answer.drawn)) : null,
     );
     put(body, heading(answer), table(answer), links(answer), copies(answer));
+  }
+
+  function named(name) {
+    return name === "best" || name === "last" ? name : `step ${count(Number(name))}`;
   }
 
   function heading(answer) {
