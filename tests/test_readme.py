@@ -30,7 +30,13 @@ def follow(text: str, capsys) -> int:
     """Run each `whence` line, in order, with fewer steps and a smaller model; give how many."""
     lines = [line for block in blocks("sh", text) for line in block.splitlines()]
     commands = [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("whence")]
-    smaller = {"--step": "3", "--steps": "6", "--skip-batch": "3", "--without": "cat"}
+    smaller = {
+        "--step": "3",
+        "--steps": "6",
+        "--checkpoint": "3",
+        "--skip-batch": "3",
+        "--without": "cat",
+    }
     for words in commands:
         if words[0] == "train":
             words += ["--steps", "4", *TINY[6:]]
