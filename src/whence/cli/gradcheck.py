@@ -151,7 +151,7 @@ def _run(path: str) -> Subject:
     run.refuse_counted()
     # In double precision, where a difference of losses still has digits; two examples are enough.
     model = run.model("last").double().eval().requires_grad_()
-    ((_, part), *_) = run.session().batches[0]
+    ((_, part), *_) = run.batches[0]
     few = part._replace(inputs=part.inputs[:2], targets=part.targets[:2])
     named = dict(model.named_parameters())
     return Subject(lambda: next_token_loss(model, few), _Elements(named))

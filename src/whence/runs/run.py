@@ -27,8 +27,9 @@ from whence.runs.lock import hold, is_held
 from whence.runs.recipe import Recipe
 from whence.runs.record import Logs
 from whence.runs.resume import resume_point
-from whence.runs.session import Session, assemble
+from whence.runs.session import Session, assemble, batches_of
 from whence.runs.tasks import Text, task_of
+from whence.runs.tasks.text import Batches
 from whence.runs.tokens import share_tokens
 from whence.runs.training import Training
 from whence.scale.hardware import find_device, manifest
@@ -299,6 +300,11 @@ class Run:
     def task(self) -> Text:
         """What the model is trained to do."""
         return task_of(self.recipe, self.dataset)
+
+    @cached_property
+    def batches(self) -> Batches:
+        """What each step reads: `batches[step]` gives its (weight, part) pairs."""
+        return batches_of(self.recipe, self.task, "cpu")
 
     def refuse_counted(self) -> None:
         """Refuse what only a model that learned step by step can be asked for.

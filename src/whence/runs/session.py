@@ -134,15 +134,20 @@ def assemble(recipe: Recipe, dataset: Dataset) -> Session:
     task.prepare(model)
     model.to(hardware.device)
     freeze(model, recipe.change.freeze)
-    batches = task.batches(hardware.device)
+    batches = batches_of(recipe, task, hardware.device)
     optimizer = Optimizer(
         model, recipe.optimizer, recipe.schedule, recipe.steps, hardware.matmul_dtype
     )
-    if recipe.change.skip_batches:
-        batches = SkippingBatches(batches, recipe.change.skip_batches)
     # Shapes never vary in training; were they dynamic, the kernels would depend on the past.
     forward = torch.compile(model, dynamic=False) if hardware.compile else model
     return Session(recipe, dataset, task, model, forward, batches, optimizer)
+
+
+def batches_of(recipe: Recipe, task: Text, device: str) -> Batches:
+    """Return the batches of a run's steps."""
+    batches = task.batches(device)
+    skipped = recipe.change.skip_batches
+    return SkippingBatches(batches, skipped) if skipped else batches
 
 
 def freeze(model: nn.Module, names: tuple[str, ...]) -> list[str]:

@@ -201,7 +201,7 @@ def what_if(run: Run, text: str, step: int, since: int = 0) -> WhatIf:
     ranges = find_text(run.dataset, text)
     if not ranges:
         raise WhenceError(f"{text[:60]!r} isn't in the training text: give it as it stands.")
-    without = WithoutWindows(run.session().batches, ranges, run.recipe.model.context_length)
+    without = WithoutWindows(run.batches, ranges, run.recipe.model.context_length)
     first = run.origin.step if run.origin else 0
     dropped = [
         (k, int(start))

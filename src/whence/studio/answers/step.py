@@ -5,7 +5,7 @@ from typing import Any
 
 from whence.errors import WhenceError, shell_word
 from whence.runs.replay import estimate
-from whence.studio.answers.place import COMPUTING, open_run, python_path
+from whence.studio.answers.place import open_run, python_path
 
 WINDOWS = 4
 
@@ -27,8 +27,7 @@ def step(folder: Path, *, run: str, step: int) -> dict[str, Any]:
     except WhenceError as error:
         replayed, seconds, apart = 0, 0.0, str(error)
     windows: list[dict[str, Any]] = []
-    with COMPUTING:
-        parts = opened.session().batches[step] if 0 <= step < len(records) else []
+    parts = opened.batches[step] if 0 <= step < len(records) else []
     for _, part in parts:
         for start, row in zip(part.starts, part.inputs, strict=True):
             if len(windows) < WINDOWS:
