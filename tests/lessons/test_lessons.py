@@ -34,7 +34,7 @@ WRONG = {
         ({"rate": -1}, "downhill"),
     ],
     1: [({"distance": 1}, "farther"), ({"distance": 9}, "nearer")],
-    2: [({"slope": 40}, "for b"), ({"slope": 30}, "b is 1 now"), ({"slope": 1}, "2 · d")],
+    2: [({"slope": 40}, "for *b*"), ({"slope": 30}, "*b* is 1 now"), ({"slope": 1}, "2 · d")],
     3: [
         ({"rate": 0.1}, "died at update 3"),
         ({"rate": 0.05}, "faster"),
