@@ -77,7 +77,7 @@ def test_a_training_from_the_page(studio, context, page):
     page.mouse.move(5, 5)  # now this page is the one last used, and the other rests
     page.wait_for_timeout(1000)
     page.get_by_role("button", name="Pause").click()
-    expect(second.locator("[data-view=live][data-state=paused]")).to_be_visible(timeout=5000)
+    expect(second.locator("[data-view=live][data-state=paused]")).to_be_visible(timeout=8000)
     for each in (page, second):
         watch_state(each, "paused")
     done = len(Run.open(studio.folder / "mine").steps)
