@@ -118,6 +118,14 @@ def test_what_a_run_shows(studio, page):
     assert page.url.endswith("#/live?run=bottles&step=0")
 
 
+def test_at_the_end_there_is_no_step_to_open(studio, page):
+    page.goto(studio.address("#/live?run=bottles&step=20"))
+    there = page.locator(".there[data-step='20']")
+    expect(there).to_contain_text("The state at the end")
+    expect(there.get_by_role("button", name="Predict from here")).to_be_visible()
+    expect(there.get_by_role("button", name="See the model work")).to_have_count(0)
+
+
 def test_strip_holds_the_models_probabilities(studio, page):
     page.goto(studio.address("#/live?run=bottles"))
     page.get_by_label("the sentence to follow").fill("of beer")

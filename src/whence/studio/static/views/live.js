@@ -199,7 +199,7 @@ function render({ model, el }) {
 
   function there(answer) {
     const { record } = answer;
-    const views = (model.get("views") || []).filter((name) => ["prediction", "flow", "receipt"].includes(name));
+    const views = (model.get("views") || []).filter((name) => name === "prediction" || (record && ["flow", "receipt"].includes(name))); // at the end no step comes next
     return h(
       "section",
       { class: "there", "aria-label": `step ${answer.step}`, "data-step": answer.step },
