@@ -56,12 +56,18 @@ class Interval:
         return f"{self.mean:{spec}} [{self.low:{spec}}, {self.high:{spec}}]"
 
 
-def mean_interval(values: Sequence[float]) -> Interval:
+def mean_interval(values: Sequence[float], shares: bool = False) -> Interval:
     """The mean of some runs and its interval: mean ± t·s/√n.
+
+    Args:
+        values: one of each run.
+        shares: they lie between 0 and 1, so the interval ends there too.
 
     Example:
         >>> f"{mean_interval([1.0, 2.0, 3.0]):.2f}"
         '2.00 [-0.48, 4.48]'
+        >>> f"{mean_interval([0.9, 1.0], shares=True):.2f}"
+        '0.95 [0.31, 1.00]'
 
     Source:
         Student, "The Probable Error of a Mean", 1908.
@@ -77,7 +83,8 @@ def mean_interval(values: Sequence[float]) -> Interval:
         else next((point for last, point in STUDENT_BEYOND if n - 1 <= last), 2.0)
     )
     half = t * deviation / math.sqrt(n)
-    return Interval(mean, mean - half, mean + half)
+    low, high = mean - half, mean + half
+    return Interval(mean, max(low, 0.0), min(high, 1.0)) if shares else Interval(mean, low, high)
 
 
 def share_interval(hits: int, n: int) -> Interval:

@@ -85,8 +85,8 @@ def induction(seeds: Sequence[int] = range(3), steps: int = 800) -> Report:
         rows=rows,
         answer=f"{when}; one layer does in {one} of {len(seeds)}. After training, the head of the "
         "second layer that looks most at the token behind the earlier occurrence gives it "
-        f"{mean_interval(heads):.2f} of its attention. The texts it is asked about are new: it "
-        "can only have read the answer in the context.",
+        f"{mean_interval(heads, shares=True):.2f} of its attention. The texts it is asked about "
+        "are new: it can only have read the answer in the context.",
         data={"accuracy": {str(n): c for n, c in curves.items()}, "half_right_at": reached},
     )
 

@@ -53,7 +53,10 @@ def memory(seeds: Sequence[int] = range(3), steps: int = 400) -> Report:
             for gap in GAPS:
                 test = recall(500, gap, torch.Generator().manual_seed(1000 + seed))
                 found[kind][gap].append(accuracy(model, test))
-    intervals = {k: {g: mean_interval(v) for g, v in gaps.items()} for k, gaps in found.items()}
+    intervals = {
+        kind: {gap: mean_interval(values, shares=True) for gap, values in by_gap.items()}
+        for kind, by_gap in found.items()
+    }
     reach = {
         kind: max((g for g in GAPS if by_gap[g].mean > 0.9), default=None)
         for kind, by_gap in intervals.items()

@@ -77,7 +77,7 @@ def order(seeds: Sequence[int] = range(5), steps: int = 200) -> Report:
             for _ in learn(model, training, steps, seed=seed, optimizer=rate):
                 pass
             found[name].append(accuracy(model, test))
-    intervals = {name: mean_interval(values) for name, values in found.items()}
+    intervals = {name: mean_interval(values, shares=True) for name, values in found.items()}
     blind, told, back = intervals.values()
     return Report(
         question="Does word order matter when positions are taken away?",

@@ -62,7 +62,7 @@ def texts(seeds: Sequence[int] = range(3), steps: int = 200) -> Report:
     for j, job in enumerate(JOBS):
         row = [f"the {job} said that …"]
         for name, shares in TEXTS.items():
-            interval = mean_interval([run[j] for run in found[name]])
+            interval = mean_interval([run[j] for run in found[name]], shares=True)
             errors.append(abs(interval.mean - shares[job]))
             row += [f"{shares[job]:.2f}", f"{interval:.2f}"]
         rows.append(tuple(row))

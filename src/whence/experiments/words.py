@@ -95,7 +95,7 @@ def it(seeds: Sequence[int] = range(3), steps: int = 200) -> Report:
         weights = torch.stack(encoder_weights(model, tokens[held]))[:, :, :, at]  # [L, B, H, S]
         for name, place in parts.items():
             looks[name].append(weights[..., place].amax((0, 2)).mean().item())
-    intervals = {name: mean_interval(values) for name, values in looks.items()}
+    intervals = {name: mean_interval(values, shares=True) for name, values in looks.items()}
     most = max(intervals, key=lambda name: intervals[name].mean)
     return Report(
         question="What does 'it' read in 'the animal did not cross the street because it was …'?",
@@ -103,10 +103,10 @@ def it(seeds: Sequence[int] = range(3), steps: int = 200) -> Report:
         f"{len(made) - 100} sentences, asked on 100 others, {len(seeds)} seeds",
         columns=("'it' looks at", "largest share of a head's attention (even: 0.08)"),
         rows=[(name, f"{interval:.2f}") for name, interval in intervals.items()],
-        answer=f"It names the right word in {mean_interval(right):.2f} of the sentences it never "
-        f"saw. The head that looks hardest looks at {most}, which says which of the two it is. "
-        "Attention weights say what was read, not what was concluded; and this model was told the "
-        "answer in training: one that only predicts words need not do the same.",
+        answer=f"It names the right word in {mean_interval(right, shares=True):.2f} of the "
+        f"sentences it never saw. The head that looks hardest looks at {most}, which says which of "
+        "the two it is. Attention weights say what was read, not what was concluded; and this "
+        "model was told the answer in training: one that only predicts words need not do the same.",
         data={"accuracy": right, "attention": looks},
     )
 
