@@ -163,5 +163,5 @@ check(
 )
 
 # %% [markdown]
-# **Further.** `whence line` is the next machine, with two dials: lesson 1. In the studio, *Small models*
-# lets you turn the dial yourself.
+# **Further.** `whence line` is the next machine, with two dials: lesson 1. In the studio, *Play*
+# lets you turn such dials yourself.

@@ -168,4 +168,4 @@ check(
 
 # %% [markdown]
 # **Further.** `whence line` prints every step of this fit, `whence line my.csv` fits your own table. In the studio,
-# *Small models → line* lets you drag the points.
+# *Play* fits it step by step: choose the line.

@@ -251,4 +251,5 @@ check(
 
 # %% [markdown]
 # **Further.** `whence net one --show every-step` prints each product; `whence net` tells this death in full; `whence net
-# two-features` has a weight that never moves, and why. In the studio, *Small models → hand network*.
+# two-features` has a weight that never moves, and why. In the studio, *Play* has
+# both: type other weights, and see whether the unit lives.

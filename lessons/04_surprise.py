@@ -151,5 +151,5 @@ check(
 )
 
 # %% [markdown]
-# **Further.** `whence classify spam` trains a spam filter on real letters and shows what each word adds.
-# In the studio, *Prediction table* shows the surprise at every word of your text.
+# **Further.** `whence classify` trains a spam filter on sixty messages, `whence classify mail` on a folder of your own, and both show
+# what each word adds. In the studio, *Prediction* shows the surprise at every word of your text.

@@ -175,4 +175,5 @@ check(
 
 # %% [markdown]
 # **Further.** `whence sentence` prints all of it for your own sentence; `whence sentence --model gpt` gives the job to a Transformer;
-# `whence experiment first` counts which word comes first over many runs. In the studio, *Prediction table*.
+# `whence experiment first` counts which word comes first over many runs. In the studio, *Prediction*
+# has the same table for your own model.

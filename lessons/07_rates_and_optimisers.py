@@ -168,4 +168,4 @@ check(
 
 # %% [markdown]
 # **Further.** `whence rates` judges five rates on a line and tests for a good one; `whence train --optimizer muon` is a newer cousin.
-# In the studio, move the rate of a *small model* while it runs.
+# In the studio, *Play* lets you move the rate of a small model while it learns.

@@ -155,12 +155,12 @@ too ({normed[-1]:.2g}). A real block has both.
 
 # %%
 flow(
-    "One block: two parts that add to the stream",
+    "One block, for each token: two parts that add to the stream",
     [
-        [Box("x", f"{config.d_model} numbers a token", "", 0)],
-        [Box("attention", "reads other tokens", f"4·D² = {4 * 64**2:,}", 1)],
-        [Box("feed-forward", "works on each token", f"8·D² = {8 * 64**2:,}", 2)],
-        [Box("y", f"{config.d_model} numbers a token", "", 3)],
+        [Box("x", f"{config.d_model} numbers", "", 0)],
+        [Box("attention", "reads others", f"4·D² = {4 * 64**2:,}", 1)],
+        [Box("feed-forward", "each by itself", f"8·D² = {8 * 64**2:,}", 2)],
+        [Box("y", f"{config.d_model} numbers", "", 3)],
     ],
     [("x", "attention", ""), ("attention", "feed-forward", "+ x"), ("feed-forward", "y", "+ h")],
 )
