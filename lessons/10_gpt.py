@@ -159,7 +159,7 @@ flow(
     [
         [Box("x", f"{config.d_model} numbers", "", 0)],
         [Box("attention", "reads others", f"4·D² = {4 * 64**2:,}", 1)],
-        [Box("feed-forward", "each by itself", f"8·D² = {8 * 64**2:,}", 2)],
+        [Box("feed-forward", "each alone", f"8·D² = {8 * 64**2:,}", 2)],
         [Box("y", f"{config.d_model} numbers", "", 3)],
     ],
     [("x", "attention", ""), ("attention", "feed-forward", "+ x"), ("feed-forward", "y", "+ h")],
