@@ -156,3 +156,13 @@ def test_python_and_shell_give_what_is_shown(tmp_path):
 def test_unknown_numbers_are_refused(tmp_path):
     with pytest.raises(WhenceError, match="no number 'w99'"):
         answer("play", {"open": "w99"}, tmp_path)
+
+
+def test_a_wrong_name_leads_back_to_what_there_is(play, page, context):
+    view = play("?data=nothing")
+    expect(page.get_by_role("alert")).to_contain_text("'nothing' is nothing to play with")
+    context.watch.errors.clear()
+    page.get_by_role("button", name="Begin with the hand network").click()
+    expect(page.get_by_role("alert")).to_have_count(0)
+    at_step(view, 0)
+    expect(page.get_by_label("learns")).to_have_value("three")

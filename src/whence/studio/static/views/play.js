@@ -182,7 +182,10 @@ function render({ model, el }) {
 
   first(model, "play", params)
     .then((found) => gone || show(found))
-    .catch((error) => (put(parts.error, trouble(error)), (el.dataset.ready = "")));
+    .catch((error) => {
+      put(parts.error, trouble(error), button("Begin with the hand network", () => ((params = {}), go({})), { class: "small" }));
+      el.dataset.ready = "";
+    });
   return () => {
     gone = true;
     clearTimeout(timer);
