@@ -2,6 +2,7 @@
 
 import random
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 import hypothesis.strategies as st
@@ -431,6 +432,22 @@ def test_the_moons_network_side_by_side(n):
     agree_each(loss, model, points(n))
     arrays = (np.array([x for x, _ in points(n)]), np.array([y for _, y in points(n)]))
     agree_each(loss, model, arrays)
+
+
+def test_two_threads_replay_one_graph_without_meeting():
+    def loss(model, sample):
+        return (sample[0] * model.p[0] + sample[1] * model.p[1]).tanh()
+
+    function, parameters, numbers = compile(loss, each=True).arrays(
+        Plain(0.5, -0.25), [[float(i % 7), float(i % 5)] for i in range(100_000)]
+    )
+    alone = [function(parameters * k, numbers) for k in range(1, 9)]
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(3):
+            found = pool.map(lambda k: function(parameters * k, numbers), range(1, 9))
+            for (value, gradient), (expected, slopes) in zip(found, alone, strict=True):
+                assert value == expected
+                assert np.array_equal(gradient, slopes)
 
 
 @settings(max_examples=100, deadline=None)
