@@ -161,6 +161,7 @@ def test_unknown_numbers_are_refused(tmp_path):
 def test_a_wrong_name_leads_back_to_what_there_is(play, page, context):
     view = play("?data=nothing")
     expect(page.get_by_role("alert")).to_contain_text("'nothing' is nothing to play with")
+    expect(page.get_by_role("toolbar")).to_be_hidden()
     context.watch.errors.clear()
     page.get_by_role("button", name="Begin with the hand network").click()
     expect(page.get_by_role("alert")).to_have_count(0)

@@ -40,11 +40,12 @@ function render({ model, el }) {
   };
   const pace = h("select", { "aria-label": "Updates of one frame", onchange: (event) => (speed = Number(event.target.value)) }, SPEEDS.map((n) => h("option", { value: String(n) }, `× ${n}`)));
 
+  const bar = h("div", { class: "row play-bar", role: "toolbar", "aria-label": "Steps", hidden: true }, play, pace, h("span", { class: "label" }, "step by"), Object.values(steps), parts.place);
   put(
     el,
     h("div", { class: "head" }, h("h1", {}, "Small models play"), parts.said),
     parts.form,
-    h("div", { class: "row play-bar", role: "toolbar", "aria-label": "Steps" }, play, pace, h("span", { class: "label" }, "step by"), Object.values(steps), parts.place),
+    bar,
     parts.error,
     parts.facts,
     h("div", { class: "play-main" }, h("div", { class: "panel" }, h("h2", {}, "Network"), net.node, parts.dead), h("div", { class: "panel" }, h("h2", { class: "answers" }, "What it answers"), parts.picture)),
@@ -81,6 +82,7 @@ function render({ model, el }) {
 
   function show(found) {
     answer = found;
+    bar.hidden = false;
     const { picture } = found;
     net.update(found, params.open);
     put(parts.said, h("p", { class: "quiet" }, `loss: ${found.formula}`));
