@@ -9,6 +9,7 @@ import torch
 from whence.data import text_source
 from whence.models import (
     BigramConfig,
+    ClassifierConfig,
     GPTConfig,
     GRUConfig,
     LSTMConfig,
@@ -27,6 +28,8 @@ TEXT = "".join(f"{i} bottles of beer on the wall, {i} bottles of beer.\n" for i 
 SOURCE = text_source("bottles", lambda: [TEXT])
 PAIRS = "".join(f"{i} bottles\t{i:03d}\n" for i in range(99, 9, -1))
 PAIR_SOURCE = text_source("counts", lambda: [PAIRS])
+LABELS = "".join(f"{('few', 'many')[i > 50]}\t{i} bottles\n" for i in range(99, 9, -1))
+LABEL_SOURCE = text_source("labels", lambda: [LABELS])
 SIZES = {"n_layers": 1, "n_heads": 2, "d_model": 16, "context_length": 16}
 CPU = Hardware(device="cpu", precision="fp32", threads=1)
 
@@ -52,6 +55,7 @@ def rungs(recipe: Recipe, width: int, window: int) -> dict[str, Recipe]:
         "gru": GRUConfig(**size),
         "gru by formula": GRUConfig(**size, form="formula"),
         "ngram-gpt": NGramGPTConfig(order=3, n_layers=1, n_heads=2, **size),
+        "encoder": ClassifierConfig(n_layers=1, n_heads=2, **size, dropout=0.0),
         "seq2seq": Seq2SeqConfig(n_layers=1, n_heads=2, **size, dropout=0.0, separator=0, end=1),
     }
     return {name: replace(recipe, model=model) for name, model in models.items()}
@@ -91,8 +95,8 @@ RECIPES = {
 def make(path: Path, recipe: Recipe = RECIPE, **changes: Any) -> Run:
     """Make a run that isn't trained yet."""
     recipe = replace(recipe, **changes)
-    pairs = isinstance(recipe.model, Seq2SeqConfig)
-    return Run.create(recipe, path, PAIR_SOURCE if pairs else SOURCE)
+    sources = {Seq2SeqConfig: PAIR_SOURCE, ClassifierConfig: LABEL_SOURCE}
+    return Run.create(recipe, path, sources.get(type(recipe.model), SOURCE))
 
 
 def finish(run: Run, *, until: int | None = None, steps: int | None = None) -> list:
