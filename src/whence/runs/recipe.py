@@ -5,8 +5,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from whence.errors import WhenceError
+from whence.fields import check_fields, nearest, short
 from whence.models import MODELS, ModelConfig
-from whence.runs.settings import from_settings, nearest, settings, short
+from whence.runs.settings import from_settings, settings
 from whence.scale.hardware import Hardware
 from whence.train.optimizers import OPTIMIZERS, AdamW, Muon, OptimizerConfig
 from whence.train.schedules import Schedule
@@ -32,6 +33,7 @@ class Data:
     validation: float = 0.1
 
     def __post_init__(self):
+        check_fields(self, "data.")
         if not 0 < self.validation < 1:
             raise WhenceError(
                 f"data.validation is {self.validation:g}: give a share above 0 and below 1."
@@ -71,6 +73,7 @@ class Record:
     patience: int = 0
 
     def __post_init__(self):
+        check_fields(self, "record.")
         for name in ("evaluate_every", "sample_every", "checkpoint_every"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -114,6 +117,7 @@ class Change:
     freeze: tuple[str, ...] = ()
 
     def __post_init__(self):
+        check_fields(self, "change.")
         if any(not 0 <= number < 2**63 for number in self.skip_batches):
             raise WhenceError(f"change.skip_batches is {self.skip_batches}: batches count from 0.")
         for pair in self.skip_tokens:
@@ -163,6 +167,7 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self):
+        check_fields(self)
         for name in ("steps", "batch_size", "accumulate"):
             if getattr(self, name) < 1:
                 raise WhenceError(f"{name} is {getattr(self, name)}: give 1 or more.")

@@ -8,13 +8,14 @@ from typing import Any
 from whence.data import open_source
 from whence.data.files import written_whole
 from whence.errors import WhenceError, shell_word
+from whence.fields import nearest
 from whence.runs.control import ask
 from whence.runs.creation import free_path
 from whence.runs.files import DamagedError, cannot_write
 from whence.runs.fork import fork as fork_run
 from whence.runs.lock import hold
 from whence.runs.run import Run
-from whence.runs.settings import nearest, nested
+from whence.runs.settings import nested
 from whence.studio import worker
 from whence.studio.answers import checked
 from whence.studio.answers.place import COMPUTING, open_run, path_of, python_path
