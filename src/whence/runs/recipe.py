@@ -208,8 +208,16 @@ class Recipe:
         return tomli_w.dumps(self.to_dict())
 
 
+# What published GPTs learn by: rates given for them mean AdamW's.
+_PUBLISHED: dict[str, Any] = {
+    "optimizer": AdamW(learning_rate=1e-3, beta2=0.99, weight_decay=0.1),
+    "schedule": Schedule("cosine", warmup=20, final=0.1),
+}
 # What a kind of model usually learns by, where that isn't what a GPT learns by.
 USUAL: dict[str, dict[str, Any]] = {
+    "gpt2": _PUBLISHED,
+    "llama": _PUBLISHED,
+    "qwen3": _PUBLISHED,
     "ngram": {"steps": 1, "batch_size": 1},  # it reads the whole text once
     "seq2seq": {  # as in the paper
         "optimizer": AdamW(learning_rate=2e-3, beta2=0.98, eps=1e-9),

@@ -27,6 +27,7 @@ from whence.runs.lock import hold, is_held
 from whence.runs.recipe import Recipe
 from whence.runs.record import Logs
 from whence.runs.resume import resume_point
+from whence.runs.saver import check_room
 from whence.runs.session import Session, assemble, batches_of
 from whence.runs.tasks import Text, task_of
 from whence.runs.tasks.text import Batches
@@ -257,6 +258,7 @@ class Run:
             start, recorded = self._check_unfinished(recipe.steps)
             self.recipe = self.header.recipe = recipe
             session = self.session()
+            check_room(session, self.path)
             sitting = Sitting(recorded, recipe.steps, manifest(session.hardware))
             self.header.sittings.append(sitting)
             self.header.write(self.path)
