@@ -10,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from whence.data import Dataset, Source, Tokenizer, load_tokenizer, open_dataset, open_source
+from whence.data import Dataset, Source, Tokenizer, load_tokenizer, open_dataset
 from whence.data import prepare as prepare_tokens
 from whence.errors import WhenceError, shell_word
 from whence.generate import generate
@@ -94,13 +94,20 @@ class Run:
         Raises:
             WhenceError: where the folder exists, the text can't be read or is too short.
         """
-        source = source or open_source(recipe.data.source)
+        source = source or recipe.data.open()
         path = Path(path) if path is not None else free_path(Path("runs"), source.name)
         recipe = resolve(recipe, source)
         data = recipe.data
 
         def fill(folder: Path) -> Header:
-            prepare_tokens(source, data.tokenizer, data.vocab_size, data.validation, folder)
+            prepare_tokens(
+                source,
+                data.tokenizer,
+                data.vocab_size,
+                data.validation,
+                folder,
+                validation_source=data.open_validation(),
+            )
             return Header(recipe, _now())
 
         return cls.make(path, fill)
