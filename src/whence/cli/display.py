@@ -93,6 +93,11 @@ class Display:
         elif isinstance(event, Ended):
             self.ended = event
 
+    def measuring(self, done: int, total: int) -> None:
+        """Show how far a measurement is, if it takes a while."""
+        if total > 20:
+            self.progress.update(self.task, numbers=f"measuring: batch {done:,} of {total:,}")
+
     def close(self) -> None:
         """Print the last sample and what to do next."""
         run, ended = self.run, self.ended
@@ -163,6 +168,12 @@ class Display:
             "run": str(run.path),
         }
         if run.task.by_steps:
+            tokens = min(recipe.record.evaluate_tokens or 0, len(data.validation))
+            rows["tests"] = (
+                f"every {recipe.record.evaluate_every:,} steps on {tokens:,} validation "
+                f"{kinds if run.task.is_prose else 'tokens'}; at the end on all "
+                f"{len(data.validation):,}"
+            )
             rows["saves"] = (
                 f"a checkpoint {policy(recipe.record)}; each takes at most "
                 f"{in_bytes(12 * n_parameters)} (weights, and what the optimizer remembers)"
@@ -262,6 +273,9 @@ class JsonDisplay:
             self._print("difference", record)
         else:
             self._print("end", {"step": event.step, "why": event.why})
+
+    def measuring(self, done: int, total: int) -> None:
+        """Print nothing: a measurement is an event when it is done."""
 
     def close(self) -> None:
         """End; nothing is left to print."""

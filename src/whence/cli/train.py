@@ -60,7 +60,12 @@ def watch(run: Run, steps: int | None, as_json: bool, formats: tuple[str, ...] |
         run.recipe = replace(run.recipe, steps=steps)
     display = JsonDisplay(run) if as_json else display_for(run)
     with _Stop() as stop, display:
-        for event in train_controlled(run, steps, lambda: stop.asked):
+
+        def measuring(done: int, total: int) -> bool:
+            display.measuring(done, total)
+            return stop.asked
+
+        for event in train_controlled(run, steps, lambda: stop.asked, measuring=measuring):
             display.show(event)
     for name in formats or ():
         display.say(f"metrics: {export_metrics(run, name)}")
