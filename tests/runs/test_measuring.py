@@ -1,4 +1,4 @@
-"""Measurements during training stay within a tenth of it, and one that isn't wanted ends at once."""
+"""Measuring takes a tenth of a training at most, and ends at once when it isn't wanted."""
 
 from dataclasses import replace
 

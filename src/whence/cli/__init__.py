@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from whence import __version__
+from whence.cli.interrupts import remembered
 from whence.errors import WhenceError
 
 # what for: verb: (module:function, what it does)
@@ -90,8 +91,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper) and stream.encoding.lower() != "utf-8":
             stream.reconfigure(encoding="utf-8", errors="replace")
     try:
-        status = _run(arguments)
-        sys.stdout.flush()
+        with remembered():
+            status = _run(arguments)
+            sys.stdout.flush()
         return status
     except WhenceError as error:
         print(f"whence: {error}", file=sys.stderr)

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import tyro
 
+from whence.cli import interrupts
 from whence.cli.recipes import parse_training
 from whence.errors import WhenceError
 from whence.runs.control import train_controlled
@@ -88,6 +89,7 @@ class _Stop:
     asked = False
 
     def __enter__(self):
+        self.asked = interrupts.seen()  # before the run could listen
         self._before = {s: signal.signal(s, self._ask) for s in (signal.SIGINT, signal.SIGTERM)}
         return self
 
