@@ -17,7 +17,7 @@ from whence.errors import WhenceError, shell_word
 from whence.fields import short
 from whence.generate import inference
 from whence.generate.reader import CachedLanguageModel, LanguageModel
-from whence.models.encoder import ClassifierConfig
+from whence.models.seq2seq.config import ClassifierConfig
 from whence.runs.recipe import Recipe
 from whence.runs.tasks.text import Batches, Precision, Text
 from whence.train.evaluation import Evaluation, Progress, no_progress
