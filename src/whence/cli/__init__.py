@@ -15,6 +15,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     "train": {
         "train": ("whence.cli.train:train", "train a model on your text, or on a built-in one"),
         "resume": ("whence.cli.train:resume", "go on with a run from its last checkpoint"),
+        "sweep": ("whence.cli.sweep:sweep_command", "train one recipe at several settings"),
         "control": ("whence.cli.control:control", "pause, slow, step or stop a training elsewhere"),
         "runs": ("whence.cli.runs:runs", "list runs; 'whence runs remove NAME' deletes one"),
         "generate": ("whence.cli.generate:generate", "let a trained model write"),
