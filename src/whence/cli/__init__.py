@@ -83,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Example:
         >>> main(["--version"])
-        whence 0.1.0
+        whence 0.2.0
         0
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
