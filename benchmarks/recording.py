@@ -89,9 +89,7 @@ def measure_line(run: Run) -> dict:
 def _block(session: Session, first: int, n: int, body: Callable) -> float:
     start = clock = time.perf_counter()
     steps = range(first, first + n)
-    for step, loss in train(
-        session.forward, session.batches, session.loss, session.optimizer, steps
-    ):
+    for step, loss in session.learn(steps):
         now = time.perf_counter()
         body(step, loss, now - clock)
         clock = time.perf_counter()
@@ -158,7 +156,6 @@ def measure_determinism(run: Run) -> dict:
     for number in range(2 * ROUNDS):
         on = (number + number // 2) % 2 == 0
         session = sessions[on]
-        session.hardware.apply()
         times[on].append(_block(session, session.optimizer.index, BLOCK, lambda *_: None))
     pairs = [a / b for a, b in zip(times[True], times[False], strict=True)]
     run.recipe = recipe

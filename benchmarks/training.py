@@ -82,12 +82,10 @@ def run_steps(session: Session, between: Callable[[], object] = lambda: None) ->
     """Seconds of each training step of a session; `between` is off the clock."""
     seconds = []
     steps = range(session.recipe.steps)
-    torch.use_deterministic_algorithms(session.hardware.deterministic)
     start = time.perf_counter()
-    for _ in train(session.forward, session.batches, session.loss, session.optimizer, steps):
+    for _ in session.learn(steps):
         seconds.append(time.perf_counter() - start)
         between()
-        torch.use_deterministic_algorithms(session.hardware.deterministic)
         start = time.perf_counter()
     return seconds
 

@@ -175,9 +175,7 @@ class Training:
             yield event
 
     def _sample(self, state: int) -> Sampled:
-        session = self.session
-        text = session.task.sample(session.model, self.record.sample_tokens, session.recipe.seed)
-        event = Sampled(state, text)
+        event = Sampled(state, self.session.sample(self.record.sample_tokens))
         self.logs.samples.append(event.to_record())
         return event
 

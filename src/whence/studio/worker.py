@@ -17,6 +17,7 @@ from whence.runs.control import Control, train_controlled
 from whence.runs.curves import Curves
 from whence.runs.files import SCHEMA, read_json, write_whole
 from whence.runs.run import Run
+from whence.scale.process import keep_freed_memory
 
 TROUBLE = "trouble.json"
 _started: dict[Path, subprocess.Popen[Any]] = {}
@@ -112,4 +113,5 @@ def main(words: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    keep_freed_memory()  # this process is ours
     sys.exit(main(sys.argv[1:]))
