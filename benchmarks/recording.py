@@ -23,7 +23,6 @@ from whence.runs.retention import Spacing
 from whence.runs.run import Run
 from whence.runs.saver import Saver
 from whence.runs.session import Session
-from whence.train.loop import train
 
 BLOCK, ROUNDS = 2, 24  # steps in a block, and pairs of blocks
 PARTS = ("line", "checkpoint", "determinism")

@@ -24,7 +24,6 @@ from whence.runs.recipe import Recipe
 from whence.runs.session import assemble
 from whence.scale.hardware import Hardware, Precision, has_compiler
 from whence.scale.process import tune_process
-from whence.train.loop import train
 from whence.train.optimizers import AdamW, Muon, OptimizerConfig
 
 B, T, V = 12, 64, 65

@@ -322,6 +322,8 @@ def changed_since(run: Run, step: int, session: Session) -> list[str]:
 def _told(name: str, then: object, now: object) -> str:
     if name == "code":
         return f"Whence's own code was another (digest {then}, now {now})"
+    if name == "environment":
+        return f"the environment had {then} and has {now}"
     return f"{name} was {then} and is {now}"
 
 

@@ -137,8 +137,7 @@ def assemble(recipe: Recipe, dataset: Dataset) -> Session:
             too short, or a module to freeze isn't there.
     """
     hardware = recipe.hardware.resolved()
-    # Whoever asks may be without gradients, or have another default device.
-    with hardware.in_force(), torch.inference_mode(False), torch.enable_grad(), torch.device("cpu"):
+    with hardware.in_force(), torch.inference_mode(False), torch.enable_grad():
         return _assemble(recipe, dataset, hardware)
 
 

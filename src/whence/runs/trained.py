@@ -2,8 +2,6 @@
 
 from typing import TYPE_CHECKING, Literal
 
-import torch
-
 from whence.errors import WhenceError
 from whence.models import Model, build
 from whence.runs.checkpoints import folder_name, load_weights, put_weights
@@ -71,7 +69,7 @@ def _model_of(run: "Run", step: int) -> Model:
         for name, weight in outline(config, vocab_size).items()
     ):
         raise WhenceError(f"the weights in {where} do not fit the run's model.")
-    with Hardware(device="cpu").in_force(), torch.device("cpu"):
+    with Hardware(device="cpu").in_force():
         model = build(config, vocab_size)
         run.task.prepare(model)
     put_weights(weights, model, where)

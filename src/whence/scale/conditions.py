@@ -163,6 +163,8 @@ def conditions(threads: int | None, deterministic: bool, device: str) -> Iterato
             undo.enter_context(as_many_as_asked())
             undo.enter_context(_generators_put_back(device))
             undo.enter_context(_denormals_kept())
+            if torch.get_default_device().type != "cpu":  # a mode, which costs every operation
+                undo.enter_context(torch.device("cpu"))
             for setting in _settings(*wanted):
                 before = setting.read()
                 if before != setting.ours:

@@ -115,8 +115,8 @@ def _threads(wanted: int | None) -> int:
     limit = thread_limit() or 1024
     if wanted is not None and wanted > limit:
         raise WhenceError(
-            f"hardware.threads is {wanted} and OMP_THREAD_LIMIT allows {limit}, so that some kernels "
-            f"would leave a part of their result unwritten: unset it, or train with "
+            f"hardware.threads is {wanted} and OMP_THREAD_LIMIT allows {limit}, so that some "
+            "kernels would leave a part of their result unwritten: unset it, or train with "
             f"--hardware.threads {limit}."
         )
     return wanted or min(torch.get_num_threads(), limit)
@@ -180,7 +180,7 @@ INSTRUCTIONS = ("amx_fp16", "amx_bf16", "amx_int8", "avx512_fp16", "avx512_bf16"
 
 def _environment() -> str:
     found = [f"{name}={os.environ[name]}" for name in VARIABLES if name in os.environ]
-    return " ".join(found) or "without settings of kernels"
+    return " ".join(found) or "no variable that chooses kernels"
 
 
 def _processor() -> str:

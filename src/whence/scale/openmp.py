@@ -23,7 +23,12 @@ def library() -> ctypes.CDLL | None:
         True
     """
     folder = Path(torch.__file__).parent
-    for pattern in ("lib/libgomp*", "lib/lib*omp*.dylib", "lib/libiomp5*", "../torch.libs/libgomp*"):
+    for pattern in (
+        "lib/libgomp*",
+        "lib/lib*omp*.dylib",
+        "lib/libiomp5*",
+        "../torch.libs/libgomp*",
+    ):
         for path in sorted(folder.glob(pattern)):
             try:
                 found = ctypes.CDLL(str(path))
