@@ -128,6 +128,8 @@ try:
 except WhenceError as error:
     print(error)
 """
+
+
 def test_other_instructions_of_onednn_are_named(tmp_path):
     """Bits are the processor's there; what it was told to leave out stands in the reason."""
     least = {"ONEDNN_MAX_CPU_ISA": "AVX2"}

@@ -69,7 +69,7 @@ def test_a_run_without_a_step(tmp_path):
 
 
 def tamper(run: Run, step: int, loss: float) -> Run:
-    records = run.steps
+    records = list(run.steps)
     records[step] |= {"loss": loss, "loss_hex": loss.hex()}
     run.logs.steps.replace(records)
     return Run.open(run.path)

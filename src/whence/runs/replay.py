@@ -1,6 +1,6 @@
 """Going back: the exact state before any step, replayed from the nearest checkpoint."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -90,7 +90,7 @@ class Moment:
         self.run, self.session, self.step, self.approximate = run, session, step, approximate
         self.differences: list[Difference] = []
         self.replayed = 0
-        self._records = run.steps
+        self._records: Sequence[dict[str, Any]] = run.steps
 
     @property
     def recipe(self) -> Recipe:
@@ -247,7 +247,7 @@ def nearest_checkpoint(run: Run, step: int) -> int:
 def estimate(run: Run, step: int) -> tuple[int, float]:
     """Return how many steps must be replayed to reach a step, and how many seconds they took."""
     start = nearest_checkpoint(run, step)
-    return step - start, sum(record["seconds"] for record in run.steps[start:step])
+    return step - start, run.steps.seconds(start, step)
 
 
 def start_from(run: Run, checkpoint: int, approximate: bool = False) -> Moment:

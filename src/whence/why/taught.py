@@ -162,8 +162,8 @@ def taught_cost(run: Run, step: int | None = None) -> tuple[int, float]:
         (2000, 180.0)
     """
     begin = run.origin.step if run.origin else 0
-    records = run.steps[begin : len(run.steps) if step is None else step]
-    return len(records), 3 * sum(record["seconds"] for record in records)
+    end = len(run.steps) if step is None else step
+    return end - begin, 3 * run.steps.seconds(begin, end)
 
 
 class Kept(NamedTuple):
