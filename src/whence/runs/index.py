@@ -6,9 +6,11 @@ record up to there and of all rows up to there, so that an index that doesn't fi
 made anew from the record.
 """
 
+import os
 import struct
 import zlib
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -17,10 +19,10 @@ import numpy as np
 COLUMNS = ("loss", "rate", "grad_norm", "seconds", "tokens")
 ROW = np.dtype(
     [
-        ("end", "<u8"),  # where the line ends in the record, in bytes
+        ("end", "<u8"),  # where the line ends, in bytes from the first step's line on
         *((name, "<f8") for name in COLUMNS[:-1]),
         ("tokens", "<u8"),
-        ("record_crc", "<u4"),  # of the record up to that end
+        ("record_crc", "<u4"),  # of the record from the first step's line up to that end
         ("crc", "<u4"),  # of all rows up to here, without this field itself
     ]
 )
@@ -38,10 +40,9 @@ class Index:
 
     Example:
         >>> index = Index()
-        >>> index.read_header(b'{"schema": 1}')
         >>> index.add(b"...", dict.fromkeys(COLUMNS, 1))
         >>> index.rows["end"].tolist(), index.rows["loss"].tolist()
-        ([16], [1.0])
+        ([3], [1.0])
     """
 
     def __init__(self, rows: np.ndarray | None = None):
@@ -50,7 +51,7 @@ class Index:
         self.n = self.end = self._record_crc = self._crc = 0
         if rows is not None:
             self.n = len(rows)
-            self.cut(len(rows), b"")
+            self.cut(len(rows))
 
     @property
     def rows(self) -> np.ndarray:
@@ -64,10 +65,6 @@ class Index:
             self._data[start : self.n] = np.frombuffer(b"".join(self._new), ROW)
             self._new = []
         return self._data[: self.n]
-
-    def read_header(self, line: bytes) -> None:
-        """Take up the record's first line, which is no step."""
-        self.end, self._record_crc = len(line), zlib.crc32(line)
 
     def add(self, line: bytes, record: Mapping[str, Any]) -> None:
         """Take up the next line.
@@ -84,27 +81,34 @@ class Index:
         self._new.append(row + self._crc.to_bytes(4, "little"))
         self.n, self.end, self._record_crc = self.n + 1, end, record_crc
 
-    def cut(self, n: int, header: bytes) -> None:
-        """Forget all rows but the first `n`; `header` is the record's first line."""
+    def cut(self, n: int) -> None:
+        """Forget all rows but the first `n`."""
         rows = self.rows
-        self.n, self._crc = n, 0
-        self.read_header(header)
+        self.n = n
+        self.end = self._record_crc = self._crc = 0
         if n:
             self.end, self._record_crc, self._crc = (
                 int(rows[n - 1][name]) for name in ("end", "record_crc", "crc")
             )
 
 
-def read_index(path: Path, record: Path) -> Index | None:
-    """Read an index, whole or up to where it was torn; None where it doesn't fit the record."""
+def read_index(path: Path, record: Path, start: int) -> Index | None:
+    """Read an index, whole or up to where it was torn; None where it doesn't fit the record.
+
+    Args:
+        path: the index.
+        record: the record.
+        start: where its first step's line begins.
+    """
     try:
         size, whole = path.stat().st_size, record.stat().st_size
         if not ROW.itemsize <= size <= whole:
             return None
         rows = np.fromfile(path, ROW)
-        if not _fits(rows, whole):
+        if not _fits(rows, whole - start):
             return None
         with record.open("rb") as file:
+            file.seek(start)
             fits = crc_of(file, int(rows["end"][-1])) == rows["record_crc"][-1]
     except OSError:
         return None
@@ -113,17 +117,25 @@ def read_index(path: Path, record: Path) -> Index | None:
 
 def _fits(rows: np.ndarray, size: int) -> bool:
     end, crc = int(rows["end"][-1]), 0
-    if end > min(size, LONGEST * (len(rows) + 1)):
+    if end > min(size, LONGEST * len(rows)):
         return False
     for start in range(0, len(rows), BLOCK // ROW.itemsize):
         some = rows[start : start + BLOCK // ROW.itemsize]
         payload = some.view(np.uint8).reshape(len(some), ROW.itemsize)[:, : PAYLOAD.size]
-        crc = zlib.crc32(np.ascontiguousarray(payload), crc)
+        crc = zlib.crc32(payload.tobytes(), crc)
     return crc == rows["crc"][-1]
 
 
+def keep(path: Path, data: bytes) -> None:
+    """Write a file that can be made anew at any time: whole or not at all, and without a word."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    with suppress(OSError):  # a folder that is gone, or that only others may write
+        temporary.write_bytes(data)
+        os.replace(temporary, path)
+
+
 def crc_of(file: BinaryIO, length: int) -> int | None:
-    """Return the CRC-32 of a file's first bytes; None where it has fewer.
+    """Return the CRC-32 of a file's next bytes; None where it has fewer.
 
     Example:
         >>> import io

@@ -142,7 +142,7 @@ class Lines:
         """Write the file anew with these records."""
         self.close()
         with written_whole(self.path) as file:
-            for record in [{"schema": SCHEMA}, *records]:
+            for record in [self._first(), *records]:
                 file.write(encode_line(record))
 
     def close(self) -> None:
@@ -160,8 +160,11 @@ class Lines:
         if end < size:
             file.truncate(end)
         if end == 0:
-            _write_all(file, encode_line({"schema": SCHEMA}))
+            _write_all(file, encode_line(self._first()))
         return file
+
+    def _first(self) -> dict[str, Any]:
+        return {"schema": SCHEMA}
 
 
 def _complete(file: BinaryIO, number: int, path: Path) -> Iterator[tuple[int, bytes]]:

@@ -10,11 +10,10 @@ from typing import Any, overload
 import numpy as np
 
 from whence.data.files import written_whole
-from whence.errors import WhenceError
-from whence.runs.files import SCHEMA, DamagedError
-from whence.runs.index import BLOCK, COLUMNS, ROW, Index, read_index
+from whence.runs.files import DamagedError
+from whence.runs.index import BLOCK, COLUMNS, ROW, Index, keep, read_index
 from whence.runs.lines import Lines, encode_line
-from whence.runs.lock import hold
+from whence.runs.lock import is_held
 
 STEP = {
     "step": int,
@@ -25,7 +24,6 @@ STEP = {
     "seconds": float,
     "tokens": int,
 }
-HEADER = encode_line({"schema": SCHEMA})
 WORTH_KEEPING = 1000  # lines read without an index, after which a reader writes one
 
 
@@ -50,6 +48,7 @@ class StepLines(Lines):
         super().__init__(path, STEP)
         self.index_path = path.with_name("steps.index")
         self.index = Index()
+        self._start = 0  # the length of the first line, once it was read
         self._written = 0  # rows of the index that are in its file
         self._loaded = False
         self._read_at: tuple[int, ...] | None = None  # what the file was when it was last read
@@ -66,13 +65,12 @@ class StepLines(Lines):
             try:
                 for line, record in self.added_lines():
                     if record is None:
-                        self.index.read_header(line)
+                        self._start = len(line)
                     else:
                         self._add(line, record)
                         yield record
             finally:
-                self._read_to = self.index.end
-                self._lines_read = self.index.n + 1 if self.index.end else 0
+                self._has_read()
 
     def load(self) -> None:
         """Read what the index doesn't hold, and keep the index where that took a while.
@@ -84,10 +82,10 @@ class StepLines(Lines):
         with self._at_work:
             stamp = self._stamp()
             if self._file is None and not first and stamp != self._read_at:
-                grown = stamp and self._read_at and stamp[:2] == self._read_at[:2]
-                if not grown or stamp[2] <= self._read_at[2]:  # another file, or changed in place
-                    self.index, self._written, self._loaded = Index(), 0, False
-                    self._read_to = self._lines_read = 0
+                if not _has_grown(self._read_at, stamp):  # another file, or changed in place
+                    self.index, self._start, self._written = Index(), 0, 0
+                    self._loaded = False
+                    self._has_read()
             if first or stamp != self._read_at:
                 for _ in self.added():
                     pass
@@ -109,7 +107,7 @@ class StepLines(Lines):
             WhenceError: as `added`.
         """
         self.load()
-        return Steps(self.path, self.index.rows)
+        return Steps(self.path, self._start, self.index.rows)
 
     def until_damage(self) -> tuple["Steps", DamagedError | None]:
         """Return the records up to the first that is damaged or missing, and what is wrong."""
@@ -118,7 +116,7 @@ class StepLines(Lines):
             self.load()
         except DamagedError as error:
             damage = error
-        return Steps(self.path, self.index.rows), damage
+        return Steps(self.path, self._start, self.index.rows), damage
 
     def append(self, record: Mapping[str, Any]) -> None:
         """Add one line; it is in the operating system's hands when this returns."""
@@ -127,10 +125,9 @@ class StepLines(Lines):
                 self.load()
             line = encode_line(record)
             self._append(line)
-            if not self.index.end:
-                self.index.read_header(HEADER)
+            self._start = self._start or len(encode_line(self._first()))
             self._add(line, record)
-            self._read_to, self._lines_read = self.index.end, self.index.n + 1
+            self._has_read()
 
     def sync(self) -> None:
         """Put what was appended on the disk, then what the index lacks into its file."""
@@ -145,29 +142,30 @@ class StepLines(Lines):
 
     def replace(self, records: Sequence[Mapping[str, Any]]) -> None:
         """Write the file anew with these records."""
-        index = Index()
+        index, first = Index(), encode_line(self._first())
         super().close()
         with written_whole(self.path) as file:
-            file.write(HEADER)
-            index.read_header(HEADER)
+            file.write(first)
             for record in records:
                 line = encode_line(record)
                 index.add(line, record)
                 file.write(line)
-        self._has_become(index)
+        self._has_become(index, len(first))
 
     def begin_as(self, other: "StepLines", n: int) -> None:
         """Write the file anew with the first `n` records of another, or of itself, to the byte."""
         other.load()
         index = Index(other.index.rows.copy()) if other.index.n else Index()
-        index.cut(n, HEADER)
+        index.cut(n)
+        first, left = encode_line(self._first()), index.end
         super().close()
         with other.path.open("rb") as source, written_whole(self.path) as file:
-            left = index.end
+            file.write(first)
+            source.seek(other._start)
             while left and (block := source.read(min(BLOCK, left))):
                 file.write(block)
                 left -= len(block)
-        self._has_become(index)
+        self._has_become(index, len(first))
 
     def write_index(self) -> None:
         """Write the rows that the index's file lacks; without it all is as well, only slower."""
@@ -183,22 +181,31 @@ class StepLines(Lines):
                 file.write(self.index.rows[self._written :].tobytes())
             self._written = self.index.n
 
-    def _has_become(self, index: Index) -> None:
+    def _has_become(self, index: Index, start: int) -> None:
         with self._at_work:
-            self.index, self._written, self._loaded = index, 0, True
-            self._read_to, self._lines_read = index.end, index.n + 1
+            self.index, self._start, self._written, self._loaded = index, start, 0, True
+            self._has_read()
             self._read_at = self._stamp()
             self.index_path.unlink(missing_ok=True)
             self.write_index()
+
+    def _has_read(self) -> None:
+        self._read_to = self._start + self.index.end
+        self._lines_read = self.index.n + 1 if self._start else 0
 
     def _take_up_index(self) -> None:
         if self._loaded:
             return
         self._loaded = True
-        found = read_index(self.index_path, self.path)
+        for line, _ in self.added_lines():  # the first one, which says whose the record is
+            self._start = len(line)
+            break
+        if not self._start:
+            return
+        found = read_index(self.index_path, self.path, self._start)
         if found is not None:
             self.index, self._written = found, found.n
-            self._read_to, self._lines_read = found.end, found.n + 1
+        self._has_read()
 
     def _add(self, line: bytes, record: Mapping[str, Any]) -> None:
         where = f"line {self.index.n + 2}"
@@ -211,24 +218,28 @@ class StepLines(Lines):
         except (ValueError, OverflowError) as error:
             raise DamagedError(self.path, f"{where} holds a number that is none") from error
         if exact != record["loss"] and not (math.isnan(exact) and math.isnan(record["loss"])):
-            self.index.cut(self.index.n - 1, HEADER)
+            self.index.cut(self.index.n - 1)
             raise DamagedError(self.path, f"{where}: loss and loss_hex differ")
 
     def _write_index_unless_training(self) -> None:
-        with suppress(WhenceError, OSError), hold(self.path.parent):
-            self._written = 0
-            with written_whole(self.index_path) as file:
-                file.write(self.index.rows.tobytes())
+        if not is_held(self.path.parent):
+            keep(self.index_path, self.index.rows.tobytes())
             self._written = self.index.n
 
 
+def _has_grown(before: tuple[int, ...] | None, now: tuple[int, ...] | None) -> bool:
+    """Tell from two stamps whether a file is the same and longer."""
+    return before is not None and now is not None and before[:2] == now[:2] and before[2] < now[2]
+
+
 class Steps(Sequence[dict[str, Any]]):
-    """The record of each step, as a list whose items are read from the file when they are asked for.
+    """The record of each step, as a list whose items are read when they are asked for.
 
     A list of all of them in memory is `list(steps)`; a column of numbers is `steps.column("loss")`.
 
     Args:
         path: the file of the record.
+        start: where its first step's line begins.
         rows: its index.
 
     Example:
@@ -237,8 +248,8 @@ class Steps(Sequence[dict[str, Any]]):
         >>> steps[-1]["loss"], len(steps), steps.column("loss").mean()  # doctest: +SKIP
     """
 
-    def __init__(self, path: Path, rows: np.ndarray):
-        self.path, self._rows = path, rows
+    def __init__(self, path: Path, start: int, rows: np.ndarray):
+        self.path, self._start, self._rows = path, start, rows
 
     def __len__(self) -> int:
         """How many steps are recorded."""
@@ -292,7 +303,8 @@ class Steps(Sequence[dict[str, Any]]):
         lines = Lines(self.path, STEP)
         try:
             with self.path.open("rb") as file:
-                file.seek(int(self._rows["end"][start - 1]) if start else len(file.readline()))
+                before = int(self._rows["end"][start - 1]) if start else 0
+                file.seek(self._start + before)
                 for step in range(start, stop):
                     record = lines.read_line(file.readline(), step + 2)
                     if record["step"] != step:
