@@ -8,6 +8,7 @@ run are invented, but for the last, which are trained, so that it can be resumed
 import os
 import resource
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -78,16 +79,9 @@ def invent(run, steps: int) -> None:
 
 
 def every_line(folder: Path) -> None:
-    from whence.runs.record import Logs
-
-    assert len(list(Logs(folder / "runs/long").evals)) >= 0
-    assert len(list(iter_lines(folder))) > STEPS
-
-
-def iter_lines(folder: Path):
     from whence.runs.lines import Lines
 
-    return Lines(folder / "runs/long/steps.jsonl", {"step": int})
+    assert len(list(Lines(folder / "runs/long/steps.jsonl", {"step": int}))) > STEPS
 
 
 def list_them(folder: Path) -> None:
@@ -116,12 +110,8 @@ def resume(folder: Path) -> None:
     """Up to the first event; what a step of it takes is a training's own."""
     from whence.runs.run import Run
 
-    copy = folder / "copy"
-    start = time.perf_counter()
-    run = Run.open(copy if copy.is_dir() else folder / "runs/long")
-    for _ in run.train(should_stop=lambda: True):
+    for _ in Run.open(folder / "runs/long").train(should_stop=lambda: True):
         pass
-    assert time.perf_counter() > start
 
 
 def rewind(folder: Path) -> None:
@@ -174,15 +164,26 @@ def alone(task: str, folder: Path) -> None:
     import whence.runs.fork
     import whence.runs.summary
     import whence.studio.answers.runs  # noqa: F401
+    from whence.scale.hardware import Hardware
 
-    with __import__("whence.scale.hardware").scale.hardware.Hardware(device="cpu").in_force():
+    with Hardware(device="cpu").in_force():
         pass  # what PyTorch imports at its first use
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak(anew=True)
     start = time.perf_counter()
     TASKS[task][0](folder)
     seconds = time.perf_counter() - start
-    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(seconds, (after - before) / 1024)
+    print(seconds, peak() - before)
+
+
+def peak(anew: bool = False) -> float:
+    """The most megabytes that this process has held, or counted anew from now on, as Linux does."""
+    counted = Path("/proc/self/status")
+    if not counted.exists():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    if anew:
+        Path("/proc/self/clear_refs").write_text("5")
+    [line] = [line for line in counted.read_text().splitlines() if line.startswith("VmHWM")]
+    return int(line.split()[1]) / 1024
 
 
 def main() -> None:
@@ -198,7 +199,7 @@ def main() -> None:
             for _ in range(rounds):
                 done = subprocess.run(words, capture_output=True, text=True, check=True)
                 found.append([float(word) for word in done.stdout.split()])
-            seconds, memory = (sorted(column)[len(column) // 2] for column in zip(*found))
+            seconds, memory = map(statistics.median, zip(*found, strict=True))
             rows.append({"what": title, "seconds": f"{seconds:.2f}", "MB more": f"{memory:.0f}"})
             print(rows[-1], file=sys.stderr, flush=True)
         table(rows)

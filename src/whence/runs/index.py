@@ -104,7 +104,10 @@ def read_index(path: Path, record: Path, start: int) -> Index | None:
         size, whole = path.stat().st_size, record.stat().st_size
         if not ROW.itemsize <= size <= whole:
             return None
-        rows = np.fromfile(path, ROW)
+        rows = np.empty(size // ROW.itemsize, ROW)
+        with path.open("rb") as file:
+            if file.readinto(rows.view(np.uint8)) != rows.nbytes:
+                return None
         if not _fits(rows, whole - start):
             return None
         with record.open("rb") as file:

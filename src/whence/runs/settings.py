@@ -4,6 +4,7 @@ import difflib
 import types
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass, replace
+from functools import cache
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from whence.errors import WhenceError
@@ -48,7 +49,7 @@ def from_settings(base: T, tree: Mapping[str, Any], where: str) -> T:
         >>> from_settings(Schedule(), {"kind": "cosine"}, "schedule.").kind
         'cosine'
     """
-    hints = get_type_hints(type(base))
+    hints = _hints(type(base))
     changes: dict[str, Any] = {}
     for name, value in tree.items():
         if name not in hints:
@@ -61,6 +62,9 @@ def from_settings(base: T, tree: Mapping[str, Any], where: str) -> T:
         else:
             changes[name] = fit(value, hints[name], f"{where}{name}")
     return replace(base, **changes)  # type: ignore[type-var]  # every base is a dataclass
+
+
+_hints = cache(get_type_hints)  # a long list of runs asks for the same ones again and again
 
 
 def flat(tree: Mapping[str, Any], before: str = "") -> dict[str, Any]:

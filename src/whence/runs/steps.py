@@ -81,12 +81,12 @@ class StepLines(Lines):
         first = not self._loaded
         with self._at_work:
             stamp = self._stamp()
-            if self._file is None and not first and stamp != self._read_at:
-                if not _has_grown(self._read_at, stamp):  # another file, or changed in place
-                    self.index, self._start, self._written = Index(), 0, 0
-                    self._loaded = False
-                    self._has_read()
-            if first or stamp != self._read_at:
+            changed = not first and stamp != self._read_at
+            if changed and self._file is None and not _has_grown(self._read_at, stamp):
+                self.index, self._start, self._written = Index(), 0, 0
+                self._loaded = False
+                self._has_read()
+            if first or changed:
                 for _ in self.added():
                     pass
             self._read_at = stamp
