@@ -37,7 +37,7 @@ def test_a_summary_says_what_opening_the_run_says(own):
         assert (s.created, s.steps, s.done, s.saved) == (own.created, 20, 20, 20)
         assert s.loss == own.steps[-1]["loss"]
         assert s.best == min(e["bits_per_byte"] for e in own.evals if not e["whole"])
-        assert s.lowest == min(e["bits_per_byte"] for e in own.evals)
+        assert s.measured == [e["bits_per_byte"] for e in own.evals if e["whole"]][-1]
         assert s.tokens_per_second == pytest.approx(curves.tokens_per_second)
         assert state_of_summary(own.path, s) == own.state == "finished"
         steps, losses = spark_of(s)

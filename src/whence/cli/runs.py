@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from whence.cli.words import call
-from whence.errors import WhenceError
+from whence.errors import WhenceError, in_bytes
 from whence.runs.run import Run
 from whence.runs.summary import Summary, runs_in, state_of_summary, summary_of
 
@@ -19,8 +19,8 @@ def runs(words: list[str]) -> None:
         call(_remove, words[1:], "whence runs remove")
     elif words and not words[0].startswith("-"):
         raise WhenceError(
-            f"'whence runs {words[0]}' is nothing: 'whence runs' lists them and 'whence runs "
-            "remove NAME' deletes one."
+            f"'whence runs' has no command {words[0]!r}: 'whence runs' lists the runs, and 'whence "
+            "runs remove NAME' deletes one."
         )
     else:
         call(_list, words, "whence runs")
@@ -104,20 +104,7 @@ def _row(path: Path, s: Summary) -> dict:
         "text": s.text,
         "done": s.done,
         "steps": s.steps,
-        "bits_per_byte": s.lowest,
+        "bits_per_byte": s.measured,
         "disk": s.bytes,
         "trouble": s.trouble,
     }
-
-
-def in_bytes(count: int) -> str:
-    """Say a number of bytes as a person would.
-
-    Example:
-        >>> in_bytes(1_234_567)
-        '1.2 MB'
-    """
-    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= size:
-            return f"{count / size:.1f} {unit}"
-    return f"{count} bytes"

@@ -10,15 +10,15 @@ from torch import nn
 
 from whence.data import Dataset
 from whence.errors import WhenceError
+from whence.fields import nearest
 from whence.models import GPTConfig, Model, ModelConfig, build
 from whence.runs.recipe import Recipe
-from whence.runs.settings import nearest
 from whence.runs.tasks import Text, task_of
 from whence.runs.tasks.text import Batches
 from whence.scale.conditions import each_within
 from whence.scale.hardware import Hardware
 from whence.scale.plan import check_memory, plan
-from whence.train.evaluation import Evaluation
+from whence.train.evaluation import Evaluation, Progress, no_progress
 from whence.train.optimizer import Optimizer
 
 
@@ -110,14 +110,14 @@ class Session:
         with self.hardware.in_force(), torch.inference_mode(False), torch.enable_grad():
             yield
 
-    def evaluate(self, n_tokens: int | None = None) -> Evaluation:
+    def evaluate(self, n_tokens: int | None = None, each: Progress = no_progress) -> Evaluation:
         """Measure the loss on the validation text, or on its first tokens.
 
         It takes the model as written: other shapes of input would make a compiled one compile anew,
         and the bits of later steps depend on that.
         """
         with self.hardware.in_force():
-            return self.task.evaluate(self.model, n_tokens, self.hardware.context)
+            return self.task.evaluate(self.model, n_tokens, self.hardware.context, each)
 
     def sample(self, n_tokens: int) -> str:
         """Let the model write so many tokens; what it writes is a function of the seed."""

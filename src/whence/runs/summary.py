@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from whence.errors import WhenceError
-from whence.models import MODELS
+from whence.models.kinds import MODELS
 from whence.runs.checkpoints import saved_steps
 from whence.runs.curves import Curves, thin
 from whence.runs.files import SCHEMA
@@ -39,7 +39,8 @@ class Summary:
         saved: the step of its last checkpoint, if it has one.
         loss: of the last step.
         best: the lowest bits per byte of the measurements that compare.
-        lowest: the lowest bits per byte of all measurements.
+        measured: bits per byte on the whole validation part, which training ends with; until then,
+            the best so far.
         tokens_per_second: the speed of the last steps.
         spark: a few (step, loss) that draw the curve.
         bytes: what the folder takes.
@@ -55,7 +56,7 @@ class Summary:
     saved: int | None = None
     loss: float | None = None
     best: float | None = None
-    lowest: float | None = None
+    measured: float | None = None
     tokens_per_second: float | None = None
     spark: tuple[tuple[int, float], ...] = ()
     bytes: int = 0
@@ -104,6 +105,7 @@ def state_of_summary(path: Path, summary: Summary) -> State:
 def _make(run: Run) -> Summary:
     curves = Curves(run.path)
     loss, best = curves["loss"], curves.best()
+    whole = [e["bits_per_byte"] for e in curves.evals if e["whole"]]
     shown = thin(loss, SPARKLINE)
     return Summary(
         created=run.created,
@@ -114,7 +116,7 @@ def _make(run: Run) -> Summary:
         saved=max(saved_steps(run.checkpoint_folder), default=None),
         loss=float(loss[-1]) if len(loss) else None,
         best=best["bits_per_byte"] if best else None,
-        lowest=min((e["bits_per_byte"] for e in curves.evals), default=None),
+        measured=whole[-1] if whole else best["bits_per_byte"] if best else None,
         tokens_per_second=curves.tokens_per_second,
         spark=tuple(zip(shown.tolist(), loss[shown].tolist(), strict=True)),
         bytes=run.disk_use,
