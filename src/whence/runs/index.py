@@ -106,7 +106,7 @@ def read_index(path: Path, record: Path, start: int) -> Index | None:
             return None
         rows = np.empty(size // ROW.itemsize, ROW)
         with path.open("rb") as file:
-            if file.readinto(rows.view(np.uint8)) != rows.nbytes:
+            if file.readinto(memoryview(rows).cast("B")) != rows.nbytes:
                 return None
         if not _fits(rows, whole - start):
             return None
