@@ -162,7 +162,9 @@ def _write(model, dataset: Dataset) -> tuple[float, str]:
     return WRITTEN / (time.perf_counter() - start), " ".join(text.split())
 
 
-def _curve(records: Sequence[Any], tokens_per_byte: float, n: int = 60) -> list[tuple[float, float]]:
+def _curve(
+    records: Sequence[dict], tokens_per_byte: float, n: int = 60
+) -> list[tuple[float, float]]:
     """About n means over stretches of the training loss, in bits per byte, by seconds spent."""
     ends = np.cumsum([r["seconds"] for r in records])
     losses = np.array([r["loss"] for r in records])
