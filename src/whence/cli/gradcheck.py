@@ -144,17 +144,18 @@ class _Elements(dict[str, Any]):
 
 
 def _run(path: str) -> Subject:
+    import torch
+
     from whence.runs.run import Run
-    from whence.train.losses import next_token_loss
 
     run = Run.open(path)
     run.refuse_counted()
     # In double precision, where a difference of losses still has digits; two examples are enough.
     model = run.model("last").double().eval().requires_grad_()
     ((_, part), *_) = run.batches[0]
-    few = part._replace(inputs=part.inputs[:2], targets=part.targets[:2])
-    named = dict(model.named_parameters())
-    return Subject(lambda: next_token_loss(model, few), _Elements(named))
+    rows = {name: x[:2] for name, x in part._asdict().items() if isinstance(x, torch.Tensor)}
+    few, named = part._replace(**rows), dict(model.named_parameters())
+    return Subject(lambda: run.task.loss(model, few), _Elements(named))
 
 
 def _chosen(subject: Subject, parameter: str | None, count: int, seed: int) -> list[str]:

@@ -44,7 +44,8 @@ def rewind(
     text = None
     if prompt is not None:
         writer = moment.session.task.writer(moment.model)
-        text = generate(writer, moment.tokenizer, prompt=prompt, max_tokens=200, seed=0)[0]
+        asked = moment.session.task.asked(prompt)
+        text = generate(writer, moment.tokenizer, prompt=asked, max_tokens=200, seed=0)[0]
     if json:
         print(json_module.dumps({"schema": 1, **_record(moment), "text": text}))
         return

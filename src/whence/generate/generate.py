@@ -12,6 +12,7 @@ from whence.errors import WhenceError
 from whence.generate.reader import CachedLanguageModel, LanguageModel, Reader
 from whence.generate.sampling import Distribution, Sampling, filter_logits, pick
 from whence.generate.text import TextStream
+from whence.models.seq2seq import Seq2Seq
 
 MOST_SAMPLES = 4096  # side by side; each has its own part of the cache
 
@@ -162,6 +163,7 @@ def _stream(
     show_distributions: bool,
 ) -> Iterator[Event]:
     texts = {sample: TextStream(tokenizer.decode, stop) for sample in range(len(tokens))}
+    end = model.config.end if isinstance(model, Seq2Seq) else None  # its target is whole there
     with inference(model):
         reader = Reader(model, tokens)
         for index in range(max_tokens):
@@ -170,11 +172,12 @@ def _stream(
             reader.append(picked)
             ids = picked.tolist()
             for sample, text in list(texts.items()):
-                shown, drawn = text.push(ids[sample]), None
+                ended = ids[sample] == end
+                shown, drawn = text.finish() if ended else text.push(ids[sample]), None
                 if show_distributions:
                     drawn = Distribution.of(logits[sample], sampling, ids[sample])
                 yield Event(sample, index, ids[sample], shown, drawn)
-                if text.stopped is not None:
+                if ended or text.stopped is not None:
                     del texts[sample]
                     yield Event(sample, index + 1, None, "", finished="stop")
             if not texts:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from whence.data import Dataset, Source, Tokenizer, load_tokenizer, open_dataset, open_source
 from whence.data import prepare as prepare_tokens
 from whence.errors import WhenceError, shell_word
-from whence.generate import generate
+from whence.generate import Event as WrittenToken
+from whence.generate import stream
 from whence.generate.generate import encode_prompt
 from whence.generate.pairs import Hypothesis, beam_search
 from whence.generate.reader import CachedLanguageModel, LanguageModel
@@ -365,11 +366,30 @@ class Run:
         """Let the model continue a prompt, and return what it wrote.
 
         Args:
-            prompt: the text to continue.
+            prompt: the text to continue; of a model of pairs, a source, whose target it writes.
             at: which checkpoint; see `model`.
-            **options: as of `whence.generate.generate`.
+            **options: as of `whence.generate.stream`.
         """
-        return generate(self.writer(at), self.tokenizer, prompt=prompt, **options)[0]
+        return "".join(e.text for e in self.stream(prompt, at=at, **options) if e.sample == 0)
+
+    def stream(
+        self,
+        prompt: str = "",
+        *,
+        at: int | Literal["best", "last"] = "best",
+        **options: Any,
+    ) -> Iterator[WrittenToken]:
+        """Let the model continue a prompt, and give each token as it is drawn.
+
+        Args:
+            prompt: as of `generate`.
+            at: which checkpoint; see `model`.
+            **options: as of `whence.generate.stream`.
+
+        Raises:
+            WhenceError: a setting out of range, or a prompt that the model can't go on from.
+        """
+        return stream(self.writer(at), self.tokenizer, self.task.asked(prompt), **options)
 
     def search(
         self,
@@ -393,10 +413,8 @@ class Run:
         Raises:
             WhenceError: an empty prompt, a width below 1, or a text the tokenizer can't read.
         """
-        if not self.task.is_prose and "\t" not in prompt:
-            prompt += "\t"
         end = int(self.tokenizer.encode("\n")[0])
-        ids = encode_prompt(self.tokenizer, prompt)
+        ids = encode_prompt(self.tokenizer, self.task.asked(prompt))
         return beam_search(self.writer(at), ids, end, width=width, max_tokens=max_tokens)
 
     def evaluate(

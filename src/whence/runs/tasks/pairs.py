@@ -28,7 +28,7 @@ class Pairs(Text):
 
     unit = "pairs"
     is_prose = False
-    question = 'generate {run} "a source" --beam 4'
+    question = 'generate {run} "a source"'
 
     def __init__(self, recipe: Recipe, dataset: Dataset):
         super().__init__(recipe, dataset)
@@ -80,6 +80,16 @@ class Pairs(Text):
     def stop(self) -> tuple[str, ...]:
         """A target ends with its line."""
         return ("\n",)
+
+    def asked(self, prompt: str) -> str:
+        """Put the tab behind a source, where the answer begins.
+
+        Raises:
+            WhenceError: an empty source.
+        """
+        if not prompt.strip():
+            raise WhenceError("the run's model answers a source: give one as the prompt.")
+        return prompt if "\t" in prompt else prompt + "\t"
 
     def answers(self, model: Any, n: int) -> list[tuple[str, str, str]]:
         """Greedy targets of some held-out sources."""

@@ -146,6 +146,14 @@ class Text:
         """Where a sample ends, besides its length."""
         return ()
 
+    def asked(self, prompt: str) -> str:
+        """Return what the model goes on from where a person asks this.
+
+        Raises:
+            WhenceError: where the model can't be asked so.
+        """
+        return prompt
+
     def writer(self, model: Any) -> LanguageModel | CachedLanguageModel:
         """Return a model as one that writes.
 
