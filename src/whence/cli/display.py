@@ -1,6 +1,5 @@
 """What a person sees while a model learns: a live line in a terminal, plain lines elsewhere."""
 
-import json
 import math
 import sys
 import time
@@ -11,6 +10,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 
 from whence import __version__
+from whence.cli.document import strict
 from whence.cli.runs import in_bytes
 from whence.data.floors import Floor, floors
 from whence.errors import shell_word
@@ -259,9 +259,7 @@ class JsonDisplay:
         """End; nothing is left to print."""
 
     def _print(self, kind: str, record: dict[str, Any]) -> "JsonDisplay":
-        print(
-            json.dumps({"schema": SCHEMA, "event": kind, **record}, ensure_ascii=False), flush=True
-        )
+        print(strict({"schema": SCHEMA, "event": kind, **record}), flush=True)
         return self
 
 

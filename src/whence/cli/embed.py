@@ -1,6 +1,5 @@
 """`whence embed`: how alike an encoder finds texts, or one word in several texts."""
 
-import json as json_module
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from whence.cli.document import strict
 from whence.runs.embed import cosines
 from whence.runs.run import Run
 
@@ -35,7 +35,7 @@ def embed(
     found = cosines(Run.open(run), texts, word)
     if json:
         told = {"schema": 1, "run": str(run), "texts": list(texts), "word": word}
-        print(json_module.dumps({**told, "cosines": found}, ensure_ascii=False))
+        print(strict({**told, "cosines": found}))
         return
     table = Table(box=None, pad_edge=False)
     table.add_column(f"cosine of {word!r} in" if word else "cosine of")

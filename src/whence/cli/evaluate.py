@@ -1,6 +1,5 @@
 """`whence evaluate`: the loss on all of a text."""
 
-import json as json_module
 import math
 import sys
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from whence.cli.document import strict
 from whence.cli.words import Texts
 from whence.data import open_source
 from whence.errors import WhenceError
@@ -22,27 +22,32 @@ def evaluate(
     /,
     *,
     checkpoint: str = "best",
+    overlap: bool = False,
     json: bool = False,
 ) -> None:
     """Measure a model on all of a text: loss, perplexity, bits per byte.
 
-    Windows overlap by half, so that each token is counted once and all but the first few are
-    predicted with at least half a window before them.
+    It measures as training does, in windows side by side, so the figures are the same.
 
     Args:
         run: the run's folder, such as runs/topics-1.
         text: files, folders, `-` or a built-in text; none: the run's validation part.
         checkpoint: `best` (on validation), `last`, or any step: one that is not saved is replayed.
+        overlap: let windows overlap by half, so that each token but the first few is predicted
+            with at least half a window before it; `whence ladder` measures so.
         json: print JSON instead of a table.
     """
     opened = Run.open(run)
-    result = opened.evaluate(open_source(text) if text else None, at=which(opened, checkpoint))
+    result = opened.evaluate(
+        open_source(text) if text else None, at=which(opened, checkpoint), overlap=overlap
+    )
     name = ", ".join(text) if text else f"the validation part of {opened.dataset.source}"
     if json:
         record = {
             "schema": 1,
             "run": str(run),
             "text": list(text) or None,
+            "windows": "overlapping by half" if overlap else "side by side",
             "tokens": result.n_tokens,
             "bytes": result.n_bytes,
             "loss": result.loss,
@@ -51,9 +56,10 @@ def evaluate(
             "exact_match": result.exact_match,
             "unknown": result.n_unknown,
         }
-        print(json_module.dumps(record))
+        print(strict(record))
         return
-    print(f"{name}: {result.n_tokens:,} tokens predicted, {result.n_bytes:,} bytes")
+    windows = ", windows overlapping by half" if overlap else ""
+    print(f"{name}: {result.n_tokens:,} tokens predicted, {result.n_bytes:,} bytes{windows}")
     print(f"  loss           {result.loss:.4f} nats per token")
     print(f"  perplexity     {result.perplexity:.3f} per token")
     print(f"  bits per byte  {result.bits_per_byte:.4f}")

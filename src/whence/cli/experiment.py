@@ -1,7 +1,6 @@
 """`whence experiment`: put a question to small models, trained for it now."""
 
 import inspect
-import json as json_module
 from typing import Annotated, Any
 
 import tyro
@@ -9,6 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from whence.cli.document import strict
 from whence.errors import WhenceError
 from whence.experiments.table import EXPERIMENTS, experiment
 
@@ -53,7 +53,7 @@ def run(
         told = {"schema": 1, "experiment": name, "question": report.question}
         told |= {"setting": report.setting, "columns": report.columns, "rows": report.rows}
         told |= {"answer": report.answer, "data": report.data}
-        print(json_module.dumps(told, ensure_ascii=False))
+        print(strict(told))
         return
     console.print(f"[bold]{escape(report.question)}[/]\n[dim]{escape(report.setting)}[/]")
     table = Table()

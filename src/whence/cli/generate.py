@@ -1,6 +1,5 @@
 """`whence generate`: let a trained model write."""
 
-import json as json_module
 import math
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from whence.cli.document import strict
 from whence.cli.evaluate import which
 from whence.errors import WhenceError
 from whence.generate import Distribution, Event
@@ -117,7 +117,7 @@ def _print_beam(
             for text, h in zip(texts, found, strict=True)
         ]
         document = {"schema": 1, "run": str(run.path), "prompt": prompt, "hypotheses": rows}
-        print(json_module.dumps(document, ensure_ascii=False))
+        print(strict(document))
         return
     print(texts[0])
     if show_probabilities:
@@ -151,7 +151,7 @@ def _print_whole(
             record["tokens"] = [_token_record(e, run, candidates) for e in drawn]
         records.append(record)
     document = {"schema": 1, "run": str(run.path), "prompt": prompt, "samples": records}
-    print(json_module.dumps(document, ensure_ascii=False))
+    print(strict(document))
 
 
 def _token_record(event: Event, run: Run, candidates: int) -> dict:

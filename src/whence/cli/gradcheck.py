@@ -1,6 +1,5 @@
 """`whence gradcheck`: backpropagation against finite differences, for any parameter."""
 
-import json as json_text
 import random
 import re
 from collections.abc import Callable
@@ -10,6 +9,7 @@ from typing import Any, NamedTuple
 import tyro
 from rich.console import Console
 
+from whence.cli.document import strict
 from whence.cli.net import EXAMPLES
 from whence.errors import WhenceError
 from whence.models.line import COFFEE_SHOP, Line, Scale, squared_error
@@ -70,7 +70,7 @@ def gradcheck(
         records.append({**check._asdict(), "agrees": check.agrees})
     bad = [r["address"] for r in records if not r["agrees"]]
     if json:
-        print(json_text.dumps({"schema": 1, "step": step, "checks": records}))
+        print(strict({"schema": 1, "step": step, "checks": records}))
     elif bad:
         say(f"{len(bad)} of {len(records)} differ: a kink within the step, or a wrong gradient")
     else:

@@ -1,6 +1,5 @@
 """`whence rates`: what five learning rates do to one small run, and which rate to use."""
 
-import json as json_text
 import math
 import warnings
 from collections.abc import Callable
@@ -10,6 +9,7 @@ from typing import Any
 import tyro
 from rich.console import Console
 
+from whence.cli.document import strict
 from whence.cli.line import Whole
 from whence.errors import WhenceError
 from whence.models.line import (
@@ -84,7 +84,7 @@ def rates(
         "verdict": verdict(losses, best),
     }
     if json:
-        print(json_text.dumps(record, allow_nan=False))
+        print(strict(record))
 
 
 def _one_step(rate: float) -> float:
@@ -130,8 +130,11 @@ def _stepper(table: Table) -> Callable[[float], float]:
 
 def _sentence(what: str, losses: list[float]) -> str:
     if what == "diverged":
-        grew = next((i for i, x in enumerate(losses) if not x <= losses[0]), len(losses))
-        return f"diverged: the loss is above its start from step {grew} on"
+        grew = next((i for i, x in enumerate(losses) if not x <= losses[0]), None)
+        if grew is None:
+            return "diverges: the loss has turned and grows"
+        climbs = "" if losses[-1] > 10 * losses[0] or not math.isfinite(losses[-1]) else ", slowly"
+        return f"diverges{climbs}: the loss is above its start from step {grew} on, and grows"
     return {
         "swings": "swings: every step jumps over the lowest point and back",
         "crawls": "crawls: on its way, but most of the way is left",

@@ -1,12 +1,12 @@
 """`whence runs`: what has been trained, and how to delete it."""
 
-import json as json_module
 import sys
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
+from whence.cli.document import strict
 from whence.cli.words import call
 from whence.errors import WhenceError
 from whence.models import MODELS
@@ -39,7 +39,7 @@ def _list(*, folder: Path = Path("runs"), json: bool = False) -> None:
     """
     rows = [_row(run) for run in list_runs(folder)]
     if json:
-        print(json_module.dumps({"schema": 1, "runs": rows}, indent=1))
+        print(strict({"schema": 1, "runs": rows}, indent=1))
         return
     if not rows:
         print(f"no runs in {folder}: start one with 'whence train'.")

@@ -20,7 +20,8 @@ class Data:
         source: files, folders, `-` for standard input, or a built-in text such as `topics`.
         tokenizer: `auto` takes characters for text up to 20 MB and byte-pair encoding above.
         vocab_size: for words and bpe: at most so many tokens.
-        validation: the share of the text, at its end, that is kept for validation.
+        validation: the share of the text, at its end, that is kept for validation; 0: none is, and
+            what is measured is the text it learns from.
 
     Raises:
         WhenceError: where a number lies outside its range.
@@ -32,9 +33,9 @@ class Data:
     validation: float = 0.1
 
     def __post_init__(self):
-        if not 0 < self.validation < 1:
+        if not 0 <= self.validation < 1:
             raise WhenceError(
-                f"data.validation is {self.validation:g}: give a share above 0 and below 1."
+                f"data.validation is {self.validation:g}: give a share of at least 0 and below 1."
             )
 
 

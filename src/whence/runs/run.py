@@ -176,6 +176,9 @@ class Run:
         """
         self.header.check_pins(self.path)
         dataset = open_dataset(self.path, verify=True)
+        if not len(dataset.validation):  # nothing is kept back: the measure is of what is learned
+            n_bytes = dataset.n_bytes_train
+            dataset = replace(dataset, validation=dataset.train, n_bytes_validation=n_bytes)
         highest = max(int(part.max(initial=0)) for part in (dataset.train, dataset.validation))
         if highest >= dataset.tokenizer.vocab_size:
             raise DamagedError(
@@ -418,18 +421,24 @@ class Run:
         return beam_search(self.writer(at), ids, end, width=width, max_tokens=max_tokens)
 
     def evaluate(
-        self, text: str | Source | None = None, *, at: int | Literal["best", "last"] = "best"
+        self,
+        text: str | Source | None = None,
+        *,
+        at: int | Literal["best", "last"] = "best",
+        overlap: bool = False,
     ) -> Evaluation:
-        """Measure the loss over all of a text, in float32, in windows that overlap by half.
+        """Measure the loss over all of a text, as training measures it.
 
         Args:
             text: the text, or an open source, read in pieces; none: the run's validation part.
             at: which checkpoint; see `model`.
+            overlap: let windows overlap by half instead of standing side by side, so that each
+                prediction but the first few has at least half a window before it.
 
         Raises:
             WhenceError: where the text has a character the tokenizer doesn't know.
         """
-        return self.task.measure(self.model(at), text)
+        return self.task.measure(self.model(at), text, overlap)
 
     def locked(self) -> AbstractContextManager[None]:
         """Hold the run for this process alone; see `whence.runs.lock.hold`."""

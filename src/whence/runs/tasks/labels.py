@@ -105,7 +105,7 @@ class Labels(Text):
         """Measure on the held-out lines."""
         return self._measure_lines(model, self.lines[1], precision)
 
-    def measure(self, model: Any, text: str | Source | None) -> Evaluation:
+    def measure(self, model: Any, text: str | Source | None, overlap: bool = False) -> Evaluation:
         """Measure on the lines of a text, or on those held out."""
         if text is None:
             return self._measure_lines(model, self.lines[1])

@@ -62,7 +62,7 @@ class Pairs(Text):
         """Measure on the held-out pairs."""
         return measure_pairs(model, self.pairs[1], self.dataset.tokenizer, n_tokens, precision)
 
-    def measure(self, model: Any, text: str | Source | None) -> Evaluation:
+    def measure(self, model: Any, text: str | Source | None, overlap: bool = False) -> Evaluation:
         """Measure on the pairs of a text, or on those held out."""
         pairs = self.pairs[1]
         if text is not None:

@@ -115,25 +115,34 @@ class Text:
             precision=precision,
         )
 
-    def measure(self, model: Any, text: str | Source | None) -> Evaluation:
-        """Measure a trained model on all of a text, or of the validation part, in float32."""
+    def measure(self, model: Any, text: str | Source | None, overlap: bool = False) -> Evaluation:
+        """Measure a trained model on all of a text, or of the validation part.
+
+        As during training: windows side by side, in the run's precision where this machine has
+        its device (else in float32). With `overlap` windows overlap by half, in float32, so that
+        each prediction but the first few has at least half a window before it.
+        """
         tokenizer = self.dataset.tokenizer
         with self._tokens_of(text) as (tokens, n_bytes):
-            found = self._measure(model, tokens, n_bytes - tokenizer.n_bytes(tokens[:1]))
+            counted = n_bytes - tokenizer.n_bytes(tokens[:1])
+            if text is None:  # as during training, to the last bit
+                counted = self.dataset.bytes_behind(tokens[1:])
+            found = self._measure(model, tokens, counted, overlap)
             unknown = int((tokens[1:] == UNKNOWN_ID).sum()) if tokenizer.kind == "words" else 0
         return replace(found, n_unknown=unknown)
 
-    def _measure(self, model: Any, tokens: np.ndarray, n_bytes: int) -> Evaluation:
-        """Windows overlap by half, so that a prediction has at least half a window before it."""
-        context_length = self.recipe.model.context_length
+    def _measure(self, model: Any, tokens: np.ndarray, n_bytes: int, overlap: bool) -> Evaluation:
+        context_length, hardware = self.recipe.model.context_length, self.recipe.hardware
         device = find_device("auto")
+        same = device == hardware.device and not overlap
         return evaluate(
             model.to(device),
             tokens,
             context_length=context_length,
-            stride=max(1, context_length // 2),
+            stride=max(1, context_length // 2) if overlap else None,
             n_bytes=n_bytes,
             device=device,
+            precision=hardware.context if same else nullcontext,
         )
 
     @property
