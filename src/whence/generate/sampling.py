@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from whence.errors import WhenceError
+from whence.fields import check_fields
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class Sampling:
     min_p: float | None = None
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if not (0 <= self.temperature < math.inf):
             raise WhenceError(
                 f"temperature is {self.temperature}: it must be 0 (always the likeliest token) or "

@@ -14,11 +14,11 @@ from whence.data import Dataset, Source
 from whence.data.labels import LabelBatches, lay
 from whence.data.pairs import split_pairs
 from whence.errors import WhenceError
+from whence.fields import short
 from whence.generate import inference
 from whence.generate.reader import CachedLanguageModel, LanguageModel
 from whence.models.encoder import ClassifierConfig
 from whence.runs.recipe import Recipe
-from whence.runs.settings import short
 from whence.runs.tasks.text import Batches, Precision, Text
 from whence.train.evaluation import Evaluation
 from whence.train.losses import cross_entropy
