@@ -53,6 +53,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "rates": ("whence.cli.rates:rates", "what five learning rates do, and a range test"),
         "gradcheck": ("whence.cli.gradcheck:gradcheck", "check gradients by finite differences"),
         "classify": ("whence.cli.classify:classify", "learn classes: spam or not, topics, digits"),
+        "count": ("whence.cli.count:count", "count which word follows which, every number shown"),
         "sentence": ("whence.cli.sentence:sentence", "learn one sentence, every number shown"),
         "ladder": ("whence.cli.ladder:ladder", "every kind of model on one text, one table"),
         "experiment": (

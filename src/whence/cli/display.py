@@ -153,9 +153,11 @@ class Display:
             f"({epochs:.1f} times the text) · {kind_of(recipe.optimizer, OPTIMIZERS)} "
             f"{recipe.optimizer.learning_rate:g} · {recipe.schedule.kind} · seed {recipe.seed}"
         )
+        whole = data.validation is not data.train  # the same text where none is kept back
+        n_bytes = data.n_bytes_train + whole * data.n_bytes_validation
         rows = {
             "on": recipe.hardware.summary(),
-            "text": f"{data.source}: {data.n_bytes_train + data.n_bytes_validation:,} bytes as "
+            "text": f"{data.source}: {n_bytes:,} bytes as "
             f"{len(data.train):,} {kinds} to train on and {len(data.validation):,} to validate; "
             f"{tokenizer.vocab_size:,} different ones",
             "model": f"{kind_of(model, MODELS)}: {shape_in_words(model)}{size}",
