@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
-from whence.experiments.common import Example, Report, learn, mean_interval
+from whence.experiments.common import SHARE, Example, Interval, Report, learn, mean_interval
 from whence.models import GPTConfig, build
 from whence.models.attention import Attention, future, split_heads
 from whence.models.gpt import GPT
@@ -65,29 +65,50 @@ def induction(seeds: Sequence[int] = range(3), steps: int = 800) -> Report:
     rows = [
         (
             f"{n} layer{'s' if n > 1 else ''}",
-            *(f"{mean_interval([c[i] for c in runs]).mean:.2f}" for i in shown),
+            *(f"{mean_interval([c[i] for c in runs], SHARE).mean:.2f}" for i in shown),
         )
         for n, runs in curves.items()
     ]
-    two = [s for s in reached[2] if s is not None]
-    one = sum(s is not None for s in reached[1])
-    when = (
-        f"Two layers copy more than half of the tokens right from step {min(two)} to {max(two)} on "
-        f"({len(two)} of {len(seeds)} seeds)"
-        if two
-        else f"Two layers didn't learn to copy in {steps} steps"
-    )
     return Report(
         question="When does in-context copying (induction) appear during training?",
         setting=f"{SHORTEST} to {LONGEST} random tokens of {SIZE}, again and again; share of what "
         f"the context tells that is predicted right (chance: {1 / SIZE:.2f}), {len(seeds)} seeds",
         columns=("model", *(f"step {i * CHECK}" for i in shown)),
         rows=rows,
-        answer=f"{when}; one layer does in {one} of {len(seeds)}. After training, the head of the "
-        "second layer that looks most at the token behind the earlier occurrence gives it "
-        f"{mean_interval(heads, shares=True):.2f} of its attention. The texts it is asked about "
-        "are new: it can only have read the answer in the context.",
+        answer=conclusion(reached, mean_interval(heads, SHARE), steps),
         data={"accuracy": {str(n): c for n, c in curves.items()}, "half_right_at": reached},
+    )
+
+
+def conclusion(reached: dict[int, list[int | None]], head: Interval, steps: int) -> str:
+    """Say when copying appeared, and in which models.
+
+    Args:
+        reached: for models of one and of two layers, the step from which on each run copies more
+            than half right; None: never.
+        head: attention that the best head gives to the token to copy, in models of two layers.
+        steps: of training.
+    """
+    n, two = len(reached[2]), [s for s in reached[2] if s is not None]
+    one = sum(s is not None for s in reached[1])
+    if not two:
+        told = f"Undecided: two layers didn't learn to copy in {steps} steps, so when they would, "
+        return told + f"and whether one layer can't (it does in {one} of {n}), is left open."
+    told = "Two layers copy more than half of the tokens right from step "
+    told += f"{min(two)}{f' to {max(two)}' if max(two) > min(two) else ''} on ({len(two)} of {n} "
+    told += f"seeds); one layer does in {one} of {n}"
+    if one == 0 and len(two) == n and n > 1:
+        told += ": the second layer is what it takes. "
+    elif one < len(two):
+        told += f", which {n} seeds can't tell from chance. " if len(two) - one < 3 else ". "
+    else:
+        told += ", no less often: a second layer isn't needed here. "
+    told += "After training, the head of the second layer that looks most at the token behind the "
+    told += f"earlier occurrence gives it {head:.2f} of its attention. "
+    if len(two) < n:
+        return told + "Where copying wasn't learned, that head says nothing."
+    return told + (
+        "The texts it is asked about are new: it can only have read the answer in the context."
     )
 
 
