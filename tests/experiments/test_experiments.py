@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.cli.command import whence
-from whence.experiments.common import Interval, mean_interval, share_interval
+from whence.experiments.common import AMOUNT, Interval, mean_interval, share_interval
 from whence.experiments.counted import bigram
 from whence.experiments.first import first
 from whence.experiments.induction import attention_weights, repeated, shape
@@ -55,7 +55,7 @@ def test_they_are_listed_and_bad_names_and_flags_are_told(capsys):
 
 
 def test_intervals():
-    found = mean_interval([2.0, 4.0, 6.0])
+    found = mean_interval([2.0, 4.0, 6.0], AMOUNT)
     assert found.mean == 4
     assert found.high - found.mean == pytest.approx(4.303 * 2 / math.sqrt(3), rel=1e-3)
     share = share_interval(44, 60)
