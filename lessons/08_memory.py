@@ -173,8 +173,8 @@ choice that somebody made, and it matters.
 # ## What is often said wrong
 #
 # *"An RNN forgets what was long ago."* The truth is subtler. Its state could carry a letter over any distance. Trained on near
-# letters only, it need not; trained on far ones, it learns slowly, because hardly any gradient arrives from far away. Given
-# 1,200 steps on all distances, this RNN names every letter 32 tokens back.
+# letters only, it need not. Trained on far ones too, it takes long, and hardly any gradient arrives from far away at first; but
+# given 1,200 steps on all distances, this RNN names every letter 32 tokens back.
 #
 # *"An LSTM remembers."* Only once it has learned to. At the start its cell fades as well; the gates make it easy to mend.
 #

@@ -1,7 +1,6 @@
 """Inference: prompt → tokens → probabilities → pick one → append it → again."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -9,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from whence.errors import WhenceError
+from whence.generate.inference import evaluating
 from whence.generate.reader import CachedLanguageModel, LanguageModel, Reader
 from whence.generate.sampling import Distribution, Sampling, filter_logits, pick
 from whence.generate.text import TextStream
@@ -54,33 +54,6 @@ class Event:
     text: str
     distribution: Distribution | None = None
     finished: Literal["length", "stop"] | None = None
-
-
-@contextmanager
-def inference(model: object) -> Iterator[None]:
-    """Hold a model in inference: dropout off, and each part back in its mode afterwards.
-
-    Training changes weights; inference never does. Calls of the model inside of
-    `torch.inference_mode()` can't even record a gradient.
-
-    Example:
-        >>> model = nn.Linear(2, 2).train()
-        >>> with inference(model):
-        ...     model.training
-        False
-        >>> model.training
-        True
-    """
-    if not isinstance(model, nn.Module):
-        yield
-        return
-    modes = {part: part.training for part in model.modules()}
-    model.eval()
-    try:
-        yield
-    finally:
-        for part, training in modes.items():
-            part.training = training
 
 
 def stream(
@@ -164,7 +137,7 @@ def _stream(
 ) -> Iterator[Event]:
     texts = {sample: TextStream(tokenizer.decode, stop) for sample in range(len(tokens))}
     end = model.config.end if isinstance(model, Seq2Seq) else None  # its target is whole there
-    with inference(model):
+    with evaluating(model):
         reader = Reader(model, tokens)
         for index in range(max_tokens):
             logits = reader.logits()  # [B, V]

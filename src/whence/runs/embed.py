@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from whence.errors import WhenceError
-from whence.generate import inference
+from whence.generate import evaluating
 from whence.models import Classifier, Seq2Seq
 from whence.models.encoder import Encoder
 from whence.runs.run import Run
@@ -47,7 +47,7 @@ def _vector(run: Run, encoder: Encoder, text: str, word: str | None) -> Tensor:
     longest = encoder.config.context_length
     if not 1 <= len(ids) <= longest:
         raise WhenceError(f"{text[:40]!r} has {len(ids)} tokens: give 1 to {longest}.")
-    with inference(encoder), torch.inference_mode():
+    with evaluating(encoder), torch.inference_mode():
         vectors = encoder(torch.from_numpy(ids)[None])[0]  # [S, D]
     if word is None:
         return vectors.mean(0)

@@ -15,7 +15,7 @@ from whence.data.labels import LabelBatches, lay
 from whence.data.pairs import split_pairs
 from whence.errors import WhenceError
 from whence.fields import short
-from whence.generate import inference
+from whence.generate import evaluating
 from whence.generate.reader import CachedLanguageModel, LanguageModel
 from whence.models.encoder import ClassifierConfig
 from whence.runs.recipe import Recipe
@@ -190,7 +190,7 @@ class Labels(Text):
     ) -> Tensor:
         device = model.head.weight.device
         found = []
-        with inference(model), torch.inference_mode(), precision():
+        with evaluating(model), torch.inference_mode(), precision():
             for start in range(0, len(texts), BATCH):
                 inputs, visible = lay(texts[start : start + BATCH])
                 found.append(model(inputs.to(device), visible.to(device)).float().cpu())
