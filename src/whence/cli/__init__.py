@@ -28,6 +28,9 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "taught": ("whence.cli.taught:taught", "which training windows moved a prediction"),
         "growth": ("whence.cli.growth:growth", "how P of each token of a text grew over the steps"),
         "report": ("whence.cli.report:report", "a run as one HTML file to send to anyone"),
+        "probability": ("whence.cli.probability:probability", "P of a text, token by token"),
+        "prefer": ("whence.cli.judge:prefer", "minimal pairs: which of two texts is likelier"),
+        "context": ("whence.cli.judge:context", "loss by position: what more context buys"),
         "embed": ("whence.cli.embed:embed", "how alike an encoder finds texts, or a word in them"),
     },
     "go back": {

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from whence.cli.document import strict
 from whence.errors import WhenceError
+from whence.experiments.common import Report
 from whence.experiments.table import EXPERIMENTS, experiment
 
 
@@ -50,11 +51,20 @@ def run(
     finally:
         torch.set_num_threads(before)
     if json:
-        told = {"schema": 1, "experiment": name, "question": report.question}
-        told |= {"setting": report.setting, "columns": report.columns, "rows": report.rows}
-        told |= {"answer": report.answer, "data": report.data}
-        print(strict(told))
+        print(strict(record_of(name, report)))
         return
+    print_report(console, report)
+
+
+def record_of(name: str, report: Report) -> dict[str, Any]:
+    """Return a report as a plain record."""
+    told = {"schema": 1, "experiment": name, "question": report.question}
+    told |= {"setting": report.setting, "columns": report.columns, "rows": report.rows}
+    return told | {"answer": report.answer, "data": report.data}
+
+
+def print_report(console: Console, report: Report) -> None:
+    """Print the question, the table and the answer."""
     console.print(f"[bold]{escape(report.question)}[/]\n[dim]{escape(report.setting)}[/]")
     table = Table()
     for i, column in enumerate(report.columns):

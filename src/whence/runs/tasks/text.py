@@ -123,7 +123,7 @@ class Text:
         each prediction but the first few has at least half a window before it.
         """
         tokenizer = self.dataset.tokenizer
-        with self._tokens_of(text) as (tokens, n_bytes):
+        with self.tokens_of(text) as (tokens, n_bytes):
             counted = n_bytes - tokenizer.n_bytes(tokens[:1])
             if text is None:  # as during training, to the last bit
                 counted = self.dataset.bytes_behind(tokens[1:])
@@ -201,7 +201,7 @@ class Text:
             raise WhenceError(f"tokens can't be left out of {self.unit}: leave out whole batches.")
 
     @contextmanager
-    def _tokens_of(self, text: str | Source | None) -> Iterator[tuple[np.ndarray, int]]:
+    def tokens_of(self, text: str | Source | None) -> Iterator[tuple[np.ndarray, int]]:
         """Give a text's tokens, mapped from disk, and how many bytes it has."""
         if text is None:
             yield self.dataset.validation, self.dataset.n_bytes_validation
