@@ -11,13 +11,13 @@ from tests.cli.command import whence
 from whence.experiments.common import AMOUNT, Interval, mean_interval, share_interval
 from whence.experiments.counted import bigram
 from whence.experiments.first import first
-from whence.experiments.induction import attention_weights, repeated, shape
+from whence.experiments.induction import repeated, shape
 from whence.experiments.memory import KINDS, fade, recall
 from whence.experiments.order import NAMES, order, sentences
 from whence.experiments.smoothing import smoothing
 from whence.experiments.table import EXPERIMENTS
 from whence.experiments.texts import texts
-from whence.experiments.words import it
+from whence.experiments.words import encoder_weights, it
 from whence.models import build
 
 QUICK = {
@@ -131,7 +131,7 @@ def test_recall_and_repetition_can_be_known():
 def test_attention_weights_are_the_models_own():
     torch.manual_seed(0)
     model = build(shape(2), 24)
-    weights = attention_weights(model, torch.randint(24, (2, 9)))
+    weights = encoder_weights(model, torch.randint(24, (2, 9)))
     assert len(weights) == 2
     torch.testing.assert_close(weights[1].sum(-1), torch.ones(2, 4, 9))
     assert weights[0].triu(1).abs().max() == 0

@@ -6,8 +6,8 @@ import torch
 
 from whence.experiments.common import SHARE, Example, Interval, Report, learn, mean_interval
 from whence.models import GPTConfig, build
-from whence.models.attention import Attention, future, split_heads
 from whence.models.gpt import GPT
+from whence.models.reads import reading
 
 SIZE, SHORTEST, LONGEST = 24, 6, 12
 WINDOW = 2 * LONGEST
@@ -121,41 +121,11 @@ def copied(model: torch.nn.Module, test: Example) -> float:
 
 def best_head(model: GPT, test: Example) -> float:
     """The largest mean attention of a last-layer head to the token behind the one seen before."""
-    weights = attention_weights(model, test.inputs)[-1]  # [B, H, T, S]
+    with torch.inference_mode(), reading(model) as found:
+        model(test.inputs)
+    weights = [*found.values()][-1]  # [B, H, T, S]
     same = test.inputs[:, :, None] == test.inputs[:, None, :]  # [B, T, S]
     follows = same.roll(1, dims=2)  # the key's token stands behind one equal to the query's
     follows[:, :, 0] = False
     looked = (weights * follows.unsqueeze(1)).sum(-1).transpose(1, 2)  # [B, T, H]
     return looked[test.targets >= 0].mean(0).max().item()
-
-
-@torch.inference_mode()
-def attention_weights(model: GPT, tokens: torch.Tensor) -> list[torch.Tensor]:
-    """The attention weights [B, H, T, S] of each layer, by the formula.
-
-    Args:
-        model: a GPT with attention in every layer.
-        tokens: [B, T].
-    """
-    kept: list[torch.Tensor] = []
-
-    def keep(module: torch.nn.Module, inputs: tuple) -> None:
-        if not isinstance(module, Attention):
-            return
-        x, rotation = inputs[0], inputs[1]
-        q = module.q_norm(split_heads(module.q(x), module.n_heads))
-        k = module.k_norm(split_heads(module.k(x), module.n_kv_heads))
-        if rotation is not None:
-            q, k = rotation(q), rotation(k)
-        k = k.repeat_interleave(module.n_heads // module.n_kv_heads, 1)
-        scores = q @ k.mT / q.shape[-1] ** 0.5
-        mask = future(scores.shape[-2], scores.shape[-1], scores.device)
-        kept.append(scores.masked_fill(mask, -torch.inf).softmax(-1))
-
-    hooks = [m.register_forward_pre_hook(keep) for m in model.modules() if isinstance(m, Attention)]
-    try:
-        model(tokens)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return kept

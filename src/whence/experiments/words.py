@@ -18,8 +18,8 @@ from whence.experiments.common import (
     learn,
     mean_interval,
 )
-from whence.models.attention import Attention, split_heads
 from whence.models.encoder import Encoder, EncoderConfig
+from whence.models.reads import reading
 from whence.train.optimizers import AdamW
 
 MASK = "<MASK>"
@@ -152,22 +152,10 @@ def it_conclusion(right: Interval, looks: dict[str, list[float]]) -> str:
 
 @torch.inference_mode()
 def encoder_weights(model: nn.Module, tokens: Tensor) -> list[Tensor]:
-    """The attention weights [B, H, T, S] of each layer of an encoder without a mask."""
-    kept: list[Tensor] = []
-
-    def keep(module: nn.Module, inputs: tuple) -> None:
-        if isinstance(module, Attention):
-            q = split_heads(module.q(inputs[0]), module.n_heads)
-            k = split_heads(module.k(inputs[0]), module.n_heads)
-            kept.append((q @ k.mT / q.shape[-1] ** 0.5).softmax(-1))
-
-    hooks = [m.register_forward_pre_hook(keep) for m in model.modules() if isinstance(m, Attention)]
-    try:
+    """The attention weights [B, H, T, S] of each layer."""
+    with reading(model) as found:
         model(tokens)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return kept
+    return [*found.values()]
 
 
 def sense_sentences() -> list[tuple[list[str], str]]:

@@ -4,18 +4,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 
 from whence.data import Source
 from whence.errors import WhenceError
-from whence.generate import evaluating
-from whence.generate.generate import device_of
 from whence.models import NGram
 from whence.runs.run import Run
+from whence.train.evaluation import window_losses
 
 LEAST = 64  # tokens in a window of a model whose own is shorter than what it can be shown
-BATCH = 8192  # tokens computed at once
 
 
 @dataclass(frozen=True)
@@ -88,17 +84,4 @@ def loss_by_position(
             f"the text has {len(tokens)} tokens, too few for two windows of {window}: give more."
         )
     rows = np.lib.stride_tricks.sliding_window_view(tokens, window + 1)[::window][:n]
-    return ByPosition(_losses(model, rows))
-
-
-@torch.inference_mode()
-def _losses(model, rows: np.ndarray) -> np.ndarray:
-    device, found = device_of(model), []
-    step = max(1, BATCH // rows.shape[1])
-    with evaluating(model):
-        for start in range(0, len(rows), step):
-            part = torch.from_numpy(rows[start : start + step].copy()).to(device)
-            logits = model(part[:, :-1]).float()
-            losses = F.cross_entropy(logits.mT, part[:, 1:], reduction="none")
-            found.append(losses.double().cpu().numpy())
-    return np.concatenate(found)
+    return ByPosition(window_losses(model, rows))

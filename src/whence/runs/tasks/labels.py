@@ -113,6 +113,15 @@ class Labels(Text):
         tokens = np.asarray(self.dataset.tokenizer.encode(whole))
         return self._measure_lines(model, self._read(tokens, True, True))
 
+    def stretches(self, model: Any, n_tokens: int) -> list[float]:
+        """The loss of twenty groups of held-out texts."""
+        texts, classes, _ = self.lines[1]
+        ends = np.cumsum([len(text) for text in texts])
+        n = max(1, int(np.searchsorted(ends, n_tokens)))
+        logits, targets = self._logits(model, texts[:n]), torch.tensor(classes[:n])
+        losses = -logits.double().log_softmax(-1).gather(1, targets[:, None])[:, 0]
+        return [part.mean().item() for part in losses.tensor_split(min(20, n))]
+
     def probabilities(self, model: Any, texts: list[str]) -> Tensor:
         """P of each class for each text, [N, C].
 

@@ -70,6 +70,14 @@ class Pairs(Text):
             pairs = parse_pairs(whole, self.dataset.tokenizer, self.config)
         return measure_pairs(model, pairs, self.dataset.tokenizer)
 
+    def stretches(self, model: Any, n_tokens: int) -> list[float]:
+        """The loss of twenty groups of held-out pairs."""
+        ends = np.cumsum([len(pair) for pair in self.pairs[1]])
+        pairs = self.pairs[1][: max(1, int(np.searchsorted(ends, n_tokens)))]
+        c, groups = self.config, np.array_split(np.arange(len(pairs)), min(20, len(pairs)))
+        parts = [as_part([pairs[i] for i in rows], c.separator, c.end) for rows in groups]
+        return [evaluate_parts(model, [part], n_bytes=1).loss for part in parts]
+
     @property
     def prompt(self) -> str:
         """The source of a held-out pair."""

@@ -17,7 +17,7 @@ from whence.generate import generate
 from whence.generate.reader import CachedLanguageModel, LanguageModel
 from whence.runs.recipe import Recipe
 from whence.scale.hardware import find_device
-from whence.train.evaluation import Evaluation, evaluate
+from whence.train.evaluation import Evaluation, evaluate, window_losses
 from whence.train.losses import next_token_loss
 from whence.train.optimizer import Optimizer
 
@@ -144,6 +144,19 @@ class Text:
             device=device,
             precision=hardware.context if same else nullcontext,
         )
+
+    def stretches(self, model: Any, n_tokens: int) -> list[float]:
+        """The loss of each of some stretches of the validation part, at most so many tokens.
+
+        Args:
+            model: the run's model, perhaps with a part silenced.
+            n_tokens: at most so many tokens are read.
+        """
+        tokens = np.asarray(self.dataset.validation[:n_tokens])
+        window = min(self.recipe.model.context_length, max(1, (len(tokens) - 1) // 2))
+        n = (len(tokens) - 1) // window
+        rows = np.lib.stride_tricks.sliding_window_view(tokens, window + 1)[::window][:n]
+        return window_losses(model, rows).mean(1).tolist()
 
     @property
     def prompt(self) -> str:
