@@ -30,6 +30,8 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "report": ("whence.cli.report:report", "a run as one HTML file to send to anyone"),
         "probability": ("whence.cli.probability:probability", "P of a text, token by token"),
         "prefer": ("whence.cli.judge:prefer", "minimal pairs: which of two texts is likelier"),
+        "attention": ("whence.cli.look:attention", "who reads whom in a text, head by head"),
+        "silence": ("whence.cli.look:silence", "what each head and part is for: silence it"),
         "context": ("whence.cli.judge:context", "loss by position: what more context buys"),
         "embed": ("whence.cli.embed:embed", "how alike an encoder finds texts, or a word in them"),
     },
@@ -60,7 +62,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "sentence": ("whence.cli.sentence:sentence", "learn one sentence, every number shown"),
         "ladder": ("whence.cli.ladder:ladder", "every kind of model on one text, one table"),
         "experiment": (
-            "whence.cli.experiment:run",
+            "whence.cli.experiment:put",
             "put a question to small models trained for it",
         ),
     },

@@ -1,6 +1,8 @@
 """`whence experiment`: put a question to small models, trained for it now."""
 
+import functools
 import inspect
+from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
@@ -11,15 +13,18 @@ from rich.table import Table
 from whence.cli.document import strict
 from whence.errors import WhenceError
 from whence.experiments.common import Report
+from whence.experiments.on_run import ELSEWHERE, ON_RUN
 from whence.experiments.table import EXPERIMENTS, experiment
+from whence.runs.run import Run
 
 
-def run(
+def put(
     name: Annotated[str, tyro.conf.Positional] = "",
     *,
     seeds: int | None = None,
     steps: int | None = None,
     text: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = (),
+    run: Path | None = None,
     threads: int = 1,
     json: bool = False,
 ) -> None:
@@ -32,6 +37,7 @@ def run(
         seeds: how many runs of each variant.
         steps: of training.
         text: for those that read a text: a file, a folder or a built-in one (again for another).
+        run: put the question to this run's model instead, where it makes sense (order, induction).
         threads: CPU threads; models as small as these are fastest on one.
         json: print JSON instead of a table.
     """
@@ -41,6 +47,11 @@ def run(
             console.print(f"  whence experiment {known:<10} [dim]{question}[/]")
         return
     function = experiment(name)
+    if run is not None:
+        if name not in ON_RUN:
+            other = f": {ELSEWHERE[name]}" if name in ELSEWHERE else "; only order and induction do"
+            raise WhenceError(f"the experiment {name} isn't put to a run this way{other}.")
+        function = functools.partial(ON_RUN[name], Run.open(run))
     options = _options(name, function, seeds, steps, text)
     import torch
 
