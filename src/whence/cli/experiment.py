@@ -12,9 +12,11 @@ from rich.table import Table
 
 from whence.cli.document import strict
 from whence.errors import WhenceError
-from whence.experiments.common import Report
+from whence.experiments.common import Drawing, Report
 from whence.experiments.on_run import ELSEWHERE, ON_RUN
 from whence.experiments.table import EXPERIMENTS, experiment
+from whence.lessons.charts import curves
+from whence.lessons.svg import Picture
 from whence.runs.run import Run
 
 
@@ -25,6 +27,7 @@ def put(
     steps: int | None = None,
     text: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = (),
     run: Path | None = None,
+    svg: Path | None = None,
     threads: int = 1,
     json: bool = False,
 ) -> None:
@@ -38,6 +41,7 @@ def put(
         steps: of training.
         text: for those that read a text: a file, a folder or a built-in one (again for another).
         run: put the question to this run's model instead, where it makes sense (order, induction).
+        svg: also write the drawing to this file, of those that have one.
         threads: CPU threads; models as small as these are fastest on one.
         json: print JSON instead of a table.
     """
@@ -61,6 +65,7 @@ def put(
         report = function(**options)
     finally:
         torch.set_num_threads(before)
+    save_drawing(report, svg)
     if json:
         print(strict(record_of(name, report)))
         return
@@ -84,6 +89,30 @@ def print_report(console: Console, report: Report) -> None:
         table.add_row(*map(escape, row))
     console.print(table)
     console.print(escape(report.answer))
+    if report.drawing is not None:
+        picture = _picture(report.drawing)
+        console.print(f"\n{escape(picture.text)}", soft_wrap=True)
+
+
+def save_drawing(report: Report, path: Path | None) -> None:
+    """Write a report's drawing as SVG.
+
+    Raises:
+        WhenceError: it has none, or the file can't be written.
+    """
+    if path is None:
+        return
+    if report.drawing is None:
+        raise WhenceError("there is nothing to draw here: leave out --svg.")
+    try:
+        path.write_text(_picture(report.drawing).svg, encoding="utf-8")
+    except OSError as error:
+        raise WhenceError(f"{path} can't be written: {error.strerror or error}.") from None
+
+
+def _picture(drawing: Drawing) -> Picture:
+    points = {name: [(p[0], p[1]) for p in curve] for name, curve in drawing.curves.items()}
+    return curves(drawing.title, points, x=drawing.x, y=drawing.y)
 
 
 def _options(

@@ -8,10 +8,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from whence.cli.chart import bars
 from whence.cli.document import strict
 from whence.cli.evaluate import open_text, which
-from whence.cli.experiment import print_report, record_of
+from whence.cli.experiment import print_report, record_of, save_drawing
 from whence.cli.words import Texts
 from whence.data.minimal import PAIRS, read_pairs
 from whence.errors import WhenceError
@@ -64,6 +63,7 @@ def context(
     *,
     checkpoint: str = "best",
     tokens: int = 200_000,
+    svg: Path | None = None,
     json: bool = False,
 ) -> None:
     """Measure the loss by position in the window: what each doubling of the context buys.
@@ -73,22 +73,15 @@ def context(
         text: files, folders, `-` or a built-in text; none: the run's validation part.
         checkpoint: `best` (on validation), `last`, or any step: one that is not saved is replayed.
         tokens: at most so many tokens of the text are read.
+        svg: also write the drawing to this file.
         json: print JSON instead of a table.
     """
     if tokens < 2:
         raise WhenceError(f"--tokens is {tokens}: give more.")
     opened = Run.open(run)
     report = by_context(opened, open_text(opened, text), which(opened, checkpoint), tokens)
+    save_drawing(report, svg)
     if json:
         print(strict(record_of("context", report)))
         return
-    console = Console(highlight=False)
-    print_report(console, report)
-    means = report.data["by_position"]
-    step = max(1, len(means) // 60)
-    shown = [sum(m) / len(m) for m in (means[i : i + step] for i in range(0, len(means), step))]
-    console.print(
-        f"\nloss by tokens before, 1 to {len(means)} (a bar from {min(shown):.3f} to "
-        f"{max(shown):.3f} nats)\n  {bars(shown, min(shown), max(shown))}",
-        soft_wrap=True,
-    )
+    print_report(Console(highlight=False), report)

@@ -20,6 +20,23 @@ STUDENT_BEYOND = ((20, 2.145), (30, 2.086), (60, 2.042))
 
 
 @dataclass(frozen=True)
+class Drawing:
+    """What of a report can be drawn: curves by their names.
+
+    Attributes:
+        title: what is seen.
+        curves: points (x, y) of each.
+        x: what the first number of a point is.
+        y: what the second is.
+    """
+
+    title: str
+    curves: dict[str, list[Sequence[float]]]
+    x: str
+    y: str
+
+
+@dataclass(frozen=True)
 class Report:
     """What an experiment found.
 
@@ -30,6 +47,7 @@ class Report:
         rows: its rows.
         answer: what the numbers say, in sentences.
         data: the numbers behind the table.
+        drawing: what of them can be drawn.
     """
 
     question: str
@@ -38,6 +56,7 @@ class Report:
     rows: list[tuple[str, ...]]
     answer: str
     data: dict[str, Any] = field(default_factory=dict)
+    drawing: Drawing | None = None
 
 
 @dataclass(frozen=True)

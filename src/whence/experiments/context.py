@@ -4,7 +4,7 @@ from itertools import pairwise
 from typing import Literal
 
 from whence.data import Source
-from whence.experiments.common import AMOUNT, Interval, Report, apart, mean_interval
+from whence.experiments.common import AMOUNT, Drawing, Interval, Report, apart, mean_interval
 from whence.runs.position import ByPosition, loss_by_position
 from whence.runs.run import Run
 
@@ -43,6 +43,12 @@ def context(
         rows=rows,
         answer=conclusion(found.doublings, gains, apart(stretches[0], stretches[-1])),
         data={"by_position": found.means, "doublings": found.doublings, **_plain(found, gains)},
+        drawing=Drawing(
+            "Loss by position in the window",
+            {"loss": [(t, loss) for t, loss in enumerate(found.means, start=1)]},
+            x="tokens before",
+            y="nats per token",
+        ),
     )
 
 
