@@ -12,7 +12,7 @@ from tests.cli.command import whence
 from whence.experiments import context, preference
 from whence.experiments.common import Interval
 from whence.runs.growth import growth
-from whence.runs.position import ByPosition, loss_by_position
+from whence.runs.position import loss_by_context, loss_by_position
 from whence.runs.run import Run
 from whence.runs.scores import log_probabilities, score
 
@@ -114,7 +114,20 @@ def test_loss_by_position_is_the_models_own(trained):
     logits = run.model("last")(rows[:, :-1])
     losses = F.cross_entropy(logits.mT, rows[:, 1:], reduction="none").detach().numpy()
     np.testing.assert_allclose(found.losses, losses, atol=1e-5)
-    assert found.doublings == [(1, 1), (2, 2), (3, 4), (5, 8), (9, 16)]
+
+
+def test_each_token_is_predicted_with_each_length_of_context(trained):
+    run = Run.open(trained)
+    found, model = loss_by_context(run, at="last"), run.model("last")
+    assert found.contexts == [(1, 1), (2, 3), (4, 7), (8, 15)]
+    ids = torch.from_numpy(np.asarray(run.dataset.validation).astype(np.int64))
+    for (low, high), losses in zip(found.contexts, found.losses, strict=True):
+        expected = []  # the first stretch: tokens 15 to 22, each by itself
+        for i, t in enumerate(range(15, 23)):
+            context = ids[t - low - i % low : t]
+            assert low <= len(context) <= high
+            expected.append(F.cross_entropy(model(context[None])[0, -1], ids[t]).item())
+        assert losses[0] == pytest.approx(np.mean(expected), abs=1e-5)
 
 
 def test_context_that_helps_is_seen_to_help(tmp_path, capsys):
@@ -130,7 +143,7 @@ def test_context_that_helps_is_seen_to_help(tmp_path, capsys):
     capsys.readouterr()
     assert "Does more context make better predictions?" in told(capsys, "context", out, file)
     found = json.loads(told(capsys, "context", out, file, "--json"))
-    assert found["answer"].startswith("Yes, up to 2 tokens")
+    assert found["answer"].startswith("Yes, up to 3 tokens")
     _, low, high = found["data"]["gains"][0]
     known, other = 0.9 + 0.1 / 4, 0.1 / 4  # ln 4, less the entropy of a letter given two
     entropy = -known * math.log(known) - 3 * other * math.log(other)
@@ -138,17 +151,17 @@ def test_context_that_helps_is_seen_to_help(tmp_path, capsys):
 
 
 def test_what_context_buys_is_said_by_the_intervals():
-    stretches = ByPosition(np.zeros((2, 8))).doublings
+    stretches = [(1, 1), (2, 3), (4, 7), (8, 15)]
     yes, no, worse = Interval(0.3, 0.2, 0.4), Interval(0.0, -0.1, 0.1), Interval(-0.3, -0.4, -0.2)
 
     def said(stretches, gains, whole=yes):
         return context.conclusion(stretches, gains, whole)
 
     assert said(stretches, [yes, yes, yes]).endswith("a longer one may buy more.")
-    assert "Yes, up to 4 tokens" in said(stretches, [yes, yes, no])
+    assert "Yes, up to 7 tokens" in said(stretches, [yes, yes, no])
     assert "this text doesn't show" in said(stretches, [yes, yes, no])
     assert said(stretches, [no, no, no]).startswith("Undecided")
     assert said(stretches, [worse, no, no], no).startswith("No")
     assert said(stretches, [yes, no, worse], worse).startswith("No")
     assert "some doublings help, but" in said(stretches, [yes, no, worse], no)
-    assert "With 5 to 8 tokens before it, it predicts worse" in said(stretches, [yes, no, worse])
+    assert "With 8 to 15 tokens before it, it predicts worse" in said(stretches, [yes, no, worse])

@@ -5,7 +5,7 @@ from typing import Literal
 
 from whence.data import Source
 from whence.experiments.common import AMOUNT, Drawing, Interval, Report, apart, mean_interval
-from whence.runs.position import ByPosition, loss_by_position
+from whence.runs.position import loss_by_context, loss_by_position
 from whence.runs.run import Run
 
 
@@ -26,37 +26,35 @@ def context(
     Raises:
         WhenceError: as `loss_by_position`.
     """
-    found = loss_by_position(run, text, at, most)
-    stretches = [found.over(low, high) for low, high in found.doublings]
-    gains = [apart(a, b) for a, b in pairwise(stretches)]
-    names = [f"{low}" if low == high else f"{low}–{high}" for low, high in found.doublings]
+    places = loss_by_position(run, text, at, most)
+    found = loss_by_context(run, text, at, most)
+    gains = [apart(a, b) for a, b in pairwise(found.losses)]
+    names = [f"{low}" if low == high else f"{low}–{high}" for low, high in found.contexts]
     rows = [
         (name, f"{mean_interval(losses, AMOUNT):.4f}", f"{gain:+.4f}" if gain else "")
-        for name, losses, gain in zip(names, stretches, [None, *gains], strict=True)
+        for name, losses, gain in zip(names, found.losses, [None, *gains], strict=True)
     ]
-    n, window = found.losses.shape
+    n = len(found.losses[0])
     return Report(
         question="Does more context make better predictions?",
-        setting=f"{run.path}, {n:,} windows of {window} tokens, side by side; 95 % intervals over "
-        "the windows",
+        setting=f"{run.path}; the same {n * (found.contexts[-1][0]):,} tokens predicted with ever "
+        f"more tokens before them; 95 % intervals over {n:,} stretches of the text",
         columns=("tokens before", "loss, nats per token", "less than the row above"),
         rows=rows,
-        answer=conclusion(found.doublings, gains, apart(stretches[0], stretches[-1])),
-        data={"by_position": found.means, "doublings": found.doublings, **_plain(found, gains)},
+        answer=conclusion(found.contexts, gains, apart(found.losses[0], found.losses[-1])),
+        data={
+            "by_position": places.means,
+            "contexts": found.contexts,
+            "losses": [sum(x) / len(x) for x in found.losses],
+            "gains": [[g.mean, g.low, g.high] for g in gains],
+        },
         drawing=Drawing(
             "Loss by position in the window",
-            {"loss": [(t, loss) for t, loss in enumerate(found.means, start=1)]},
+            {"loss": [(t, loss) for t, loss in enumerate(places.means, start=1)]},
             x="tokens before",
             y="nats per token",
         ),
     )
-
-
-def _plain(found: ByPosition, gains: list[Interval]) -> dict[str, list]:
-    return {
-        "losses": [sum(x) / len(x) for x in (found.over(*d) for d in found.doublings)],
-        "gains": [[g.mean, g.low, g.high] for g in gains],
-    }
 
 
 def conclusion(doublings: list[tuple[int, int]], gains: list[Interval], whole: Interval) -> str:
@@ -64,7 +62,7 @@ def conclusion(doublings: list[tuple[int, int]], gains: list[Interval], whole: I
 
     Args:
         doublings: the stretches of context.
-        gains: by how much the loss is lower in each than in the one before.
+        gains: by how much the loss is lower with each than with the one before.
         whole: by how much it is lower in the last than in the first.
     """
     helped = [i for i, gain in enumerate(gains) if gain > 0]
