@@ -12,10 +12,11 @@ import torch.nn.functional as F
 from tests.cli.command import whence
 from whence.experiments import on_run, rate_test, silence
 from whence.experiments.common import Interval
-from whence.models.attention import Attention
-from whence.models.encoder import Encoder, EncoderConfig
-from whence.models.gpt import GPT, GPTConfig, qwen3
+from whence.models import GPT, GPTConfig, qwen3
+from whence.models.layers.attention import Attention
 from whence.models.reads import reading
+from whence.models.seq2seq.config import EncoderConfig
+from whence.models.seq2seq.encoder import Encoder
 from whence.runs.attention import attention
 from whence.runs.run import Run
 from whence.scalar.rates import Range

@@ -13,8 +13,8 @@ from tests.cli.command import TINY, whence
 from whence.cli.document import strict
 from whence.experiments.sentence import make_model, open_sentence
 from whence.experiments.sentences import SentenceCounts, sentences
-from whence.models.axes import Spread, Turned
-from whence.models.line import least_squares
+from whence.models.small.axes import Spread, Turned
+from whence.models.small.line import least_squares
 from whence.runs.run import Run
 from whence.scalar.rates import verdict
 

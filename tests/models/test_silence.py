@@ -2,9 +2,7 @@ import pytest
 import torch
 
 from whence.errors import WhenceError
-from whence.models.encoder import Classifier, ClassifierConfig
-from whence.models.gpt import GPT, gpt2
-from whence.models.seq2seq import Seq2Seq, Seq2SeqConfig
+from whence.models import GPT, Classifier, ClassifierConfig, Seq2Seq, Seq2SeqConfig, gpt2
 from whence.models.silence import heads_of, parts_of, silenced
 
 

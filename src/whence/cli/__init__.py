@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from whence import __version__
+from whence.cli.interrupts import remembered
 from whence.errors import WhenceError
 
 # what for: verb: (module:function, what it does)
@@ -14,6 +15,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     "train": {
         "train": ("whence.cli.train:train", "train a model on your text, or on a built-in one"),
         "resume": ("whence.cli.train:resume", "go on with a run from its last checkpoint"),
+        "sweep": ("whence.cli.sweep:sweep_command", "train one recipe at several settings"),
         "control": ("whence.cli.control:control", "pause, slow, step or stop a training elsewhere"),
         "runs": ("whence.cli.runs:runs", "list runs; 'whence runs remove NAME' deletes one"),
         "generate": ("whence.cli.generate:generate", "let a trained model write"),
@@ -87,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Example:
         >>> main(["--version"])
-        whence 0.1.0
+        whence 0.2.0
         0
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
@@ -96,8 +98,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper) and stream.encoding.lower() != "utf-8":
             stream.reconfigure(encoding="utf-8", errors="replace")
     try:
-        status = _run(arguments)
-        sys.stdout.flush()
+        with remembered():
+            status = _run(arguments)
+            sys.stdout.flush()
         return status
     except WhenceError as error:
         print(f"whence: {error}", file=sys.stderr)

@@ -13,7 +13,7 @@ from whence import __version__
 from whence.cli.document import strict
 from whence.data.floors import Floor, floors
 from whence.errors import in_bytes, shell_word
-from whence.models import MODELS, ModelConfig
+from whence.models.kinds import MODELS, ModelConfig
 from whence.runs.events import Differed, Ended, Evaluated, Event, Noted, Sampled, Saved, Stepped
 from whence.runs.recipe import kind_of
 from whence.runs.remarks import remarks
@@ -93,6 +93,11 @@ class Display:
         elif isinstance(event, Ended):
             self.ended = event
 
+    def measuring(self, done: int, total: int) -> None:
+        """Show how far a measurement is, if it takes a while."""
+        if total > 20:
+            self.progress.update(self.task, numbers=f"measuring: batch {done:,} of {total:,}")
+
     def close(self) -> None:
         """Print the last sample and what to do next."""
         run, ended = self.run, self.ended
@@ -123,7 +128,7 @@ class Display:
         self.console.print(f"\n{done}; saved in {path} ({kept})")
         self.console.print(
             "\nnext\n"
-            f"  whence {run.task.question.format(run=path)}\n"
+            f"  whence {run.task.question(path)}\n"
             f"  whence evaluate {path} your.txt\n"
             f"  {further}"
         )
@@ -165,6 +170,12 @@ class Display:
             "run": str(run.path),
         }
         if run.task.by_steps:
+            tokens = min(recipe.record.evaluate_tokens or 0, len(data.validation))
+            rows["tests"] = (
+                f"every {recipe.record.evaluate_every:,} steps on {tokens:,} validation "
+                f"{kinds if run.task.is_prose else 'tokens'}; at the end on all "
+                f"{len(data.validation):,}"
+            )
             rows["saves"] = (
                 f"a checkpoint {policy(recipe.record)}; each takes at most "
                 f"{in_bytes(12 * n_parameters)} (weights, and what the optimizer remembers)"
@@ -264,6 +275,9 @@ class JsonDisplay:
             self._print("difference", record)
         else:
             self._print("end", {"step": event.step, "why": event.why})
+
+    def measuring(self, done: int, total: int) -> None:
+        """Print nothing: a measurement is an event when it is done."""
 
     def close(self) -> None:
         """End; nothing is left to print."""

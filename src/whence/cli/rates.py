@@ -13,7 +13,7 @@ from whence.cli.chart import bars
 from whence.cli.document import strict
 from whence.cli.line import Whole
 from whence.errors import WhenceError
-from whence.models.line import (
+from whence.models.small.line import (
     COFFEE_SHOP,
     Line,
     Scale,

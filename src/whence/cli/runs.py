@@ -9,7 +9,7 @@ from rich.table import Table
 from whence.cli.document import strict
 from whence.cli.words import call
 from whence.errors import WhenceError, in_bytes
-from whence.models import MODELS
+from whence.models.kinds import MODELS
 from whence.runs.listing import list_runs
 from whence.runs.recipe import kind_of
 from whence.runs.run import Run

@@ -6,7 +6,7 @@ import torch
 
 from whence.experiments.common import SHARE, Example, Interval, Report, learn, mean_interval
 from whence.models import GPTConfig, build
-from whence.models.gpt import GPT
+from whence.models.gpt.model import GPT
 from whence.models.reads import reading
 
 SIZE, SHORTEST, LONGEST = 24, 6, 12

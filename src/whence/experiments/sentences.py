@@ -8,8 +8,8 @@ from functools import cached_property
 import numpy as np
 
 from whence.errors import WhenceError
-from whence.models.ngram import NGram
-from whence.models.ngram_config import NGramConfig
+from whence.models.ngram.config import NGramConfig
+from whence.models.ngram.model import NGram
 
 START, END, UNKNOWN = "<START>", "<END>", "<UNK>"
 WORD = re.compile(r"\w+(?:['’]\w+)*|[^\w\s]")

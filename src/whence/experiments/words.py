@@ -18,8 +18,9 @@ from whence.experiments.common import (
     learn,
     mean_interval,
 )
-from whence.models.encoder import Encoder, EncoderConfig
 from whence.models.reads import reading
+from whence.models.seq2seq.config import EncoderConfig
+from whence.models.seq2seq.encoder import Encoder
 from whence.train.optimizers import AdamW
 
 MASK = "<MASK>"

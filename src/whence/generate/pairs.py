@@ -12,7 +12,7 @@ from whence.errors import WhenceError
 from whence.generate.generate import device_of
 from whence.generate.inference import evaluating
 from whence.generate.reader import CachedLanguageModel, LanguageModel
-from whence.models.seq2seq import Seq2Seq
+from whence.models.seq2seq.model import Seq2Seq
 
 
 @dataclass(frozen=True)

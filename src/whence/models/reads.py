@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from whence.models.attention import Attention, future, heads_see, split_heads
+from whence.models.layers.attention import Attention, future, heads_see, split_heads
 
 _SIGNATURE = inspect.signature(Attention.forward)
 
@@ -29,7 +29,7 @@ def reading(model: nn.Module) -> Iterator[dict[str, Tensor]]:
         A dict that fills: name of the attention → [B, H, T, S], of its last call.
 
     Example:
-        >>> from whence.models.gpt import GPT, GPTConfig
+        >>> from whence.models import GPT, GPTConfig
         >>> model = GPT(GPTConfig(n_layers=1), vocab_size=9)
         >>> with torch.inference_mode(), reading(model) as weights:
         ...     _ = model(torch.tensor([[1, 2, 3]]))

@@ -7,15 +7,15 @@ import torch
 from torch import nn
 
 from whence.errors import WhenceError
-from whence.models.attention import Attention
-from whence.models.layers import MLP, GatedMLP
+from whence.models.layers.attention import Attention
+from whence.models.layers.feed_forward import MLP, GatedMLP
 
 
 def parts_of(model: nn.Module) -> list[str]:
     """Name the parts that can be silenced: each attention and each feed-forward.
 
     Example:
-        >>> from whence.models.gpt import GPT, GPTConfig
+        >>> from whence.models import GPT, GPTConfig
         >>> parts_of(GPT(GPTConfig(n_layers=1), vocab_size=9))
         ['blocks.0.attn', 'blocks.0.mlp']
     """
@@ -51,7 +51,7 @@ def silenced(
         WhenceError: there is no such part or head.
 
     Example:
-        >>> from whence.models.gpt import GPT, GPTConfig
+        >>> from whence.models import GPT, GPTConfig
         >>> model = GPT(GPTConfig(n_layers=1, zero_head=False), vocab_size=9).eval()
         >>> tokens = torch.tensor([[1, 2]])
         >>> whole = model(tokens)

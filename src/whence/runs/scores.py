@@ -11,7 +11,7 @@ from whence.errors import WhenceError
 from whence.generate import evaluating
 from whence.generate.generate import device_of, encode_prompt
 from whence.models import Bigram, CharMLP, NGram
-from whence.models.recurrent import Recurrent
+from whence.models.recurrent.model import Recurrent
 from whence.runs.run import Run
 from whence.train.losses import bits_per_byte, perplexity
 
