@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -10,7 +9,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 import tyro
 from rich.console import Console
 
-from whence.cli.death import Death, death_of, row_of, tell
+from whence.cli.death import Outcome, death_of, is_better, row_of, tell, told_of
 from whence.cli.document import strict
 from whence.cli.engines import Parts, compare, compare_gpt
 from whence.errors import WhenceError
@@ -52,17 +51,6 @@ EXAMPLES = {
         10,
     ),
 }
-
-
-@dataclass
-class Outcome:
-    """What a run of the network came to."""
-
-    epochs: list[float] = field(default_factory=list)
-    deaths: list[Death] = field(default_factory=list)
-    born_dead: set[tuple[int, int]] = field(default_factory=set)
-    predictions: list[list[float]] = field(default_factory=list)
-    parameters: dict[str, float] = field(default_factory=dict)
 
 
 def net(
@@ -142,7 +130,7 @@ def net(
     if outcome.deaths and rerun:
         again, rate, epochs = _rescue(given, activation, batch)
         better = is_better(again, outcome)
-        say(f"\n{_told(again, rate, epochs, better)}")
+        say(f"\n{told_of(again, rate, epochs, better)}")
         record["rerun"] = {"learning_rate": rate, "better": better, **_plain(again)}
     if json:
         print(strict(record))
@@ -171,11 +159,11 @@ def _settings(
     if hidden is None:
         return given
     sizes = [len(given.x[0]), *hidden, len(given.y[0])]
-    weights = sum(a * b for a, b in pairwise(sizes))
-    if weights > MOST_WEIGHTS:
+    n_weights = sum(a * b for a, b in pairwise(sizes))
+    if n_weights > MOST_WEIGHTS:
         raise WhenceError(
-            f"--hidden makes {weights:,} weights, and here each is worked out and shown by itself: "
-            f"stay below {MOST_WEIGHTS:,}, or train a large network with 'whence train'."
+            f"--hidden makes {n_weights:,} weights, and here each is worked out and shown by "
+            f"itself: stay below {MOST_WEIGHTS:,}, or train a large network with 'whence train'."
         )
     return given._replace(layers=initial(sizes, activation, seed))
 
@@ -257,32 +245,7 @@ def _rescue(given: Example, activation: str, batch: bool) -> tuple[Outcome, floa
         tried.append((outcome, rate))
         if not outcome.deaths and math.isfinite(outcome.epochs[-1]):
             return outcome, rate, epochs
-    return *min(tried, key=lambda each: _last(each[0])), epochs
-
-
-def _last(outcome: Outcome) -> float:
-    loss = outcome.epochs[-1]
-    return loss if math.isfinite(loss) else math.inf
-
-
-def is_better(again: Outcome, was: Outcome) -> bool:
-    """Return whether a rerun is a cure: a finite loss below the other's, and no more deaths."""
-    return _last(again) < _last(was) and len(again.deaths) <= len(was.deaths)
-
-
-def _told(again: Outcome, rate: float, epochs: int, better: bool) -> str:
-    """Say what a rerun came to."""
-    alive = "no unit dies" if not again.deaths else "a unit still dies"
-    found = (
-        f"{alive}, the last epoch's loss is {again.epochs[-1]:.3g}, predictions "
-        f"{row_of(again.predictions)}"
-    )
-    if better:
-        return f"rerun with rate {rate:g}, {epochs} epochs, nothing else changed: {found}"
-    return (
-        f"no smaller rate is a cure here; the best, {rate:g} over {epochs} epochs: {found}. "
-        "Try other first weights (--seed), more units (--hidden) or --activation tanh."
-    )
+    return *min(tried, key=lambda each: each[0].last), epochs
 
 
 def _worth_a_line(epoch: int, epochs: int) -> bool:

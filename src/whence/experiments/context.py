@@ -11,7 +11,7 @@ from whence.runs.run import Run
 
 def context(
     run: Run,
-    text: str | Source | None = None,
+    text: Source | None = None,
     at: int | Literal["best", "last"] = "best",
     most: int = 200_000,
 ) -> Report:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import nn
@@ -66,10 +67,7 @@ def silenced(
     for name in parts:
         if name not in parts_of(model):
             raise WhenceError(f"there is no part {name!r}: choose from {_few(parts_of(model))}.")
-    hooks = [
-        known[name].register_forward_hook(lambda _module, _inputs, out: torch.zeros_like(out))
-        for name in parts
-    ]
+    hooks = [known[name].register_forward_hook(_nothing) for name in parts]
     try:
         for name, head in heads:
             part = known.get(name)
@@ -80,6 +78,10 @@ def silenced(
     finally:
         for hook in hooks:
             hook.remove()
+
+
+def _nothing(_module: nn.Module, _inputs: Any, out: torch.Tensor) -> torch.Tensor:
+    return torch.zeros_like(out)
 
 
 def _without(head: int, n_heads: int):

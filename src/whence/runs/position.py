@@ -32,7 +32,7 @@ class ByPosition:
 
 def loss_by_position(
     run: Run,
-    text: str | Source | None = None,
+    text: Source | None = None,
     at: int | Literal["best", "last"] = "best",
     most: int = 200_000,
 ) -> ByPosition:
@@ -40,7 +40,7 @@ def loss_by_position(
 
     Args:
         run: of a model that predicts text.
-        text: the text, or an open source; none: the run's validation part.
+        text: an open source; none: the run's validation part.
         at: which checkpoint.
         most: at most so many tokens of it, from its start.
 
@@ -72,7 +72,7 @@ class ByContext:
 
 def loss_by_context(
     run: Run,
-    text: str | Source | None = None,
+    text: Source | None = None,
     at: int | Literal["best", "last"] = "best",
     most: int = 200_000,
 ) -> ByContext:
@@ -106,7 +106,7 @@ def loss_by_context(
 
 
 def _opened(
-    run: Run, text: str | Source | None, at: int | Literal["best", "last"], most: int
+    run: Run, text: Source | None, at: int | Literal["best", "last"], most: int
 ) -> tuple[Any, np.ndarray, int]:
     """The model, the text's tokens, and how many of them a window has."""
     task = run.task
