@@ -7,7 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from whence.experiments import counted, first, induction, memory, order, parts, smoothing, texts
+from whence.experiments import (
+    adam,
+    counted,
+    first,
+    induction,
+    memory,
+    order,
+    parts,
+    smoothing,
+    texts,
+)
 from whence.experiments.common import (
     AMOUNT,
     COSINE,
@@ -214,3 +224,34 @@ def test_parts():
     assert "no difference that these runs show" in said()
     assert "no difference" not in said(one_head=sure(0.3))
     assert "learned next to nothing" in said(whole=4.3)
+
+
+def test_adam():
+    ahead, behind, open_ = sure(0.3), sure(-0.3), sure(0.0, 0.2)
+    assert "Adam ends lower than SGD" in adam.valley_conclusion("a valley", ahead)
+    assert "SGD ends lower than Adam" in adam.valley_conclusion("a valley", behind)
+    assert "leave open" in adam.valley_conclusion("a valley", open_)
+    said = adam.gpt_conclusion
+    assert "ahead of SGD by 0.300 nats, each at its best rate, and of momentum" in said(
+        ahead, ahead, 680
+    )
+    assert "but behind momentum by 0.300" in said(ahead, behind, 680)
+    assert "momentum closes the gap" in said(ahead, open_, 680)
+    assert "SGD is ahead of Adam" in said(behind, behind, 680)
+    assert said(open_, ahead, 680).startswith("Undecided")
+    assert "680-fold" in said(open_, ahead, 680)
+
+
+@pytest.mark.parametrize("kind", ["SGD", "Adam"])
+def test_a_walk_through_the_valley_is_torchs(kind):
+    import torch
+
+    end, path = adam.walk(adam.Valley(), adam.OPTIMIZERS[kind](0.015), seed=1)
+    u, v = (torch.tensor(x, requires_grad=True) for x in path[0])
+    oracle = {"SGD": torch.optim.SGD, "Adam": torch.optim.Adam}[kind]([u, v], lr=0.015)
+    for _ in range(adam.WALK):
+        oracle.zero_grad()
+        ((u**2 + 100 * v**2) / 2).backward()
+        oracle.step()
+    assert path[-1] == pytest.approx([u.item(), v.item()], abs=1e-4)
+    assert end == pytest.approx(((u**2 + 100 * v**2) / 2).item(), rel=1e-3, abs=1e-5)

@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_leaves
 from whence.errors import WhenceError
 
 _BACKWARD = (Tensor.backward, torch.autograd.backward, torch.autograd.grad)
-_SET = (Tensor.data.__set__, Tensor.grad.__set__)  # pyright: ignore[reportAttributeAccessIssue]
+_SET_DATA = vars(torch._C.TensorBase)["data"].__set__  # what `tensor.data = other` calls
 
 
 @contextmanager
@@ -75,7 +75,7 @@ class _NoGradients(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func in _BACKWARD:
             raise WhenceError("There are no gradients here: this is inference. Train outside.")
-        if func == _SET[0]:
+        if func == _SET_DATA:
             _refuse(self.fixed, args[0])
         return func(*args, **(kwargs or {}))
 

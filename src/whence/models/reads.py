@@ -67,4 +67,4 @@ def _weights(module: Attention, args: tuple, kwargs: dict) -> Tensor:
         scores = scores.masked_fill(future(*scores.shape[2:], device=q.device), -math.inf)
     if visible is not None:
         scores = scores.masked_fill(~heads_see(visible), -math.inf)
-    return scores.softmax(-1)
+    return scores.softmax(-1).nan_to_num(0.0)  # a query that may read nothing reads nothing
