@@ -49,6 +49,7 @@ def learn_near(model: torch.nn.Module, steps: int, seed: int = 0) -> int | None:
     return None
 
 
+@torch.random.fork_rng(devices=[])  # the caller's numbers stay
 def memory(seeds: Sequence[int] = range(10), steps: int = 1500) -> Report:
     """Train each kind to recall a letter from near, and ask for it from ever further back.
 
@@ -60,7 +61,7 @@ def memory(seeds: Sequence[int] = range(10), steps: int = 1500) -> Report:
     learned: dict[str, list[int | None]] = {kind: [] for kind in KINDS}
     for seed in seeds:
         for kind, config in KINDS.items():
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)
             model = build(config, ASK + 1)
             learned[kind].append(learn_near(model, steps, seed))
             for gap in GAPS:
@@ -147,9 +148,10 @@ def _at(learned: Sequence[int | None]) -> str:
     return f"{min(steps)}–{max(steps)}{missing}" if len(set(steps)) > 1 else f"{steps[0]}{missing}"
 
 
+@torch.random.fork_rng(devices=[])  # the caller's numbers stay
 def fade(config: ModelConfig) -> float:
     """How much smaller the gradient at the letter is far back than near, at the first weights."""
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     model = build(config, ASK + 1)
     torch.nn.init.normal_(model.get_submodule("head").get_parameter("weight"))
     norms = []

@@ -43,7 +43,7 @@ def form(folder: Path) -> dict[str, Any]:
     return {
         "sources": [{"name": name, "about": SOURCES.get(name, "")} for name in BUILT_IN],
         "models": models,
-        "python": "Recipe()",
+        "python": "from whence import Recipe; Recipe()",
         "shell": "whence train --help",
     }
 
@@ -128,6 +128,7 @@ def ways(made: Recipe, model: str, path: Path) -> dict[str, str]:
     tree = nested({"data.source": [source], **fields})
     built = f'Recipe.from_dict({tree!r}, usual(Recipe(), "{model}"))'
     return {
-        "python": f"for event in Run.create({built}, {python_path(path)}).train(): print(event)",
+        "python": "from whence import Recipe, Run; from whence.runs.recipe import usual; "
+        f"list(map(print, Run.create({built}, {python_path(path)}).train()))",
         "shell": " ".join([*words, f"--out {shell_word(path)}"]),
     }
