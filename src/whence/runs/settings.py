@@ -62,9 +62,6 @@ def from_settings(base: T, tree: Mapping[str, Any], where: str) -> T:
     return replace(base, **changes)  # type: ignore[type-var]  # every base is a dataclass
 
 
-_hints = cache(get_type_hints)  # a long list of runs asks for the same ones again and again
-
-
 def flat(tree: Mapping[str, Any], before: str = "") -> dict[str, Any]:
     """Return nested plain values as one table of dotted names.
 
