@@ -96,7 +96,7 @@ def _power(ln: float) -> str:
 
     Example:
         >>> _power(-2.0), _power(-2000.0)
-        ('0.135335', '2.57e-869')
+        ('0.135335', '2.58e-869')
     """
     if ln > -300:
         return f"{math.exp(ln):.6g}"

@@ -71,7 +71,7 @@ class SentenceCounts:
 
     Example:
         >>> counts = SentenceCounts(sentences("I like to eat. I like pizza."))
-        >>> counts.p("I", "like"), counts.p("like", "pizza")
+        >>> round(counts.p("I", "like"), 6), round(counts.p("like", "pizza"), 6)
         (1.0, 0.5)
         >>> smooth = SentenceCounts(sentences("I like to eat. I like pizza."), k=1)
         >>> round(smooth.p("I", "like"), 6)  # 3/8

@@ -29,6 +29,7 @@ def reading(model: nn.Module) -> Iterator[dict[str, Tensor]]:
         A dict that fills: name of the attention → [B, H, T, S], of its last call.
 
     Example:
+        >>> import torch
         >>> from whence.models import GPT, GPTConfig
         >>> model = GPT(GPTConfig(n_layers=1), vocab_size=9)
         >>> with torch.inference_mode(), reading(model) as weights:

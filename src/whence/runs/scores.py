@@ -30,7 +30,7 @@ class Scores:
 
     Example:
         >>> scores = Scores(["a", "b"], "\\n", np.log([0.5, 0.25]), 2)
-        >>> scores.probability, round(scores.perplexity, 6), round(scores.bits_per_byte, 6)
+        >>> round(scores.probability, 6), round(scores.perplexity, 6), scores.bits_per_byte
         (0.125, 2.828427, 1.5)
     """
 
