@@ -1,6 +1,5 @@
 """`whence ladder`: every kind of model on one text, one table."""
 
-import json as json_module
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,6 +7,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from whence.cli.document import strict
 from whence.cli.words import Texts
 from whence.data.stories import stories
 from whence.errors import WhenceError
@@ -62,7 +62,7 @@ def ladder(
     if html is not None:
         html.write_text(report(rows, title, entropy), encoding="utf-8")
     if json:
-        print(json_module.dumps({"schema": 1, "text": title, "rungs": [_record(r) for r in rows]}))
+        print(strict({"schema": 1, "text": title, "rungs": [_record(r) for r in rows]}))
         return
     console.print(_table(rows, title, entropy))
     for row in sorted(rows, key=lambda r: r.bits_per_byte):

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +16,7 @@ from whence.data.tokenizers import Tokenizer, load_tokenizer, train_tokenizer
 from whence.errors import WhenceError
 
 SCHEMA = 1  # of tokens.json
+LONGEST_WORD = 1000  # characters that are looked back over for the start of a word
 
 
 @dataclass(frozen=True)
@@ -70,8 +72,9 @@ def prepare(
     """Tokenise a text once into a folder: tokenizer.json, tokens.bin and, last, tokens.json.
 
     The text is split by position, in the same place for every tokenizer so that their bits per byte
-    can be compared: of n characters the first int((1 − validation)·n) are for training. The two
-    sides are tokenised apart. Characters are collected from the whole text; words and bpe are
+    can be compared: of n characters the first int((1 − validation)·n) are for training; with words
+    a few less where that would cut one in two. The two sides are tokenised apart. Characters are
+    collected from the whole text; words and bpe are
     learnt from the training side only, so that validation measures what was never seen. Memory
     stays at some megabytes (words and bpe: what a table of the different words takes).
 
@@ -106,6 +109,8 @@ def prepare(
     folder = Path(folder)
     apart = validation_source is not None
     split_at = source.n_chars if apart else int((1 - validation) * source.n_chars)
+    if kind == "words" and split_at < source.n_chars:
+        split_at = _word_start(source.chunks(), split_at)
 
     def chunks() -> Iterator[str]:
         yield from source.chunks()
@@ -253,6 +258,21 @@ def _sides(chunks: Iterable[str], split_at: int) -> Iterator[tuple[int, str]]:
             yield 0, before
         if after:
             yield 1, after
+
+
+def _word_start(chunks: Iterable[str], split_at: int) -> int:
+    """Where the word begins that the split would cut; the split itself where it cuts none."""
+    before = ""
+    for side, chunk in _sides(chunks, split_at):
+        if side == 0:
+            before = (before + chunk)[-LONGEST_WORD:]
+        elif (
+            not chunk[0].isspace() and (cut := re.search(r"\s\S*$", before)) and before[-1:].strip()
+        ):
+            return split_at - len(before) + cut.start()
+        else:
+            break
+    return split_at
 
 
 def _head(chunks: Iterable[str], n_chars: int) -> Iterator[str]:

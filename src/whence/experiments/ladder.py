@@ -41,7 +41,7 @@ class Row:
         parameters: numbers learned, or n-grams kept.
         tokens: tokens seen in training.
         seconds: spent in training.
-        bits_per_byte: on all of the validation text, as `Run.evaluate` measures it: counts and
+        bits_per_byte: on all of the validation text, in windows that overlap by half: counts and
             networks both see what is before a token, also where a window begins.
         writing_speed: tokens per second when it writes.
         text: a line of its writing.
@@ -136,7 +136,7 @@ def _learn(
         else sum(p.numel() for p in model.parameters()),
         tokens=int(records.column("tokens").sum()),
         seconds=seconds,
-        bits_per_byte=run.evaluate(at="last").bits_per_byte,
+        bits_per_byte=run.evaluate(at="last", overlap=True).bits_per_byte,
         writing_speed=speed,
         text=text,
         folder=run.path,

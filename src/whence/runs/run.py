@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from whence.data import Dataset, Source, Tokenizer, load_tokenizer, open_dataset
 from whence.data import prepare as prepare_tokens
 from whence.errors import WhenceError, shell_word
-from whence.generate import generate
+from whence.generate import Event as WrittenToken
+from whence.generate import stream
 from whence.generate.generate import encode_prompt
 from whence.generate.pairs import Hypothesis, beam_search
 from whence.generate.reader import CachedLanguageModel, LanguageModel
@@ -185,6 +186,9 @@ class Run:
         """
         self.header.check_pins(self.path)
         dataset = open_dataset(self.path, verify=True)
+        if not len(dataset.validation):  # nothing is kept back: the measure is of what is learned
+            n_bytes = dataset.n_bytes_train
+            dataset = replace(dataset, validation=dataset.train, n_bytes_validation=n_bytes)
         highest = max(int(part.max(initial=0)) for part in (dataset.train, dataset.validation))
         if highest >= dataset.tokenizer.vocab_size:
             raise DamagedError(
@@ -386,11 +390,30 @@ class Run:
         """Let the model continue a prompt, and return what it wrote.
 
         Args:
-            prompt: the text to continue.
+            prompt: the text to continue; of a model of pairs, a source, whose target it writes.
             at: which checkpoint; see `model`.
-            **options: as of `whence.generate.generate`.
+            **options: as of `whence.generate.stream`.
         """
-        return generate(self.writer(at), self.tokenizer, prompt=prompt, **options)[0]
+        return "".join(e.text for e in self.stream(prompt, at=at, **options) if e.sample == 0)
+
+    def stream(
+        self,
+        prompt: str = "",
+        *,
+        at: int | Literal["best", "last"] = "best",
+        **options: Any,
+    ) -> Iterator[WrittenToken]:
+        """Let the model continue a prompt, and give each token as it is drawn.
+
+        Args:
+            prompt: as of `generate`.
+            at: which checkpoint; see `model`.
+            **options: as of `whence.generate.stream`.
+
+        Raises:
+            WhenceError: a setting out of range, or a prompt that the model can't go on from.
+        """
+        return stream(self.writer(at), self.tokenizer, self.task.asked(prompt), **options)
 
     def search(
         self,
@@ -414,25 +437,29 @@ class Run:
         Raises:
             WhenceError: an empty prompt, a width below 1, or a text the tokenizer can't read.
         """
-        if not self.task.is_prose and "\t" not in prompt:
-            prompt += "\t"
         end = int(self.tokenizer.encode("\n")[0])
-        ids = encode_prompt(self.tokenizer, prompt)
+        ids = encode_prompt(self.tokenizer, self.task.asked(prompt))
         return beam_search(self.writer(at), ids, end, width=width, max_tokens=max_tokens)
 
     def evaluate(
-        self, text: str | Source | None = None, *, at: int | Literal["best", "last"] = "best"
+        self,
+        text: str | Source | None = None,
+        *,
+        at: int | Literal["best", "last"] = "best",
+        overlap: bool = False,
     ) -> Evaluation:
-        """Measure the loss over all of a text, in float32, in windows that overlap by half.
+        """Measure the loss over all of a text, as training measures it.
 
         Args:
             text: the text, or an open source, read in pieces; none: the run's validation part.
             at: which checkpoint; see `model`.
+            overlap: let windows overlap by half instead of standing side by side, so that each
+                prediction but the first few has at least half a window before it.
 
         Raises:
             WhenceError: where the text has a character the tokenizer doesn't know.
         """
-        return self.task.measure(self.model(at), text)
+        return self.task.measure(self.model(at), text, overlap)
 
     def locked(self) -> AbstractContextManager[None]:
         """Hold the run for this process alone; see `whence.runs.lock.hold`."""

@@ -87,6 +87,9 @@ class Training:
     def _loop(self) -> Iterator[Event]:
         state, steps = self.start, self.session.recipe.steps
         why: Literal["finished", "no longer improving", "stopped"] = "finished"
+        data = self.session.recipe.data
+        if state == 0 and not (data.validation or data.validation_source):
+            yield Noted("no text is kept for validation: what is measured is the text it learns.")
         if state == 0 and self.session.task.by_steps:
             yield from self._evaluate(0)
         if self.should_stop():
