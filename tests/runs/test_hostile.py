@@ -18,8 +18,9 @@ from whence.runs.compare import compare
 from whence.runs.files import sha256
 from whence.runs.header import PINNED, _first_line
 from whence.runs.listing import list_runs
+from whence.runs.repair import repair
 from whence.runs.run import Run
-from whence.runs.verify import repair, verify
+from whence.runs.verify import verify
 
 resource = pytest.importorskip("resource", reason="memory is limited by POSIX's means")
 NAMES = (

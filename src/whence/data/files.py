@@ -51,6 +51,25 @@ def written_whole(path: Path) -> Iterator[BinaryIO]:
             temporary.unlink()
 
 
+def is_hollow(found: os.stat_result) -> bool:
+    """Tell whether a huge file is almost nothing but a hole, which would take an hour to read.
+
+    A file of a terabyte can be made in an instant and take no room.
+
+    Args:
+        found: what `stat` says of it.
+
+    Returns:
+        Whether less than a hundredth of more than a gigabyte is on the disk.
+
+    Example:
+        >>> is_hollow(Path(__file__).stat())
+        False
+    """
+    on_disk = 512 * getattr(found, "st_blocks", found.st_size)  # Windows doesn't say
+    return found.st_size > 1 << 30 and on_disk < found.st_size // 100
+
+
 def _sync_folder(folder: Path) -> None:
     """Make the rename itself durable, where the system can open a folder (Windows can't)."""
     if os.name == "nt":

@@ -11,8 +11,10 @@ from torch import nn
 
 from whence.data import open_source, prepare
 from whence.errors import WhenceError
+from whence.runs.chain import link, note
 from whence.runs.checkpoints import copied, save_checkpoint
 from whence.runs.header import Header, Origin
+from whence.runs.past import Past
 from whence.runs.recipe import Recipe
 from whence.runs.record import Logs
 from whence.runs.replay import Moment, go_to
@@ -81,13 +83,15 @@ def fork(
 
     def fill(folder: Path) -> Header:
         _put_tokens(run, recipe, folder)
-        _put_past(run, step, folder)
-        memory = _memory_that_fits(moment, recipe)
-        model = moment.model.state_dict(keep_vars=True)
-        save_checkpoint(folder / "checkpoints", step, copied(model), copied(memory))
         sittings = [sitting for sitting in run.header.sittings if sitting.start < step]
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        return Header(recipe, now, sittings, Origin(str(run.path), step, tuple(told)))
+        header = Header(recipe, now, sittings, Origin(str(run.path), step, tuple(told)))
+        _put_past(run, step, folder, header)
+        memory = _memory_that_fits(moment, recipe)
+        model, tie = moment.model.state_dict(keep_vars=True), link(header, Past(folder).now())
+        save_checkpoint(folder / "checkpoints", step, copied(model), copied(memory), tie)
+        note(folder, header, [step])
+        return header
 
     return Run.make(Path(out), fill)
 
@@ -145,8 +149,8 @@ def _put_tokens(run: Run, recipe: Recipe, folder: Path) -> None:
     place_tokens(run.path / "tokens.bin", folder / "tokens.bin")
 
 
-def _put_past(run: Run, step: int, folder: Path) -> None:
-    logs = Logs(folder)
+def _put_past(run: Run, step: int, folder: Path, header: Header) -> None:
+    logs = Logs(folder, header.id)
     logs.steps.replace(run.steps[:step])
     logs.evals.replace([r for r in run.evals if r["step"] <= step])
     logs.samples.replace([r for r in run.samples if r["step"] <= step])

@@ -1,6 +1,6 @@
 """A run: the folder that holds a recipe, its tokens, the record of each step and checkpoints."""
 
-import shutil
+import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from whence.data import Dataset, Source, Tokenizer, load_tokenizer, open_dataset, open_source
 from whence.data import prepare as prepare_tokens
-from whence.errors import WhenceError, shell_word
+from whence.errors import WhenceError
 from whence.generate import generate
 from whence.generate.generate import encode_prompt
 from whence.generate.pairs import Hypothesis, beam_search
 from whence.generate.reader import CachedLanguageModel, LanguageModel
 from whence.models import Model
+from whence.runs.aside import TakenError, made_aside, remove_aside, sweep
+from whence.runs.chain import check_run
 from whence.runs.checkpoints import saved_steps
 from whence.runs.creation import free_path, resolve
 from whence.runs.events import Event
@@ -30,8 +32,10 @@ from whence.runs.resume import resume_point
 from whence.runs.session import Session, assemble, batches_of
 from whence.runs.tasks import Text, task_of
 from whence.runs.tasks.text import Batches
+from whence.runs.tidy import let_go_of_surplus, tidy
 from whence.runs.tokens import share_tokens
 from whence.runs.training import Training
+from whence.runs.trouble import told
 from whence.scale.hardware import find_device, manifest
 from whence.train.evaluation import Evaluation
 
@@ -48,7 +52,7 @@ class Run:
     runs/<name>/
       run.toml          recipe, and for each sitting where it began and on what it was computed
       tokenizer.json  tokens.bin  tokens.json
-      steps.jsonl  evals.jsonl  samples.jsonl
+      steps.jsonl  evals.jsonl  samples.jsonl  checkpoints.jsonl
       checkpoints/000500/  model.safetensors  optimizer.safetensors  state.json
     ```
 
@@ -87,14 +91,14 @@ class Run:
 
         Args:
             recipe: what to train.
-            path: the folder, not there yet; none: `runs/` and a name made from the text's.
+            path: the folder, not there yet; none: `runs/` and a name made from the text's, the
+                next one that is free where another process takes it first.
             source: the text, where it is already open.
 
         Raises:
             WhenceError: where the folder exists, the text can't be read or is too short.
         """
         source = source or open_source(recipe.data.source)
-        path = Path(path) if path is not None else free_path(Path("runs"), source.name)
         recipe = resolve(recipe, source)
         data = recipe.data
 
@@ -102,7 +106,13 @@ class Run:
             prepare_tokens(source, data.tokenizer, data.vocab_size, data.validation, folder)
             return Header(recipe, _now())
 
-        return cls.make(path, fill)
+        if path is not None:
+            return cls.make(Path(path), fill)
+        while True:
+            try:
+                return cls.make(free_path(Path("runs"), source.name), fill)
+            except TakenError:
+                continue
 
     @classmethod
     def make(cls, path: Path, fill: Callable[[Path], Header]) -> "Run":
@@ -113,29 +123,16 @@ class Run:
             fill: writes the tokens into the folder it is given and returns the header.
 
         Raises:
-            WhenceError: where the folder exists, can't be written, or the run could take no step.
+            TakenError: where the folder exists, also where another process was the first to end.
+            WhenceError: where it can't be written, or the run could take no step.
         """
-        if path.exists():
-            raise WhenceError(
-                f"{path} already exists: continue it with 'whence resume {shell_word(path)}', or "
-                "choose another name with --out."
-            )
-        temporary = path.with_name(f".{path.name}.part")
-        shutil.rmtree(temporary, ignore_errors=True)
-        try:
-            temporary.mkdir(parents=True)
-            header = fill(temporary)
-            share_tokens(temporary, path.parent)
-            header.pin(temporary)
-            _check_trainable(cls(temporary, header))
-            header.write(temporary)
-            temporary.rename(path)
-        except OSError as error:
-            raise WhenceError(
-                f"{path} can't be made ({error.strerror or error}): choose another folder."
-            ) from error
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+        with made_aside(path) as folder:
+            header = fill(folder)
+            share_tokens(folder, path.parent)
+            header.pin(folder)
+            _check_trainable(cls(folder, header))
+            Logs(folder, header.id).begin()
+            header.write(folder)
         return cls(path, header)
 
     @classmethod
@@ -191,22 +188,27 @@ class Run:
     @property
     def logs(self) -> Logs:
         """The files of the record."""
-        return Logs(self.path)
+        return Logs(self.path, self.header.id)
 
     @property
     def steps(self) -> list[dict[str, Any]]:
-        """The record: one dict for each step done."""
-        return self.logs.read_steps()
+        """The record: one dict for each step done.
+
+        Raises:
+            WhenceError: where it is damaged, or the run's files don't belong to each other; so do
+                the measurements, samples, checkpoints and the state.
+        """
+        return self._sound_logs.read_steps()
 
     @property
     def evals(self) -> list[dict[str, Any]]:
         """The measurements on the validation text."""
-        return list(self.logs.evals)
+        return list(self._sound_logs.evals)
 
     @property
     def samples(self) -> list[dict[str, Any]]:
         """What the model wrote during training."""
-        return list(self.logs.samples)
+        return list(self._sound_logs.samples)
 
     @property
     def checkpoint_folder(self) -> Path:
@@ -216,7 +218,14 @@ class Run:
     @property
     def checkpoints(self) -> list[int]:
         """The steps whose state is on disk."""
+        check_run(self.path, self.header)
         return saved_steps(self.checkpoint_folder)
+
+    @property
+    def _sound_logs(self) -> Logs:
+        """The files of the record, after a look whether they belong to this run."""
+        check_run(self.path, self.header)
+        return self.logs
 
     @property
     def state(self) -> State:
@@ -226,7 +235,11 @@ class Run:
         saved = self.checkpoints
         if not saved:
             return "stopped" if any(True for _ in self.logs.steps) else "new"  # one line is enough
-        return "finished" if saved[-1] >= self.recipe.steps else "stopped"
+        return "finished" if self._is_measured(saved[-1], self.recipe.steps) else "stopped"
+
+    def _is_measured(self, state: int, steps: int) -> bool:
+        """A run is finished when its last state is saved and measured."""
+        return state >= steps and any(record["step"] >= steps for record in self.logs.evals)
 
     @property
     def disk_use(self) -> int:
@@ -251,7 +264,7 @@ class Run:
             WhenceError: where the run is finished, another process is training it, or a file that
                 it must go on from is damaged: which one, and from which step it can go on.
         """
-        with self.locked():
+        with self.locked(), told(self.path):
             self.header = Header.read(self.path)
             recipe = replace(self.header.recipe, steps=steps or self.header.recipe.steps)
             start, recorded = self._check_unfinished(recipe.steps)
@@ -268,12 +281,15 @@ class Run:
         Raises:
             WhenceError: as `train`.
         """
-        with self.locked():
+        with self.locked(), told(self.path):
             self._check_unfinished(steps or self.recipe.steps)
 
     def _check_unfinished(self, steps: int) -> tuple[int, int]:
+        tidy(self.path, self.header)
         start, recorded = resume_point(self.path, self.header)
-        if max([start, *self.checkpoints]) >= steps:
+        last = max([start, *saved_steps(self.checkpoint_folder)])
+        if last > steps or self._is_measured(last, steps):
+            let_go_of_surplus(self.path, self.header)
             raise WhenceError(
                 f"the run is finished: it has done its {start} "
                 f"step{'s' if start != 1 else ''}. {self.task.more}"
@@ -421,11 +437,14 @@ class Run:
         """Delete the folder.
 
         Raises:
-            WhenceError: where a process is training it.
+            WhenceError: where a process is training it, or it can't be removed.
         """
         with self.locked():
-            (self.path / "run.toml").unlink(missing_ok=True)
-        shutil.rmtree(self.path)
+            if os.name != "nt":  # else the lock's file is still open
+                remove_aside(self.path)
+        if os.name == "nt":
+            remove_aside(self.path)
+        sweep(self.path.parent)
 
 
 def _check_trainable(run: Run) -> None:
