@@ -59,12 +59,12 @@ READERS: dict[str, Callable[[Path], Any]] = {
     "curves": lambda path: Curves(path).evals,
     "rewind": lambda path: Run.open(path).at(12),
     "generate": lambda path: Run.open(path).generate("9", max_tokens=3),
-    "evaluate": lambda path: Run.open(path).evaluate("9 bottles of beer on the wall", at="last"),
+    "evaluate": lambda path: Run.open(path).evaluate("9 bottles of beer", at="last"),
     "growth": lambda path: growth(Run.open(path), "9 bottles"),
     "compare": lambda path: compare(Run.open(path), Run.open(path)),
     "what-if": lambda path: what_if(Run.open(path), "bottles of beer on the wall, 7", 12),
     "export": lambda path: export_metrics(Run.open(path), "csv"),
-    "fork": lambda path: fork(Run.open(path), 12, path.with_name("forked")),
+    "fork": lambda path: fork(Run.open(path), 12, path.with_name("forked")).remove(),
     "verify": lambda path: verify(Run.open(path), 3),
     "resume": lambda path: next(Run.open(path).train(steps=21)),
     "repair": lambda path: repair(Run.open(path)),  # the last: it changes things
@@ -218,19 +218,20 @@ def _line(path: Path, draw: random.Random) -> str:
     return done
 
 
-def read_all(path: Path, told: int) -> None:
-    """Let every reader have its turn, in this process; write to `told` whose turn it is."""
+def read_all(path: Path, turn: Callable[[str], None] = lambda name: None) -> list[str]:
+    """Let every reader have its turn, in this process; give what was no clean answer."""
+    wrong: list[str] = []
     for name, reader in READERS.items():
-        os.write(told, f"{name}\n".encode())
+        turn(name)
         try:
             reader(path)
         except WhenceError as error:
             said = str(error)
             if len(said) > LONGEST or "\n" in said.strip() or "Traceback" in said:
-                os.write(told, f"! {name}: no sentence: {said[:300]!r} ({len(said)})\n".encode())
-        except BaseException as error:
-            said = f"{type(error).__name__}: {error}"[:300]
-            os.write(told, f"! {name}: {said!r}\n".encode("utf-8", "replace"))
+                wrong.append(f"{name}: no sentence: {said[:300]!r} ({len(said)})")
+        except Exception as error:
+            wrong.append(f"{name}: {f'{type(error).__name__}: {error}'[:300]!r}")
+    return wrong
 
 
 def use(path: Path, seconds: float = SECONDS) -> list[str]:
@@ -240,7 +241,9 @@ def use(path: Path, seconds: float = SECONDS) -> list[str]:
     if not pid:
         used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY,) * 2)
-        read_all(path, write_end)
+        wrong = read_all(path, lambda name: _tell(write_end, name))
+        for line in wrong:
+            _tell(write_end, f"! {line}")
         os._exit(0)
     os.close(write_end)
     wrong, turn = _listen(pid, read_end, seconds)
@@ -249,6 +252,10 @@ def use(path: Path, seconds: float = SECONDS) -> list[str]:
     if code and not any("in time" in line for line in wrong):
         wrong.append(f"{turn}: ended the process with {code}")
     return wrong
+
+
+def _tell(told: int, line: str) -> None:
+    os.write(told, f"{line}\n".encode("utf-8", "replace"))
 
 
 def _listen(pid: int, told: int, seconds: float) -> tuple[list[str], str]:

@@ -33,7 +33,7 @@ def test_a_changed_loss_is_found(own):
     records = own.steps
     records[7]["loss_hex"] = (1.5).hex()
     own.logs.steps.replace(records)
-    with pytest.raises(WhenceError, match="steps.jsonl is damaged: it isn't the record"):
+    with pytest.raises(WhenceError, match=r"steps.jsonl is damaged: it isn't the record"):
         verify(Run.open(own.path))
     sign(own)  # as one would who means to deceive
     result = verify(Run.open(own.path))

@@ -21,7 +21,7 @@ from whence.runs.replay import Moment, go_to
 from whence.runs.run import Run
 from whence.runs.session import freeze, outline
 from whence.runs.settings import differences, nested
-from whence.runs.tokens import place_tokens
+from whence.runs.tokens import second_name
 from whence.runs.weights import edit_weights
 
 BOUND_TO_WEIGHTS = ("data.tokenizer", "data.vocab_size", "data.validation")
@@ -146,7 +146,7 @@ def _put_tokens(run: Run, recipe: Recipe, folder: Path) -> None:
         return
     for name in ("tokenizer.json", "tokens.json"):
         shutil.copyfile(run.path / name, folder / name)
-    place_tokens(run.path / "tokens.bin", folder / "tokens.bin")
+    second_name(run.path / "tokens.bin", folder / "tokens.bin")
 
 
 def _put_past(run: Run, step: int, folder: Path, header: Header) -> None:

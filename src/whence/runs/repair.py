@@ -1,6 +1,5 @@
 """Putting aside what is damaged in a run's folder, so that the rest can be used."""
 
-import shutil
 from pathlib import Path
 
 from whence.runs.chain import bind, check_ours, check_run, lost, note
@@ -11,6 +10,7 @@ from whence.runs.lines import Lines
 from whence.runs.past import mismatches
 from whence.runs.run import Run
 from whence.runs.tidy import tidy
+from whence.runs.tokens import second_name
 
 
 def repair(run: Run) -> list[str]:
@@ -53,11 +53,11 @@ def _put_aside(run: Run) -> list[str]:
     try:
         kept = logs.kept()
     except DamagedError as error:
-        _copy_aside(logs.checkpoints.path)
+        _keep_aside(logs.checkpoints.path)
         told.append(f"{error} The checkpoints that are there are noted anew.")
     records, damage = logs.sound_steps()
     if damage:
-        _copy_aside(logs.steps.path)
+        _keep_aside(logs.steps.path)
         told.append(f"{damage} Its first {len(records)} steps are kept.")
         logs.steps.replace(records)
     for lines in (logs.evals, logs.samples):
@@ -88,7 +88,7 @@ def _keep_sound(lines: Lines) -> list[str]:
     sound, damage = lines.sound()
     if not damage:
         return []
-    _copy_aside(lines.path)
+    _keep_aside(lines.path)
     lines.replace(sound)
     return [f"{damage} Its first {len(sound)} lines are kept."]
 
@@ -98,11 +98,14 @@ def _move_aside(path: Path, aside: Path) -> None:
     path.rename(_free(aside / path.name))
 
 
-def _copy_aside(path: Path) -> None:
-    if path.exists():
-        aside = path.parent / "damaged"
-        aside.mkdir(exist_ok=True)
-        shutil.copyfile(path, _free(aside / path.name))
+def _keep_aside(path: Path) -> None:
+    """Give what is damaged a second name: the file is going to be written anew, under its first."""
+    aside = path.parent / "damaged"
+    aside.mkdir(exist_ok=True)
+    if path.is_dir():
+        path.rename(_free(aside / path.name))
+    elif path.exists():
+        second_name(path, _free(aside / path.name))
 
 
 def _free(path: Path) -> Path:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from whence.data import Dataset, Source, Tokenizer, load_tokenizer, open_dataset, open_source
 from whence.data import prepare as prepare_tokens
-from whence.errors import WhenceError
+from whence.errors import WhenceError, shell_word
 from whence.generate import generate
 from whence.generate.generate import encode_prompt
 from whence.generate.pairs import Hypothesis, beam_search
@@ -218,14 +218,23 @@ class Run:
     @property
     def checkpoints(self) -> list[int]:
         """The steps whose state is on disk."""
-        check_run(self.path, self.header)
+        self._check()
         return saved_steps(self.checkpoint_folder)
 
     @property
     def _sound_logs(self) -> Logs:
         """The files of the record, after a look whether they belong to this run."""
-        check_run(self.path, self.header)
+        self._check()
         return self.logs
+
+    def _check(self) -> None:
+        try:
+            check_run(self.path, self.header)
+        except DamagedError as error:
+            if error.path.name == "run.toml":
+                raise
+            advice = f"'whence verify {shell_word(self.path)} --repair' puts aside what is damaged"
+            raise DamagedError(error.path, f"{error.why}; {advice}") from error
 
     @property
     def state(self) -> State:

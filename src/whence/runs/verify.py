@@ -51,7 +51,8 @@ def verify(
     """Replay a run, or a sample of it, and compare every loss and every checkpoint on the way.
 
     All files are checked first, and that they belong to each other. The steps between two
-    checkpoints are replayed from the one to the other; the losses must have the recorded bits and the state reached those of the checkpoint.
+    checkpoints are replayed from the one to the other; the losses must have the recorded bits and
+    the state reached those of the checkpoint.
 
     Args:
         run: the run.
