@@ -45,3 +45,16 @@ def memory_ran_out(error: BaseException) -> bool:
     words = ("can't allocate memory", "not enough memory", "out of memory", "bad_alloc")
     refused = isinstance(error, RuntimeError) and any(each in said for each in words)
     return refused or isinstance(error, MemoryError)
+
+
+def in_bytes(count: int) -> str:
+    """Say a number of bytes as a person would.
+
+    Example:
+        >>> in_bytes(1_234_567)
+        '1.2 MB'
+    """
+    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count} bytes"

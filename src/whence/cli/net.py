@@ -3,6 +3,7 @@
 import json as json_text
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -138,6 +139,9 @@ def net(
         print(json_text.dumps(record, ensure_ascii=False))
 
 
+MOST_WEIGHTS = 100_000  # some seconds an epoch
+
+
 def _settings(
     example: str, data: Path | None, hidden: tuple[int, ...] | None, activation: str, seed: int
 ) -> Example:
@@ -149,6 +153,12 @@ def _settings(
     if hidden is None:
         return given
     sizes = [len(given.x[0]), *hidden, len(given.y[0])]
+    weights = sum(a * b for a, b in pairwise(sizes))
+    if weights > MOST_WEIGHTS:
+        raise WhenceError(
+            f"--hidden makes {weights:,} weights, and here each is worked out and shown by itself: "
+            f"stay below {MOST_WEIGHTS:,}, or train a large network with 'whence train'."
+        )
     return given._replace(layers=initial(sizes, activation, seed))
 
 

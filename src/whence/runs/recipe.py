@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from whence.data import Source, open_source
 from whence.errors import WhenceError
 from whence.fields import check_fields, nearest, short
 from whence.models import MODELS, ModelConfig
@@ -22,6 +23,9 @@ class Data:
         tokenizer: `auto` takes characters for text up to 20 MB and byte-pair encoding above.
         vocab_size: for words and bpe: at most so many tokens.
         validation: the share of the text, at its end, that is kept for validation.
+        validation_source: validate on these texts instead, and train on all of `source`.
+        normalize: drop byte-order marks and read every kind of line break as a newline.
+        field: in .jsonl files, the field whose text is read.
 
     Raises:
         WhenceError: where a number lies outside its range.
@@ -31,6 +35,9 @@ class Data:
     tokenizer: Literal["auto", "chars", "bytes", "words", "bpe"] = "auto"
     vocab_size: int | None = None
     validation: float = 0.1
+    validation_source: tuple[str, ...] = ()
+    normalize: bool = True
+    field: str | None = None
 
     def __post_init__(self):
         check_fields(self, "data.")
@@ -39,6 +46,26 @@ class Data:
                 f"data.validation is {self.validation:g}: give a share above 0 and below 1."
             )
 
+    def open(self) -> Source:
+        """Open the text to train on.
+
+        Raises:
+            WhenceError: where it can't be read.
+        """
+        return open_source(self.source, self.normalize, self.field)
+
+    def open_validation(self) -> Source | None:
+        """Open the text to validate on; None where that is a part of the other.
+
+        Raises:
+            WhenceError: where it can't be read.
+        """
+        texts = self.validation_source
+        return open_source(texts, self.normalize, self.field) if texts else None
+
+
+MOST_MEASURED, LEAST_MEASURED = 200_000, 10_000  # validation tokens in a usual measurement
+
 
 @dataclass(frozen=True)
 class Record:
@@ -46,7 +73,8 @@ class Record:
 
     Attributes:
         evaluate_every: steps between two measurements on validation; none: 10 in a run.
-        evaluate_tokens: at most so many validation tokens then (at the end it is all of them).
+        evaluate_tokens: at most so many validation tokens then (at the end it is all of them);
+            none: as many as take about a tenth of the training, at most 200,000.
         sample_every: steps between two samples of the model's writing; none: 6 in a run.
         sample_tokens: length of such a sample.
         checkpoint_every: steps between two checkpoints; none: as the next two say.
@@ -62,7 +90,7 @@ class Record:
     """
 
     evaluate_every: int | None = None
-    evaluate_tokens: int = 200_000
+    evaluate_tokens: int | None = None
     sample_every: int | None = None
     sample_tokens: int = 160
     checkpoint_every: int | None = None
@@ -81,20 +109,34 @@ class Record:
         least = {"evaluate_tokens": 2, "sample_tokens": 0, "patience": 0}
         least |= {"replay_steps": 1, "replay_seconds": 0, "keep_last": 1}
         for name, lowest in least.items():
-            if not getattr(self, name) >= lowest:
+            if getattr(self, name) is not None and not getattr(self, name) >= lowest:
                 raise WhenceError(
                     f"record.{name} is {getattr(self, name):g}: give {lowest} or more."
                 )
 
-    def resolved(self, steps: int) -> "Record":
-        """Fill in the intervals that were left open."""
+    def measures_part_of(self, n_tokens: int) -> bool:
+        """Tell whether a usual measurement reads only the first of so many validation tokens."""
+        return self.evaluate_tokens is not None and self.evaluate_tokens < n_tokens
+
+    def resolved(self, steps: int, tokens_per_step: int) -> "Record":
+        """Fill in what was left open.
+
+        Args:
+            steps: of the run.
+            tokens_per_step: that a step learns from.
+        """
 
         def share(value: int | None, times: int) -> int:
             return value or max(1, round(steps / times))
 
+        every = share(self.evaluate_every, 10)
+        # A token costs a third in a measurement of what it costs in training.
+        budget = 0.1 * 3 * steps * tokens_per_step / (1 + steps / every)
+        affordable = min(MOST_MEASURED, max(LEAST_MEASURED, round(budget)))
         return replace(
             self,
-            evaluate_every=share(self.evaluate_every, 10),
+            evaluate_every=every,
+            evaluate_tokens=self.evaluate_tokens or affordable,
             sample_every=share(self.sample_every, 6),
         )
 
@@ -179,6 +221,11 @@ class Recipe:
         if not 0 <= self.seed < 2**63:
             raise WhenceError(f"seed is {self.seed}: give 0 or more, below 2^63.")
 
+    @property
+    def tokens_per_step(self) -> int:
+        """How many tokens a batch has, where its windows are full."""
+        return self.batch_size * getattr(self.model, "context_length", 1)
+
     def to_dict(self) -> dict[str, Any]:
         """Return the recipe as nested plain values, what is none left out."""
         tree = settings(self)
@@ -208,8 +255,16 @@ class Recipe:
         return tomli_w.dumps(self.to_dict())
 
 
+# What published GPTs learn by: rates given for them mean AdamW's.
+_PUBLISHED: dict[str, Any] = {
+    "optimizer": AdamW(learning_rate=1e-3, beta2=0.99, weight_decay=0.1),
+    "schedule": Schedule("cosine", warmup=20, final=0.1),
+}
 # What a kind of model usually learns by, where that isn't what a GPT learns by.
 USUAL: dict[str, dict[str, Any]] = {
+    "gpt2": _PUBLISHED,
+    "llama": _PUBLISHED,
+    "qwen3": _PUBLISHED,
     "ngram": {"steps": 1, "batch_size": 1},  # it reads the whole text once
     "seq2seq": {  # as in the paper
         "optimizer": AdamW(learning_rate=2e-3, beta2=0.98, eps=1e-9),

@@ -10,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from whence.data import Dataset, Source, Tokenizer, load_tokenizer, open_dataset, open_source
+from whence.data import Dataset, Source, Tokenizer, load_tokenizer, open_dataset
 from whence.data import prepare as prepare_tokens
 from whence.errors import WhenceError, shell_word
 from whence.generate import generate
@@ -23,18 +23,19 @@ from whence.runs.chain import check_run
 from whence.runs.checkpoints import saved_steps
 from whence.runs.creation import free_path, resolve
 from whence.runs.events import Event
-from whence.runs.files import DamagedError, disk_use, refuse_links
+from whence.runs.files import DamagedError, disk_use, is_count, read_json, refuse_links
 from whence.runs.header import Header, Origin, Sitting
 from whence.runs.lock import hold, is_held
 from whence.runs.recipe import Recipe
 from whence.runs.record import Logs
 from whence.runs.resume import resume_point
+from whence.runs.saver import check_room
 from whence.runs.session import Session, assemble, batches_of
 from whence.runs.tasks import Text, task_of
 from whence.runs.tasks.text import Batches
 from whence.runs.tidy import let_go_of_surplus, tidy
 from whence.runs.tokens import share_tokens
-from whence.runs.training import Training
+from whence.runs.training import Measuring, Training
 from whence.runs.trouble import told
 from whence.scale.hardware import find_device, manifest
 from whence.train.evaluation import Evaluation
@@ -98,12 +99,19 @@ class Run:
         Raises:
             WhenceError: where the folder exists, the text can't be read or is too short.
         """
-        source = source or open_source(recipe.data.source)
+        source = source or recipe.data.open()
         recipe = resolve(recipe, source)
         data = recipe.data
 
         def fill(folder: Path) -> Header:
-            prepare_tokens(source, data.tokenizer, data.vocab_size, data.validation, folder)
+            prepare_tokens(
+                source,
+                data.tokenizer,
+                data.vocab_size,
+                data.validation,
+                folder,
+                validation_source=data.open_validation(),
+            )
             return Header(recipe, _now())
 
         if path is not None:
@@ -247,8 +255,13 @@ class Run:
         return "finished" if self._is_measured(saved[-1], self.recipe.steps) else "stopped"
 
     def _is_measured(self, state: int, steps: int) -> bool:
-        """A run is finished when its last state is saved and measured."""
-        return state >= steps and any(record["step"] >= steps for record in self.logs.evals)
+        """A run is finished when its last state is saved, and measured on all of the text."""
+        evals = [r for r in self.logs.evals if r["step"] >= steps] if state >= steps else []
+        if not evals or any(record["whole"] for record in evals):
+            return bool(evals)
+        tokens = read_json(self.path / "tokens.json")
+        count, split = (n if is_count(n := tokens.get(k)) else 0 for k in ("count", "split"))
+        return not self.recipe.record.measures_part_of(count - split)
 
     @property
     def disk_use(self) -> int:
@@ -256,7 +269,10 @@ class Run:
         return disk_use(self.path)
 
     def train(
-        self, steps: int | None = None, should_stop: Callable[[], bool] = lambda: False
+        self,
+        steps: int | None = None,
+        should_stop: Callable[[], bool] = lambda: False,
+        measuring: Measuring = lambda done, total: False,
     ) -> Iterator[Event]:
         """Train from the last checkpoint, or the start, to the end; give each event as it happens.
 
@@ -268,6 +284,8 @@ class Run:
                 the first step that the record doesn't hold yet.
             should_stop: asked before the first step and after each; true saves a checkpoint and
                 ends.
+            measuring: told how far a measurement is, (batches done, of how many); true leaves that
+                measurement out.
 
         Raises:
             WhenceError: where the run is finished, another process is training it, or a file that
@@ -279,10 +297,12 @@ class Run:
             start, recorded = self._check_unfinished(recipe.steps)
             self.recipe = self.header.recipe = recipe
             session = self.session()
+            check_room(session, self.path)
             sitting = Sitting(recorded, recipe.steps, manifest(session.hardware))
             self.header.sittings.append(sitting)
             self.header.write(self.path)
-            yield from Training(self.path, self.header, session, start, should_stop).events()
+            training = Training(self.path, self.header, session, start, should_stop, measuring)
+            yield from training.events()
 
     def check_unfinished(self, steps: int | None = None) -> None:
         """Refuse at once what `train` would refuse.
