@@ -60,6 +60,8 @@ def _check(folder: Path, header: Header) -> None:
     for step in kept:
         if step not in there:
             raise lost(folder, step)
+    if len(there - logs.noted()) > 1:  # a kill leaves one that isn't noted yet, not two
+        raise DamagedError(logs.checkpoints.path, "it lacks checkpoints that are there")
     if not kept:
         return
     last = max(kept)

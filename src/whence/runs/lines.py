@@ -23,7 +23,8 @@ class Lines:
     Args:
         path: the file; it need not be there yet.
         fields: names that every record has, and the type of each (`float` takes whole numbers too).
-        run: the id of the run that the file belongs to, which its first line names; empty: none.
+        run: the id of the run that the file belongs to, which its first line names; empty: it names
+            none; None: whatever it names.
 
     Example:
         >>> import tempfile
@@ -34,7 +35,7 @@ class Lines:
         >>> lines.close()
     """
 
-    def __init__(self, path: Path, fields: Mapping[str, type], run: str = ""):
+    def __init__(self, path: Path, fields: Mapping[str, type], run: str | None = None):
         self.path, self.fields, self.run = path, fields, run
         self._file = None
         self._read_to = self._lines_read = 0  # by `added`
@@ -94,7 +95,7 @@ class Lines:
         record = parse_object(body + b"}", self.path, where)
         if number == 1:
             check_schema(record, self.path)
-            if record.get("run", "") != self.run:
+            if self.run is not None and record.get("run", "") != self.run:
                 raise DamagedError(self.path, "it is of another run")
             return record
         for name, kind in self.fields.items():

@@ -33,10 +33,10 @@ class Logs:
 
     Args:
         folder: the run's folder.
-        run: the run's id.
+        run: the run's id; None: any.
     """
 
-    def __init__(self, folder: Path, run: str = ""):
+    def __init__(self, folder: Path, run: str | None = None):
         self.steps = Lines(folder / "steps.jsonl", STEP, run)
         self.evals = Lines(folder / "evals.jsonl", EVALUATION, run)
         self.samples = Lines(folder / "samples.jsonl", SAMPLE, run)
@@ -88,6 +88,14 @@ class Logs:
                 why = f"line {number + 2} is of step {record['step']} instead of {number}"
                 return records[:number], DamagedError(self.steps.path, why)
         return records, damage
+
+    def noted(self) -> set[int]:
+        """Return the checkpoints that were ever saved.
+
+        Raises:
+            DamagedError: where a line is damaged.
+        """
+        return {line["step"] for line in self.checkpoints}
 
     def close(self) -> None:
         """Close the files."""

@@ -55,6 +55,9 @@ def _put_aside(run: Run) -> list[str]:
     except DamagedError as error:
         _keep_aside(logs.checkpoints.path)
         told.append(f"{error} The checkpoints that are there are noted anew.")
+    else:
+        if len(set(saved_steps(run.checkpoint_folder)) - logs.noted()) > 1:
+            told.append(f"{logs.checkpoints.path} lacks lines. What it lacks is noted anew.")
     records, damage = logs.sound_steps()
     if damage:
         _keep_aside(logs.steps.path)

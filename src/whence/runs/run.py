@@ -260,8 +260,9 @@ class Run:
         if not evals or any(record["whole"] for record in evals):
             return bool(evals)
         tokens = read_json(self.path / "tokens.json")
-        count, split = (n if is_count(n := tokens.get(k)) else 0 for k in ("count", "split"))
-        return not self.recipe.record.measures_part_of(count - split)
+        count, split = tokens.get("count", 0), tokens.get("split", 0)
+        n_tokens = count - split if is_count(count) and is_count(split) else 0
+        return not self.recipe.record.measures_part_of(n_tokens)
 
     @property
     def disk_use(self) -> int:

@@ -38,15 +38,17 @@ def tidy(folder: Path, header: Header) -> None:
         remove_leftovers(checkpoints)
     try:
         kept = logs.kept()
-        noted = {line["step"] for line in logs.checkpoints}
+        noted = logs.noted()
     except DamagedError:
         return  # whoever goes on from here says so
-    for step in saved_steps(checkpoints):
-        if step in kept:
-            continue
+    there = [step for step in saved_steps(checkpoints) if step not in kept]
+    unnoted = [step for step in there if step not in noted]
+    for step in there:
         if step in noted:
             remove_checkpoint(checkpoints, step)
             continue
+        if len(unnoted) > 1:  # a kill leaves one: lines of the record were lost
+            break
         try:
             check_ours(folder, header, step)
         except WhenceError:

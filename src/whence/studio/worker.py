@@ -73,7 +73,10 @@ def state_of(run: Run, curves: Curves) -> tuple[str, str | None]:
     if curves.damage:
         return "damaged", str(curves.damage)
     with _looking:
-        state = run.state
+        try:
+            state = run.state
+        except WhenceError as error:
+            return "damaged", str(error)
         if state == "training":
             _seen.add(run.path)
         starting = _is_starting(run.path)
