@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from whence.cli.words import Texts
+from whence.data.files import written_whole
 from whence.data.stories import stories
 from whence.errors import WhenceError
 from whence.experiments.ladder import RUNGS, Row, climb
@@ -60,7 +61,8 @@ def ladder(
             )
     title = ", ".join(text)
     if html is not None:
-        html.write_text(report(rows, title, entropy), encoding="utf-8")
+        with written_whole(html) as file:
+            file.write(report(rows, title, entropy).encode())
     if json:
         print(json_module.dumps({"schema": 1, "text": title, "rungs": [_record(r) for r in rows]}))
         return

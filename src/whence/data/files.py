@@ -1,6 +1,7 @@
 """Files that are either whole or not there: temporary name, fsync, rename."""
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -32,7 +33,8 @@ def written_whole(path: Path) -> Iterator[BinaryIO]:
         >>> path.read_bytes()
         b'hello'
     """
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    who = f"{os.getpid()}-{threading.get_native_id()}"  # two may write one file at once
+    temporary = path.with_name(f"{path.name}.{who}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:

@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from whence.data.files import is_hollow, written_whole
 from whence.errors import WhenceError
 
@@ -220,12 +222,19 @@ def refuse_links(folder: Path) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what a killed process had begun to write; only its temporary names are touched."""
+    """Remove what a killed process had begun to write; only its temporary names are touched.
+
+    Args:
+        folder: a run's folder or its checkpoints, held by this process. Who doesn't hold it may
+            write other files there, such as control.json: what a live process writes stays.
+    """
     for path in folder.iterdir():
         if re.fullmatch(r"\.[0-9]+\.(part|gone)", path.name):
             shutil.rmtree(path, ignore_errors=True)
-        elif re.fullmatch(r".+\.[0-9]+\.tmp", path.name):
-            path.unlink(missing_ok=True)
+        elif found := re.fullmatch(r"(.+)\.([0-9]{1,9})-[0-9]+\.tmp", path.name):
+            held = found[1] == "run.toml" or found[1].endswith(".jsonl")
+            if held or not psutil.pid_exists(int(found[2])):
+                path.unlink(missing_ok=True)
 
 
 def disk_use(folder: Path) -> int:
