@@ -9,7 +9,7 @@ from whence.runs.header import Header
 from whence.runs.lines import Lines
 from whence.runs.past import mismatches
 from whence.runs.run import Run
-from whence.runs.tidy import tidy
+from whence.runs.tidy import let_go_of_surplus, tidy
 from whence.runs.tokens import second_name
 
 
@@ -40,7 +40,9 @@ def repair(run: Run) -> list[str]:
             if error.path.name == "run.toml":  # nothing else says what it said
                 raise
         try:
-            return _put_aside(run)
+            told = _put_aside(run)
+            let_go_of_surplus(run.path, run.header)
+            return told
         except OSError as error:
             raise cannot_write(Path(error.filename or run.path), error) from error
 
