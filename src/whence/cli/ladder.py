@@ -38,7 +38,8 @@ def ladder(
         text: files, folders, `-` or a built-in text.
         seconds_each: how long each model trains; counted ones take what they need.
         rungs: which models.
-        out: folder for the runs; without it a free name under `runs/`.
+        out: folder for the runs; without it a free name under `runs/`. The same words again go on
+            with a ladder that was broken off.
         html: also write a report with drawings, one file that needs nothing else.
         entropy: the source's true entropy in bits per byte, where you know it; that of the
             built-in stories is known.

@@ -1,7 +1,10 @@
 """Every kind of model on one text: the same split, the same seconds, one measure."""
 
+import json
+import math
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,7 @@ from whence.errors import WhenceError
 from whence.generate import generate
 from whence.models import NGram
 from whence.runs.events import Stepped
+from whence.runs.files import read_text, write_whole
 from whence.runs.recipe import Recipe, Record, choose, usual
 from whence.runs.run import Run, free_path, resolve
 from whence.runs.session import assemble
@@ -27,6 +31,7 @@ RUNGS: dict[str, tuple[str, dict[str, Any]]] = {
     "5-gram": ("ngram", {"order": 5}),
     **{kind: (kind, {}) for kind in ("bigram", "mlp", "rnn", "lstm", "gru", "gpt", "ngram-gpt")},
 }
+FILE = "ladder.json"  # what was asked for
 TRIAL_STEPS = 4
 WRITTEN = 120  # tokens of each rung's writing
 LATE = 1.2  # times the budget: a rung whose steps have become slower since is stopped
@@ -82,7 +87,8 @@ def climb(
         text: as `open_source` takes it.
         seconds_each: budget of a rung's training steps.
         rungs: names out of `RUNGS`.
-        folder: where each run is saved, not there yet; none: a free name under `runs/`.
+        folder: where each run is saved; none: a free name under `runs/`. A ladder that was broken
+            off there goes on: rungs that are done are only measured again.
         base: everything of the recipe but the model and the steps.
 
     Yields:
@@ -96,13 +102,11 @@ def climb(
     if not seconds_each > 0:
         raise WhenceError(f"--seconds-each is {seconds_each:g}: give some time.")
     source = open_source(text)
-    folder = folder or free_path(Path("runs"), f"ladder {source.name}")
-    if folder.exists():
-        raise WhenceError(f"{folder} already exists: choose another name with --out.")
     recipe = base or Recipe()
     names = (text,) if isinstance(text, str) else tuple(text)
     recipe = resolve(replace(recipe, data=replace(recipe.data, source=names)), source)
     data = recipe.data
+    folder = _begin(folder, source, seconds_each, recipe)
     dataset = prepare(source, data.tokenizer, data.vocab_size, data.validation, folder / "text")
     for rung in rungs:
         kind, settings = RUNGS[rung]
@@ -111,20 +115,41 @@ def climb(
         yield _learn(rung, source, dataset, shaped, seconds_each, folder)
 
 
+def _begin(folder: Path | None, source: Source, budget: float, recipe: Recipe) -> Path:
+    """Make a ladder's folder, or find it as it was left, with the same text, budget and recipe."""
+    asked = {"schema": 1, "text": source.sha256, "seconds": budget, "recipe": recipe.to_dict()}
+    text = json.dumps(asked, sort_keys=True) + "\n"
+    while folder is None:
+        free = free_path(Path("runs"), f"ladder {source.name}")
+        with suppress(FileExistsError):  # another ladder took the name
+            free.mkdir(parents=True)
+            folder = free
+    if folder.exists() and any(folder.iterdir()):
+        if not (folder / FILE).is_file() or read_text(folder / FILE) != text:
+            raise WhenceError(
+                f"{folder} already exists, and no ladder of this text, time and recipe was begun "
+                "there: choose another name with --out."
+            )
+    else:
+        write_whole(folder / FILE, text)
+    return folder
+
+
 def _learn(
     rung: str, source: Source, dataset: Dataset, recipe: Recipe, budget: float, folder: Path
 ) -> Row:
     quiet = Record(sample_tokens=0, checkpoint_every=10**9, evaluate_every=10**9)
     recipe = replace(recipe, record=quiet)
     by_steps = task_of(recipe, dataset).by_steps
-    if by_steps:
-        steps = max(1, int(budget / _seconds_per_step(recipe, dataset)))
-        recipe = replace(recipe, steps=steps)
-    run = Run.create(recipe, folder / rung, source)
-    spent = [0.0]
-    for event in run.train(should_stop=lambda: by_steps and spent[0] > LATE * budget):
-        if isinstance(event, Stepped):
-            spent[0] += event.seconds
+    if (folder / rung).exists():  # of a ladder that was broken off
+        run = Run.open(folder / rung)
+    else:
+        if by_steps:
+            steps = max(1, int(budget / _seconds_per_step(recipe, dataset)))
+            recipe = replace(recipe, steps=steps)
+        run = Run.create(recipe, folder / rung, source)
+    if run.state != "finished":
+        _train(run, LATE * budget if by_steps else math.inf)
     records = run.steps
     seconds = sum(r["seconds"] for r in records)
     model = run.model("last")
@@ -142,6 +167,15 @@ def _learn(
         folder=run.path,
         curve=_curve(records, len(dataset.train) / dataset.n_bytes_train),
     )
+
+
+def _train(run: Run, budget: float) -> None:
+    """Train from where the run is to its end, or until so many seconds went into its steps."""
+    done = max(run.checkpoints, default=0)
+    spent = [sum(record["seconds"] for record in run.steps[:done])]
+    for event in run.train(should_stop=lambda: spent[0] > budget):
+        if isinstance(event, Stepped):
+            spent[0] += event.seconds
 
 
 def _seconds_per_step(recipe: Recipe, dataset: Dataset) -> float:

@@ -103,7 +103,10 @@ def remove_aside(path: Path) -> None:
 
 def sweep(folder: Path) -> None:
     """Remove what processes that were killed had begun to make or to remove in a folder."""
-    for left in sorted(folder.iterdir()) if folder.is_dir() else []:
+    found: list[Path] = []
+    with suppress(OSError):  # another time
+        found = sorted(folder.iterdir())
+    for left in found:
         if re.fullmatch(rf"\..+{SUFFIX}", left.name) and not left.is_symlink():
             if left.name.endswith(".gone"):
                 shutil.rmtree(left, ignore_errors=True)

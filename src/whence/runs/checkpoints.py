@@ -97,10 +97,17 @@ def save_checkpoint(
 
 
 def saved_steps(folder: Path) -> list[int]:
-    """Return the steps that have a checkpoint, in order."""
+    """Return the steps that have a checkpoint, in order.
+
+    Raises:
+        DamagedError: where the folder can't be read.
+    """
     if not folder.is_dir():
         return []
-    names = [p.name for p in folder.iterdir() if re.fullmatch("[0-9]{6,15}", p.name)]
+    try:
+        names = [p.name for p in folder.iterdir() if re.fullmatch("[0-9]{6,15}", p.name)]
+    except OSError as error:
+        raise DamagedError(folder, f"it can't be read ({error.strerror or error})") from error
     return sorted(int(name) for name in names if folder_name(int(name)) == name)
 
 

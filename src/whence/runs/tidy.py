@@ -1,11 +1,11 @@
 """What a process that holds a run finishes for one that was killed while it saved or let go."""
 
+from contextlib import closing, suppress
 from pathlib import Path
 
-from whence.errors import WhenceError
 from whence.runs.chain import check_ours
 from whence.runs.checkpoints import remove_checkpoint, saved_line, saved_steps
-from whence.runs.files import DamagedError, remove_leftovers
+from whence.runs.files import DamagedError, cannot_write, remove_leftovers
 from whence.runs.header import Header
 from whence.runs.record import Logs
 from whence.runs.retention import Spacing, surplus
@@ -32,30 +32,29 @@ def tidy(folder: Path, header: Header) -> None:
     Raises:
         WhenceError: where the folder can't be written.
     """
-    checkpoints, logs = folder / "checkpoints", Logs(folder, header.id)
-    remove_leftovers(folder)
-    if checkpoints.is_dir():
-        remove_leftovers(checkpoints)
+    checkpoints = folder / "checkpoints"
     try:
-        kept = logs.kept()
-        noted = logs.noted()
-    except DamagedError:
-        return  # whoever goes on from here says so
-    there = [step for step in saved_steps(checkpoints) if step not in kept]
-    unnoted = [step for step in there if step not in noted]
-    for step in there:
-        if step in noted:
-            remove_checkpoint(checkpoints, step)
-            continue
-        if len(unnoted) > 1:  # a kill leaves one: lines of the record were lost
-            break
+        remove_leftovers(folder)
+        if checkpoints.is_dir():
+            remove_leftovers(checkpoints)
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+    with closing(Logs(folder, header.id)) as logs:
         try:
-            check_ours(folder, header, step)
-        except WhenceError:
-            continue
-        logs.checkpoints.append(saved_line(checkpoints, step))
-    logs.checkpoints.sync()
-    logs.close()
+            kept, noted = logs.kept(), logs.noted()
+        except DamagedError:
+            return  # whoever goes on from here says so
+        there = [step for step in saved_steps(checkpoints) if step not in kept]
+        for step in there:
+            if step in noted:
+                remove_checkpoint(checkpoints, step)
+        unnoted = [step for step in there if step not in noted]
+        if len(unnoted) != 1:  # a kill leaves one; where there are more, lines were lost
+            return
+        with suppress(DamagedError):
+            check_ours(folder, header, unnoted[0])
+            logs.checkpoints.append(saved_line(checkpoints, unnoted[0]))
+            logs.checkpoints.sync()
 
 
 def let_go_of_surplus(folder: Path, header: Header) -> None:
@@ -64,15 +63,15 @@ def let_go_of_surplus(folder: Path, header: Header) -> None:
     Raises:
         WhenceError: where the record is damaged or the folder can't be written.
     """
-    checkpoints, logs = folder / "checkpoints", Logs(folder, header.id)
+    checkpoints = folder / "checkpoints"
     spacing = Spacing(header.recipe.record)
-    for record in logs.read_steps():
-        spacing.took(record["step"], record["seconds"])
-    losses = {r["step"]: r["loss"] for r in logs.evals if not r["whole"]}
-    saved = saved_steps(checkpoints)
-    for step in surplus(saved, precious(saved, losses, header), spacing):
-        let_go(logs, checkpoints, step)
-    logs.close()
+    with closing(Logs(folder, header.id)) as logs:
+        for record in logs.read_steps():
+            spacing.took(record["step"], record["seconds"])
+        losses = {r["step"]: r["loss"] for r in logs.evals if not r["whole"]}
+        saved = saved_steps(checkpoints)
+        for step in surplus(saved, precious(saved, losses, header), spacing):
+            let_go(logs, checkpoints, step)
 
 
 def precious(saved: list[int], losses: dict[int, float], header: Header) -> set[int]:
