@@ -78,7 +78,8 @@ def test_a_last_measurement_that_was_broken_off_is_made_up_for(tmp_path, whole, 
 def test_a_signal_saves_and_ends(tmp_path, number):
     text = tmp_path / "bottles.txt"
     text.write_text(TEXT, encoding="utf-8")
-    words = "--steps 100000 --model.d-model 16 --model.n-layers 1 --hardware.device cpu --hardware.threads 1 --json"
+    words = "--steps 100000 --model.d-model 16 --model.n-layers 1 --json"
+    words += " --hardware.device cpu --hardware.threads 1"
     process = subprocess.Popen(
         [sys.executable, "-m", "whence", "train", text, "--out", tmp_path / "run", *words.split()],
         stdout=subprocess.PIPE,
