@@ -12,8 +12,8 @@ import torch
 from tests.cli.command import whence
 from whence import GPTConfig, Recipe, Run
 from whence.generate.sampling import Sampling
-from whence.models.attention import attend
-from whence.models.attention_fast import attend_fast
+from whence.models.layers.attention import attend
+from whence.models.layers.attention_fast import attend_fast
 from whence.runs.checkpoints import folder_name, save_checkpoint
 from whence.scalar import Value
 from whence.scalar.gradcheck import check_gradient

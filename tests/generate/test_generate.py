@@ -11,7 +11,7 @@ from whence.errors import WhenceError
 from whence.generate import generate, inference, stream
 from whence.generate.reader import Reader
 from whence.generate.text import TextStream
-from whence.models.gpt import GPT, gpt2, llama, modern
+from whence.models.gpt.model import GPT, gpt2, llama, modern
 
 
 class Characters:

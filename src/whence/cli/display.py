@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from whence import __version__
 from whence.data.floors import Floor, floors
 from whence.errors import in_bytes, shell_word
-from whence.models import MODELS, ModelConfig
+from whence.models.kinds import MODELS, ModelConfig
 from whence.runs.events import Differed, Ended, Evaluated, Event, Noted, Sampled, Saved, Stepped
 from whence.runs.recipe import kind_of
 from whence.runs.remarks import remarks

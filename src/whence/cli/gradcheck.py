@@ -12,8 +12,8 @@ from rich.console import Console
 
 from whence.cli.net import EXAMPLES
 from whence.errors import WhenceError
-from whence.models.line import COFFEE_SHOP, Line, Scale, squared_error
-from whence.models.mlp import MLP, half_squared_error, initial
+from whence.models.small.line import COFFEE_SHOP, Line, Scale, squared_error
+from whence.models.small.mlp import MLP, half_squared_error, initial
 from whence.scalar import Matrix
 from whence.scalar.gradcheck import check_gradient
 from whence.scalar.hand import name_elements, name_parameters

@@ -12,7 +12,7 @@ import tyro
 from rich.console import Console
 
 from whence.errors import WhenceError
-from whence.models.line import (
+from whence.models.small.line import (
     COFFEE_SHOP,
     HOUSES,
     Fit,

@@ -13,7 +13,7 @@ from rich.console import Console
 from whence.cli.death import Death, death_of, row_of, tell
 from whence.cli.engines import Parts, compare, compare_gpt
 from whence.errors import WhenceError
-from whence.models.mlp import MLP, Numbers, half_squared_error, initial
+from whence.models.small.mlp import MLP, Numbers, half_squared_error, initial
 from whence.scalar import SGD, Matrix
 from whence.scalar.dead import dead_units, snapshot
 from whence.scalar.hand import (

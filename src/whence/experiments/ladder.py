@@ -3,7 +3,7 @@
 import json
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,21 +15,22 @@ from whence.data import Dataset, Source, open_source, prepare
 from whence.errors import WhenceError
 from whence.generate import generate
 from whence.models import NGram
+from whence.models.kinds import KINDS
 from whence.runs.events import Stepped
 from whence.runs.files import read_text, write_whole
 from whence.runs.recipe import Recipe, Record, choose, usual
 from whence.runs.run import Run, free_path, resolve
 from whence.runs.session import assemble
+from whence.runs.steps import Steps
 from whence.runs.tasks import task_of
 from whence.train.losses import bits_per_byte
 
 # name: the kind of model, and what of it is set otherwise
-RUNGS: dict[str, tuple[str, dict[str, Any]]] = {
-    "unigram": ("ngram", {"order": 1}),
-    "2-gram": ("ngram", {"order": 2}),
-    "3-gram": ("ngram", {"order": 3}),
-    "5-gram": ("ngram", {"order": 5}),
-    **{kind: (kind, {}) for kind in ("bigram", "mlp", "rnn", "lstm", "gru", "gpt", "ngram-gpt")},
+# Each rung: its kind of model, and the settings that differ from the usual ones.
+RUNGS: dict[str, tuple[str, Mapping[str, Any]]] = {
+    rung: (name, settings)
+    for name, kind in sorted(KINDS.items(), key=lambda item: "gpt" in item[0])
+    for rung, settings in kind.rungs.items()
 }
 FILE = "ladder.json"  # what was asked for
 TRIAL_STEPS = 4
@@ -151,7 +152,7 @@ def _learn(
     if run.state != "finished":
         _train(run, LATE * budget if by_steps else math.inf)
     records = run.steps
-    seconds = sum(r["seconds"] for r in records)
+    seconds = records.seconds()
     model = run.model("last")
     speed, text = _write(model, dataset)
     return Row(
@@ -159,7 +160,7 @@ def _learn(
         parameters=model.n_parameters
         if isinstance(model, NGram)
         else sum(p.numel() for p in model.parameters()),
-        tokens=sum(r["tokens"] for r in records),
+        tokens=int(records.column("tokens").sum()),
         seconds=seconds,
         bits_per_byte=run.evaluate(at="last").bits_per_byte,
         writing_speed=speed,
@@ -172,7 +173,7 @@ def _learn(
 def _train(run: Run, budget: float) -> None:
     """Train from where the run is to its end, or until so many seconds went into its steps."""
     done = max(run.checkpoints, default=0)
-    spent = [sum(record["seconds"] for record in run.steps[:done])]
+    spent = [run.steps.seconds(0, done)]
     for event in run.train(should_stop=lambda: spent[0] > budget):
         if isinstance(event, Stepped):
             spent[0] += event.seconds
@@ -196,10 +197,10 @@ def _write(model, dataset: Dataset) -> tuple[float, str]:
     return WRITTEN / (time.perf_counter() - start), " ".join(text.split())
 
 
-def _curve(records: list[dict], tokens_per_byte: float, n: int = 60) -> list[tuple[float, float]]:
+def _curve(records: Steps, tokens_per_byte: float, n: int = 60) -> list[tuple[float, float]]:
     """About n means over stretches of the training loss, in bits per byte, by seconds spent."""
-    ends = np.cumsum([r["seconds"] for r in records])
-    losses = np.array([r["loss"] for r in records])
+    ends = np.cumsum(records.column("seconds"))
+    losses = records.column("loss")
     groups = np.array_split(np.arange(len(records)), min(n, len(records)))
     return [
         (float(ends[g[-1]]), bits_per_byte(float(losses[g].mean()), 1, 1) * tokens_per_byte)

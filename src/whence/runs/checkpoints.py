@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from whence.errors import WhenceError
 from whence.fields import short
-from whence.models.ngram import NGram
+from whence.models.ngram.model import NGram
 from whence.runs.files import (
     SCHEMA,
     DamagedError,

@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from whence.data import Source, open_source
+from whence.data.sources import Source, open_source
 from whence.errors import WhenceError
 from whence.fields import check_fields, nearest, short
-from whence.models import MODELS, ModelConfig
+from whence.models.kinds import KINDS, MODELS, ModelConfig
 from whence.runs.settings import from_settings, settings
 from whence.scale.hardware import Hardware
-from whence.train.optimizers import OPTIMIZERS, AdamW, Muon, OptimizerConfig
+from whence.train.optimizers import OPTIMIZERS, Muon, OptimizerConfig
 from whence.train.schedules import Schedule
 
 
@@ -255,32 +255,6 @@ class Recipe:
         return tomli_w.dumps(self.to_dict())
 
 
-# What published GPTs learn by: rates given for them mean AdamW's.
-_PUBLISHED: dict[str, Any] = {
-    "optimizer": AdamW(learning_rate=1e-3, beta2=0.99, weight_decay=0.1),
-    "schedule": Schedule("cosine", warmup=20, final=0.1),
-}
-# What a kind of model usually learns by, where that isn't what a GPT learns by.
-USUAL: dict[str, dict[str, Any]] = {
-    "gpt2": _PUBLISHED,
-    "llama": _PUBLISHED,
-    "qwen3": _PUBLISHED,
-    "ngram": {"steps": 1, "batch_size": 1},  # it reads the whole text once
-    "seq2seq": {  # as in the paper
-        "optimizer": AdamW(learning_rate=2e-3, beta2=0.98, eps=1e-9),
-        "schedule": Schedule("inverse-sqrt", warmup=100),
-        "batch_size": 64,
-    },
-    "encoder": {  # words, since a class shows in them
-        "data": Data(tokenizer="words", vocab_size=5000),
-        "optimizer": AdamW(learning_rate=1e-3),
-        "schedule": Schedule("linear", warmup=20),
-        "batch_size": 32,
-        "steps": 300,
-    },
-}
-
-
 def usual(base: Recipe, kind: str) -> Recipe:
     """Choose a kind of model, and with it the optimiser and schedule it usually learns by.
 
@@ -295,7 +269,8 @@ def usual(base: Recipe, kind: str) -> Recipe:
         >>> usual(Recipe(), "seq2seq").optimizer.learning_rate
         0.002
     """
-    return replace(base, model=choose("model", kind, MODELS), **USUAL.get(kind, {}))
+    row = choose("model", kind, KINDS)
+    return Recipe.from_dict(row.usual, replace(base, model=row.config))
 
 
 def choose(what: str, name: Any, table: Mapping[str, Any]) -> Any:

@@ -31,6 +31,7 @@ from whence.runs.record import Logs
 from whence.runs.resume import resume_point
 from whence.runs.saver import check_room
 from whence.runs.session import Session, assemble, batches_of
+from whence.runs.steps import StepLines, Steps
 from whence.runs.tasks import Text, task_of
 from whence.runs.tasks.text import Batches
 from whence.runs.tidy import let_go_of_surplus, tidy
@@ -54,6 +55,7 @@ class Run:
       run.toml          recipe, and for each sitting where it began and on what it was computed
       tokenizer.json  tokens.bin  tokens.json
       steps.jsonl  evals.jsonl  samples.jsonl  checkpoints.jsonl
+      steps.index       the numbers of steps.jsonl again, to read them fast; made anew if it is gone
       checkpoints/000500/  model.safetensors  optimizer.safetensors  state.json
     ```
 
@@ -198,15 +200,20 @@ class Run:
         """The files of the record."""
         return Logs(self.path, self.header.id)
 
+    @cached_property
+    def _step_lines(self) -> StepLines:
+        return self.logs.steps
+
     @property
-    def steps(self) -> list[dict[str, Any]]:
-        """The record: one dict for each step done.
+    def steps(self) -> Steps:
+        """The record: one dict for each step done, read from the file when it is asked for.
 
         Raises:
             WhenceError: where it is damaged, or the run's files don't belong to each other; so do
                 the measurements, samples, checkpoints and the state.
         """
-        return self._sound_logs.read_steps()
+        self._check()
+        return self._step_lines.all()
 
     @property
     def evals(self) -> list[dict[str, Any]]:
@@ -252,7 +259,13 @@ class Run:
         saved = self.checkpoints
         if not saved:
             return "stopped" if any(True for _ in self.logs.steps) else "new"  # one line is enough
-        return "finished" if self._is_measured(saved[-1], self.recipe.steps) else "stopped"
+        return "finished" if self.is_complete else "stopped"
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the state at the end is saved, and measured on all of the validation text."""
+        last = max(saved_steps(self.checkpoint_folder), default=0)
+        return self._is_measured(last, self.recipe.steps)
 
     def _is_measured(self, state: int, steps: int) -> bool:
         """A run is finished when its last state is saved, and measured on all of the text."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from whence.data import Dataset
 from whence.errors import WhenceError
-from whence.models.ngram import NGram
+from whence.models.ngram.model import NGram
 from whence.runs.recipe import Recipe
 from whence.runs.tasks.text import Batches, Precision, Text
 from whence.train.evaluation import Evaluation, Progress, no_progress

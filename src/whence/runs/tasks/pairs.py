@@ -13,7 +13,8 @@ from whence.data.pairs import PairBatches, as_part, check_marks, split_pairs
 from whence.data.tokenizers import Tokenizer
 from whence.errors import WhenceError, shell_word
 from whence.generate.pairs import exact_match, greedy_answers
-from whence.models.seq2seq import Seq2Seq, Seq2SeqConfig
+from whence.models.seq2seq.config import Seq2SeqConfig
+from whence.models.seq2seq.model import Seq2Seq
 from whence.runs.recipe import Recipe
 from whence.runs.tasks.text import Batches, Precision, Text
 from whence.train.evaluation import Evaluation, Progress, evaluate_parts, no_progress
