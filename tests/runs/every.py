@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from traceback import extract_tb
 from typing import Any
 
 from tests.runs.tiny import abandon, files, finish, losses, make
@@ -217,7 +218,8 @@ def disturbed(folder: Path, life: Life, at: int, kind: str) -> tuple[int, str, i
         except WhenceError as error:
             message, code = str(error), 2
         except BaseException as error:
-            message, code = f"{type(error).__name__}: {error}", 1
+            where = [f"{Path(f.filename).name}:{f.lineno}" for f in extract_tb(error.__traceback__)]
+            message, code = f"{type(error).__name__}: {error} at {' '.join(where[-6:])}", 1
         fault.at = -1  # from here on nothing counts
         done[8:] = fault.count.to_bytes(8, "little")
         said.write_text(message, encoding="utf-8")

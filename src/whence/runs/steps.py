@@ -202,6 +202,8 @@ class StepLines(Lines):
             self._start = len(line)
             break
         if not self._start:
+            if self.run:
+                raise DamagedError(self.path, "it has lost its first line")
             return
         found = read_index(self.index_path, self.path, self._start)
         if found is not None:
