@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from whence import __version__
 from whence.cli.interrupts import remembered
-from whence.errors import WhenceError
+from whence.errors import WhenceError, memory_ran_out
 from whence.scale.process import tune_process
 
 # what for: verb: (module:function, what it does)
@@ -115,6 +115,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader (head, a pager) has gone: nothing is left to be said.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except (OSError, MemoryError, RuntimeError) as error:
+        if memory_ran_out(error):
+            said = "the memory ran out: close other programs, or take a smaller model or batch_size"
+        elif isinstance(error, OSError) and error.errno is not None:
+            where = error.filename or "a file"
+            said = f"{where} can't be read or written ({error.strerror}): check its disk and rights"
+        else:
+            raise
+        print(f"whence: {said}.", file=sys.stderr)
+        return 2
 
 
 def _run(arguments: list[str]) -> int:

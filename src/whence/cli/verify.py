@@ -10,8 +10,8 @@ from rich.markup import escape
 from rich.progress import Progress
 
 from whence.cli.document import strict
+from whence.runs.repair import repair as repair_run
 from whence.runs.run import Run
-from whence.runs.verify import repair as repair_run
 from whence.runs.verify import verify as verify_run
 
 

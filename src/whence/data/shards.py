@@ -10,13 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
-from whence.data.files import written_whole
+from whence.data.files import is_hollow, written_whole
 from whence.data.sources import Source
 from whence.data.tokenizers import Tokenizer, load_tokenizer, train_tokenizer
 from whence.errors import WhenceError
 
 SCHEMA = 1  # of tokens.json
 LONGEST_WORD = 1000  # characters that are looked back over for the start of a word
+LARGEST = 64 << 20  # bytes of tokens.json, which names every file of the text
 
 
 @dataclass(frozen=True)
@@ -172,27 +173,15 @@ def open_dataset(folder: Path, verify: bool = False) -> Dataset:
     tokenizer = load_tokenizer(folder / "tokenizer.json")
     dtype = np.dtype(record["dtype"]).newbyteorder("<")
     expected = record["count"] * dtype.itemsize
-    try:
-        size = tokens.stat().st_size
-    except OSError as error:
-        raise WhenceError(f"{tokens} can't be read ({error.strerror}): restore it.") from error
-    if size != expected:
-        raise WhenceError(
-            f"{tokens} is damaged: it has {size} bytes instead of {expected}. "
-            "Restore it, or prepare the text again."
-        )
     if tokenizer.dtype != np.dtype(record["dtype"]):
         raise WhenceError(f"{folder / 'tokenizer.json'} doesn't belong to {tokens}: restore it.")
-    if verify:
-        with tokens.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-        if found != record["tokens_sha256"]:
-            raise WhenceError(
-                f"{tokens} is damaged: its sha256 is {found} instead of {record['tokens_sha256']}. "
-                "Restore it, or prepare the text again."
-            )
-    # A plain view of the map: the subclass np.memmap makes every indexing slower.
-    ids = np.asarray(np.memmap(tokens, dtype=dtype, mode="r"))
+    try:
+        _check(tokens, expected, record["tokens_sha256"] if verify else None)
+        # A plain view of the map: the subclass np.memmap makes every indexing slower.
+        ids = np.asarray(np.memmap(tokens, dtype=dtype, mode="r"))
+    except OSError as error:
+        why = error.strerror or error
+        raise WhenceError(f"{tokens} can't be read ({why}): restore it.") from error
     return Dataset(
         train=ids[: record["split"]],
         validation=ids[record["split"] :],
@@ -218,16 +207,40 @@ _FIELDS = {
 }
 
 
+def _check(tokens: Path, size: int, sha256: str | None) -> None:
+    """Check the size of tokens.bin, and where it is given its sha256."""
+    found = tokens.stat()
+    advice = "Restore it, or prepare the text again."
+    if found.st_size != size:
+        raise WhenceError(
+            f"{tokens} is damaged: it has {found.st_size} bytes instead of {size}. {advice}"
+        )
+    if sha256 is None:
+        return
+    if is_hollow(found):
+        raise WhenceError(f"{tokens} is damaged: of its bytes few are on the disk. {advice}")
+    with tokens.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if digest != sha256:
+        raise WhenceError(
+            f"{tokens} is damaged: its sha256 is {digest} instead of {sha256}. {advice}"
+        )
+
+
 def _record(path: Path) -> dict:
     try:
+        if path.stat().st_size > LARGEST:
+            raise WhenceError(f"{path} is damaged (too large): prepare the text again.")
         record = json.loads(path.read_text(encoding="utf-8"))
         schema = int(record["schema"])
     except OSError as error:
         raise WhenceError(
             f"{path} can't be read ({error.strerror}): this folder holds no complete tokens."
         ) from error
-    except (ValueError, TypeError, KeyError) as error:
-        raise WhenceError(f"{path} is damaged ({error}): prepare the text again.") from error
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
+        raise WhenceError(
+            f"{path} is damaged ({str(error)[:200]}): prepare the text again."
+        ) from error
     if schema > SCHEMA:
         raise WhenceError(
             f"{path} was written by a newer version of Whence (schema {schema}, this one reads up "

@@ -115,6 +115,10 @@ class Record:
                     f"record.{name} is {getattr(self, name):g}: give {lowest} or more."
                 )
 
+    def measures_part_of(self, n_tokens: int) -> bool:
+        """Tell whether a usual measurement reads only the first of so many validation tokens."""
+        return self.evaluate_tokens is not None and self.evaluate_tokens < n_tokens
+
     def resolved(self, steps: int, tokens_per_step: int) -> "Record":
         """Fill in what was left open.
 
