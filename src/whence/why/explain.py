@@ -136,7 +136,9 @@ def _closed(number: Number, call: Call, quantity: str) -> Receipt:
         dtype=str(number.ref.dtype).removeprefix("torch."),
         verdict=CLOSED,
         names=_read(number.trace, call),
-        notes=("what it reads and what it made is recorded; how one came of the other is not known",),
+        notes=(
+            "what it reads and what it made is recorded; how one came of the other is not known",
+        ),
     )
 
 
