@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from whence.why.open import open_call
-from whence.why.opening import bound
+from whence.why.opening import bound, difference
 from whence.why.receipt import finite
 from whence.why.rules import RULES
 from whence.why.storage import Index
@@ -179,8 +179,6 @@ def weigh(call: Call, at: Index) -> tuple[np.ndarray, Any, np.ndarray, np.ndarra
     stored = call.output.gather(at)
     total, size, count = opened.total(len(at))
     with np.errstate(invalid="ignore"):
-        # Infinities and NaNs that agree leave no residual.
-        same = (stored == total) | (np.isnan(stored) & np.isnan(total))
-        residual = np.where(same, 0.0, np.abs(stored - total))
+        residual = np.abs(difference(stored, total, size, call.output.dtype))
         limit = bound(opened, call.output.dtype, total, size, count)
-    return stored, residual, size, np.where(same, np.maximum(limit, 0.0), limit)
+    return stored, residual, size, np.where(residual == 0, 0.0, limit)

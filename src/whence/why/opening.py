@@ -199,4 +199,25 @@ def bound(opened: Opened, dtype: Any, total: np.ndarray, size: np.ndarray, numbe
     return (relative + opened.inner) * size + out * np.abs(total) + opened.absolute + tiny
 
 
+def difference(stored: np.ndarray, total: np.ndarray, size: np.ndarray, dtype: Any) -> np.ndarray:
+    """Return stored − Σ terms of each number, 0 where one that isn't finite is as it must be.
+
+    NaN is what a NaN term leaves. Where |terms| add up to more than the type holds, adding them in
+    it passes ±∞ on the way, so what is stored may be ±∞, or NaN where both were met.
+
+    Args:
+        stored: the numbers.
+        total: Σ terms of each.
+        size: Σ|terms| of each.
+        dtype: the type they are stored in.
+    """
+    with np.errstate(invalid="ignore", over="ignore"):
+        apart = stored - total
+        overflows = ~(size <= _LARGEST.get(dtype, math.inf))
+    agree = (stored == total) | (~np.isfinite(stored) & (overflows | np.isnan(total)))
+    return np.where(agree, 0.0, apart)
+
+
+_LARGEST = {dtype: torch.finfo(dtype).max for dtype in UNIT}
+
 Rule = Callable[[Call, Index], Opened]
