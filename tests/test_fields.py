@@ -32,7 +32,10 @@ def test_each_field_refuses_an_object_of_another_type(kind):
         ({"steps": 10**20}, r"below 2\^63"),
         ({"steps": 10**6000}, "thousands of digits"),
         ({"model": torch.nn.Linear(1, 1)}, r"model is Linear.*GPTConfig\(\).*whence\.why\.trace"),
-        ({"optimizer": torch.optim.SGD([torch.zeros(1)], lr=1)}, r"optimizer is SGD.*configurations, such as SGD\(\)"),
+        (
+            {"optimizer": torch.optim.SGD([torch.zeros(1)], lr=1)},
+            r"optimizer is SGD.*such as SGD\(\)",
+        ),
     ],
 )
 def test_a_recipe_says_what_is_wanted(given, message):

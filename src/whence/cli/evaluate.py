@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import tyro
 
 from whence.cli.words import Texts
-from whence.data import open_source
+from whence.data import Source, open_source
 from whence.errors import WhenceError
 from whence.runs.replay import estimate
 from whence.runs.run import Run
@@ -36,7 +36,7 @@ def evaluate(
         json: print JSON instead of a table.
     """
     opened = Run.open(run)
-    result = opened.evaluate(open_source(text) if text else None, at=which(opened, checkpoint))
+    result = opened.evaluate(open_text(opened, text), at=which(opened, checkpoint))
     name = ", ".join(text) if text else f"the validation part of {opened.dataset.source}"
     if json:
         record = {
@@ -66,6 +66,12 @@ def evaluate(
         )
     if result.exact_match is not None:
         print(f"  exact match    {result.exact_match:.2%} of the targets")
+
+
+def open_text(run: Run, names: tuple[str, ...]) -> Source | None:
+    """Open the texts a command names, read as the run's own; None where it names none."""
+    data = run.recipe.data
+    return open_source(names, data.normalize, data.field) if names else None
 
 
 def which(run: Run, checkpoint: str) -> int | Literal["best", "last"]:

@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from whence.data import open_source
 from whence.data.files import written_whole
 from whence.errors import WhenceError, shell_word
 from whence.fields import nearest
@@ -55,7 +54,7 @@ def start(
     if source == "text":
         made = with_source(made, _kept(folder, text or "", named).as_posix())
     with COMPUTING:
-        run = Run.create(made, path, open_source(made.data.source))
+        run = Run.create(made, path, made.data.open())
     worker.start(run, pause_at=0 if paused else None)
     return {"run": run.name, **ways(made, model, path)}
 
