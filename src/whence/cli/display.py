@@ -123,7 +123,7 @@ class Display:
         self.console.print(f"\n{done}; saved in {path} ({kept})")
         self.console.print(
             "\nnext\n"
-            f"  whence {run.task.question.format(run=path)}\n"
+            f"  whence {run.task.question(path)}\n"
             f"  whence evaluate {path} your.txt\n"
             f"  {further}"
         )
