@@ -161,10 +161,10 @@ def _weigh(trace: Trace, row: Row, call: Call, at: Index) -> None:
         stored, residual, size, limit = weigh(call, some)
         row.numbers += len(some)
         with np.errstate(invalid="ignore", divide="ignore"):
-            share = np.where(size > 0, residual / size, 0.0)
+            share = np.where(residual > 0, residual / size, 0.0)
             used = np.where(residual > 0, residual / limit, 0.0)
-        row.residual = max(row.residual, float(np.nanmax(share)))
-        row.used = max(row.used, float(np.nanmax(used)))
+        row.residual = max(row.residual, float(share.max()))
+        row.used = max(row.used, float(used.max()))
         for i in np.flatnonzero(~(residual <= limit)):
             row.wrong.append(
                 f"{trace.address(call.output, int(some[i]))} = {stored[i]:.9g}, off by "

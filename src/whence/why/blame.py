@@ -8,6 +8,7 @@ sum is made of: a token "accounts for" its share, and no more is claimed.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ from whence.why.boundary import PLACES, Boundary
 from whence.why.labels import Place
 from whence.why.opening import Cells
 from whence.why.paths import paths
-from whence.why.receipt import figure, finite
+from whence.why.receipt import figure, finite, ranked, shares
 from whence.why.unroll import Node, Unrolled, normal, unroll
 from whence.why.update import Update
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from whence.why.number import Number
     from whence.why.trace import Trace
 
+SPOILED = "(finite, but multiplied by a number that isn't)"
 WAYS = ("token", "position", "example", "where", "head", "module", "path")
 
 
@@ -37,7 +39,7 @@ class Share:
     Attributes:
         label: the token, position, example, head or module.
         value: Σ of its terms, in the unit of the number.
-        share: |value| / Σ|value| over all groups.
+        share: |value| / Σ|value| over all groups; those that aren't finite share the whole.
         terms: how many terms there are in it.
     """
 
@@ -86,7 +88,8 @@ class Blame:
         rest = self.shares[len(shown) :]
         if rest:
             lines.append(f"    {figure(sum(s.value for s in rest)):>{width}}  in {len(rest)} more")
-        lines.append(f"  rounding {self.rounding:.3g} (at most {self.bound:.3g})")
+        if math.isfinite(self.value):
+            lines.append(f"  rounding {self.rounding:.3g} (at most {self.bound:.3g})")
         return lines + [f"  {note}" for note in self.notes]
 
     def __str__(self) -> str:
@@ -126,8 +129,11 @@ def blame(number: Number, by: str) -> Blame:
     stop = Boundary(trace, by, first, start[0][0])
     unrolled = unroll(start, lambda node: not stop(node), stop.at_place)
     groups: dict[str, list[np.ndarray]] = defaultdict(list)
+    unrolled.leaves, spoiled = _told_apart(unrolled.leaves)
     for leaf in unrolled.leaves:
         _group(trace, by, leaf, groups)
+    if spoiled:
+        groups[SPOILED] = spoiled
     if by == "where":
         groups = _with_text(trace, unrolled.leaves, groups)
     for words, value in unrolled.constants:
@@ -140,6 +146,24 @@ def _start(number: Number) -> list[tuple[Cells, np.ndarray, np.ndarray]]:
     if isinstance(number.ref, Update):
         return number.ref.start(at)
     return [(number.ref, at, np.ones(1))]
+
+
+def _told_apart(leaves: list[Node]) -> tuple[list[Node], list[np.ndarray]]:
+    """Set aside terms that only their weight makes NaN or ±∞, where others are so by themselves.
+
+    A shared denominator that isn't finite would else put the blame on everything alike.
+    """
+    finite = [np.isfinite(leaf.own) for leaf in leaves]
+    if all(each.all() for each in finite):
+        return leaves, []
+    kept, spoiled = [], []
+    for leaf, own in zip(leaves, finite, strict=True):
+        terms = leaf.terms
+        apart = own & ~np.isfinite(terms)
+        given = None if leaf.given is None else leaf.given[~apart]
+        spoiled += [terms[apart]] if apart.any() else []
+        kept.append(Node(leaf.cells, leaf.at[~apart], leaf.weight[~apart], leaf.call, given))
+    return kept, spoiled
 
 
 def _group(trace: Trace, by: str, leaf: Node, groups: dict[str, list[np.ndarray]]) -> None:
@@ -233,20 +257,18 @@ def _blame(
         label: (sum(float(t.sum()) for t in several), sum(len(t) for t in several))
         for label, several in groups.items()
     }
-    size = sum(abs(value) for value, _ in sums.values()) or 1.0
-    shares = [Share(label, v, abs(v) / size, n) for label, (v, n) in sums.items() if v]
-    shares.sort(key=lambda share: -abs(share.value))
-    notes = []
+    rows = [(label, v, n) for label, (v, n) in sums.items() if v]
+    values = np.array([0.0 if label == SPOILED else v for label, v, _ in rows])
+    share = shares(values)
+    found = [Share(*rows[i][:2], float(share[i]), rows[i][2]) for i in ranked(values)]
+    notes, value = [], number.value
+    bad = int((~np.isfinite(values)).sum())
+    if bad:
+        notes.append(f"{bad:,} of {len(rows):,} groups {'is' if bad == 1 else 'are'} not finite")
     if unrolled.shared:
         some = ", ".join(number.trace.address(c, i) for c, i in unrolled.shared[:4])
         notes.append(f"weighed by numbers that all groups share, such as {some}")
-    value = number.value
+    apart = 0.0 if bad and not math.isfinite(value) else value - float(values.sum())
     return Blame(
-        number.address,
-        by,
-        value,
-        tuple(shares),
-        value - sum(share.value for share in shares),
-        unrolled.bound,
-        tuple(notes),
+        number.address, by, value, tuple(found), apart, 0.0 if bad else unrolled.bound, tuple(notes)
     )

@@ -53,7 +53,8 @@ def trace_moment(moment: Moment, text: str | None = None, **options: Any) -> Tra
     known["where"] = places(moment.dataset, parts, pairs=is_pairs(moment))
     recorded = moment.recorded
     t = trace(lambda: moment.do(moment.model), **{**known, **options})
-    t.notes.append(_compared(recorded, float(t.result), moment))
+    if not t.refused:
+        t.notes.append(_compared(recorded, float(t.result), moment))
     return t
 
 

@@ -80,6 +80,10 @@ class Numbers:
     def update(self) -> Numbers:
         """What this step added: after − before."""
         after = self.after.ref
+        if self.trace.refused and after is self.ref:
+            raise WhenceError(
+                f"{self.name} has no update: the step was refused before it came to that."
+            )
         return Numbers(
             self.trace, Update(self.trace, self.ref, after, self.name), f"{self.name}.update"
         )

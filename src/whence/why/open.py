@@ -35,7 +35,8 @@ def open_call(call: Call, at: Index) -> Opened | None:
                 f"The rule of {call.name} was written for arguments {written_for}, but this "
                 f"version of torch has {now}: its numbers cannot be opened."
             )
-    return rule(call, np.asarray(at, dtype=np.int64))
+    with np.errstate(all="ignore"):  # NaN and infinities are numbers like others
+        return rule(call, np.asarray(at, dtype=np.int64))
 
 
 def open_element(cells: Cells, at: int) -> tuple[Opened | None, Call | None]:

@@ -121,8 +121,9 @@ class Part:
             terms = np.asarray(self.value, dtype=np.float64)
         else:
             terms = np.asarray(self.coefficient, dtype=np.float64)
-            for factor in self.factors:
-                terms = terms * factor.values
+            with np.errstate(all="ignore"):
+                for factor in self.factors:
+                    terms = terms * factor.values
         if terms.ndim < 2:
             terms = terms.reshape(1, -1) if terms.ndim else terms.reshape(1, 1)
         return terms if self.valid is None else np.where(self.valid, terms, 0.0)
@@ -166,11 +167,12 @@ class Opened:
         The sum is correct to a few units of float64: NumPy adds pairwise.
         """
         total, size, number = np.zeros(count), np.zeros(count), 0
-        for part in self.parts:
-            terms = part.terms()
-            total += terms.sum(1)
-            size += np.abs(terms).sum(1)
-            number += terms.shape[1]
+        with np.errstate(all="ignore"):
+            for part in self.parts:
+                terms = part.terms()
+                total += terms.sum(1)
+                size += np.abs(terms).sum(1)
+                number += terms.shape[1]
         return total, size if self.magnitude is None else self.magnitude, number
 
 
@@ -196,7 +198,8 @@ def bound(opened: Opened, dtype: Any, total: np.ndarray, size: np.ndarray, numbe
     sums = min(number - 1, 6 * math.sqrt(number)) + opened.roundings
     relative = sums * unit + 4 * UNIT[torch.float64]
     tiny = TINY.get(dtype, 2.0**-126) * max(number, 4)
-    return (relative + opened.inner) * size + out * np.abs(total) + opened.absolute + tiny
+    with np.errstate(all="ignore"):
+        return (relative + opened.inner) * size + out * np.abs(total) + opened.absolute + tiny
 
 
 def difference(stored: np.ndarray, total: np.ndarray, size: np.ndarray, dtype: Any) -> np.ndarray:
@@ -211,7 +214,7 @@ def difference(stored: np.ndarray, total: np.ndarray, size: np.ndarray, dtype: A
         size: Σ|terms| of each.
         dtype: the type they are stored in.
     """
-    with np.errstate(invalid="ignore", over="ignore"):
+    with np.errstate(all="ignore"):
         apart = stored - total
         overflows = ~(size <= _LARGEST.get(dtype, math.inf))
     agree = (stored == total) | (~np.isfinite(stored) & (overflows | np.isnan(total)))

@@ -24,6 +24,10 @@ _SILENT = {"profiler", "prim"}
 UNWRITTEN = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided"}
 
 
+class MemoryLimitError(WhenceError):
+    """The trace would need more memory than it may have."""
+
+
 class Recorder(TorchDispatchMode):
     """Keeps the operations and tensors of what runs inside `with recorder:`.
 
@@ -231,7 +235,7 @@ class Recorder(TorchDispatchMode):
 
     def _refuse(self, need: int, words: str) -> None:
         assert self.budget is not None
-        raise WhenceError(
+        raise MemoryLimitError(
             f"The trace of this step {words} {in_bytes(need)}, and there are "
             f"{in_bytes(self.budget)} for it: trace a smaller batch, or give trace() a larger "
             "budget."
@@ -276,6 +280,11 @@ class Recorder(TorchDispatchMode):
                 ours, its = self.ref(leaf), self.ref(leaf.grad)
                 if ours is not None and its is not None:
                     self.gradients.append((ours, its))
+
+    def settle(self) -> None:
+        """Note what is left undone where the step was broken off within its backward pass."""
+        if self._in_backward:
+            self.end_backward()
 
     def freeze(self) -> None:
         """Copy what the step leaves behind in tensors that others hold and may write to."""

@@ -10,9 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from whence.why.budget import available
+from whence.errors import WhenceError
 from whence.why.labels import Labels
 from whence.why.naming import ARGUMENT, PARAMETER
-from whence.why.recorder import Recorder
+from whence.why.first_bad import is_not_finite
+from whence.why.recorder import MemoryLimitError, Recorder
 from whence.why.storage import Ref
 from whence.why.titles import name_the_rest
 from whence.why.trace import Live, Trace
@@ -47,7 +49,8 @@ def trace(
             has been changed yet.
 
     Returns:
-        The step's `Trace`.
+        The step's `Trace`. Where a number that isn't finite makes `fn` raise, as an optimiser or
+        `clip_grad_norm_` may, it is the trace up to there, and `refused` says what was raised.
 
     Raises:
         WhenceError: the trace would need more memory than there is.
@@ -86,8 +89,15 @@ def trace(
             namer.give(name, recorder.ref(value), ARGUMENT)
     modules = {} if model is None else dict(model.named_modules())
     live = Live(fn, leaves, modules, torch.get_rng_state())
-    with recorder:
-        result = fn()
+    result, refused = None, ""
+    try:
+        with recorder:
+            result = fn()
+    except (WhenceError, ArithmeticError, RuntimeError, ValueError) as error:
+        if isinstance(error, MemoryLimitError) or not is_not_finite(recorder):
+            raise
+        refused = str(error)
+    recorder.settle()
     after: dict[str, Ref] = {}
     state = _state(optimizer, leaves)
     for name, tensor in {**leaves, **state}.items():
@@ -102,7 +112,11 @@ def trace(
     ids = [t.numpy(force=True) for t in ([tokens] if isinstance(tokens, Tensor) else tokens or [])]
     memories = {ref.version.memory for ref in [*before.values(), *after.values()]}
     labels = Labels.of(recorder.ops, ids, decode, where, memories)
-    return Trace(recorder, parameters, after, result, labels, live)
+    t = Trace(recorder, parameters, after, result, labels, live)
+    if refused:
+        t.refused = refused
+        t.notes.append(f"traced up to where the step was refused: {refused}")
+    return t
 
 
 def _referred(fn: Callable[[], Any]) -> dict[str, Any]:

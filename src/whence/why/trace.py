@@ -56,6 +56,7 @@ class Trace:
         parameters: the parameters as they were before the step.
         losses: the tensors that `backward()` was called on.
         live: what the step ran on, for running it again.
+        refused: what the step raised over a number that isn't finite, "" if nothing.
         notes: sentences a reader of its numbers needs, such as how its loss differs from a record.
 
     Example:
@@ -85,6 +86,7 @@ class Trace:
         self.ops, self.result, self.labels, self.live = recorder.ops, result, labels, live
         self.nbytes = recorder.nbytes
         self.notes: list[str] = []
+        self.refused = ""
         self.parameters = parameters
         self._after = after
         self._names: dict[str, Cells] = dict(recorder.namer.names)
@@ -167,6 +169,16 @@ class Trace:
                 if name not in RULES:
                     count[name] += 1
         return dict(count)
+
+    @property
+    def gradients(self) -> list[Cells]:
+        """The gradients, in the order in which they came back."""
+        return list(self._gradients.values())
+
+    @property
+    def afters(self) -> list[Ref]:
+        """Parameters and moments as the step left them."""
+        return list(self._after.values())
 
     def gradient_of(self, ref: Cells) -> Cells | None:
         """Return the gradient that reached a tensor, `None` if none did."""
