@@ -137,7 +137,8 @@ def blame(number: Number, by: str) -> Blame:
     if by == "where":
         groups = _with_text(trace, unrolled.leaves, groups)
     for words, value in unrolled.constants:
-        groups[f"constant {words}"].append(np.array([value]))
+        label = SPOILED if spoiled and not math.isfinite(value) else f"constant {words}"
+        groups[label].append(np.array([value]))
     return _blame(number, by, unrolled, groups)
 
 

@@ -17,10 +17,9 @@ import numpy as np
 from whence.why.open import open_element
 from whence.why.opening import Cells, Factor, Part
 from whence.why.receipt import Receipt, finite
+from whence.why.recorder import UNWRITTEN, Recorder
 from whence.why.storage import Ref
 from whence.why.tape import Call, flatten
-
-from whence.why.recorder import UNWRITTEN, Recorder
 
 if TYPE_CHECKING:
     from whence.why.trace import Trace

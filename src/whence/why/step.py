@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from whence.why.budget import available
 from whence.errors import WhenceError
+from whence.why.budget import available
+from whence.why.first_bad import is_not_finite
 from whence.why.labels import Labels
 from whence.why.naming import ARGUMENT, PARAMETER
-from whence.why.first_bad import is_not_finite
 from whence.why.recorder import MemoryLimitError, Recorder
 from whence.why.storage import Ref
 from whence.why.titles import name_the_rest
