@@ -13,6 +13,7 @@ from whence.errors import WhenceError
 from whence.train.optimizer import NotFiniteError
 from whence.train.optimizers import SGD
 from whence.why import balance, first_bad, trace
+from whence.why.storage import Ref
 
 MODELS = {
     "gpt": lambda: GPT(),
@@ -49,7 +50,9 @@ def test_a_number_that_went_bad_by_itself_still_does_not_add_up():
         return y.sum()
 
     t = trace(step)
-    stored = t["y"].ref.version.content()
+    ref = t["y"].ref
+    assert isinstance(ref, Ref)
+    stored = ref.version.content()
     torch.empty(0).set_(stored, 0, (2,), (1,))[1] = math.nan  # as a broken kernel would
     assert t.number("y[1]").why().verdict == "does not add up"
     assert [w for w in balance(t).wrong if w.startswith("y[1]")]
@@ -197,7 +200,7 @@ def test_a_step_that_refuses_is_traced_up_to_there(refusal):
     def step():
         logits = model(tokens)  # the table has negative numbers
         loss = F.cross_entropy(logits.flatten(0, 1), tokens.flatten())
-        if refusal == "a check of the loss" and not math.isfinite(loss):
+        if refusal == "a check of the loss" and not math.isfinite(loss.item()):
             raise ValueError("the loss is not finite")
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0, error_if_nonfinite=True)

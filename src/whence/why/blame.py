@@ -261,7 +261,7 @@ def _blame(
     rows = [(label, v, n) for label, (v, n) in sums.items() if v]
     values = np.array([0.0 if label == SPOILED else v for label, v, _ in rows])
     share = shares(values)
-    found = [Share(*rows[i][:2], float(share[i]), rows[i][2]) for i in ranked(values)]
+    found = [Share(rows[i][0], rows[i][1], float(share[i]), rows[i][2]) for i in ranked(values)]
     notes, value = [], number.value
     bad = int((~np.isfinite(values)).sum())
     if bad:

@@ -19,7 +19,7 @@ from whence.why.opening import Cells, Factor, Part
 from whence.why.receipt import Receipt, finite
 from whence.why.recorder import UNWRITTEN, Recorder
 from whence.why.storage import Ref
-from whence.why.tape import Call, flatten
+from whence.why.tape import Call, Op, flatten
 
 if TYPE_CHECKING:
     from whence.why.trace import Trace
@@ -104,11 +104,7 @@ def first_bad(trace: Trace, top: int = 8) -> FirstBad | None:
 def is_not_finite(recorder: Recorder) -> bool:
     """Tell whether a loss or a gradient isn't finite, or a NaN was made."""
     counts = [*recorder.losses, *(gradient for _, gradient in recorder.gradients)]
-    made = (o for op in recorder.ops if not op.alias and op.name not in UNWRITTEN
-            for o in op.outputs if o is not None)  # fmt: skip
-    return any(len(_bad(ref, 1)) for ref in counts) or any(
-        len(bad) and math.isnan(_value(ref, int(bad[0]))) for ref in made for bad in [_bad(ref, 1)]
-    )
+    return any(len(_bad(ref, 1)) for ref in counts) or any(_nans(recorder.ops))
 
 
 def _what_counts(trace: Trace) -> Iterator[Cells]:
@@ -116,6 +112,17 @@ def _what_counts(trace: Trace) -> Iterator[Cells]:
     yield from trace.losses
     yield from trace.gradients
     yield from trace.afters
+    if trace.refused:  # perhaps before anything of these was there
+        yield from _nans(trace.ops)
+
+
+def _nans(ops: list[Op]) -> Iterator[Ref]:
+    """What the operations made that holds a NaN."""
+    for op in ops:
+        if not op.alias and op.name not in UNWRITTEN:
+            for ref in op.outputs:
+                if ref is not None and any(math.isnan(_value(ref, int(i))) for i in _bad(ref, 1)):
+                    yield ref
 
 
 def _bad(cells: Cells, most: int | None = None) -> np.ndarray:
