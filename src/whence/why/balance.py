@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from whence.why.open import open_call
+from whence.why.open import open_call, reads_opaque
 from whence.why.opening import bound, difference
 from whence.why.receipt import finite
 from whence.why.rules import RULES
@@ -128,7 +128,7 @@ def _calls(trace: Trace) -> list[Call]:
         for slot, output in enumerate(op.outputs):
             if output is not None and output.numel:
                 call = op.call(slot)
-                if call.name in RULES:
+                if call.name in RULES and not reads_opaque(call):
                     found.append(call)
     return found
 

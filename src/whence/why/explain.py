@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from whence.why.open import open_element
+from whence.why.open import open_element, reads_opaque
 from whence.why.opening import Cells, Factor, Opened, Part, bound, difference
 from whence.why.receipt import (
     CLOSED,
@@ -141,11 +141,18 @@ def _names(trace: Trace, opened: Opened) -> dict[str, str]:
     return names
 
 
+def _reason(call: Call) -> str:
+    """Say why a call's numbers can't be opened."""
+    if opaque := reads_opaque(call):
+        return f"it reads a tensor whose memory can't be read ({opaque[0].kind})"
+    return "there is no rule for it"
+
+
 def _closed(number: Number, call: Call, quantity: str) -> Receipt:
     return Receipt(
         address=number.address,
         quantity=quantity,
-        symbols=f"{call.op.func}: a closed box, for there is no rule for it",
+        symbols=f"{call.op.func}: a closed box, for {_reason(call)}",
         numbers="",
         value=number.value,
         dtype=str(number.ref.dtype).removeprefix("torch."),

@@ -83,7 +83,9 @@ def trace(
             before[name] = ref
             namer.give(name, ref, PARAMETER)
             recorder.moved += tensor.nbytes
-            recorder.trainable += tensor.nbytes if name in leaves else 0
+            if name in leaves:
+                recorder.trainable += tensor.nbytes
+                recorder.before[id(tensor)] = (tensor, ref)
     for name, value in found.items():
         if isinstance(value, Tensor) and name not in leaves:
             namer.give(name, recorder.ref(value), ARGUMENT)

@@ -88,6 +88,18 @@ class Memory:
         self.nbytes = storage.nbytes()
         self.versions = [Version(self, 0, writer)]
 
+    def resized(self) -> int:
+        """Keep all of it, as it will be given another size; return how many bytes that takes."""
+        if not self.storage.nbytes():
+            return 0
+        version, kept = self.current, self.storage.clone()
+        whole = torch.empty(0, dtype=torch.uint8).set_(kept, 0, (kept.nbytes(),), (1,))
+        ref = Ref(version, 0, whole.shape, whole.stride(), whole.dtype)
+        version.kept.append((ref, whole))
+        self.nbytes = kept.nbytes()
+        self.versions.append(Version(self, len(self.versions), None))
+        return kept.nbytes()
+
     @property
     def current(self) -> Version:
         """The version that the storage holds now."""

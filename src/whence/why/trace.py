@@ -14,6 +14,7 @@ from whence.errors import WhenceError
 from whence.why.address import Address, unknown
 from whence.why.labels import Labels
 from whence.why.number import Number, Numbers
+from whence.why.open import reads_opaque
 from whence.why.opening import Cells, Derived
 from whence.why.recorder import UNWRITTEN, Recorder
 from whence.why.rules import RULES, attention, attention_backward
@@ -165,9 +166,11 @@ class Trace:
         count: Counter[str] = Counter()
         for op in self.ops:
             if not op.alias and any(op.outputs) and op.name not in UNWRITTEN:
-                name = op.call(0).name
-                if name not in RULES:
-                    count[name] += 1
+                call = op.call(0)
+                if call.name not in RULES:
+                    count[call.name] += 1
+                elif opaque := reads_opaque(call):
+                    count[f"{call.name} of a {opaque[0].kind} tensor"] += 1
         return dict(count)
 
     @property

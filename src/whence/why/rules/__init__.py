@@ -16,6 +16,7 @@ from whence.why.rules import (
     reductions,
     rnn,
     shape,
+    sparse,
 )
 
 RULES: dict[str, Rule] = {
@@ -31,6 +32,7 @@ RULES: dict[str, Rule] = {
     **reductions.RULES,
     **rnn.RULES,
     **shape.RULES,
+    **sparse.RULES,
 }
 
 # What the arguments of a fused operation were when its rule was written.
