@@ -47,10 +47,12 @@ class Balance:
     Attributes:
         rows: one for each operation.
         closed: operations without a rule, and how often each ran.
+        unseen: tensors that were made by operations which weren't recorded.
     """
 
     rows: list[Row]
     closed: dict[str, int]
+    unseen: list[str] = field(default_factory=list)
 
     @property
     def numbers(self) -> int:
@@ -78,6 +80,8 @@ class Balance:
             lines.append(
                 "without a rule: " + ", ".join(f"{n} ×{c}" for n, c in self.closed.items())
             )
+        if self.unseen:
+            lines.append("made by operations that weren't recorded: " + ", ".join(self.unseen))
         return "\n".join(lines)
 
 
@@ -116,7 +120,7 @@ def balance(trace: Trace, *, numbers: int = 10_000, each: int = 50, seed: int = 
             draws[name] += more
         left = numbers - sum(draws.values())
     rows = [_check(trace, n, several, draws[n], random) for n, several in sorted(calls.items())]
-    return Balance(rows, trace.closed())
+    return Balance(rows, trace.closed(), trace.unseen())
 
 
 def _calls(trace: Trace) -> list[Call]:

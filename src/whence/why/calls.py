@@ -1,26 +1,32 @@
-"""Calls that cannot be seen from below autograd: `backward()`, `cond()`, and what frees memory."""
+"""Calls that cannot be seen from below autograd: `backward()`, `cond()`, and what frees memory.
+
+Functions of torch are stood in for while a step is recorded. A mode for functions would see the
+calls too, but under one torch takes other kernels (`nn.TransformerEncoderLayer` leaves its fast
+path).
+"""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch._higher_order_ops.cond import cond_op
-from torch.overrides import TorchFunctionMode
 
 from whence.why.tape import flatten
 
 STARTS_BACKWARD = {Tensor.backward, torch.autograd.grad, torch.autograd.backward}
 
 
-class BackwardCalls(TorchFunctionMode):
-    """Tells when a backward pass begins, and from which tensors, and when it ends.
-
-    `backward()` is called by other names too (reentrant checkpointing calls `torch.autograd.backward`
-    within a backward pass), so that function itself is stood in for.
+@contextmanager
+def backward_calls(
+    begin: Callable[[list[Tensor]], None],
+    end: Callable[[list[tuple[Tensor, Tensor]]], None],
+    elsewhere: Callable[[], None],
+) -> Iterator[None]:
+    """Tell when a backward pass begins, and from which tensors, and when it ends.
 
     Args:
         begin: is given the tensors that it starts from.
@@ -28,86 +34,61 @@ class BackwardCalls(TorchFunctionMode):
             what it returned for each.
         elsewhere: is called when a backward pass begins in another thread, where nothing is seen.
     """
+    thread, run = threading.get_ident(), torch.autograd._engine_run_backward  # pyright: ignore
 
-    def __init__(
-        self,
-        begin: Callable[[list[Tensor]], None],
-        end: Callable[[list[tuple[Tensor, Tensor]]], None],
-        elsewhere: Callable[[], None],
-    ):
-        super().__init__()
-        self.begin, self.end, self.elsewhere = begin, end, elsewhere
-        self._thread = 0
-        self._own: Callable[..., Any] = torch.autograd.backward
-
-    def __enter__(self) -> BackwardCalls:
-        self._thread, self._own = threading.get_ident(), torch.autograd.backward
-        torch.autograd.backward = self._backward
-        super().__enter__()
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        super().__exit__(*error)
-        torch.autograd.backward = self._own
-
-    def _backward(self, tensors: Any, *args: Any, **kwargs: Any) -> Any:
-        if threading.get_ident() != self._thread:
-            self.elsewhere()
-            return self._own(tensors, *args, **kwargs)
-        self.begin(flatten(tensors, Tensor))
-        try:
-            return self._own(tensors, *args, **kwargs)
-        finally:
-            self.end([])
-
-    def __torch_function__(
-        self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None
-    ) -> Any:
-        """Run a function of torch."""
-        kwargs = kwargs or {}
-        if func is cond_op:  # as it runs when compiled: the branch that is taken
-            holds, if_true, if_false, operands = args
-            TorchFunctionMode.__enter__(self)
-            try:
-                return (if_true if holds else if_false)(*operands)
-            finally:
-                TorchFunctionMode.__exit__(self, None, None, None)
-        if func is not torch.autograd.grad:
-            return func(*args, **kwargs)
-        outputs, inputs = (
-            flatten(args[i] if len(args) > i else kwargs.get(name), Tensor)
-            for i, name in enumerate(("outputs", "inputs"))
-        )
-        self.begin(outputs)
+    def told(outputs: Any, *args: Any, **kwargs: Any) -> Any:
+        if threading.get_ident() != thread:
+            elsewhere()
+            return run(outputs, *args, **kwargs)
+        begin(flatten(outputs, Tensor))
         found: list[tuple[Tensor, Tensor]] = []
         try:
-            result = func(*args, **kwargs)
-            pairs = zip(inputs, result, strict=False)
-            found = [(x, gradient) for x, gradient in pairs if gradient is not None]
+            result = run(outputs, *args, **kwargs)
+            if not kwargs.get("accumulate_grad", True):  # gradients are returned
+                inputs = flatten(args[3], Tensor)
+                pairs = zip(inputs, result, strict=False)
+                found = [(x, gradient) for x, gradient in pairs if gradient is not None]
             return result
         finally:
-            self.end(found)
+            end(found)
+
+    with _in_place_of(torch.autograd, "_engine_run_backward", told):
+        yield
 
 
-class FreedMemory:
-    """Tells when a storage is about to be given another size, as sharded parameters are.
+@contextmanager
+def branches() -> Iterator[None]:
+    """Let `torch.cond` run the branch that is taken: else it would have to compile them both."""
 
-    Args:
-        before: is given the storage.
-    """
+    def cond(pred: Any, true_fn: Callable, false_fn: Callable, operands: tuple | list = ()) -> Any:
+        return (true_fn if pred else false_fn)(*operands)
 
-    def __init__(self, before: Callable[[torch.UntypedStorage], None]):
-        self.before = before
+    with _in_place_of(torch, "cond", cond):
+        yield
 
-    def __enter__(self) -> None:
-        resize = torch.UntypedStorage.resize_
 
-        def told(storage: torch.UntypedStorage, size: int) -> Any:
-            if size != storage.nbytes():
-                self.before(storage)
-            return resize(storage, size)
+@contextmanager
+def freed_memory(before: Callable[[torch.UntypedStorage], None]) -> Iterator[None]:
+    """Tell when a storage is about to be given another size, as sharded parameters are."""
+    resize = torch.UntypedStorage.resize_
 
-        torch.UntypedStorage.resize_ = told
+    def told(storage: torch.UntypedStorage, size: int) -> Any:
+        if size != storage.nbytes():
+            before(storage)
+        return resize(storage, size)
 
-    def __exit__(self, *_: object) -> None:
-        del torch.UntypedStorage.resize_  # what it inherits is there again
+    with _in_place_of(torch.UntypedStorage, "resize_", told):
+        yield
+
+
+@contextmanager
+def _in_place_of(owner: Any, name: str, function: Callable) -> Iterator[None]:
+    own = vars(owner).get(name)
+    setattr(owner, name, function)
+    try:
+        yield
+    finally:
+        if own is None:  # it was inherited
+            delattr(owner, name)
+        else:
+            setattr(owner, name, own)

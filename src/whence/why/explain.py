@@ -15,6 +15,7 @@ from whence.why.receipt import (
     NOISE,
     NOT_FINITE,
     ROUNDED,
+    UNSEEN,
     Receipt,
     Term,
     figure,
@@ -42,9 +43,12 @@ def explain(number: Number, top: int, depth: int) -> Receipt:
     """
     opened, call = open_element(number.ref, number.at)
     quantity = _quantity(number, call)
+    if call is None and isinstance(number.ref, Ref) and number.ref.version.unseen:
+        return _boxed(number, UNSEEN, UNSEEN, _UNSEEN)
     if opened is None:
         assert call is not None
-        return _closed(number, call, quantity)
+        words = f"{call.op.func}: a closed box, for {_reason(call)}"
+        return _boxed(number, quantity, CLOSED, words)
     return write(
         number.trace,
         number,
@@ -141,6 +145,9 @@ def _names(trace: Trace, opened: Opened) -> dict[str, str]:
     return names
 
 
+_UNSEEN = "made by operations that weren't recorded: before the step, or in another thread"
+
+
 def _reason(call: Call) -> str:
     """Say why a call's numbers can't be opened."""
     if opaque := reads_opaque(call):
@@ -148,15 +155,15 @@ def _reason(call: Call) -> str:
     return "there is no rule for it"
 
 
-def _closed(number: Number, call: Call, quantity: str) -> Receipt:
+def _boxed(number: Number, quantity: str, verdict: str, words: str) -> Receipt:
     return Receipt(
         address=number.address,
         quantity=quantity,
-        symbols=f"{call.op.func}: a closed box, for {_reason(call)}",
+        symbols=words,
         numbers="",
         value=number.value,
         dtype=str(number.ref.dtype).removeprefix("torch."),
-        verdict=CLOSED,
+        verdict=verdict,
     )
 
 

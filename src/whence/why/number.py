@@ -62,7 +62,7 @@ class Numbers:
         """The gradient of the loss by it."""
         found = self.trace.gradient_of(self.ref)
         if found is None:
-            raise WhenceError(f"{self.name} has no gradient in this step: none reached it.")
+            raise self.trace.no_gradient(self.name, self.ref)
         return Numbers(self.trace, found, f"{self.name}.grad")
 
     @property

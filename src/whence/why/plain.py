@@ -27,7 +27,7 @@ class Opaque:
 
 def is_wrapper(kind: type) -> bool:
     """Whether tensors of a type run operations by themselves, on what they wrap."""
-    return kind.__torch_dispatch__ is not Tensor.__torch_dispatch__
+    return kind.__torch_dispatch__ is not Tensor.__torch_dispatch__  # pyright: ignore
 
 
 class Plain:

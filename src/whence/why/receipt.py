@@ -10,7 +10,7 @@ import numpy as np
 
 EXACT, ROUNDED, NOISE, SAMPLED = "exact", "rounded", "rounding noise", "sampled"
 GIVEN, CLOSED, WRONG = "given", "closed box", "does not add up"
-NOT_FINITE = "not finite"
+NOT_FINITE, UNSEEN = "not finite", "not recorded"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,8 @@ class Receipt:
         verdict: "exact", "rounded", "rounding noise" (no larger than rounding, here or in what it
             was made of, could have made it), "sampled", "given" (no operation of the step made
             it), "closed box" (an operation without a rule), "not finite" (NaN or ±∞, as its terms
-            must leave it) or "does not add up".
+            must leave it), "not recorded" (operations made it that weren't seen, as in another
+            thread) or "does not add up".
         recomputed: intermediate numbers were computed again, as the kernel kept none.
         names: the tensor behind each symbol of the formula.
         opens: addresses to open next, the largest terms first.
@@ -123,7 +124,7 @@ class Receipt:
             lines.append(
                 f"    {figure(self.others[1]):>{width}}           {self.others[0]:,} other term{s}"
             )
-        if self.verdict not in (GIVEN, CLOSED, NOT_FINITE):
+        if self.verdict not in (GIVEN, UNSEEN, CLOSED, NOT_FINITE):
             lines.append(
                 f"  residual {self.residual:.3g} (rounding may leave {self.bound:.3g}), "
                 f"cancellation {self.cancellation:.3g}: {self.verdict}"

@@ -6,18 +6,21 @@ taken apart while they run: a traced step gives the same bits as one that isn't 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._C import DispatchKey
+from torch._C._autograd import _get_sequence_nr as _sequence_number  # pyright: ignore
 from torch._ops import HigherOrderOperator
 from torch._subclasses.fake_tensor import FakeTensor
-from torch._C._autograd import _get_sequence_nr as _sequence_number  # pyright: ignore
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
 from whence.errors import WhenceError, in_bytes
-from whence.why.calls import BackwardCalls, FreedMemory
+from whence.why.calls import backward_calls, branches, freed_memory
 from whence.why.naming import Namer
 from whence.why.plain import Opaque, Plain, is_wrapper, kind_of
 from whence.why.storage import Memory, Ref, Version
@@ -83,20 +86,19 @@ class Recorder(TorchDispatchMode):
         self._linked: set[Ref] = set()
         self._depth = 0  # of backward passes within backward passes
         self._last_sequence = -1
-        self._calls = BackwardCalls(self.begin_backward, self.end_backward, self._begun_elsewhere)
-        self._freed = FreedMemory(self._free)
+        self._calls = ExitStack()
 
     def __enter__(self) -> Recorder:
         self.namer.open()
-        self._calls.__enter__()
-        self._freed.__enter__()
+        told = backward_calls(self.begin_backward, self.end_backward, self._begun_elsewhere)
+        for calls in (told, branches(), freed_memory(self._free)):
+            self._calls.enter_context(calls)
         super().__enter__()
         return self
 
     def __exit__(self, *error: Any) -> None:
         super().__exit__(*error)
-        self._freed.__exit__(*error)
-        self._calls.__exit__(*error)
+        self._calls.close()
         self.namer.close()
 
     def ref(self, tensor: Tensor, writer: Op | None = None) -> Ref | None:
@@ -118,6 +120,7 @@ class Recorder(TorchDispatchMode):
             else:
                 content = storage
             memory = Memory(content, writer, outside=writer is None)
+            memory.current.unseen = writer is None and _maker(tensor) is not None
             self.memories[storage._cdata] = memory
             self._pay(memory.nbytes)
         version = memory.versions[-1]
@@ -139,6 +142,10 @@ class Recorder(TorchDispatchMode):
             return func(*args, **kwargs)
         if any(map(is_wrapper, types)):
             return NotImplemented  # it runs on what it wraps, and comes here again
+        if _is_composite(func) and all(map(_is_plain, flatten(args, Tensor))):
+            # Inference mode leaves these whole.
+            with _Again(self):
+                return func._op_dk(DispatchKey.CompositeImplicitAutograd, *args, **kwargs)
         node = torch._C._current_autograd_node()
         if node is None:
             if not self._depth:
@@ -183,11 +190,7 @@ class Recorder(TorchDispatchMode):
         ref = self.ref(tensor)
         if ref is None or ref in self._linked or not tensor.requires_grad:
             return ref
-        try:
-            node = tensor.grad_fn
-        except RuntimeError:  # a view made without autograd of what was written to since
-            return ref
-        if node is not None:
+        if (node := _maker(tensor)) is not None:
             self._linked.add(ref)
             self.made[node._sequence_nr(), tensor.output_nr] = ref
         return ref
@@ -204,7 +207,7 @@ class Recorder(TorchDispatchMode):
 
     def _higher(self, func: Any, args: tuple, kwargs: dict) -> Any:
         """Run what takes functions, such as `while_loop`, by the operations in them."""
-        kernel = func.py_kernels.get(torch._C.DispatchKey.CompositeExplicitAutograd)
+        kernel = func.py_kernels.get(DispatchKey.CompositeExplicitAutograd)
         if kernel is None:
             return func(*args, **kwargs)
         with _Again(self):
@@ -369,6 +372,8 @@ class Recorder(TorchDispatchMode):
             found = next((g for g in same if g.size == before.size), None)
             if found is None and tensor.grad is not None:
                 found = self.ref(tensor.grad)
+                if found is not None and found.version.writer is None:
+                    found.version.unseen = self.elsewhere
             if found is not None:
                 found.version.carries = True
                 self.gradients.append((before, found))
@@ -380,6 +385,22 @@ class Recorder(TorchDispatchMode):
             if torch._C._storage_Use_Count(memory.storage._cdata) > 1:
                 memory.storage = memory.storage.clone()
                 self.nbytes += memory.nbytes
+
+
+@functools.cache
+def _is_composite(func: Any) -> bool:
+    """Whether an operation is made of others, and has no kernel of its own."""
+    has = torch._C._dispatch_has_kernel_for_dispatch_key
+    name = func.name()
+    return has(name, "CompositeImplicitAutograd") and not (has(name, "CPU") or has(name, "CUDA"))
+
+
+def _maker(tensor: Tensor) -> Any:
+    """The node of autograd's graph that a tensor is the output of."""
+    try:
+        return tensor.grad_fn
+    except RuntimeError:  # a view made without autograd of what was written to since
+        return None
 
 
 def _is_plain(tensor: Tensor) -> bool:

@@ -27,11 +27,13 @@ class Version:
         names: (rank, name, ref) of every name given to a part of it.
         carries: it is a gradient, or was worked out from one.
         seen: all tensors that were laid over it.
+        unseen: operations made it that weren't recorded.
         stands_for: the tensor of the step that this is a float64 copy of, element by element.
     """
 
     __slots__ = (
-        "carries", "kept", "memory", "names", "number", "regions", "seen", "stands_for", "writer",
+        "carries", "kept", "memory", "names", "number", "regions", "seen", "stands_for", "unseen",
+        "writer",
     )  # fmt: skip
 
     def __init__(self, memory: Memory, number: int, writer: Op | None):
@@ -42,6 +44,12 @@ class Version:
         self.carries = writer is not None and writer.carries
         self.seen: list[Ref] = []
         self.stands_for: Ref | None = None
+        self.unseen = False
+
+    @property
+    def from_behind(self) -> bool:
+        """Whether a backward pass made it."""
+        return self.carries or (self.writer is not None and self.writer.phase == "backward")
 
     def content(self) -> torch.UntypedStorage:
         """Return the whole storage as it was at this version."""

@@ -88,6 +88,11 @@ class Trace:
         self.nbytes = recorder.nbytes
         self.notes: list[str] = []
         self.refused = ""
+        if recorder.elsewhere:
+            self.notes.append(
+                "a backward pass ran in another thread, where nothing is recorded: its gradients "
+                "are there, and don't open"
+            )
         self.parameters = parameters
         self._after = after
         self._names: dict[str, Cells] = dict(recorder.namer.names)
@@ -165,7 +170,9 @@ class Trace:
         """Count the operations that have no rule, by name; they stay closed boxes."""
         count: Counter[str] = Counter()
         for op in self.ops:
-            if not op.alias and any(op.outputs) and op.name not in UNWRITTEN:
+            if op.outputs and not any(op.outputs):
+                count[f"{op.name}, whose result can't be read"] += 1
+            elif not op.alias and any(op.outputs) and op.name not in UNWRITTEN:
                 call = op.call(0)
                 if call.name not in RULES:
                     count[call.name] += 1
@@ -183,6 +190,18 @@ class Trace:
         """Parameters and moments as the step left them."""
         return list(self._after.values())
 
+    def unseen(self) -> list[str]:
+        """List the tensors that were made by operations which weren't recorded.
+
+        Such are the outputs of a module that ran in another thread, and what was kept of a graph
+        from before the step.
+        """
+        names: dict[Version, str] = {}
+        for name, ref in self._names.items():
+            if isinstance(ref, Ref) and ref.version.unseen:
+                names.setdefault(ref.version, name)
+        return list(names.values())
+
     def gradient_of(self, ref: Cells) -> Cells | None:
         """Return the gradient that reached a tensor, `None` if none did."""
         return self._gradients.get(ref)
@@ -197,13 +216,31 @@ class Trace:
         if direct is not None:
             return direct, at
         if not isinstance(ref, Ref):
-            raise WhenceError(f"{self.address(ref, at)} has no gradient in this step.")
+            raise self.no_gradient(self.address(ref, at), ref)
         place = ref.places(np.array([at]))
         same = [r for r in self._views.get(ref.version, ()) if r is not ref]
         for view in same:
             if (where := int(view.locate(place)[0])) >= 0:
                 return self._gradients[view], where
-        raise WhenceError(f"{self.address(ref, at)} has no gradient in this step: none reached it.")
+        raise self.no_gradient(self.address(ref, at), ref)
+
+    def no_gradient(self, name: str, cells: Cells) -> WhenceError:
+        """Make the error for a number without a gradient: it says what there is instead."""
+        base = name.partition("[")[0].partition("#")[0]
+        own = [n for n, ref in self._names.items() if ref in self._gradients and ref is not cells]
+        again = [n for n in own if n.partition("#")[0] == base]
+        if again:
+            return WhenceError(
+                f"{name} has no gradient in this step, as that pass was run without autograd: "
+                f"{again[0]}, which is the same run again, has one."
+            )
+        made = [
+            n
+            for n, ref in self._names.items()
+            if isinstance(ref, Ref) and ref.size == cells.size and ref.version.from_behind
+        ]
+        near = f"; of its shape, the backward pass made {', '.join(made[:3])}" if made else ""
+        return WhenceError(f"{name} has no gradient in this step: none reached it{near}.")
 
     def address(self, ref: Cells, at: int, name: str | None = None) -> str:
         """Write the address of a number, by the best name that its storage has.
