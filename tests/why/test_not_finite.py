@@ -81,7 +81,7 @@ def one_bad_token():
     def step():
         F.cross_entropy(model(tokens).flatten(0, 1), tokens.flatten()).backward()
 
-    return trace(step, model=model), model
+    return trace(step, model=model, tokens=tokens), model
 
 
 def test_terms_that_are_not_finite_come_first(one_bad_token):

@@ -121,6 +121,11 @@ def blame(number: Number, by: str) -> Blame:
     if by not in WAYS:
         raise WhenceError(f"A number cannot be grouped by {by!r}: choose {', '.join(WAYS)}.")
     trace = number.trace
+    if by in ("position", "example") and (shape := trace.labels.undecided()):
+        raise WhenceError(
+            f"Nothing tells what is an example and what a position in ids of shape {list(shape)}: "
+            "give trace() tokens=…, laid out [examples, positions]."
+        )
     start = _start(number)
     if by == "path":
         sums, ends = paths(start)

@@ -113,7 +113,8 @@ def trace(
     name_the_rest(recorder, parameters, before, after)
     ids = [t.numpy(force=True) for t in ([tokens] if isinstance(tokens, Tensor) else tokens or [])]
     memories = {ref.version.memory for ref in [*before.values(), *after.values()]}
-    labels = Labels.of(recorder.ops, ids, decode, where, memories)
+    recurrent = {name for name, module in modules.items() if isinstance(module, nn.RNNBase)}
+    labels = Labels.of(recorder.ops, ids, decode, where, memories, recurrent)
     t = Trace(recorder, parameters, after, result, labels, live)
     if refused:
         t.refused = refused
