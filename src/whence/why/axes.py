@@ -128,6 +128,12 @@ class Layouts:
 
     def _given(self, ref: Ref) -> Axes | None:
         """Lay out what the step was given: ids by what stands in them, else by its shape."""
+        for whole in ref.version.memory.versions[0].seen if ref.version.memory.outside else ():
+            if len(whole.size) == 2 and whole is not ref and not whole.dtype.is_floating_point:
+                for stream in self.streams:
+                    axes = _shaped(whole.size, stream)
+                    if axes is not None and _stand_there(whole, axes):
+                        return laid(ref, whole, axes)
         several = [s for s in self.streams if _shaped(ref.size, s) is not None]
         if len(several) > 1 and len(ref.size) == 2 and not ref.dtype.is_floating_point:
             same = ids_of(ref)
@@ -146,17 +152,16 @@ class Layouts:
             return axes if axes is None or _fits(axes, output.size) else None
         sources = flatten(list(call.values.values()), Ref)
         known = [(s, a) for s in sources if (a := self._of(s)) is not None and _in_batch(a)]
-        for source, axes in known:
-            if source.size == output.size:
-                return axes
+        streams = {axis.stream for _, axes in known for several in axes for axis in several}
+        streams.discard(None)
+        only = streams.pop() if len(streams) == 1 else None
+        if known and all(_broadcasts(source.size, output.size) for source, _ in known):
+            return _merged(known, output, only)
         for source, axes in known:
             if source.size[:-1] == output.size[:-1] and len(source.size) > 1:
                 return (*axes[:-1], (Axis(OTHER, output.size[-1]),))
-        streams = {axis.stream for _, axes in known for several in axes for axis in several}
-        streams.discard(None)
         if not streams and known and output.size[:1] == (self.batch,) and len(output.size) < 3:
             return ((Axis(B, self.batch),), *_plain(output)[1:])
-        only = streams.pop() if len(streams) == 1 else None
         return None if only is None else _shaped(output.size, only)
 
     def product(self, call: Call, first: str, second: str) -> Axes | None:
@@ -192,15 +197,43 @@ class Layouts:
         fits = zip(kept, call.output.size, strict=False)
         return tuple(a if _count(a) == n else (Axis(OTHER, n),) for a, n in fits)
 
+    def picked(self, call: Call) -> Axes | None:
+        """The same, but along the dimension in which elements are picked."""
+        axes, size = self._of(call["self"]), call.output.size
+        if axes is None or len(axes) != len(size):
+            return None
+        dim = call["dim"] % len(size)
+        return tuple(
+            a if d != dim and _count(a) == n else (Axis(OTHER, n),)
+            for d, (a, n) in enumerate(zip(axes, size, strict=True))
+        )
+
+    def padded(self, call: Call) -> Axes | None:
+        """The same, begun earlier and ended later."""
+        axes = self._of(call["self"])
+        if axes is None:
+            return None
+        result = list(axes)
+        for d, (left, n) in enumerate(zip(call["pad"][::2], call.output.size[::-1], strict=False)):
+            if len(result[-1 - d]) == 1:
+                (axis,) = result[-1 - d]
+                result[-1 - d] = (replace(axis, size=n, start=axis.start - left),)
+        return tuple(result)
+
     def looked_up(self, call: Call) -> Axes | None:
         """An embedding: what the tokens run over, and the vector."""
         indices: Ref = call["indices"]
         axes = self._of(indices)
-        if axes is not None and not _stand_there(indices, axes):
-            axes = None  # other ids of the same shape
+        rows = None if axes is None else axes[0][0].stream
+        whole = axes is not None and any(axis.role == T for several in axes for axis in several)
+        if axes is not None and not (whole and _stand_there(indices, axes)):
+            axes = None  # other ids of the same shape, or picked from them
         if axes is None and looks_like_tokens(call, first=not self.streams):
-            self.streams.append(Stream(ids_of(indices)))
-            axes = self._known[indices] = _shaped(indices.size, self.streams[-1])
+            stream = Stream(ids_of(indices))
+            self.streams.append(stream)
+            if rows is not None and not whole:
+                stream.join(rows)
+            axes = self._known[indices] = _shaped(indices.size, stream)
         return None if axes is None else (*axes, (Axis(OTHER, call.output.size[-1]),))
 
 
@@ -240,20 +273,58 @@ _FORMS: dict[str, Callable[[Layouts, Call], Axes | None]] = {
     "linear": lambda layouts, call: layouts.like(call, "input"),
     "embedding": Layouts.looked_up,
     "embedding_dense_backward": _nothing,
-    "sum": Layouts.reduction,
-    "mean": Layouts.reduction,
-    "amax": Layouts.reduction,
-    "var": Layouts.reduction,
+    **dict.fromkeys(
+        (
+            "sum",
+            "mean",
+            "amax",
+            "amin",
+            "var",
+            "std",
+            "any",
+            "all",
+            "argmax",
+            "argmin",
+            "prod",
+            "logsumexp",
+            "norm",
+            "linalg_vector_norm",
+        ),
+        Layouts.reduction,
+    ),
     "native_layer_norm_backward": _norm_backward,
     "_fused_rms_norm_backward": _norm_backward,
     "_scaled_dot_product_flash_attention_for_cpu": _attention,
-    "gather": _nothing,
+    "gather": lambda layouts, call: layouts.picked(call),
+    "constant_pad_nd": lambda layouts, call: layouts.padded(call),
     "index": _nothing,
     "take": _nothing,
     "_scaled_dot_product_flash_attention_for_cpu_backward": _attention_backward,
     "mkldnn_rnn_layer": _rnn,
     "mkldnn_rnn_layer_backward": _rnn,
 }
+
+
+def _broadcasts(size: tuple[int, ...], out: tuple[int, ...]) -> bool:
+    """Whether a shape is broadcast to another, as an operation on each element does it."""
+    pairs = zip(reversed(size), reversed(out), strict=False)
+    return len(size) <= len(out) and all(n in (1, m) for n, m in pairs)
+
+
+def _merged(known: list[tuple[Ref, Axes]], output: Ref, only: Stream | None) -> Axes:
+    """Lay a result out as its inputs are, which are broadcast to it."""
+    base = next((axes for source, axes in known if source.size == output.size), None)
+    merged = list(_plain(output) if base is None else base)
+    for source, axes in known:
+        for d in range(-1, -1 - len(axes), -1):
+            same = source.size[d] == output.size[d]
+            if same and not _in_batch((merged[d],)) and _in_batch((axes[d],)):
+                merged[d] = axes[d]
+    # One number for each row, spread over the columns.
+    rows = any(len(source.size) > 1 and source.size[1] == 1 for source, _ in known)
+    if rows and only is not None and output.size[:2] == only.ids.shape and base is None:
+        return _shaped(output.size, only) or tuple(merged)
+    return tuple(merged)
 
 
 def _stand_there(indices: Ref, axes: Axes) -> bool:
@@ -339,6 +410,12 @@ def laid(ref: Ref, known: Ref, axes: Axes) -> Axes | None:
         if here is None:
             return None
         result.append(here)
+    # Windows that overlap, as of unfold: each belongs to the last of its places.
+    for d in range(1, len(result)):
+        if ref.stride[d - 1] == ref.stride[d] and ref.size[d] > 1 < ref.size[d - 1]:
+            (axis,) = result[d - 1]
+            result[d - 1] = (replace(axis, start=axis.start + ref.size[d] - 1),)
+            result[d] = (Axis(OTHER, ref.size[d]),)
     # An axis that was cut in two: heads, and the places in a head.
     cut = [d for d, several in enumerate(result) if several[0].role == "cut"]
     widest = max((ref.stride[d] for d in cut), default=0)

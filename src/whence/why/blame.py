@@ -23,13 +23,25 @@ from whence.why.paths import paths
 from whence.why.receipt import figure, finite, ranked, shares
 from whence.why.unroll import Node, Unrolled, normal, unroll
 from whence.why.update import Update
+from whence.why.whole import Whole
 
 if TYPE_CHECKING:
     from whence.why.number import Number
     from whence.why.trace import Trace
 
 SPOILED = "(finite, but multiplied by a number that isn't)"
-WAYS = ("token", "position", "example", "where", "head", "module", "path")
+# What a grouping means, of every number and on every kind of model.
+_PLACED = "; a term that stands at none is put under what made it"
+MEANING = {
+    "token": f"a term counts for the token at its position{_PLACED}",
+    "position": f"a term counts for its position in the window{_PLACED}",
+    "example": f"a term counts for its example{_PLACED}",
+    "where": f"a term counts for where in the training text its token stands{_PLACED}",
+    "head": "a term counts for the attention head that made it; else for the module that did",
+    "module": "a term counts for the module that made it, or that sent the gradient back",
+    "path": "a term counts for the modules by which the gradient came back from the loss",
+}
+WAYS = tuple(MEANING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +102,8 @@ class Blame:
             lines.append(f"    {figure(sum(s.value for s in rest)):>{width}}  in {len(rest)} more")
         if math.isfinite(self.value):
             lines.append(f"  rounding {self.rounding:.3g} (at most {self.bound:.3g})")
-        return lines + [f"  {note}" for note in self.notes]
+        lines += [f"  {note}" for note in self.notes]
+        return [*lines, f"  by {self.by}: {MEANING[self.by]}"]
 
     def __str__(self) -> str:
         return "\n".join(self.lines())
@@ -149,8 +162,8 @@ def blame(number: Number, by: str) -> Blame:
 
 def _start(number: Number) -> list[tuple[Cells, np.ndarray, np.ndarray]]:
     at = np.array([number.at])
-    if isinstance(number.ref, Update):
-        return number.ref.start(at)
+    if isinstance(number.ref, Update | Whole):
+        return list(number.ref.start(at))
     return [(number.ref, at, np.ones(1))]
 
 
@@ -205,10 +218,13 @@ def _group_by_place(
             raise WhenceError(
                 "Nothing says where in the training text the windows begin: give trace() where=…."
             )
-        if place.example is None or place.position is None:
+        position = place.position
+        if position is None and labels.by_example and place.example is not None:
+            position = np.zeros_like(place.example)
+        if place.example is None or position is None:
             groups[f"({_module(leaf)})"].append(terms)
             return
-        pairs = zip(place.example.tolist(), place.position.tolist(), strict=True)
+        pairs = zip(place.example.tolist(), position.tolist(), strict=True)
         words = np.array([labels.where(e, p) for e, p in pairs])
         for word in np.unique(words):
             groups[str(word)].append(terms[words == word])
@@ -238,7 +254,7 @@ def _with_text(
             example, position = int(place.example[i]), int(place.position[i])
             word = labels.where(example, position)
             if terms[i] >= largest.get(word, (-1.0, ""))[0]:
-                largest[word] = (terms[i], labels.stands(example, position))
+                largest[word] = (terms[i], labels.stands(example, position, place.stream))
     return {largest.get(word, (0.0, word))[1]: several for word, several in groups.items()}
 
 

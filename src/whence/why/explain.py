@@ -27,6 +27,7 @@ from whence.why.storage import Ref
 from whence.why.tape import Call
 from whence.why.unroll import Node, unroll
 from whence.why.update import Update
+from whence.why.whole import Whole
 
 if TYPE_CHECKING:
     from whence.why.number import Number
@@ -126,6 +127,8 @@ def _inherited(number: Number) -> float:
 def _quantity(number: Number, call: Call | None) -> str:
     if isinstance(number.ref, Update):
         return "this step's change"
+    if isinstance(number.ref, Whole):
+        return "the loss of the whole batch"
     if call is None:
         return "given"
     where = number.trace.labels.describe(number.ref, number.at)

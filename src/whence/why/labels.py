@@ -42,6 +42,7 @@ class Place:
         token: token id that stands there.
         row: row of the ids, where nothing tells whether rows are examples or positions.
         column: the same of columns.
+        stream: the ids that they were made from.
     """
 
     example: np.ndarray | None = None
@@ -50,6 +51,7 @@ class Place:
     token: np.ndarray | None = None
     row: np.ndarray | None = None
     column: np.ndarray | None = None
+    stream: Stream | None = None
 
 
 class Labels:
@@ -59,6 +61,9 @@ class Labels:
         parts: the parts of the batch, in order.
         decode: token id → its text.
         where: (example, position) → where in the training text it stands.
+
+    Attributes:
+        by_example: `where` needs no position: an example is a line of the text.
     """
 
     def __init__(
@@ -68,6 +73,7 @@ class Labels:
         where: Callable[[int, int], str] | None = None,
     ):
         self.parts, self.decode, self.where = parts, decode, where
+        self.by_example = False
 
     @classmethod
     def of(
@@ -152,21 +158,30 @@ class Labels:
         several = sum(part.layouts.examples for part in self.parts) > 1
         if place.example is not None and several:
             words.append(f"{'of ' if words else ''}example {int(place.example[0])}")
+        if place.example is not None and place.position is None and self.by_example:
+            words += [f"({self.where(int(place.example[0]), 0)})"] if self.where else []
         if place.example is not None and place.position is not None:
-            inside = self.stands(int(place.example[0]), int(place.position[0]))
+            inside = self.stands(int(place.example[0]), int(place.position[0]), place.stream)
             words += [f"({inside})"] if inside else []
         return " ".join(words)
 
-    def stands(self, example: int, position: int) -> str:
+    def stands(self, example: int, position: int, stream: Stream | None = None) -> str:
         """Say where in the training text a token stands: `line 812: …on the ⟨m⟩at and…`."""
         if self.where is None:
             return ""
-        around = self.around(example, position)
+        around = self.around(example, position, stream)
         return self.where(example, position) + (f": {around}" if around else "")
 
-    def around(self, example: int, position: int) -> str:
-        """Show a token between those beside it in its window; "" where that isn't known."""
-        stream, row = self._of_example(example)
+    def around(self, example: int, position: int, stream: Stream | None = None) -> str:
+        """Show a token between those beside it in its window; "" where that isn't known.
+
+        Args:
+            example: which.
+            position: which of its tokens.
+            stream: whose tokens, where the example has several, such as a source and a target.
+        """
+        first, row = self._of_example(example)
+        stream = first if stream is None else stream
         if self.decode is None or stream is None:
             return ""
         ids = stream.of_example(row)
@@ -208,7 +223,8 @@ def _of_stream(
     if stream.rows_are_examples is None:
         return Place(head=heads, token=token, row=row, column=column)
     example, position = (row, column) if stream.rows_are_examples else (column, row)
-    return Place(None if example is None else example + before, position, heads, token)
+    example = None if example is None else example + before
+    return Place(example, position, heads, token, stream=stream)
 
 
 def around(ids: np.ndarray, position: int, decode: Callable[[int], str]) -> str:

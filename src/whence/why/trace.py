@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from whence.errors import WhenceError
 from whence.why.address import Address, unknown
 from whence.why.labels import Labels
+from whence.why.naming import OUTPUT
 from whence.why.number import Number, Numbers
 from whence.why.open import reads_opaque
 from whence.why.opening import Cells, Derived
@@ -23,6 +24,7 @@ from whence.why.rules.attention_backward import AttentionGradient
 from whence.why.rules.positions import coordinates
 from whence.why.storage import Ref, Version
 from whence.why.tape import flatten
+from whence.why.whole import Whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,10 +163,24 @@ class Trace:
 
     @property
     def loss(self) -> Number:
-        """The tensor that `backward()` was called on first."""
+        """The tensor that `backward()` was called on first; of a batch in parts, the sum."""
         if not self.losses:
             raise WhenceError("This step has no loss: backward() was not called in it.")
-        return Numbers(self, self.losses[0], "loss")[()]
+        return Numbers(self, self._names.get("loss", self.losses[0]), "loss")[()]
+
+    def add_up_losses(self) -> None:
+        """Let `loss` be the sum of what `backward()` was called on, as of a batch in parts.
+
+        What each part was left with is then `loss#1`, `loss#2` and so on.
+        """
+        if len(self.losses) < 2:
+            return
+        for i, loss in enumerate(self.losses, start=1):
+            names = loss.version.names
+            names[:] = [n for n in names if n[1].partition("#")[0] != "loss" or n[2] is not loss]
+            names.insert(0, (OUTPUT, f"loss#{i}", loss))
+            self._names[f"loss#{i}"] = loss
+        self._names["loss"] = Whole(self.losses)
 
     def closed(self) -> dict[str, int]:
         """Count the operations that have no rule, by name; they stay closed boxes."""
