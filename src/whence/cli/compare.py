@@ -1,6 +1,5 @@
 """`whence compare`: two runs side by side."""
 
-import json as json_module
 import math
 from dataclasses import asdict
 from pathlib import Path
@@ -12,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from whence.cli.chart import bars
+from whence.cli.document import strict
 from whence.runs.compare import compare as compare_runs
 from whence.runs.compare import curves
 from whence.runs.run import Run
@@ -35,7 +35,7 @@ def compare(
     one, other = Run.open(a), Run.open(b)
     result = compare_runs(one, other, points)
     if json:
-        print(json_module.dumps({"schema": 1, "a": str(a), "b": str(b), **asdict(result)}))
+        print(strict({"schema": 1, "a": str(a), "b": str(b), **asdict(result)}))
         return
     console = Console(highlight=False, soft_wrap=True)
     if result.origin:
@@ -64,7 +64,7 @@ def compare(
 
 def _draw(one: Run, other: Run, console: Console) -> None:
     """Print both curves of the loss on one scale."""
-    lines = curves(one.steps, other.steps, 60)
+    lines = curves(one.steps.column("loss"), other.steps.column("loss"), 60)
     known = [x for _, *pair in lines for x in pair if x is not None and math.isfinite(x)]
     if not known:
         return

@@ -1,6 +1,5 @@
 """What a person sees while a model learns: a live line in a terminal, plain lines elsewhere."""
 
-import json
 import math
 import sys
 import time
@@ -11,9 +10,10 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 
 from whence import __version__
+from whence.cli.document import strict
 from whence.data.floors import Floor, floors
 from whence.errors import in_bytes, shell_word
-from whence.models import MODELS, ModelConfig
+from whence.models.kinds import MODELS, ModelConfig
 from whence.runs.events import Differed, Ended, Evaluated, Event, Noted, Sampled, Saved, Stepped
 from whence.runs.recipe import kind_of
 from whence.runs.remarks import remarks
@@ -93,6 +93,11 @@ class Display:
         elif isinstance(event, Ended):
             self.ended = event
 
+    def measuring(self, done: int, total: int) -> None:
+        """Show how far a measurement is, if it takes a while."""
+        if total > 20:
+            self.progress.update(self.task, numbers=f"measuring: batch {done:,} of {total:,}")
+
     def close(self) -> None:
         """Print the last sample and what to do next."""
         run, ended = self.run, self.ended
@@ -153,9 +158,11 @@ class Display:
             f"({epochs:.1f} times the text) · {kind_of(recipe.optimizer, OPTIMIZERS)} "
             f"{recipe.optimizer.learning_rate:g} · {recipe.schedule.kind} · seed {recipe.seed}"
         )
+        whole = data.validation is not data.train  # the same text where none is kept back
+        n_bytes = data.n_bytes_train + whole * data.n_bytes_validation
         rows = {
             "on": recipe.hardware.summary(),
-            "text": f"{data.source}: {data.n_bytes_train + data.n_bytes_validation:,} bytes as "
+            "text": f"{data.source}: {n_bytes:,} bytes as "
             f"{len(data.train):,} {kinds} to train on and {len(data.validation):,} to validate; "
             f"{tokenizer.vocab_size:,} different ones",
             "model": f"{kind_of(model, MODELS)}: {shape_in_words(model)}{size}",
@@ -163,6 +170,12 @@ class Display:
             "run": str(run.path),
         }
         if run.task.by_steps:
+            tokens = min(recipe.record.evaluate_tokens or 0, len(data.validation))
+            rows["tests"] = (
+                f"every {recipe.record.evaluate_every:,} steps on {tokens:,} validation "
+                f"{kinds if run.task.is_prose else 'tokens'}; at the end on all "
+                f"{len(data.validation):,}"
+            )
             rows["saves"] = (
                 f"a checkpoint {policy(recipe.record)}; each takes at most "
                 f"{in_bytes(12 * n_parameters)} (weights, and what the optimizer remembers)"
@@ -263,13 +276,14 @@ class JsonDisplay:
         else:
             self._print("end", {"step": event.step, "why": event.why})
 
+    def measuring(self, done: int, total: int) -> None:
+        """Print nothing: a measurement is an event when it is done."""
+
     def close(self) -> None:
         """End; nothing is left to print."""
 
     def _print(self, kind: str, record: dict[str, Any]) -> "JsonDisplay":
-        print(
-            json.dumps({"schema": SCHEMA, "event": kind, **record}, ensure_ascii=False), flush=True
-        )
+        print(strict({"schema": SCHEMA, "event": kind, **record}), flush=True)
         return self
 
 

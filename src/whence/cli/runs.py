@@ -1,18 +1,16 @@
 """`whence runs`: what has been trained, and how to delete it."""
 
-import json as json_module
 import sys
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
+from whence.cli.document import strict
 from whence.cli.words import call
 from whence.errors import WhenceError, in_bytes
-from whence.models import MODELS
-from whence.runs.listing import list_runs
-from whence.runs.recipe import kind_of
 from whence.runs.run import Run
+from whence.runs.summary import Summary, runs_in, state_of_summary, summary_of
 
 
 def runs(words: list[str]) -> None:
@@ -37,9 +35,10 @@ def _list(*, folder: Path = Path("runs"), json: bool = False) -> None:
         folder: where to look.
         json: print JSON instead of a table.
     """
-    rows = [_row(run) for run in list_runs(folder)]
+    found = ((path, summary_of(path)) for path in runs_in(folder))
+    rows = [_row(path, s) for path, s in sorted(found, key=lambda pair: pair[1].created)]
     if json:
-        print(json_module.dumps({"schema": 1, "runs": rows}, indent=1))
+        print(strict({"schema": 1, "runs": rows}, indent=1))
         return
     if not rows:
         print(f"no runs in {folder}: start one with 'whence train'.")
@@ -56,7 +55,7 @@ def _list(*, folder: Path = Path("runs"), json: bool = False) -> None:
             row["state"],
             row["model"],
             row["text"],
-            f"{row['done']:,} of {row['steps']:,}",
+            f"{row['done']:,} of {row['steps']:,}" if row["steps"] else "–",
             f"{best:.4f}" if best is not None else "–",
             in_bytes(row["disk"]),
         )
@@ -64,6 +63,9 @@ def _list(*, folder: Path = Path("runs"), json: bool = False) -> None:
     print(
         f"{len(rows)} run{'s' if len(rows) != 1 else ''}, {in_bytes(sum(r['disk'] for r in rows))}"
     )
+    for row in rows:
+        if row["trouble"]:
+            print(f"{row['path']}: {row['trouble']}")
 
 
 def _remove(runs: tuple[Path, ...], /, *, yes: bool = False) -> None:
@@ -94,19 +96,15 @@ def _confirmed(question: str) -> bool:
         return False
 
 
-def _row(run: Run) -> dict:
-    evals = run.evals
-    whole = [e["bits_per_byte"] for e in evals if e["whole"]]
-    usual = [e["bits_per_byte"] for e in evals if not e["whole"]]
+def _row(path: Path, s: Summary) -> dict:
     return {
-        "path": str(run.path),
-        "state": run.state,
-        "model": kind_of(run.recipe.model, MODELS),
-        "text": ", ".join(run.recipe.data.source),
-        "done": len(run.steps),
-        "steps": run.recipe.steps,
-        # The last measurement of the whole validation part, which training ends with; until then
-        # the best so far.
-        "bits_per_byte": whole[-1] if whole else min(usual, default=None),
-        "disk": run.disk_use,
+        "path": str(path),
+        "state": "damaged" if s.trouble else state_of_summary(path, s),
+        "model": s.model,
+        "text": s.text,
+        "done": s.done,
+        "steps": s.steps,
+        "bits_per_byte": s.measured,
+        "disk": s.bytes,
+        "trouble": s.trouble,
     }

@@ -2,6 +2,7 @@
 
 import signal
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -9,6 +10,7 @@ from typing import Annotated
 
 import tyro
 
+from whence.cli import interrupts
 from whence.cli.recipes import parse_training
 from whence.errors import WhenceError
 from whence.runs.control import train_controlled
@@ -60,7 +62,12 @@ def watch(run: Run, steps: int | None, as_json: bool, formats: tuple[str, ...] |
         run.recipe = replace(run.recipe, steps=steps)
     display = JsonDisplay(run) if as_json else display_for(run)
     with _Stop() as stop, display:
-        for event in train_controlled(run, steps, lambda: stop.asked):
+
+        def measuring(done: int, total: int) -> bool:
+            display.measuring(done, total)
+            return stop.asked
+
+        for event in train_controlled(run, steps, lambda: stop.asked, measuring=measuring):
             display.show(event)
     for name in formats or ():
         display.say(f"metrics: {export_metrics(run, name)}")
@@ -83,7 +90,11 @@ class _Stop:
     asked = False
 
     def __enter__(self):
-        self._before = {s: signal.signal(s, self._ask) for s in (signal.SIGINT, signal.SIGTERM)}
+        self.asked = interrupts.seen()  # before the run could listen
+        numbers = [signal.SIGINT, signal.SIGTERM]
+        if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+            numbers.append(signal.SIGHUP)  # the terminal was closed; nohup has it ignored
+        self._before = {number: signal.signal(number, self._ask) for number in numbers}
         return self
 
     def __exit__(self, *_):
@@ -92,5 +103,6 @@ class _Stop:
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         self.asked = True
-        print("\nstopping after this step, to save it (again: at once)", file=sys.stderr)
+        with suppress(OSError):  # the terminal may be gone
+            print("\nstopping after this step, to save it (again: at once)", file=sys.stderr)
         signal.signal(number, signal.default_int_handler)

@@ -6,13 +6,16 @@ from dataclasses import replace
 import torch
 
 from whence.experiments.common import (
+    SHARE,
     Example,
+    Interval,
     Report,
     accuracy,
     learn,
     mean_interval,
 )
-from whence.models.encoder import Classifier, ClassifierConfig
+from whence.models.seq2seq.config import ClassifierConfig
+from whence.models.seq2seq.encoder import Classifier
 from whence.train.optimizers import AdamW
 
 NAMES = 24  # animals that can bite and be bitten
@@ -59,6 +62,7 @@ SMALL = ClassifierConfig(
 )
 
 
+@torch.random.fork_rng(devices=[])  # the caller's numbers stay
 def order(seeds: Sequence[int] = range(5), steps: int = 200) -> Report:
     """Train three small encoders to say who bites whom.
 
@@ -70,14 +74,14 @@ def order(seeds: Sequence[int] = range(5), steps: int = 200) -> Report:
     for seed in seeds:
         test = sentences(2000, torch.Generator().manual_seed(99 + seed), held_out=True)
         for name, options in VARIANTS.items():
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)
             config = replace(SMALL, **options)
             model = Classifier(config, NAMES + 1 + FILLERS)
             rate = AdamW(learning_rate=0.01)
             for _ in learn(model, training, steps, seed=seed, optimizer=rate):
                 pass
             found[name].append(accuracy(model, test))
-    intervals = {name: mean_interval(values, shares=True) for name, values in found.items()}
+    intervals = {name: mean_interval(values, SHARE) for name, values in found.items()}
     blind, told, back = intervals.values()
     return Report(
         question="Does word order matter when positions are taken away?",
@@ -85,12 +89,42 @@ def order(seeds: Sequence[int] = range(5), steps: int = 200) -> Report:
         f"{len(seeds)} seeds, pairs of animals that training never had",
         columns=("model", "accuracy [95 % interval]"),
         rows=[(name, f"{interval:.3f}") for name, interval in intervals.items()],
-        answer=(
-            "Without positions an encoder that reads both ways sees a bag of words: "
-            f"{blind.mean:.2f}, {'chance' if blind.mean < 0.55 else 'better than chance'}. With "
-            "positions it gets "
-            f"{told.mean:.2f}. A mask that lets a token read only those before it tells order by "
-            f"itself: {back.mean:.2f} without any positions."
-        ),
+        answer=conclusion(blind, told, back, steps),
         data=found,
+    )
+
+
+CHANCE, LEARNED = 0.5, 0.75
+
+
+def conclusion(blind: Interval, told: Interval, back: Interval, steps: int) -> str:
+    """Say what the three readers know of order.
+
+    Args:
+        blind: accuracy of the one without positions that reads both ways.
+        told: of the one with positions.
+        back: of the one without positions that reads back only.
+        steps: of training.
+    """
+    if told.mean < LEARNED or not (told > CHANCE):
+        return (
+            f"Undecided: with positions the encoder gets {told:.2f}, so in {steps} steps "
+            "it hasn't learned the task for certain, and what the others can't do says nothing. "
+            "Give more --steps or --seeds."
+        )
+    said = f"With positions an encoder gets {told.mean:.2f}. Without them one that reads both ways "
+    said += f"sees a bag of words: {blind.mean:.2f}, "
+    if blind > CHANCE:
+        said += "which is better than chance: the sentences themselves tell something of the order."
+    elif blind.low <= CHANCE <= blind.high and blind.high < LEARNED:
+        said += "which is chance."
+    else:
+        said += "which these runs can't tell from chance, nor from more."
+    if back > CHANCE:
+        return said + (
+            " A mask that lets a token read only those before it tells order by itself: "
+            f"{back.mean:.2f} without any positions."
+        )
+    return said + (
+        f" Whether a mask that only lets a token read back tells order, is undecided: {back:.2f}."
     )

@@ -4,6 +4,7 @@ import json
 import os
 import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -16,12 +17,14 @@ LONGEST_LINE = 16 << 20  # bytes: no record of ours comes near it
 class Lines:
     """A file of JSON objects, one a line, that only grows; a torn last line doesn't count.
 
-    The first line is `{"schema": 1}`. Every line ends with the CRC-32 of what stands before it, so
-    that a flipped bit is found.
+    The first line is `{"schema": 1}` and the run's id. Every line ends with the CRC-32 of what
+    stands before it, so that a flipped bit is found.
 
     Args:
         path: the file; it need not be there yet.
         fields: names that every record has, and the type of each (`float` takes whole numbers too).
+        run: the id of the run that the file belongs to, which its first line names; empty: it names
+            none; None: whatever it names.
 
     Example:
         >>> import tempfile
@@ -32,8 +35,8 @@ class Lines:
         >>> lines.close()
     """
 
-    def __init__(self, path: Path, fields: Mapping[str, type]):
-        self.path, self.fields = path, fields
+    def __init__(self, path: Path, fields: Mapping[str, type], run: str | None = None):
+        self.path, self.fields, self.run = path, fields, run
         self._file = None
         self._read_to = self._lines_read = 0  # by `added`
         self._identity: tuple[int, int] | None = None
@@ -42,15 +45,19 @@ class Lines:
         """Read the complete lines.
 
         Raises:
-            WhenceError: at a line that is damaged, or where the file is of a newer version.
+            WhenceError: at a line that is damaged, or where the file is missing, of another run or
+                of a newer version.
         """
-        if not self.path.exists():
+        if self._is_absent():
             return
-        with self.path.open("rb") as file:
+        number = 0
+        with _opened(self.path) as file:
             for number, line in _complete(file, 0, self.path):
-                record = self._read(line, number)
+                record = self.read_line(line, number)
                 if number > 1:
                     yield record
+        if self.run and not number:
+            raise DamagedError(self.path, "it has lost its first line")
 
     def added(self) -> Iterator[dict[str, Any]]:
         """Read the lines that were added since the last call.
@@ -58,16 +65,21 @@ class Lines:
         Raises:
             WhenceError: as reading all of it, behind the lines that are sound.
         """
-        if not self.path.exists():
+        for _, record in self.added_lines():
+            if record is not None:
+                yield record
+
+    def added_lines(self) -> Iterator[tuple[bytes, dict[str, Any] | None]]:
+        """Read the lines that were added, each with its record; the first line holds none."""
+        if self._is_absent():
             return
-        with self.path.open("rb") as file:
+        with _opened(self.path) as file:
             self._identity = _identity(self.path)
             file.seek(self._read_to)
             for number, line in _complete(file, self._lines_read, self.path):
-                record = self._read(line, number)
+                record = self.read_line(line, number)
                 self._read_to, self._lines_read = self._read_to + len(line), number
-                if number > 1:
-                    yield record
+                yield line, record if number > 1 else None
 
     def was_replaced(self) -> bool:
         """Tell whether the file is another than the one that `added` has read from."""
@@ -80,7 +92,12 @@ class Lines:
         except FileNotFoundError:
             return True
 
-    def _read(self, line: bytes, number: int) -> dict[str, Any]:
+    def read_line(self, line: bytes, number: int) -> dict[str, Any]:
+        """Return what a line holds.
+
+        Raises:
+            DamagedError: where it isn't what was written.
+        """
         where = f"line {number}: "
         body, found, crc = line.rpartition(b', "crc": "')
         if not found or crc != f'{zlib.crc32(body):08x}"}}\n'.encode():
@@ -88,10 +105,13 @@ class Lines:
         record = parse_object(body + b"}", self.path, where)
         if number == 1:
             check_schema(record, self.path)
+            if self.run is not None and record.get("run", "") != self.run:
+                raise DamagedError(self.path, "it is of another run")
             return record
         for name, kind in self.fields.items():
             value = record.get(name)
-            if type(value) is not kind and not (kind is float and type(value) is int):
+            fits = type(value) is kind or (kind is float and _is_number(value))
+            if not fits:
                 raise DamagedError(self.path, f"{where}{name} is no {kind.__name__}")
         return record
 
@@ -111,24 +131,34 @@ class Lines:
         Raises:
             WhenceError: where it can't be written, such as on a full disk.
         """
+        self._append(encode_line(record))
+
+    def _append(self, line: bytes) -> None:
         try:
             if self._file is None:
                 self._file = self._open()
-            _write_all(self._file, encode_line(record))
+            _write_all(self._file, line)
         except OSError as error:
             self.close()
             raise cannot_write(self.path, error) from error
 
     def sync(self) -> None:
-        """Put what was appended on the disk."""
+        """Put what was appended on the disk.
+
+        Raises:
+            WhenceError: where it can't be.
+        """
         if self._file is not None:
-            os.fsync(self._file.fileno())
+            try:
+                os.fsync(self._file.fileno())
+            except OSError as error:
+                raise cannot_write(self.path, error) from error
 
     def replace(self, records: list[dict[str, Any]]) -> None:
         """Write the file anew with these records."""
         self.close()
         with written_whole(self.path) as file:
-            for record in [{"schema": SCHEMA}, *records]:
+            for record in [self._first(), *records]:
                 file.write(encode_line(record))
 
     def close(self) -> None:
@@ -146,8 +176,28 @@ class Lines:
         if end < size:
             file.truncate(end)
         if end == 0:
-            _write_all(file, encode_line({"schema": SCHEMA}))
+            _write_all(file, encode_line(self._first()))
         return file
+
+    def _first(self) -> dict[str, Any]:
+        return {"schema": SCHEMA} | ({"run": self.run} if self.run else {})
+
+    def _is_absent(self) -> bool:
+        """A file that isn't there is empty, but for a run that was made with all of its files."""
+        if self.path.exists():
+            return False
+        if self.run:
+            raise DamagedError(self.path, "it is missing")
+        return True
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    try:
+        with path.open("rb") as file:
+            yield file
+    except OSError as error:
+        raise DamagedError(path, f"it can't be read ({error.strerror or error})") from error
 
 
 def _complete(file: BinaryIO, number: int, path: Path) -> Iterator[tuple[int, bytes]]:
@@ -159,6 +209,11 @@ def _complete(file: BinaryIO, number: int, path: Path) -> Iterator[tuple[int, by
         if not line.endswith(b"\n"):
             return  # a kill tore it; it was never complete
         yield number, line
+
+
+def _is_number(value: object) -> bool:
+    """Whether a whole number fits into a float: JSON allows any number of digits."""
+    return type(value) is int and abs(value) < 10**300
 
 
 def _identity(path: Path) -> tuple[int, int]:

@@ -24,7 +24,7 @@ from whence.why.receipt import (
     verdict,
 )
 from whence.why.storage import Ref
-from whence.why.tape import Call
+from whence.why.tape import Call, flatten
 from whence.why.unroll import Node, unroll
 from whence.why.update import Update
 from whence.why.whole import Whole
@@ -49,7 +49,7 @@ def explain(number: Number, top: int, depth: int) -> Receipt:
     if opened is None:
         assert call is not None
         words = f"{call.op.func}: a closed box, for {_reason(call)}"
-        return _boxed(number, quantity, CLOSED, words)
+        return _boxed(number, quantity, CLOSED, words, call)
     return write(
         number.trace,
         number,
@@ -158,7 +158,12 @@ def _reason(call: Call) -> str:
     return "there is no rule for it"
 
 
-def _boxed(number: Number, quantity: str, verdict: str, words: str) -> Receipt:
+_NOT_KNOWN = "what it reads and what it made is recorded; how one came of the other is not known"
+
+
+def _boxed(
+    number: Number, quantity: str, verdict: str, words: str, call: Call | None = None
+) -> Receipt:
     return Receipt(
         address=number.address,
         quantity=quantity,
@@ -167,7 +172,19 @@ def _boxed(number: Number, quantity: str, verdict: str, words: str) -> Receipt:
         value=number.value,
         dtype=str(number.ref.dtype).removeprefix("torch."),
         verdict=verdict,
+        names={} if call is None else _read(number.trace, call),
+        notes=() if call is None else (_NOT_KNOWN,),
     )
+
+
+def _read(trace: Trace, call: Call) -> dict[str, str]:
+    """Tell which tensor each argument of a call is."""
+    refs = {name: flatten(value, Ref) for name, value in call.values.items()}
+    return {
+        name if len(several) == 1 else f"{name}[{i}]": trace.name_of(ref)
+        for name, several in refs.items()
+        for i, ref in enumerate(several)
+    }
 
 
 def _not_finite(bad: int, count: int, number: Number) -> str:

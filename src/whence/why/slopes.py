@@ -18,8 +18,9 @@ from whence.data import Part
 from whence.data.batches import NOT_COUNTED
 from whence.data.labels import LabelledPart
 from whence.errors import WhenceError
-from whence.models.encoder import ClassifierConfig
+from whence.models.kinds import ClassifierConfig
 from whence.runs.replay import Moment
+from whence.train.losses import seed_dropout
 
 
 class Question:
@@ -61,7 +62,7 @@ class Question:
         was = model.training
         model.eval()
         try:
-            with torch.enable_grad():
+            with torch.enable_grad(), self.moment.session.stepping():
                 if self.named is not None:
                     total = model(self.ids)[0].float().log_softmax(-1)[self.named]
                 else:
@@ -109,11 +110,11 @@ def token_slopes(
         >>> token_slopes(moment, part, weights, direction).sum()  # doctest: +SKIP
     """
     smoothing = getattr(moment.recipe.model, "label_smoothing", 0.0)
-    with forward_ad.dual_level(), _formulas():
+    with moment.session.hardware.in_force(), forward_ad.dual_level(), _formulas():
         duals = {
             name: forward_ad.make_dual(at[name].requires_grad_(), toward[name]) for name in toward
         }
-        torch.manual_seed(part.seed)
+        seed_dropout(part)
         labelled = isinstance(part, LabelledPart)
         inputs = (part.inputs, part.visible) if labelled else (part.inputs,)
         logits = functional_call(moment.model, duals, inputs).float()

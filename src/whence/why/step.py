@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -73,6 +74,8 @@ def trace(
         )
     if optimizer is None:
         optimizer = next((o for o in found.values() if isinstance(o, torch.optim.Optimizer)), None)
+    written = getattr(model, "_orig_mod", model)  # torch.compile's, as its author wrote it
+    compiled, model = written is not model, written
     leaves = _parameters(model, found)
     recorder = Recorder(model, optimizer, available() if budget is None else budget, tell)
     namer = recorder.namer
@@ -93,7 +96,9 @@ def trace(
     live = Live(fn, leaves, modules, torch.get_rng_state())
     result, refused = None, ""
     try:
-        with recorder:
+        with recorder, warnings.catch_warnings():
+            # Our hooks, which name the modules, fire once more for a compiled one: it has no name.
+            warnings.filterwarnings("ignore", message="Using `torch.compile")
             result = fn()
     except (WhenceError, ArithmeticError, RuntimeError, ValueError) as error:
         if isinstance(error, MemoryLimitError) or not is_not_finite(recorder):
@@ -115,11 +120,16 @@ def trace(
     memories = {ref.version.memory for ref in [*before.values(), *after.values()]}
     recurrent = {name for name, module in modules.items() if isinstance(module, nn.RNNBase)}
     labels = Labels.of(recorder.ops, ids, decode, where, memories, recurrent)
-    t = Trace(recorder, parameters, after, result, labels, live)
+    done = Trace(recorder, parameters, after, result, labels, live)
     if refused:
-        t.refused = refused
-        t.notes.append(f"traced up to where the step was refused: {refused}")
-    return t
+        done.refused = refused
+        done.notes.append(f"traced up to where the step was refused: {refused}")
+    if compiled:
+        done.notes.append(
+            "the module is compiled, but was run as it is written: a compiled step may round "
+            "otherwise, and its numbers may differ in their last digits"
+        )
+    return done
 
 
 def _referred(fn: Callable[[], Any]) -> dict[str, Any]:

@@ -8,10 +8,10 @@ import numpy as np
 
 from whence.data import Dataset
 from whence.errors import WhenceError
-from whence.models.ngram import NGram
+from whence.models.ngram.model import NGram
 from whence.runs.recipe import Recipe
 from whence.runs.tasks.text import Batches, Precision, Text
-from whence.train.evaluation import Evaluation
+from whence.train.evaluation import Evaluation, Progress, no_progress
 
 
 class WholeText:
@@ -83,14 +83,23 @@ class Counted(Text):
         return len(self.dataset.train)
 
     def evaluate(
-        self, model: Any, n_tokens: int | None = None, precision: Precision = nullcontext
+        self,
+        model: Any,
+        n_tokens: int | None = None,
+        precision: Precision = nullcontext,
+        each: Progress = no_progress,
     ) -> Evaluation:
         """Measure on the validation text, or its first tokens."""
         tokens = self.dataset.validation[:n_tokens]
         return self._measure(model, tokens, self.dataset.bytes_behind(tokens[1:]))
 
-    def _measure(self, model: NGram, tokens: np.ndarray, n_bytes: int) -> Evaluation:
-        """Each token but the first, which the other kinds of models don't predict either."""
+    def _measure(
+        self, model: NGram, tokens: np.ndarray, n_bytes: int, overlap: bool = False
+    ) -> Evaluation:
+        """Each token but the first, which the other kinds of models don't predict either.
+
+        Counts see all that stands before a token, so there are no windows to overlap.
+        """
         if len(tokens) < 2:
             raise WhenceError(
                 f"the text has {len(tokens)} token(s): at least 2 are needed to predict one."

@@ -15,13 +15,13 @@ from whence.data.labels import LabelBatches, LabelledPart, lay
 from whence.data.pairs import split_pairs
 from whence.errors import WhenceError, shell_word
 from whence.fields import short
-from whence.generate import inference
+from whence.generate import evaluating
 from whence.generate.reader import CachedLanguageModel, LanguageModel
-from whence.models.encoder import ClassifierConfig
+from whence.models.seq2seq.config import ClassifierConfig
 from whence.runs.recipe import Recipe
 from whence.runs.tasks.text import Batches, Precision, Text
-from whence.train.evaluation import Evaluation
-from whence.train.losses import cross_entropy
+from whence.train.evaluation import Evaluation, Progress, no_progress
+from whence.train.losses import cross_entropy, seed_dropout
 
 BATCH = 256
 Lines = tuple[list[np.ndarray], list[int], int]  # texts, their classes, bytes of the labels
@@ -108,7 +108,7 @@ class Labels(Text):
 
     def loss(self, model: Callable[..., Any], part: Any) -> Tensor:
         """Return the cross-entropy of the classes."""
-        torch.manual_seed(part.seed)
+        seed_dropout(part)
         return cross_entropy(model(part.inputs, part.visible), part.targets)
 
     @property
@@ -118,18 +118,31 @@ class Labels(Text):
         return round(self.recipe.batch_size * sum(map(len, texts)) / len(texts))
 
     def evaluate(
-        self, model: Any, n_tokens: int | None = None, precision: Precision = nullcontext
+        self,
+        model: Any,
+        n_tokens: int | None = None,
+        precision: Precision = nullcontext,
+        each: Progress = no_progress,
     ) -> Evaluation:
         """Measure on the held-out lines."""
         return self._measure_lines(model, self.lines[1], precision)
 
-    def measure(self, model: Any, text: str | Source | None) -> Evaluation:
+    def measure(self, model: Any, text: str | Source | None, overlap: bool = False) -> Evaluation:
         """Measure on the lines of a text, or on those held out."""
         if text is None:
             return self._measure_lines(model, self.lines[1])
         whole = text if isinstance(text, str) else "".join(text.chunks())
         tokens = np.asarray(self.dataset.tokenizer.encode(whole))
         return self._measure_lines(model, self._read(tokens, True, True))
+
+    def stretches(self, model: Any, n_tokens: int) -> list[float]:
+        """The loss of twenty groups of held-out texts."""
+        texts, classes, _ = self.lines[1]
+        ends = np.cumsum([len(text) for text in texts])
+        n = max(1, int(np.searchsorted(ends, n_tokens)))
+        logits, targets = self._logits(model, texts[:n]), torch.tensor(classes[:n])
+        losses = -logits.double().log_softmax(-1).gather(1, targets[:, None])[:, 0]
+        return [part.mean().item() for part in losses.tensor_split(min(20, n))]
 
     def probabilities(self, model: Any, texts: list[str]) -> Tensor:
         """P of each class for each text, [N, C].
@@ -208,7 +221,7 @@ class Labels(Text):
     ) -> Tensor:
         device = model.head.weight.device
         found = []
-        with inference(model), torch.inference_mode(), precision():
+        with evaluating(model), torch.inference_mode(), precision():
             for start in range(0, len(texts), BATCH):
                 inputs, visible = lay(texts[start : start + BATCH])
                 found.append(model(inputs.to(device), visible.to(device)).float().cpu())

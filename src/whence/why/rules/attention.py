@@ -180,7 +180,10 @@ def attention(call: Call, at: Index) -> Opened:
             fused.scores, position([b, h, i, np.arange(S).reshape(1, -1)], fused.scores_size)
         )
         top = across.values.max(1, keepdims=True)
-        value = np.log(np.exp(across.values - top).sum(1, keepdims=True)) + top
+        seen = ~np.isneginf(top)  # of a row that sees nothing, the kernel keeps 0
+        safe = np.where(seen, top, 0.0)
+        total = np.exp(across.values - safe).sum(1, keepdims=True)
+        value = np.where(seen, np.log(np.where(seen, total, 1.0)) + safe, 0.0)
         # The kernel's maximum passes over NaN, so that anything may be left of a row with one.
         value = np.where(np.isnan(top), column_values(call.output.gather(at)), value)
         part = Part("ln Σⱼ e^s[i,j]", value=value, shared=(across,))
