@@ -117,7 +117,8 @@ class GPT(nn.Module):
         c = self.config
         if c.positions != "rotary":
             return None
-        return Rotation(position_angles(0, length, c.head_size, c.rope_base, like.device))
+        d, base, scaling = c.head_size, c.rope_base, c.rope_scaling
+        return Rotation(position_angles(0, length, d, base, like.device, scaling))
 
     def _initialise(self) -> None:
         """Draw every weight; what writes to the residual stream is scaled by 1/√(2·n_layers)."""

@@ -3,6 +3,10 @@
 import torch
 from torch import Tensor, nn
 
+from whence.models.rope_scaling import RopeScaling, scaled_speeds
+
+PLAIN = RopeScaling()
+
 
 class LearnedPositions(nn.Embedding):
     """Add a learned vector for each place in the window: y[t] = x[t] + weight[t].
@@ -63,9 +67,22 @@ class NoPositions(nn.Module):
 
 
 def position_angles(
-    start: int, length: int, d: int, base: float, device: torch.device | None = None
+    start: int,
+    length: int,
+    d: int,
+    base: float,
+    device: torch.device | None = None,
+    scaling: RopeScaling = PLAIN,
 ) -> Tensor:
     """The angle t / base^(2i/d) in radians for each place t and each pair of features i.
+
+    Args:
+        start: the first place.
+        length: number of places.
+        d: number of features.
+        base: of the geometric row of speeds.
+        device: where the angles are computed.
+        scaling: how the speeds are lowered.
 
     Returns:
         [length, d/2] in fp32, for t = start … start + length − 1.
@@ -77,7 +94,7 @@ def position_angles(
     """
     places = torch.arange(start, start + length, device=device, dtype=torch.float32)
     speeds = 1.0 / base ** (torch.arange(0, d, 2, device=device, dtype=torch.float32) / d)
-    return places[:, None] * speeds
+    return places[:, None] * scaled_speeds(speeds, scaling)
 
 
 class Rotation:

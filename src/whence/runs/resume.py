@@ -34,8 +34,8 @@ def resume_point(run: Path, header: Header) -> tuple[int, int]:
     if sound is None:
         assert header.origin
         raise WhenceError(
-            f"{damage or f'{checkpoints} is empty.'} A fork can't begin without the checkpoint it "
-            f"began with: fork {header.origin.run} again at {header.origin.step}."
+            f"{damage or f'{checkpoints} is empty.'} A run can't go on without the checkpoint it "
+            f"began with: {header.origin.again}."
         )
     if damage:
         raise WhenceError(

@@ -100,17 +100,23 @@ class Run:
 
         def fill(folder: Path) -> Header:
             prepare_tokens(source, data.tokenizer, data.vocab_size, data.validation, folder)
-            return Header(recipe, _now())
+            return Header(recipe, now())
 
         return cls.make(path, fill)
 
     @classmethod
-    def make(cls, path: Path, fill: Callable[[Path], Header]) -> "Run":
+    def make(
+        cls,
+        path: Path,
+        fill: Callable[[Path], Header],
+        check: Callable[["Run"], None] | None = None,
+    ) -> "Run":
         """Make a run's folder under a temporary name, so that it is there whole or not at all.
 
         Args:
             path: the folder.
             fill: writes the tokens into the folder it is given and returns the header.
+            check: refuses a run that could take no step; none: by taking the run to its first.
 
         Raises:
             WhenceError: where the folder exists, can't be written, or the run could take no step.
@@ -127,7 +133,7 @@ class Run:
             header = fill(temporary)
             share_tokens(temporary, path.parent)
             header.pin(temporary)
-            _check_trainable(cls(temporary, header))
+            (check or _check_trainable)(cls(temporary, header))
             header.write(temporary)
             temporary.rename(path)
         except OSError as error:
@@ -223,10 +229,9 @@ class Run:
         """How far the run has come: new, training (in some process), stopped or finished."""
         if is_held(self.path):
             return "training"
-        saved = self.checkpoints
-        if not saved:
-            return "stopped" if any(True for _ in self.logs.steps) else "new"  # one line is enough
-        return "finished" if saved[-1] >= self.recipe.steps else "stopped"
+        if max(self.checkpoints, default=-1) >= self.recipe.steps:
+            return "finished"
+        return "stopped" if any(True for _ in self.logs.steps) else "new"  # one line is enough
 
     @property
     def disk_use(self) -> int:
@@ -431,6 +436,16 @@ class Run:
 def _check_trainable(run: Run) -> None:
     """Find out now whether the run can take its first step, and be measured."""
     run.session().batches[run.origin.step if run.origin else 0]
+    check_text(run)
+
+
+def check_text(run: Run) -> None:
+    """Find out whether a run's text is long enough to be trained on and measured.
+
+    Raises:
+        WhenceError: saying what is too short.
+    """
+    run.batches[run.origin.step if run.origin else 0]
     n_validation = len(run.dataset.validation)
     if n_validation < 2:
         raise WhenceError(
@@ -439,7 +454,8 @@ def _check_trainable(run: Run) -> None:
         )
 
 
-def _now() -> str:
+def now() -> str:
+    """Return the time in ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 

@@ -21,6 +21,8 @@ from whence.train.evaluation import Evaluation, evaluate
 from whence.train.losses import next_token_loss
 from whence.train.optimizer import Optimizer
 
+LONGEST_MEASURED = 2048  # tokens
+
 Precision = Callable[[], AbstractContextManager]
 
 
@@ -75,7 +77,7 @@ class Text:
         """Return what the steps train on."""
         return WindowBatches(
             self.dataset.train,
-            context_length=self.recipe.model.context_length,
+            context_length=self.recipe.window_length,
             skip=[(start, stop) for start, stop in self.recipe.change.skip_tokens],
             **self._batch_options(device),
         )
@@ -99,7 +101,7 @@ class Text:
     @property
     def tokens_per_step(self) -> int:
         """How many tokens a batch holds, or about."""
-        return self.recipe.batch_size * self.recipe.model.context_length
+        return self.recipe.batch_size * self.recipe.window_length
 
     def evaluate(
         self, model: Any, n_tokens: int | None = None, precision: Precision = nullcontext
@@ -109,7 +111,7 @@ class Text:
         return evaluate(
             model,
             tokens,
-            context_length=self.recipe.model.context_length,
+            context_length=self.recipe.window_length,
             n_bytes=self.dataset.bytes_behind(tokens[1:]),
             device=self.recipe.hardware.device,
             precision=precision,
@@ -124,8 +126,12 @@ class Text:
         return replace(found, n_unknown=unknown)
 
     def _measure(self, model: Any, tokens: np.ndarray, n_bytes: int) -> Evaluation:
-        """Windows overlap by half, so that a prediction has at least half a window before it."""
-        context_length = self.recipe.model.context_length
+        """Windows overlap by half, so that a prediction has at least half a window before it.
+
+        A model that reads far gets windows of `LONGEST_MEASURED`, as is usual: the logits of longer
+        ones would fill the memory.
+        """
+        context_length = min(self.recipe.model.context_length, LONGEST_MEASURED)
         device = find_device("auto")
         return evaluate(
             model.to(device),

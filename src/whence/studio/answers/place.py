@@ -42,12 +42,14 @@ def open_run(folder: Path, run: str) -> Run:
 
 
 def origin_of(run: Run) -> str | None:
-    """Say of a fork where it comes from; the name alone where that lies beside it."""
+    """Say where a run comes from, if not from nothing; the name alone where that lies beside it."""
     if run.origin is None:
         return None
     parent = Path(run.origin.run)
     shown = parent.name if parent.parent == run.path.parent else str(parent)
-    return f"{shown} at step {run.origin.step:,}"
+    if run.origin.how == "fork":
+        return f"fork of {shown} at step {run.origin.step:,}"
+    return f"{'imported from' if run.origin.how == 'import' else 'started from'} {shown}"
 
 
 def python_path(path: Path) -> str:
