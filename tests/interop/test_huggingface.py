@@ -100,8 +100,7 @@ def test_an_imported_run_is_a_run_like_any_other(tmp_path):
 
 def refused(path: Path) -> str:
     with pytest.raises(WhenceError) as caught:
-        found = open_folder(path)
-        found.weights()
+        open_folder(path).weights()
     return str(caught.value)
 
 

@@ -29,7 +29,11 @@ NASTY = [
     "▁ literally an underscore ▁▁",
     "\ufffd and \U0010ffff",
 ]
-CORPUS = [*NASTY, *(f"{i} bottles of beer on the wall, {i} bottles of beer." for i in range(99))]
+# Without the line of special tokens: merges would make them.
+CORPUS = [
+    *(line for line in NASTY if "<s>" not in line),
+    *(f"{i} bottles of beer on the wall, {i} bottles of beer." for i in range(99)),
+]
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 TEMPLATE = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] "

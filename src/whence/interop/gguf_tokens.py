@@ -22,9 +22,8 @@ def read_tokenizer(fields: Fields, vocab_size: int) -> ImportedTokenizer:
         WhenceError: where it is missing, damaged, or of a kind that can't be read.
 
     Example:
-        >>> read_tokenizer(Fields({}, "model.gguf"), 9)
-        Traceback (most recent call last):
-        whence.errors.WhenceError: model.gguf doesn't say tokenizer.ggml.model: the model can't be built.
+        >>> read_tokenizer(Fields(file.values, "model.gguf"), 49152).ends  # doctest: +SKIP
+        (2,)
     """
     kind, where = fields.text(PREFIX + "model"), fields.where
     tokens = _texts(fields, "tokens")
@@ -81,6 +80,8 @@ def _id(fields: Fields, name: str, tokens: list[str]) -> int | None:
 
 
 def _byte_level(fields: Fields, tokens: list[str]) -> dict[str, Any]:
+    ids = {token: i for i, token in enumerate(tokens)}
+    merges = [merge.split(" ", 1) for merge in _texts(fields, "merges")]
     name, rule = rule_of(fields.text(PREFIX + "pre", "default"), fields.where)
     return {
         "normalizer": NORMALIZERS.get(name),
@@ -98,8 +99,9 @@ def _byte_level(fields: Fields, tokens: list[str]) -> dict[str, Any]:
             "fuse_unk": False,
             "byte_fallback": False,
             "ignore_merges": name in WHOLE_WORDS_FIRST,
-            "vocab": {token: i for i, token in enumerate(tokens)},
-            "merges": [merge.split(" ", 1) for merge in _texts(fields, "merges")],
+            "vocab": ids,
+            # One that makes no token can never be made.
+            "merges": [pair for pair in merges if "".join(pair) in ids],
         },
     }  # fmt: skip
 

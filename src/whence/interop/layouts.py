@@ -68,7 +68,7 @@ def read_config(fields: Fields) -> GPTConfig:
         fields: of the config.json.
 
     Raises:
-        WhenceError: a layout, or a setting of one, that this GPT hasn't: which, and what is missing.
+        WhenceError: a layout, or a setting of one, that this GPT hasn't, saying what is missing.
 
     Example:
         >>> tree = {"model_type": "gpt2", "n_layer": 2, "n_head": 2, "n_embd": 8, "n_positions": 16}

@@ -94,8 +94,8 @@ def train_tokenizer(
     """
     if kind == "imported":
         raise WhenceError(
-            "An imported tokenizer comes with its model: train from that with --from RUN, or choose "
-            f"one of {', '.join(KINDS)}."
+            "An imported tokenizer comes with its model: train from that with --from RUN, or "
+            f"choose one of {', '.join(KINDS)}."
         )
     if kind not in KINDS:
         raise WhenceError(f"There is no tokenizer {kind!r}: choose one of {', '.join(KINDS)}.")

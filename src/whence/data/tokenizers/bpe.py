@@ -46,7 +46,7 @@ class BPETokenizer(Vocabulary):
 
     def __init__(self, file: str):
         self.hugging_face = HuggingFaceTokenizer.from_str(file)
-        self.hugging_face.encode_special_tokens = True  # what a person types is text
+        self.hugging_face.encode_special_tokens = True  # `<|end|>` typed by a person is text
         record = json.loads(file)
         _check_layout(record)
         byte_of = {char: value for value, char in enumerate(byte_alphabet())}

@@ -6,7 +6,6 @@ them; this class knows which bytes each id stands for, where a text begins and w
 
 import json
 from collections.abc import Mapping
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -59,9 +58,8 @@ class ImportedTokenizer(Vocabulary):
             )
         # Cutting long texts short and filling short ones up is up to whoever makes batches.
         file["truncation"] = file["padding"] = None
-        self._file = json.dumps(file, ensure_ascii=False)
-        self.hugging_face = _open(self._file)
-        self.hugging_face.encode_special_tokens = True  # `<|im_end|>` typed by a person is text
+        self.hugging_face = _open(file)
+        self._plain = _open(without_special_tokens(file))  # `<|im_end|>` typed by a person is text
         known: dict[str, int] = self.hugging_face.get_vocab(with_added_tokens=True)
         size = self.record.get("vocab_size") or 1 + max(known.values(), default=-1)
         if not max(known.values(), default=-1) < size <= LARGEST_VOCABULARY:
@@ -81,7 +79,7 @@ class ImportedTokenizer(Vocabulary):
         Raises:
             WhenceError: the text holds half a character (a surrogate).
         """
-        return np.array(_ids(self.hugging_face, text), dtype=self.dtype)
+        return np.array(_ids(self._plain, text), dtype=self.dtype)
 
     def parse(self, text: str) -> np.ndarray:
         """Cut text into tokens, special tokens in it being read as such: for templates.
@@ -89,7 +87,7 @@ class ImportedTokenizer(Vocabulary):
         Raises:
             WhenceError: as `encode`.
         """
-        return np.array(_ids(self._parser, text), dtype=self.dtype)
+        return np.array(_ids(self.hugging_face, text), dtype=self.dtype)
 
     def save(self, path: Path) -> None:
         """Write the file and what the model must know of it, whole.
@@ -101,21 +99,53 @@ class ImportedTokenizer(Vocabulary):
         with written_whole(Path(path)) as file:
             file.write((json.dumps(record, ensure_ascii=False) + "\n").encode("utf-8"))
 
-    @cached_property
-    def _parser(self) -> HuggingFaceTokenizer:
-        return _open(self._file)
-
     def _beginning(self) -> tuple[int, ...]:
         """What the file puts before a text, such as `<s>`."""
-        found = self._parser.encode("a", add_special_tokens=True)
+        found = self.hugging_face.encode("a", add_special_tokens=True)
         marks = found.special_tokens_mask
         first = marks.index(0) if 0 in marks else 0
         return tuple(found.ids[:first])
 
 
-def _open(file: str) -> HuggingFaceTokenizer:
+def without_special_tokens(file: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a tokenizer.json that can't make a special token, whatever the text.
+
+    They are taken from the tokens that are looked for ahead of cutting, and from the model's own
+    table too, where a text that spells one could arrive at it by merging.
+
+    Args:
+        file: the tokenizer.json.
+
+    Example:
+        >>> token = {"id": 0, "content": "<s>", "special": True}
+        >>> file = {"model": {"type": "WordLevel", "vocab": {"<s>": 0}}, "added_tokens": [token]}
+        >>> "<s>" in without_special_tokens(file)["model"]["vocab"]
+        False
+    """
+    model = dict(file["model"])
+    unknown = model.get("unk_token")
+    added = file.get("added_tokens") or []
+    special = {t["content"] for t in added if t.get("special") and t["content"] != unknown}
+
+    def name(token: str) -> str:
+        # No text holds it: a space is written in another way by the time it is looked up.
+        return f"\uffff {token} \ufffe" if token in special else token
+
+    vocab = model.get("vocab") or {}
+    if isinstance(vocab, list):  # unigram: pairs of token and score
+        model["vocab"] = [[name(token), score] for token, score in vocab]
+    else:
+        model["vocab"] = {name(token): i for token, i in vocab.items()}
+    if "merges" in model:
+        pairs = [m.split(" ", 1) if isinstance(m, str) else m for m in model["merges"]]
+        model["merges"] = [p for p in pairs if special.isdisjoint((p[0], p[1], p[0] + p[1]))]
+    rest = [token for token in added if token["content"] not in special]
+    return {**file, "model": model, "added_tokens": rest, "post_processor": None}
+
+
+def _open(file: Mapping[str, Any]) -> HuggingFaceTokenizer:
     try:
-        return HuggingFaceTokenizer.from_str(file)
+        return HuggingFaceTokenizer.from_str(json.dumps(file, ensure_ascii=False))
     except Exception as error:  # it raises nothing narrower
         raise WhenceError(f"the tokenizer can't be read ({error}).") from error
 
