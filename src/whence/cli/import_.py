@@ -7,6 +7,7 @@ import tyro
 
 from whence.errors import shell_word
 from whence.interop.importing import import_model
+from whence.models import GPTConfig
 
 
 def import_(
@@ -30,6 +31,7 @@ def import_(
     run = import_model(model, out, text or ("topics",))
     config = run.recipe.model
     assert run.origin
+    assert isinstance(config, GPTConfig)
     shown = shell_word(run.path)
     print(f"{run.path}: {'; '.join(run.origin.changes)}")
     print(

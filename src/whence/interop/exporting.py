@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save, save_file
 from torch import Tensor
 
 from whence.data import Tokenizer
@@ -103,6 +103,7 @@ def write_hugging_face(
 
     Example:
         >>> from whence.data.tokenizers.chars import CharTokenizer
+        >>> from whence.models import GPTConfig
         >>> import tempfile
         >>> folder = Path(tempfile.mkdtemp()) / "model"
         >>> write_hugging_face(GPT(GPTConfig(n_layers=1), 2), CharTokenizer("ab"), folder)
@@ -114,7 +115,9 @@ def write_hugging_face(
     place: Callable[[str], Any] = partial(place_in_hugging_face, layout=layout)
     given = {name: x.to(dtype) for name, x in give_weights(weights, place).items()}
     special = special_tokens(tokenizer)
-    ids = {f"{n}_id": _id_of(tokenizer, text) for n, text in special.items() if n != "unk_token"}
+    ids: dict[str, Any] = {
+        f"{n}_id": _id_of(tokenizer, text) for n, text in special.items() if n != "unk_token"
+    }
     ids["eos_token_id"] = list(tokenizer.ends) or None
     tree = {**write_config(config, size), **ids, "dtype": str(dtype).removeprefix("torch.")}
     tokens = {
@@ -167,7 +170,5 @@ def _write_weights(model: Any, path: Path, dtype: torch.dtype, run: Run) -> None
             own[name] = weight.detach().to(dtype).contiguous()
         seen.add(id(weight))
     recipe = json.dumps(run.recipe.to_dict()["model"])
-    from safetensors.torch import save
-
     with written_whole(path) as file:
         file.write(save(own, {"format": "pt", "model": recipe}))

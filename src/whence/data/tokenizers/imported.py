@@ -42,7 +42,7 @@ class ImportedTokenizer(Vocabulary):
     Example:
         >>> from whence.data.tokenizers.bpe import train_bpe
         >>> file = json.loads(train_bpe(["low lower lowest " * 9], 260).hugging_face.to_str())
-        >>> ImportedTokenizer({"tokenizer": file, "vocab_size": 260}).decode([76, 79, 87])
+        >>> ImportedTokenizer({"tokenizer": file, "vocab_size": 260}).decode([75, 78, 86])
         'low'
     """
 
