@@ -42,9 +42,9 @@ TOKENS, WRITTEN = 60, 40
 PAGE = Path(__file__).parents[1] / "docs/guide/readers.md"
 HEAD = """# What other programs make of our models
 
-Each layout with random weights, written by `whence export` and read by other programs: the largest gap
-between their logits and ours over 60 tokens, in units of the logits' standard deviation, and whether 40
-tokens of greedy writing are the same. Made by `python -m benchmarks interop --llama`.
+Each layout with random weights, written by `whence export` and read by other programs: the largest
+gap between their logits and ours over 60 tokens, in units of the logits' standard deviation, and
+whether 40 tokens of greedy writing are the same. Made by `python -m benchmarks interop --llama`.
 
 """
 Logits = Callable[[list[int]], Tensor]

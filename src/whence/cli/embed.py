@@ -21,13 +21,13 @@ def embed(
     word: str | None = None,
     json: bool = False,
 ) -> None:
-    """Compare texts by the cosine of the vectors that a trained encoder makes of them.
+    """Compare texts by the cosine of the vectors that a trained model makes of them.
 
     The vector of a text is the mean over its tokens. With --word it is that of one word in its
     context, which differs from text to text where its embedding is always the same.
 
     Args:
-        run: a run of `--model encoder` or `--model seq2seq`.
+        run: a run of `--model encoder`, `--model seq2seq` or a GPT.
         texts: two texts or more.
         word: compare this word, which stands in each of the texts.
         json: print JSON instead of a table.

@@ -1,4 +1,4 @@
-"""Vectors in context: what a run's encoder makes of texts, compared by cosine."""
+"""Vectors in context: what a run's model makes of texts, compared by cosine."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from whence.errors import WhenceError
 from whence.generate import inference
-from whence.models import Classifier, Seq2Seq
+from whence.models import GPT, Classifier, Seq2Seq
 from whence.models.encoder import Encoder
 from whence.runs.run import Run
 
@@ -18,13 +18,13 @@ def cosines(run: Run, texts: Sequence[str], word: str | None = None) -> list[lis
     """Return the cosine a·b / (|a|·|b|) of the vectors of each two texts.
 
     Args:
-        run: of an encoder, or an encoder–decoder.
+        run: of an encoder, an encoder–decoder, or a GPT, whose vectors see what is before them.
         texts: two or more.
         word: take the vectors of this word in each text (the mean over its tokens), rather than
             the mean over the text's.
 
     Raises:
-        WhenceError: fewer than two texts, one without the word, or a run without an encoder.
+        WhenceError: fewer than two texts, one without the word, or a model without such vectors.
 
     Example:
         >>> cosines(Run.open("runs/spam-1"), ["free money", "lunch at one"])  # doctest: +SKIP
@@ -32,23 +32,36 @@ def cosines(run: Run, texts: Sequence[str], word: str | None = None) -> list[lis
     """
     if len(texts) < 2:
         raise WhenceError("one text is like itself: give two or more to compare.")
+    reader = reader_of(run)
+    vectors = torch.stack([_vector(run, reader, text, word) for text in texts])
+    return F.cosine_similarity(vectors[:, None], vectors[None], dim=-1).tolist()
+
+
+def reader_of(run: Run) -> Encoder | GPT:
+    """Return what makes the vectors of a run's tokens.
+
+    Raises:
+        WhenceError: where nothing does.
+    """
     model = run.model()
+    if isinstance(model, GPT):
+        return model
     if not isinstance(model, Classifier | Seq2Seq):
         raise WhenceError(
             f"{run.path} has no encoder: train one with --model encoder, on lines of label, tab, "
             "text."
         )
-    vectors = torch.stack([_vector(run, model.encoder, text, word) for text in texts])
-    return F.cosine_similarity(vectors[:, None], vectors[None], dim=-1).tolist()
+    return model.encoder
 
 
-def _vector(run: Run, encoder: Encoder, text: str, word: str | None) -> Tensor:
+def _vector(run: Run, encoder: Encoder | GPT, text: str, word: str | None) -> Tensor:
     ids = np.asarray(run.tokenizer.encode(text)).astype(np.int64)
     longest = encoder.config.context_length
     if not 1 <= len(ids) <= longest:
         raise WhenceError(f"{text[:40]!r} has {len(ids)} tokens: give 1 to {longest}.")
     with inference(encoder), torch.inference_mode():
-        vectors = encoder(torch.from_numpy(ids)[None])[0]  # [S, D]
+        read = encoder.vectors if isinstance(encoder, GPT) else encoder
+        vectors = read(torch.from_numpy(ids)[None])[0]  # [S, D]
     if word is None:
         return vectors.mean(0)
     decode = run.tokenizer.decode

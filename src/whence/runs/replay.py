@@ -1,6 +1,6 @@
 """Going back: the exact state before any step, replayed from the nearest checkpoint."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -180,13 +180,13 @@ class Moment:
         self.session.batches = batches
         self._records = []
 
-    def trace(self, text: str | None = None, **options: Any):
+    def trace(self, text: str | Sequence[int] | None = None, **options: Any):
         """Do the step with every number of it recorded, and be the state before the next one.
 
         The model runs as written, also where the run is compiled.
 
         Args:
-            text: read this text instead, forward and backward, without an update.
+            text: read this text (or these ids) instead, forward and backward, without an update.
             **options: as of `whence.why.trace`.
 
         Returns:
