@@ -15,7 +15,7 @@ from whence.interop.spoken import Spoken
 from whence.interop.tokenizers_out import advised
 from whence.runs.run import Run
 
-HELP = """/why [N]            what spoke for token N of the last answer (1 is the first, -1 the last)
+HELP = """/why [N]            what spoke for token N of the last answer (-1: the last one)
 /tokens             the last answer, token by token, numbered
 /system TEXT        begin anew, telling the model who it is
 /reset              begin anew
