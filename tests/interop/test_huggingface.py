@@ -13,6 +13,7 @@ from whence.errors import WhenceError
 from whence.interop.huggingface import open_folder
 from whence.interop.importing import find_model, import_model
 from whence.models import GPT
+from whence.runs.embed import cosines
 from whence.runs.run import Run
 
 TEXT = text_source("bottles", lambda: [f"{i} bottles of beer on the wall.\n" for i in range(200)])
@@ -90,11 +91,20 @@ def test_an_imported_run_is_a_run_like_any_other(tmp_path):
     for _ in run.train(3):
         pass
     assert run.state == "finished"
+    assert cosines(run, ["99 bottles", "the wall", "99 bottles"])[0][2] == pytest.approx(1)
     assert [r["step"] for r in run.steps] == [0, 1, 2]
     assert torch.equal(Run.open(run.path).model(0).state_dict()["embed.weight"], before)
     assert not torch.equal(Run.open(run.path).model("last").state_dict()["embed.weight"], before)
     from whence.runs.growth import growth
+    from whence.studio.answers import answer
 
+    named = {"run": "run"}
+    told = answer("live", named, tmp_path)
+    assert told["origin"].startswith("imported from")
+    read = {**named, "step": 0, "text": "99 bottles"}
+    assert answer("prediction", {**named, "prompt": "99 bottles"}, tmp_path)["prompt"]
+    assert answer("flow", read, tmp_path)["stages"]
+    assert answer("receipt", {**read, "address": "loss"}, tmp_path)
     assert growth(Run.open(run.path), "99 bottles").steps == [0, 3]
 
 

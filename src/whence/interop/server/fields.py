@@ -163,10 +163,11 @@ def read_texts(body: Mapping[str, Any], name: str, vocab_size: int) -> list[str 
     if not isinstance(value, list) or not value or len(value) > 2048:
         raise ApiError(400, f"'{name}' must be a text, or a list of 1 to 2,048 of them.", name)
     for text in value:
-        ids = isinstance(text, list) and bool(text) and all(_is_id(i) for i in text)
-        if not (isinstance(text, str) or ids):
+        if isinstance(text, str):
+            continue
+        if not isinstance(text, list) or not text or not all(_is_id(i) for i in text):
             raise ApiError(400, f"'{name}' must hold texts, or lists of token ids.", name)
-        if ids and not all(0 <= i < vocab_size for i in text):
+        if not all(0 <= i < vocab_size for i in text):
             raise ApiError(400, f"'{name}' has an id outside 0 … {vocab_size - 1}.", name)
     return value
 
