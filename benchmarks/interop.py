@@ -23,7 +23,7 @@ from whence.interop.importing import find_model
 from whence.interop.layouts import layout_of
 from whence.interop.onnx_writing import write_onnx
 from whence.models import GPT, gpt2, llama, modern, qwen3
-from whence.models.rope_scaling import RopeScaling
+from whence.models.layers.rope_scaling import RopeScaling
 
 SIZES = {"n_layers": 3, "n_heads": 4, "d_model": 128, "context_length": 128, "zero_head": False}
 FORMS = {

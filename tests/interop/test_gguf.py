@@ -18,7 +18,7 @@ from whence.interop.gguf_reading import open_gguf
 from whence.interop.gguf_writing import write_gguf
 from whence.interop.huggingface import open_folder
 from whence.models import GPT, gpt2, llama, modern, qwen3
-from whence.models.rope_scaling import RopeScaling
+from whence.models.layers.rope_scaling import RopeScaling
 
 SIZES = {"n_layers": 2, "n_heads": 4, "d_model": 64, "context_length": 64, "zero_head": False}
 FORMS = {

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from whence.errors import WhenceError
-from whence.models.batch_decode import BatchDecoder
-from whence.models.gpt import GPT, GPTConfig, gpt2, llama, modern, qwen3
+from whence.models import GPT, GPTConfig, gpt2, llama, modern, qwen3
+from whence.models.gpt.batch_decode import BatchDecoder
 
 SIZES = {"n_layers": 2, "n_heads": 4, "d_model": 32, "context_length": 24, "zero_head": False}
 FORMS = {

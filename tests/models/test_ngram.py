@@ -11,9 +11,9 @@ from nltk.lm import MLE, KneserNeyInterpolated, Lidstone, Vocabulary
 from nltk.util import everygrams, ngrams
 
 from whence.errors import WhenceError
-from whence.models.counting import count_ngrams
-from whence.models.ngram import NGram, NGramConfig
-from whence.models.smoothing import discounts, kneser_ney
+from whence.models.ngram.counting import count_ngrams
+from whence.models.ngram.model import NGram, NGramConfig
+from whence.models.ngram.smoothing import discounts, kneser_ney
 
 SMOOTHINGS = ["mle", "add-k", "kneser-ney"]
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"
@@ -380,7 +380,7 @@ def test_add_one_makes_a_trigram_worse_than_a_bigram_on_words():
     [
         ({"order": 0}, "order is 0"),
         ({"k": 0.0}, "k is 0.0"),
-        ({"smoothing": "laplace"}, "choose mle, add-k or kneser-ney"),
+        ({"smoothing": "laplace"}, "one of mle, add-k, kneser-ney"),
         ({"memory_mb": 0}, "memory_mb is 0"),
     ],
 )

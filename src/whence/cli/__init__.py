@@ -7,13 +7,16 @@ import sys
 from collections.abc import Sequence
 
 from whence import __version__
+from whence.cli.interrupts import remembered
 from whence.errors import WhenceError
+from whence.scale.process import tune_process
 
 # what for: verb: (module:function, what it does)
 GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     "train": {
         "train": ("whence.cli.train:train", "train a model on your text, or on a built-in one"),
         "resume": ("whence.cli.train:resume", "go on with a run from its last checkpoint"),
+        "sweep": ("whence.cli.sweep:sweep_command", "train one recipe at several settings"),
         "control": ("whence.cli.control:control", "pause, slow, step or stop a training elsewhere"),
         "runs": ("whence.cli.runs:runs", "list runs; 'whence runs remove NAME' deletes one"),
         "generate": ("whence.cli.generate:generate", "let a trained model write"),
@@ -85,22 +88,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Example:
         >>> main(["--version"])
-        whence 0.1.0
+        whence 0.2.0
         0
     """
+    if arguments is None:  # as a command: the process is ours
+        tune_process()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     # Text with any character can be printed on any terminal.
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and stream.encoding.lower() != "utf-8":
             stream.reconfigure(encoding="utf-8", errors="replace")
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(_help())
-        return 0
-    if arguments[0] in ("-V", "--version"):
-        print(f"whence {__version__}")
-        return 0
     try:
-        return _call(arguments[0], arguments[1:])
+        with remembered():
+            status = _run(arguments)
+            sys.stdout.flush()
+        return status
     except WhenceError as error:
         print(f"whence: {error}", file=sys.stderr)
         return 2
@@ -113,13 +115,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
 
 
+def _run(arguments: list[str]) -> int:
+    if len(arguments) > 1 and arguments[0] == "help":  # `whence help train`
+        arguments = [*arguments[1:], "--help"]
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(_help())
+        return 0
+    if arguments[0] in ("-V", "--version"):
+        print(f"whence {__version__}")
+        return 0
+    return _call(arguments[0], arguments[1:])
+
+
 def _call(verb: str, rest: list[str]) -> int:
     import difflib
 
     if verb not in VERBS:
         close = difflib.get_close_matches(verb, VERBS, n=1)
-        hint = f"did you mean {close[0]}?" if close else "'whence --help' lists the verbs."
-        raise WhenceError(f"{verb!r} is no verb: {hint}")
+        hint = f"did you mean {close[0]}?" if close else "'whence --help' lists the commands."
+        raise WhenceError(f"Unknown command {verb!r}: {hint}")
     module, _, name = VERBS[verb][0].partition(":")
     function = getattr(importlib.import_module(module), name)
     if verb in OWN_WORDS:
@@ -139,9 +153,12 @@ def _help() -> str:
         [
             "Train models, from a two-parameter line to a GPT, and ask of any number: whence?",
             "",
-            "usage: whence VERB ...       'whence VERB --help' says what a verb takes",
+            "usage: whence COMMAND ...    'whence COMMAND --help' says what it takes",
             *lines,
             "",
-            "start with:  whence train",
+            "new here?                  whence lesson 0",
+            "your own text              whence train my.txt",
+            "your own PyTorch code      python -c 'import whence.why; help(whence.why.trace)'",
+            "limits                     one machine, CPU or one GPU; text, no images or sound",
         ]
     )

@@ -12,7 +12,7 @@ import tyro
 from rich.console import Console
 
 from whence.errors import WhenceError
-from whence.models.line import (
+from whence.models.small.line import (
     COFFEE_SHOP,
     HOUSES,
     Fit,
@@ -78,6 +78,8 @@ def line(
         predict: features of a case never seen, for example 2.3 for the coffee shop.
         json: print one JSON object.
     """
+    if target is not None and csv is None:
+        raise WhenceError("--target names a column of a CSV: give the file before it.")
     table = read_table(csv, target) if csv else table_of(*EXAMPLES[example])
     if steps < 1 or not learning_rate > 0:
         raise WhenceError("A fit needs one step or more and a learning rate above 0.")

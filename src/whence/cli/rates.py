@@ -12,7 +12,7 @@ from rich.console import Console
 
 from whence.cli.line import Whole
 from whence.errors import WhenceError
-from whence.models.line import (
+from whence.models.small.line import (
     COFFEE_SHOP,
     Line,
     Scale,

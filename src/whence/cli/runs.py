@@ -8,11 +8,9 @@ from rich.console import Console
 from rich.table import Table
 
 from whence.cli.words import call
-from whence.errors import WhenceError
-from whence.models import MODELS
-from whence.runs.listing import list_runs
-from whence.runs.recipe import kind_of
+from whence.errors import WhenceError, in_bytes
 from whence.runs.run import Run
+from whence.runs.summary import Summary, runs_in, state_of_summary, summary_of
 
 
 def runs(words: list[str]) -> None:
@@ -21,8 +19,8 @@ def runs(words: list[str]) -> None:
         call(_remove, words[1:], "whence runs remove")
     elif words and not words[0].startswith("-"):
         raise WhenceError(
-            f"'whence runs {words[0]}' is nothing: 'whence runs' lists them and 'whence runs "
-            "remove NAME' deletes one."
+            f"'whence runs' has no command {words[0]!r}: 'whence runs' lists the runs, and 'whence "
+            "runs remove NAME' deletes one."
         )
     else:
         call(_list, words, "whence runs")
@@ -37,7 +35,8 @@ def _list(*, folder: Path = Path("runs"), json: bool = False) -> None:
         folder: where to look.
         json: print JSON instead of a table.
     """
-    rows = [_row(run) for run in list_runs(folder)]
+    found = ((path, summary_of(path)) for path in runs_in(folder))
+    rows = [_row(path, s) for path, s in sorted(found, key=lambda pair: pair[1].created)]
     if json:
         print(json_module.dumps({"schema": 1, "runs": rows}, indent=1))
         return
@@ -56,7 +55,7 @@ def _list(*, folder: Path = Path("runs"), json: bool = False) -> None:
             row["state"],
             row["model"],
             row["text"],
-            f"{row['done']:,} of {row['steps']:,}",
+            f"{row['done']:,} of {row['steps']:,}" if row["steps"] else "–",
             f"{best:.4f}" if best is not None else "–",
             in_bytes(row["disk"]),
         )
@@ -64,6 +63,9 @@ def _list(*, folder: Path = Path("runs"), json: bool = False) -> None:
     print(
         f"{len(rows)} run{'s' if len(rows) != 1 else ''}, {in_bytes(sum(r['disk'] for r in rows))}"
     )
+    for row in rows:
+        if row["trouble"]:
+            print(f"{row['path']}: {row['trouble']}")
 
 
 def _remove(runs: tuple[Path, ...], /, *, yes: bool = False) -> None:
@@ -94,28 +96,15 @@ def _confirmed(question: str) -> bool:
         return False
 
 
-def _row(run: Run) -> dict:
-    evals = run.evals
+def _row(path: Path, s: Summary) -> dict:
     return {
-        "path": str(run.path),
-        "state": run.state,
-        "model": kind_of(run.recipe.model, MODELS),
-        "text": ", ".join(run.recipe.data.source),
-        "done": len(run.steps),
-        "steps": run.recipe.steps,
-        "bits_per_byte": min((e["bits_per_byte"] for e in evals), default=None),
-        "disk": run.disk_use,
+        "path": str(path),
+        "state": "damaged" if s.trouble else state_of_summary(path, s),
+        "model": s.model,
+        "text": s.text,
+        "done": s.done,
+        "steps": s.steps,
+        "bits_per_byte": s.measured,
+        "disk": s.bytes,
+        "trouble": s.trouble,
     }
-
-
-def in_bytes(count: int) -> str:
-    """Say a number of bytes as a person would.
-
-    Example:
-        >>> in_bytes(1_234_567)
-        '1.2 MB'
-    """
-    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= size:
-            return f"{count / size:.1f} {unit}"
-    return f"{count} bytes"

@@ -9,8 +9,8 @@ from typing import Annotated
 
 import tyro
 
+from whence.cli import interrupts
 from whence.cli.recipes import parse_training
-from whence.data import open_source
 from whence.errors import WhenceError
 from whence.runs.control import train_controlled
 from whence.runs.export import FORMATS, export_metrics
@@ -24,10 +24,12 @@ def train(words: list[str]) -> None:
     """Train a model, showing how it learns."""
     arguments = parse_training(words)
     _check_formats(arguments.export_metrics)
-    source = open_source(arguments.recipe.data.source)
+    source = arguments.recipe.data.open()
     if source.skipped:
         names = ", ".join(source.skipped[:5]) + (", …" if len(source.skipped) > 5 else "")
         print(f"left out {len(source.skipped)} that aren't text: {names}", file=sys.stderr)
+    if source.repeated:
+        print(f"named or linked to twice, read once: {', '.join(source.repeated)}", file=sys.stderr)
     if arguments.start is None:
         run = Run.create(arguments.recipe, arguments.out, source)
     else:
@@ -64,7 +66,12 @@ def watch(run: Run, steps: int | None, as_json: bool, formats: tuple[str, ...] |
         run.recipe = replace(run.recipe, steps=steps)
     display = JsonDisplay(run) if as_json else display_for(run)
     with _Stop() as stop, display:
-        for event in train_controlled(run, steps, lambda: stop.asked):
+
+        def measuring(done: int, total: int) -> bool:
+            display.measuring(done, total)
+            return stop.asked
+
+        for event in train_controlled(run, steps, lambda: stop.asked, measuring=measuring):
             display.show(event)
     for name in formats or ():
         display.say(f"metrics: {export_metrics(run, name)}")
@@ -87,6 +94,7 @@ class _Stop:
     asked = False
 
     def __enter__(self):
+        self.asked = interrupts.seen()  # before the run could listen
         self._before = {s: signal.signal(s, self._ask) for s in (signal.SIGINT, signal.SIGTERM)}
         return self
 

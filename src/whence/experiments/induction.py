@@ -6,8 +6,8 @@ import torch
 
 from whence.experiments.common import Example, Report, learn, mean_interval
 from whence.models import GPTConfig, build
-from whence.models.attention import Attention, future, split_heads
-from whence.models.gpt import GPT
+from whence.models.gpt.model import GPT
+from whence.models.layers.attention import Attention, future, split_heads
 
 SIZE, SHORTEST, LONGEST = 24, 6, 12
 WINDOW = 2 * LONGEST
@@ -36,6 +36,7 @@ def shape(n_layers: int) -> GPTConfig:
     )
 
 
+@torch.random.fork_rng(devices=[])  # the caller's numbers stay
 def induction(seeds: Sequence[int] = range(3), steps: int = 800) -> Report:
     """Train GPTs of one and two layers on texts that repeat themselves, looking again and again.
 
@@ -47,7 +48,7 @@ def induction(seeds: Sequence[int] = range(3), steps: int = 800) -> Report:
     heads: list[float] = []
     for n_layers, runs in curves.items():
         for seed in seeds:
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)
             model = build(shape(n_layers), SIZE)
             test = repeated(200, torch.Generator().manual_seed(seed + 500))
             curve = [copied(model, test)]

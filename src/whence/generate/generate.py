@@ -132,11 +132,12 @@ def stream(
         An `Event` for each token of each sample, and one at the end of each sample.
 
     Raises:
-        WhenceError: a setting out of range, or a prompt that the tokenizer can't read.
+        WhenceError: a setting out of range, a prompt that the tokenizer can't read, or logits that
+            are not finite.
 
     Example:
         >>> from whence.data.tokenizers.chars import CharTokenizer
-        >>> from whence.models.gpt import GPT, GPTConfig
+        >>> from whence.models.gpt.model import GPT, GPTConfig
         >>> tokenizer = CharTokenizer("Once upon a time")
         >>> model = GPT(GPTConfig(n_layers=1), tokenizer.vocab_size)
         >>> for event in stream(model, tokenizer, "Once", max_tokens=3, temperature=0):
@@ -181,6 +182,11 @@ def _stream(
         reader = Reader(model, tokens)
         for index in range(max_tokens):
             logits = reader.logits()  # [B, V]
+            if bool((logits.isnan() | logits.isposinf()).any()):
+                raise WhenceError(
+                    "the model's logits are not finite, so it can't write: its training diverged; "
+                    "use an earlier state (--checkpoint N), or train with a lower learning rate."
+                )
             picked = pick(filter_logits(logits, sampling), sampling, generator)  # [B]
             reader.append(picked)
             ids = picked.tolist()
@@ -223,7 +229,7 @@ def generate(
 
     Example:
         >>> from whence.data.tokenizers.chars import CharTokenizer
-        >>> from whence.models.gpt import GPT, GPTConfig
+        >>> from whence.models.gpt.model import GPT, GPTConfig
         >>> tokenizer = CharTokenizer("Once upon a time")
         >>> model = GPT(GPTConfig(n_layers=1), tokenizer.vocab_size)
         >>> generate(model, tokenizer, "Once", max_tokens=3, temperature=0)

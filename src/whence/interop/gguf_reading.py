@@ -16,7 +16,8 @@ from whence.interop.layouts import layout_of
 from whence.interop.names import place_in_gguf, take_weights
 from whence.interop.reading import Fields
 from whence.models import GPTConfig, gpt2, llama
-from whence.models.rope_scaling import RopeScaling, divisors
+from whence.models.layers.positions import divisors
+from whence.models.layers.rope_scaling import RopeScaling
 from whence.runs.session import outline
 
 READABLE = ("gpt2", "llama", "arcee", "qwen2", "qwen3")

@@ -5,8 +5,8 @@ from typing import Any, Literal
 from whence.errors import WhenceError
 from whence.interop.reading import Fields
 from whence.models import GPTConfig, gpt2, llama
-from whence.models.layers import GATED, Activation
-from whence.models.rope_scaling import RopeScaling
+from whence.models.layers.names import GATED, Activation
+from whence.models.layers.rope_scaling import RopeScaling
 
 Layout = Literal["gpt2", "llama", "arcee", "qwen2", "qwen3"]
 

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from whence.errors import WhenceError
 from whence.models import GPT
-from whence.models.attention import Attention, future, split_heads
-from whence.models.block import Block
+from whence.models.gpt.block import Block
+from whence.models.layers.attention import Attention, future, split_heads
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def spoken_for(model: GPT, ids: list[int], token: int) -> Spoken:
         WhenceError: where parts of the model were taken out, or the tokens don't fit.
 
     Example:
-        >>> from whence.models.gpt import GPTConfig
+        >>> from whence.models import GPT, GPTConfig
         >>> model = GPT(GPTConfig(n_layers=2, zero_head=False), 9).eval()
         >>> found = spoken_for(model, [1, 2, 3], 4)
         >>> abs(found.total - found.logit) < 1e-5

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from whence.data import open_source, prepare
+from whence.data import prepare
 from whence.errors import WhenceError
 from whence.runs.checkpoints import copied, save_checkpoint
 from whence.runs.header import Header, Origin
@@ -98,7 +98,11 @@ def changed_recipe(run: Run, step: int, changes: Mapping[str, Any]) -> Recipe:
     """
     tree = nested(changes)
     old, new = run.recipe, Recipe.from_dict(tree, run.recipe)
-    new = replace(new, hardware=new.hardware.resolved(), record=new.record.resolved(new.steps))
+    new = replace(
+        new,
+        hardware=new.hardware.resolved(),
+        record=new.record.resolved(new.steps, new.tokens_per_step),
+    )
     changed = {name for name, _, _ in differences(old.to_dict(), new.to_dict())}
     for name in BOUND_TO_WEIGHTS:
         if name in changed:
@@ -138,10 +142,10 @@ def check_same_weights(run: Run, new: Recipe) -> None:
 
 
 def _put_tokens(run: Run, recipe: Recipe, folder: Path) -> None:
-    if recipe.data.source != run.recipe.data.source:
-        source = open_source(recipe.data.source)
-        data = recipe.data
-        prepare(source, data.tokenizer, None, data.validation, folder, run.tokenizer)
+    data, before = recipe.data, run.recipe.data
+    if (data.source, data.validation_source) != (before.source, before.validation_source):
+        texts = data.open(), data.open_validation()
+        prepare(texts[0], data.tokenizer, None, data.validation, folder, run.tokenizer, texts[1])
         return
     for name in ("tokenizer.json", "tokens.json"):
         shutil.copyfile(run.path / name, folder / name)
@@ -150,7 +154,7 @@ def _put_tokens(run: Run, recipe: Recipe, folder: Path) -> None:
 
 def _put_past(run: Run, step: int, folder: Path) -> None:
     logs = Logs(folder)
-    logs.steps.replace(run.steps[:step])
+    logs.steps.begin_as(run.logs.steps, step)
     logs.evals.replace([r for r in run.evals if r["step"] <= step])
     logs.samples.replace([r for r in run.samples if r["step"] <= step])
 

@@ -1,9 +1,11 @@
 """Which runs there are."""
 
+from contextlib import suppress
 from pathlib import Path
 
 from whence.errors import WhenceError
 from whence.runs.run import Run
+from whence.runs.summary import runs_in
 
 
 def list_runs(folder: Path | str = "runs") -> list[Run]:
@@ -13,12 +15,8 @@ def list_runs(folder: Path | str = "runs") -> list[Run]:
         >>> list_runs("there is no such folder")
         []
     """
-    folder = Path(folder)
     found: list[Run] = []
-    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-        if (path / "run.toml").is_file() and not path.name.startswith("."):
-            try:
-                found.append(Run.open(path))
-            except WhenceError:
-                continue
+    for path in runs_in(Path(folder)):
+        with suppress(WhenceError):
+            found.append(Run.open(path))
     return sorted(found, key=lambda run: run.created)

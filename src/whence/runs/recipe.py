@@ -4,11 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from whence.data.sources import Source, open_source
 from whence.errors import WhenceError
-from whence.models import MODELS, ModelConfig
-from whence.runs.settings import from_settings, nearest, settings, short
+from whence.fields import check_fields, nearest, short
+from whence.models.kinds import KINDS, MODELS, ModelConfig
+from whence.runs.settings import from_settings, settings
 from whence.scale.hardware import Hardware
-from whence.train.optimizers import OPTIMIZERS, AdamW, Muon, OptimizerConfig
+from whence.train.optimizers import OPTIMIZERS, Muon, OptimizerConfig
 from whence.train.schedules import Schedule
 
 
@@ -22,6 +24,9 @@ class Data:
             `imported` is that of a model which others trained, and comes with it.
         vocab_size: for words and bpe: at most so many tokens.
         validation: the share of the text, at its end, that is kept for validation.
+        validation_source: validate on these texts instead, and train on all of `source`.
+        normalize: drop byte-order marks and read every kind of line break as a newline.
+        field: in .jsonl files, the field whose text is read.
 
     Raises:
         WhenceError: where a number lies outside its range.
@@ -31,12 +36,36 @@ class Data:
     tokenizer: Literal["auto", "chars", "bytes", "words", "bpe", "imported"] = "auto"
     vocab_size: int | None = None
     validation: float = 0.1
+    validation_source: tuple[str, ...] = ()
+    normalize: bool = True
+    field: str | None = None
 
     def __post_init__(self):
+        check_fields(self, "data.")
         if not 0 < self.validation < 1:
             raise WhenceError(
                 f"data.validation is {self.validation:g}: give a share above 0 and below 1."
             )
+
+    def open(self) -> Source:
+        """Open the text to train on.
+
+        Raises:
+            WhenceError: where it can't be read.
+        """
+        return open_source(self.source, self.normalize, self.field)
+
+    def open_validation(self) -> Source | None:
+        """Open the text to validate on; None where that is a part of the other.
+
+        Raises:
+            WhenceError: where it can't be read.
+        """
+        texts = self.validation_source
+        return open_source(texts, self.normalize, self.field) if texts else None
+
+
+MOST_MEASURED, LEAST_MEASURED = 200_000, 10_000  # validation tokens in a usual measurement
 
 
 @dataclass(frozen=True)
@@ -45,7 +74,8 @@ class Record:
 
     Attributes:
         evaluate_every: steps between two measurements on validation; none: 10 in a run.
-        evaluate_tokens: at most so many validation tokens then (at the end it is all of them).
+        evaluate_tokens: at most so many validation tokens then (at the end it is all of them);
+            none: as many as take about a tenth of the training, at most 200,000.
         sample_every: steps between two samples of the model's writing; none: 6 in a run.
         sample_tokens: length of such a sample.
         checkpoint_every: steps between two checkpoints; none: as the next two say.
@@ -61,7 +91,7 @@ class Record:
     """
 
     evaluate_every: int | None = None
-    evaluate_tokens: int = 200_000
+    evaluate_tokens: int | None = None
     sample_every: int | None = None
     sample_tokens: int = 160
     checkpoint_every: int | None = None
@@ -72,6 +102,7 @@ class Record:
     patience: int = 0
 
     def __post_init__(self):
+        check_fields(self, "record.")
         for name in ("evaluate_every", "sample_every", "checkpoint_every"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -79,20 +110,30 @@ class Record:
         least = {"evaluate_tokens": 2, "sample_tokens": 0, "patience": 0}
         least |= {"replay_steps": 1, "replay_seconds": 0, "keep_last": 1}
         for name, lowest in least.items():
-            if not getattr(self, name) >= lowest:
+            if getattr(self, name) is not None and not getattr(self, name) >= lowest:
                 raise WhenceError(
                     f"record.{name} is {getattr(self, name):g}: give {lowest} or more."
                 )
 
-    def resolved(self, steps: int) -> "Record":
-        """Fill in the intervals that were left open."""
+    def resolved(self, steps: int, tokens_per_step: int) -> "Record":
+        """Fill in what was left open.
+
+        Args:
+            steps: of the run.
+            tokens_per_step: that a step learns from.
+        """
 
         def share(value: int | None, times: int) -> int:
             return value or max(1, round(steps / times))
 
+        every = share(self.evaluate_every, 10)
+        # A token costs a third in a measurement of what it costs in training.
+        budget = 0.1 * 3 * steps * tokens_per_step / (1 + steps / every)
+        affordable = min(MOST_MEASURED, max(LEAST_MEASURED, round(budget)))
         return replace(
             self,
-            evaluate_every=share(self.evaluate_every, 10),
+            evaluate_every=every,
+            evaluate_tokens=self.evaluate_tokens or affordable,
             sample_every=share(self.sample_every, 6),
         )
 
@@ -115,6 +156,7 @@ class Change:
     freeze: tuple[str, ...] = ()
 
     def __post_init__(self):
+        check_fields(self, "change.")
         if any(not 0 <= number < 2**63 for number in self.skip_batches):
             raise WhenceError(f"change.skip_batches is {self.skip_batches}: batches count from 0.")
         for pair in self.skip_tokens:
@@ -166,6 +208,7 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self):
+        check_fields(self)
         for name in ("steps", "batch_size", "accumulate"):
             if getattr(self, name) < 1:
                 raise WhenceError(f"{name} is {getattr(self, name)}: give 1 or more.")
@@ -191,6 +234,11 @@ class Recipe:
     def window_length(self) -> int:
         """How many tokens a window of training has."""
         return self.window or self.model.context_length
+
+    @property
+    def tokens_per_step(self) -> int:
+        """How many tokens a batch has, where its windows are full."""
+        return self.batch_size * (self.window or getattr(self.model, "context_length", 1))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the recipe as nested plain values, what is none left out."""
@@ -221,24 +269,6 @@ class Recipe:
         return tomli_w.dumps(self.to_dict())
 
 
-# What a kind of model usually learns by, where that isn't what a GPT learns by.
-USUAL: dict[str, dict[str, Any]] = {
-    "ngram": {"steps": 1, "batch_size": 1},  # it reads the whole text once
-    "seq2seq": {  # as in the paper
-        "optimizer": AdamW(learning_rate=2e-3, beta2=0.98, eps=1e-9),
-        "schedule": Schedule("inverse-sqrt", warmup=100),
-        "batch_size": 64,
-    },
-    "encoder": {  # words, since a class shows in them
-        "data": Data(tokenizer="words", vocab_size=5000),
-        "optimizer": AdamW(learning_rate=1e-3),
-        "schedule": Schedule("linear", warmup=20),
-        "batch_size": 32,
-        "steps": 300,
-    },
-}
-
-
 def usual(base: Recipe, kind: str) -> Recipe:
     """Choose a kind of model, and with it the optimiser and schedule it usually learns by.
 
@@ -253,7 +283,8 @@ def usual(base: Recipe, kind: str) -> Recipe:
         >>> usual(Recipe(), "seq2seq").optimizer.learning_rate
         0.002
     """
-    return replace(base, model=choose("model", kind, MODELS), **USUAL.get(kind, {}))
+    row = choose("model", kind, KINDS)
+    return Recipe.from_dict(row.usual, replace(base, model=row.config))
 
 
 def choose(what: str, name: Any, table: Mapping[str, Any]) -> Any:

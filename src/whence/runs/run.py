@@ -10,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from whence.data import Dataset, Source, Tokenizer, load_tokenizer, open_dataset, open_source
+from whence.data import Dataset, Source, Tokenizer, load_tokenizer, open_dataset
 from whence.data import prepare as prepare_tokens
 from whence.errors import WhenceError, shell_word
 from whence.generate import generate
@@ -27,11 +27,13 @@ from whence.runs.lock import hold, is_held
 from whence.runs.recipe import Recipe
 from whence.runs.record import Logs
 from whence.runs.resume import resume_point
+from whence.runs.saver import check_room
 from whence.runs.session import Session, assemble, batches_of
+from whence.runs.steps import StepLines, Steps
 from whence.runs.tasks import Text, task_of
 from whence.runs.tasks.text import Batches
 from whence.runs.tokens import share_tokens
-from whence.runs.training import Training
+from whence.runs.training import Measuring, Training
 from whence.scale.hardware import find_device, manifest
 from whence.train.evaluation import Evaluation
 
@@ -49,6 +51,7 @@ class Run:
       run.toml          recipe, and for each sitting where it began and on what it was computed
       tokenizer.json  tokens.bin  tokens.json
       steps.jsonl  evals.jsonl  samples.jsonl
+      steps.index       the numbers of steps.jsonl again, to read them fast; made anew if it is gone
       checkpoints/000500/  model.safetensors  optimizer.safetensors  state.json
     ```
 
@@ -93,13 +96,20 @@ class Run:
         Raises:
             WhenceError: where the folder exists, the text can't be read or is too short.
         """
-        source = source or open_source(recipe.data.source)
+        source = source or recipe.data.open()
         path = Path(path) if path is not None else free_path(Path("runs"), source.name)
         recipe = resolve(recipe, source)
         data = recipe.data
 
         def fill(folder: Path) -> Header:
-            prepare_tokens(source, data.tokenizer, data.vocab_size, data.validation, folder)
+            prepare_tokens(
+                source,
+                data.tokenizer,
+                data.vocab_size,
+                data.validation,
+                folder,
+                validation_source=data.open_validation(),
+            )
             return Header(recipe, now())
 
         return cls.make(path, fill)
@@ -199,10 +209,14 @@ class Run:
         """The files of the record."""
         return Logs(self.path)
 
+    @cached_property
+    def _step_lines(self) -> StepLines:
+        return self.logs.steps
+
     @property
-    def steps(self) -> list[dict[str, Any]]:
-        """The record: one dict for each step done."""
-        return self.logs.read_steps()
+    def steps(self) -> Steps:
+        """The record: one dict for each step done, read from the file when it is asked for."""
+        return self._step_lines.all()
 
     @property
     def evals(self) -> list[dict[str, Any]]:
@@ -239,7 +253,10 @@ class Run:
         return disk_use(self.path)
 
     def train(
-        self, steps: int | None = None, should_stop: Callable[[], bool] = lambda: False
+        self,
+        steps: int | None = None,
+        should_stop: Callable[[], bool] = lambda: False,
+        measuring: Measuring = lambda done, total: False,
     ) -> Iterator[Event]:
         """Train from the last checkpoint, or the start, to the end; give each event as it happens.
 
@@ -251,6 +268,8 @@ class Run:
                 the first step that the record doesn't hold yet.
             should_stop: asked before the first step and after each; true saves a checkpoint and
                 ends.
+            measuring: told how far a measurement is, (batches done, of how many); true leaves that
+                measurement out.
 
         Raises:
             WhenceError: where the run is finished, another process is training it, or a file that
@@ -262,10 +281,12 @@ class Run:
             start, recorded = self._check_unfinished(recipe.steps)
             self.recipe = self.header.recipe = recipe
             session = self.session()
+            check_room(session, self.path)
             sitting = Sitting(recorded, recipe.steps, manifest(session.hardware))
             self.header.sittings.append(sitting)
             self.header.write(self.path)
-            yield from Training(self.path, self.header, session, start, should_stop).events()
+            training = Training(self.path, self.header, session, start, should_stop, measuring)
+            yield from training.events()
 
     def check_unfinished(self, steps: int | None = None) -> None:
         """Refuse at once what `train` would refuse.

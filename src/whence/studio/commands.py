@@ -5,16 +5,16 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from whence.data import open_source
 from whence.data.files import written_whole
 from whence.errors import WhenceError, shell_word
+from whence.fields import nearest
 from whence.runs.control import ask
 from whence.runs.creation import free_path
 from whence.runs.files import DamagedError, cannot_write
 from whence.runs.fork import fork as fork_run
 from whence.runs.lock import hold
 from whence.runs.run import Run
-from whence.runs.settings import nearest, nested
+from whence.runs.settings import nested
 from whence.studio import worker
 from whence.studio.answers import checked
 from whence.studio.answers.place import COMPUTING, open_run, path_of, python_path
@@ -54,7 +54,7 @@ def start(
     if source == "text":
         made = with_source(made, _kept(folder, text or "", named).as_posix())
     with COMPUTING:
-        run = Run.create(made, path, open_source(made.data.source))
+        run = Run.create(made, path, made.data.open())
     worker.start(run, pause_at=0 if paused else None)
     return {"run": run.name, **ways(made, model, path)}
 
@@ -100,8 +100,8 @@ def resume(folder: Path, *, run: str, steps: int | None = None) -> dict[str, Any
     more = f" --steps {steps}" if steps else ""
     return {
         "run": run,
-        "python": f"for event in Run.open({python_path(opened.path)}).train({steps or ''}): "
-        "print(event)",
+        "python": "from whence import Run; "
+        f"list(map(print, Run.open({python_path(opened.path)}).train({steps or ''})))",
         "shell": f"whence resume {shell_word(opened.path)}{more}",
     }
 

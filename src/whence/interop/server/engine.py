@@ -14,7 +14,7 @@ from whence.errors import WhenceError
 from whence.generate.sampling import Sampling, filter_logits, pick
 from whence.generate.text import TextStream
 from whence.models import GPT
-from whence.models.batch_decode import BatchDecoder
+from whence.models.gpt.batch_decode import BatchDecoder
 
 Finished = Literal["stop", "length"]
 

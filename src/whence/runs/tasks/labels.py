@@ -13,15 +13,15 @@ from torch import Tensor
 from whence.data import Dataset, Source
 from whence.data.labels import LabelBatches, lay
 from whence.data.pairs import split_pairs
-from whence.errors import WhenceError
+from whence.errors import WhenceError, shell_word
+from whence.fields import short
 from whence.generate import inference
 from whence.generate.reader import CachedLanguageModel, LanguageModel
-from whence.models.encoder import ClassifierConfig
+from whence.models.seq2seq.config import ClassifierConfig
 from whence.runs.recipe import Recipe
-from whence.runs.settings import short
 from whence.runs.tasks.text import Batches, Precision, Text
-from whence.train.evaluation import Evaluation
-from whence.train.losses import cross_entropy
+from whence.train.evaluation import Evaluation, Progress, no_progress
+from whence.train.losses import cross_entropy, seed_dropout
 
 BATCH = 256
 Lines = tuple[list[np.ndarray], list[int], int]  # texts, their classes, bytes of the labels
@@ -36,13 +36,18 @@ class Labels(Text):
 
     unit = "texts"
     is_prose = False
-    question = 'classify {run} --ask "a text"'
 
     def __init__(self, recipe: Recipe, dataset: Dataset):
         super().__init__(recipe, dataset)
         assert isinstance(recipe.model, ClassifierConfig)  # the table of tasks says so
         self.config = recipe.model
         self._no_token_is_skipped()
+
+    def question(self, run: str) -> str:
+        """Return the arguments of `whence` that ask a trained model: how its first text begins."""
+        first = self.dataset.tokenizer.decode(np.asarray(self.dataset.train[:400]))
+        words = first.partition(chr(10))[0].partition(chr(9))[2].split()[:6]
+        return f"classify {run} --ask {shell_word(' '.join(words))}"
 
     @staticmethod
     def settle(recipe: Recipe, source: Source) -> Recipe:
@@ -90,7 +95,7 @@ class Labels(Text):
 
     def loss(self, model: Callable[..., Any], part: Any) -> Tensor:
         """Return the cross-entropy of the classes."""
-        torch.manual_seed(part.seed)
+        seed_dropout(part)
         return cross_entropy(model(part.inputs, part.visible), part.targets)
 
     @property
@@ -100,7 +105,11 @@ class Labels(Text):
         return round(self.recipe.batch_size * sum(map(len, texts)) / len(texts))
 
     def evaluate(
-        self, model: Any, n_tokens: int | None = None, precision: Precision = nullcontext
+        self,
+        model: Any,
+        n_tokens: int | None = None,
+        precision: Precision = nullcontext,
+        each: Progress = no_progress,
     ) -> Evaluation:
         """Measure on the held-out lines."""
         return self._measure_lines(model, self.lines[1], precision)

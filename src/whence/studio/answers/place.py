@@ -43,13 +43,24 @@ def open_run(folder: Path, run: str) -> Run:
 
 def origin_of(run: Run) -> str | None:
     """Say where a run comes from, if not from nothing; the name alone where that lies beside it."""
-    if run.origin is None:
+    found = run.origin
+    return origin_told(run.path, (found.run, found.step, found.how) if found else None)
+
+
+def origin_told(path: Path, origin: tuple[str, int, str] | None) -> str | None:
+    """Say where the run in a folder comes from: (run or model, step, how).
+
+    Example:
+        >>> origin_told(Path("runs/half"), ("runs/mine", 4300, "fork"))
+        'fork of mine at step 4,300'
+    """
+    if origin is None:
         return None
-    parent = Path(run.origin.run)
-    shown = parent.name if parent.parent == run.path.parent else str(parent)
-    if run.origin.how == "fork":
-        return f"fork of {shown} at step {run.origin.step:,}"
-    return f"{'imported from' if run.origin.how == 'import' else 'started from'} {shown}"
+    parent, step, how = Path(origin[0]), origin[1], origin[2]
+    shown = parent.name if parent.parent == path.parent else str(parent)
+    if how == "fork":
+        return f"fork of {shown} at step {step:,}"
+    return f"{'imported from' if how == 'import' else 'started from'} {shown}"
 
 
 def python_path(path: Path) -> str:

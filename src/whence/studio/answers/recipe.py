@@ -6,7 +6,7 @@ from typing import Any
 
 from whence.data.sources import BUILT_IN
 from whence.errors import WhenceError, shell_word
-from whence.models import NGramConfig
+from whence.models.kinds import KINDS, NGramConfig
 from whence.runs.creation import free_path
 from whence.runs.recipe import Recipe, usual
 from whence.runs.session import n_parameters
@@ -15,19 +15,6 @@ from whence.studio.answers.place import path_of, python_path
 
 # The sizes that the page offers, in this order; a model has some of them.
 SIZES = ("order", "smoothing", "k", "n_layers", "n_heads", "d_model", "d_ff", "n_previous")
-ABOUT = {
-    "gpt": "Transformer, the form that learns fastest here",
-    "gpt2": "Transformer as in GPT-2",
-    "llama": "Transformer as in Llama",
-    "qwen3": "Transformer as in Qwen3",
-    "ngram": "counts what follows the last tokens, in one pass",
-    "bigram": "sees one token back",
-    "mlp": "sees a few tokens back",
-    "rnn": "reads token by token",
-    "lstm": "reads token by token, with a memory",
-    "gru": "as the LSTM, with fewer gates",
-    "seq2seq": "encoder–decoder, for pairs: source, tab, target",
-}
 SOURCES = {
     "topics": "the Python language reference, 466 kB of English",
     "stories": "made-up stories whose entropy is known",
@@ -38,7 +25,9 @@ SOURCES = {
 def form(folder: Path) -> dict[str, Any]:
     """Say what can be trained: texts, models, and the usual value of each setting."""
     models = []
-    for name in ABOUT:
+    for name, kind in KINDS.items():
+        if kind.task == "labels" or name == "modern":  # no labelled text is built in; gpt is modern
+            continue
         base = usual(Recipe(), name)
         settings = {f"model.{size}": getattr(base.model, size, None) for size in SIZES}
         if not isinstance(base.model, NGramConfig):
@@ -50,11 +39,11 @@ def form(folder: Path) -> dict[str, Any]:
                 "seed": base.seed,
             }
         given = {setting: value for setting, value in settings.items() if value is not None}
-        models.append({"name": name, "about": ABOUT[name], "settings": given})
+        models.append({"name": name, "about": kind.about, "settings": given})
     return {
         "sources": [{"name": name, "about": SOURCES.get(name, "")} for name in BUILT_IN],
         "models": models,
-        "python": "Recipe()",
+        "python": "from whence import Recipe; Recipe()",
         "shell": "whence train --help",
     }
 
@@ -139,6 +128,7 @@ def ways(made: Recipe, model: str, path: Path) -> dict[str, str]:
     tree = nested({"data.source": [source], **fields})
     built = f'Recipe.from_dict({tree!r}, usual(Recipe(), "{model}"))'
     return {
-        "python": f"for event in Run.create({built}, {python_path(path)}).train(): print(event)",
+        "python": "from whence import Recipe, Run; from whence.runs.recipe import usual; "
+        f"list(map(print, Run.create({built}, {python_path(path)}).train()))",
         "shell": " ".join([*words, f"--out {shell_word(path)}"]),
     }

@@ -4,17 +4,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from whence.errors import WhenceError, shell_word
-from whence.models import MODELS
-from whence.runs.curves import Curves, thin
-from whence.runs.recipe import kind_of
-from whence.runs.run import Run
-from whence.studio.answers.place import origin_of, python_path
-from whence.studio.worker import state_of
-
-SPARKLINE = 24  # buckets
+from whence.errors import shell_word
+from whence.runs.curves import Curves
+from whence.runs.summary import runs_in, spark_of, summary_of
+from whence.studio.answers.place import origin_told, python_path
+from whence.studio.worker import state_now
 
 
 def runs(folder: Path) -> dict[str, Any]:
@@ -24,14 +18,14 @@ def runs(folder: Path) -> dict[str, Any]:
         >>> runs(Path("there is no such folder"))["shell"]
         "whence runs --folder 'there is no such folder'"
     """
-    paths = folder.iterdir() if folder.is_dir() else []
-    found = [p for p in paths if (p / "run.toml").is_file() and not p.name.startswith(".")]
-    rows = sorted((_row(path) for path in found), key=lambda row: row["created"], reverse=True)
+    found = (_row(path) for path in runs_in(folder))
+    rows = sorted(found, key=lambda row: row["created"], reverse=True)
     standard = folder == Path("runs")
     return {
         "folder": str(folder),
         "runs": rows,
-        "python": "whence.list_runs()" if standard else f"whence.list_runs({python_path(folder)})",
+        "python": "import whence; "
+        + ("whence.list_runs()" if standard else f"whence.list_runs({python_path(folder)})"),
         "shell": "whence runs" + ("" if standard else f" --folder {shell_word(folder)}"),
     }
 
@@ -43,28 +37,25 @@ def curves_of(path: Path) -> Curves:
 
 
 def _row(path: Path) -> dict[str, Any]:
-    try:
-        run = Run.open(path)
-    except WhenceError as error:
-        return {"name": path.name, "created": "", "state": "damaged", "trouble": str(error)}
-    curves = curves_of(path)
-    curves.refresh()
-    state, trouble = state_of(run, curves)
-    loss, best = curves["loss"], curves.best()
-    shown = thin(loss, SPARKLINE)
+    summary = summary_of(path)
+    if not summary.created:
+        trouble = summary.trouble
+        return {"name": path.name, "created": "", "state": "damaged", "trouble": trouble}
+    state, trouble = state_now(path, summary)
+    steps, losses = spark_of(summary)
     return {
-        "name": run.name,
-        "created": run.created,
+        "name": path.name,
+        "created": summary.created,
         "state": state,
         "trouble": trouble,
-        "model": kind_of(run.recipe.model, MODELS),
-        "text": ", ".join(run.recipe.data.source),
-        "done": curves.n_steps,
-        "steps": run.recipe.steps,
-        "loss": loss[-1] if len(loss) else None,
-        "bits_per_byte": best["bits_per_byte"] if best else None,
-        "tokens_per_second": curves.tokens_per_second,
-        "spark": {"step": shown, "loss": loss[shown].astype(np.float32)},
-        "bytes": run.disk_use,
-        "origin": origin_of(run),
+        "model": summary.model,
+        "text": summary.text,
+        "done": summary.done,
+        "steps": summary.steps,
+        "loss": summary.loss,
+        "bits_per_byte": summary.best,
+        "tokens_per_second": summary.tokens_per_second,
+        "spark": {"step": steps, "loss": losses},
+        "bytes": summary.bytes,
+        "origin": origin_told(path, summary.origin),
     }
