@@ -52,7 +52,7 @@ def test_a_run_writes_what_they_write(name, tmp_path):
     ends = [i for i, token in enumerate(wanted) if token in run.tokenizer.ends]
     wanted = wanted[: ends[0]] if ends else wanted
     got = run.generate("99 bottles", temperature=0, max_tokens=64 - len(ids))
-    assert got == run.tokenizer.decode(wanted)
+    assert got == run.tokenizer.decode(wanted).rstrip("\ufffd")  # a half character at the end
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
