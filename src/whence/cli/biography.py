@@ -1,7 +1,6 @@
 """`whence biography`: the life of one weight."""
 
 import itertools
-import json as json_module
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ import tyro
 from rich.console import Console
 from rich.progress import Progress, TaskID
 
+from whence.cli.document import strict
 from whence.cli.receipts import show_blame
 from whence.errors import WhenceError
 from whence.runs.run import Run
@@ -58,7 +58,7 @@ def biography(
     with bars(json) as tell:
         life = tell_life(opened, address, largest=largest, approximate=approximate, tell=tell)
     if json:
-        print(json_module.dumps({"schema": 1, "run": str(run), "biography": life.to_dict()}))
+        print(strict({"schema": 1, "run": str(run), "biography": life.to_dict()}))
     else:
         _show(Console(highlight=False, soft_wrap=True), run, opened, life, top)
 

@@ -1,6 +1,5 @@
 """`whence compare`: two runs side by side."""
 
-import json as json_module
 import math
 from dataclasses import asdict
 from pathlib import Path
@@ -12,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from whence.cli.chart import bars
+from whence.cli.document import strict
 from whence.runs.compare import compare as compare_runs
 from whence.runs.compare import curves
 from whence.runs.run import Run
@@ -35,7 +35,7 @@ def compare(
     one, other = Run.open(a), Run.open(b)
     result = compare_runs(one, other, points)
     if json:
-        print(json_module.dumps({"schema": 1, "a": str(a), "b": str(b), **asdict(result)}))
+        print(strict({"schema": 1, "a": str(a), "b": str(b), **asdict(result)}))
         return
     console = Console(highlight=False, soft_wrap=True)
     if result.origin:

@@ -1,6 +1,5 @@
-"""`whence embed`: how alike an encoder finds texts, or one word in several texts."""
+"""`whence embed`: how alike a model finds texts, or one word in several texts."""
 
-import json as json_module
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +8,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from whence.runs.embed import cosines
+from whence.cli.document import strict
+from whence.runs.embed import cosines, unknown
 from whence.runs.run import Run
 
 
@@ -27,15 +27,18 @@ def embed(
     context, which differs from text to text where its embedding is always the same.
 
     Args:
-        run: a run of `--model encoder`, `--model seq2seq` or a GPT.
+        run: a run, best of `--model encoder` or `seq2seq`, which read both ways; others read back
+            only.
         texts: two texts or more.
         word: compare this word, which stands in each of the texts.
         json: print JSON instead of a table.
     """
-    found = cosines(Run.open(run), texts, word)
+    opened = Run.open(run)
+    found = cosines(opened, texts, word)
+    missing = unknown(opened, texts)
     if json:
         told = {"schema": 1, "run": str(run), "texts": list(texts), "word": word}
-        print(json_module.dumps({**told, "cosines": found}, ensure_ascii=False))
+        print(strict({**told, "cosines": found, "unknown_words": missing}))
         return
     table = Table(box=None, pad_edge=False)
     table.add_column(f"cosine of {word!r} in" if word else "cosine of")
@@ -44,3 +47,10 @@ def embed(
     for number, (text, row) in enumerate(zip(texts, found, strict=True), start=1):
         table.add_row(f"{number} {escape(text[:60])}", *(f"{c:.3f}" for c in row))
     Console(highlight=False, soft_wrap=True).print(table)
+    for number, (text, n) in enumerate(zip(texts, missing, strict=True), start=1):
+        if n:
+            read = opened.tokenizer.decode(opened.tokenizer.encode(text))
+            print(
+                f"text {number} has {n} unknown word{'s' * (n != 1)}, which all look alike: it is "
+                f"read as {read[:80]!r}"
+            )

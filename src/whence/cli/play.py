@@ -1,11 +1,11 @@
 """`whence play`: a small model at any step of its training, the same as the studio shows."""
 
-import json as json_text
 from typing import Annotated, Literal
 
 import tyro
 from rich.console import Console
 
+from whence.cli.document import strict
 from whence.play import at
 from whence.play.opened import Opened
 
@@ -85,7 +85,7 @@ def play(
             "dead": [d.why for d in now.dead.values()],
             "receipts": [r.to_dict() for r in receipts],
         }
-        print(json_text.dumps(record, ensure_ascii=False))
+        print(strict(record))
         return
     console = Console(highlight=False, soft_wrap=True, markup=False)
     if receipts:

@@ -1,6 +1,5 @@
 """`whence sentence`: one sentence learned by a small network, with every number shown."""
 
-import json as json_module
 import math
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from whence.cli.chart import bars
+from whence.cli.document import strict
 from whence.errors import WhenceError
 from whence.experiments.prediction import Position, noted_positions, total_loss
 from whence.experiments.sentence import (
@@ -77,7 +77,7 @@ def sentence(
     opened = sorted({*show, *(s for s in SNAPSHOTS if s < steps)})
     course = learn(net, parsed, steps=steps, rate=rate, mean=mean, show=opened)
     if json:
-        print(json_module.dumps(_document(course, model, show), ensure_ascii=False))
+        print(strict(_document(course, model, show)))
         return
     console = Console(highlight=False)
     loss = "mean over" if mean else "sum over"
@@ -232,7 +232,7 @@ def _show_notes(as_json: bool) -> None:
             "sigmoid_of_first": 1 / (1 + math.exp(-2.1)),
             "probability_with_twelve_words": wider,
         }
-        print(json_module.dumps(record, ensure_ascii=False))
+        print(strict(record))
         return
     console = Console(highlight=False)
     console.print("[bold]the notes' fixed logits, worked out[/]")

@@ -1,6 +1,5 @@
 """`whence why`: any number of any training step, opened into the arithmetic that made it."""
 
-import json as json_module
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -9,6 +8,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from whence.cli.document import strict
 from whence.cli.reach import reach
 from whence.cli.receipts import show_blame, show_receipt
 from whence.errors import WhenceError, in_bytes
@@ -108,7 +108,7 @@ def why(
     else:
         found, name = number.why(top=top, depth=depth), "receipt"
     if json:
-        print(json_module.dumps({**head, name: found.to_dict()}))
+        print(strict({**head, name: found.to_dict()}))
         return 0
     console = Console(highlight=False, soft_wrap=True)
     _say_head(console, run, step, t, shown)
@@ -167,7 +167,7 @@ def _list(t: Trace, part: str, head: dict[str, Any], json: bool) -> None:
             dtype = str(tensor.ref.dtype).removeprefix("torch.")
             rows.append({"name": name, "shape": [*tensor.shape], "dtype": dtype})
     if json:
-        print(json_module.dumps({**head, "tensors": rows}))
+        print(strict({**head, "tensors": rows}))
         return
     if not rows:
         raise WhenceError(f"no tensor of this step has {part!r} in its name.")
@@ -184,7 +184,7 @@ def _list(t: Trace, part: str, head: dict[str, Any], json: bool) -> None:
 def _balance(t: Trace, numbers: int, head: dict[str, Any], json: bool) -> int:
     found: Balance = balance(t, numbers=numbers)
     if json:
-        print(json_module.dumps({**head, "balance": found.to_dict()}))
+        print(strict({**head, "balance": found.to_dict()}))
     else:
         print("; ".join(t.notes))
         print(found)

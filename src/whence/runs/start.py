@@ -7,10 +7,12 @@ from pathlib import Path
 from torch import Tensor
 
 from whence.data import Source, Tokenizer, prepare
+from whence.runs.chain import link, note
 from whence.runs.checkpoints import copied, save_checkpoint
 from whence.runs.creation import resolve
 from whence.runs.fork import check_same_weights
 from whence.runs.header import Header, Origin
+from whence.runs.past import Past
 from whence.runs.recipe import Recipe
 from whence.runs.run import Run, check_text, now
 from whence.runs.trained import step_of
@@ -45,8 +47,11 @@ def start(
     def fill(folder: Path) -> Header:
         data = recipe.data
         prepare(source, tokenizer.kind, None, data.validation, folder, tokenizer)
-        save_checkpoint(folder / "checkpoints", 0, weights(), {})
-        return Header(recipe, now(), origin=origin)
+        header = Header(recipe, now(), origin=origin)
+        tie = link(header, Past(folder).now())
+        save_checkpoint(folder / "checkpoints", 0, weights(), {}, tie)
+        note(folder, header, [0])
+        return header
 
     return Run.make(path, fill, check_text)
 
