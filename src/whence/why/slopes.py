@@ -19,6 +19,7 @@ from whence.data.batches import NOT_COUNTED
 from whence.data.labels import LabelledPart
 from whence.errors import WhenceError
 from whence.runs.replay import Moment
+from whence.runs.tasks.labels import Labels
 from whence.train.losses import seed_dropout
 
 
@@ -80,9 +81,10 @@ class Question:
 
 def _class(moment: Moment, name: str) -> int | None:
     """The number of a classifier's class, `None` for other models."""
-    classes = moment.session.task.classes
-    if not classes:
+    task = moment.session.task
+    if not isinstance(task, Labels):
         return None
+    classes = task.config.classes
     if name not in classes:
         raise WhenceError(
             f"{name!r} is no class of this run: give --next one of {', '.join(classes)}."

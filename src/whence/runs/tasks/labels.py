@@ -40,7 +40,7 @@ class Labels(Text):
     def __init__(self, recipe: Recipe, dataset: Dataset):
         super().__init__(recipe, dataset)
         assert isinstance(recipe.model, ClassifierConfig)  # the table of tasks says so
-        self.config, self.classes = recipe.model, recipe.model.classes
+        self.config = recipe.model
         self._no_token_is_skipped()
 
     def question(self, run: str) -> str:

@@ -58,7 +58,6 @@ class Text:
         by_steps: the model learns by the loop, so that it has steps to go back to.
         is_prose: the text can be written on, and held against the floors.
         more: what to do to train further.
-        classes: the classes that the model tells apart; none where it writes.
 
     Raises:
         WhenceError: where the text or the recipe doesn't suit the task.
@@ -68,7 +67,6 @@ class Text:
     by_steps = True
     is_prose = True
     more = "Give more with --steps."
-    classes: tuple[str, ...] = ()
 
     def __init__(self, recipe: Recipe, dataset: Dataset):
         self.recipe, self.dataset = recipe, dataset
