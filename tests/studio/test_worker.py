@@ -5,7 +5,6 @@ import signal
 import sys
 import time
 
-import httpx
 import pytest
 
 from tests.runs.tiny import finish, make
@@ -44,10 +43,8 @@ def test_events_leave_no_step_out(studio, ended):
     with pytest.raises(WhenceError, match="trained already"):
         worker.start(run)
     wait(run, lambda: told(run)[0] == "paused")
-    base = f"http://127.0.0.1:{studio.port}"
     times, frames = [], []
-    with httpx.Client(base_url=base, trust_env=False, timeout=60) as client:
-        client.get(f"/?token={studio.token}")
+    with studio.client(timeout=60) as client:
         with client.stream("GET", "/events?run=watched&from=0") as reply:
             for line in reply.iter_lines():
                 if not line.startswith("data: "):

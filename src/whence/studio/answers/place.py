@@ -27,7 +27,8 @@ def path_of(folder: Path, run: str) -> Path:
     """
     bad = not run or run.startswith(".") or len(run) > 200 or any(c in '/\\:*?"<>|' for c in run)
     path = folder / run
-    if bad or any(ord(c) < 32 for c in run) or path.name != run or os.path.islink(path):
+    bad = bad or any(ord(c) < 32 or 0xD800 <= ord(c) < 0xE000 for c in run) or path.name != run
+    if bad or os.path.islink(path):
         raise WhenceError(f"{run[:80]!r} is no run's name: give the name of a folder in {folder}.")
     return path
 
