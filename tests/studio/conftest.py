@@ -88,6 +88,15 @@ def studio(tiny_run, tmp_path) -> Iterator[Studio]:
             process.wait(60)
 
 
+@pytest.fixture
+def ended():
+    """Let no process outlive its test."""
+    yield
+    for process in worker._started.values():
+        process.kill()
+        process.wait()
+
+
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """The machine's Chromium."""

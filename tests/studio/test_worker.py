@@ -4,6 +4,7 @@ import json
 import signal
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -26,15 +27,6 @@ def wait(run: Run, wanted) -> None:
 def told(run: Run) -> tuple[str, str | None]:
     found = answer("live", {"run": run.name}, run.path.parent)
     return found["state"], found["trouble"]
-
-
-@pytest.fixture
-def ended():
-    """Let no process outlive its test."""
-    yield
-    for process in worker._started.values():
-        process.kill()
-        process.wait()
 
 
 def test_events_leave_no_step_out(studio, ended):
@@ -101,3 +93,16 @@ def test_finished_runs_are_refused(tmp_path):
     finish(run)
     with pytest.raises(WhenceError, match="is finished"):
         worker.start(run)
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="zombies are looked up in /proc")
+def test_an_ended_training_leaves_no_zombie(tmp_path, ended):
+    """Nobody asks about the run after its end."""
+    run = make(tmp_path / "runs" / "run", steps=2)
+    worker.start(run)
+    stat = Path(f"/proc/{worker._started[run.path].pid}/stat")
+    end = time.monotonic() + 60
+    while stat.exists():
+        assert time.monotonic() < end, stat.read_text()
+        time.sleep(0.05)
+    assert run.state == "finished"

@@ -199,6 +199,8 @@ class Server(uvicorn.Server):
         """Begin; what goes wrong with connections is said at most once a minute."""
         get_running_loop().set_exception_handler(SAID.of_loop)
         await super().startup(sockets)
+        for listener in sockets or []:
+            listener.listen(128)  # may wait in the system's queue, where they take no descriptor
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End the streams first, which else would go on for ever."""
