@@ -29,3 +29,16 @@ def shell_word(path: Path | str) -> str:
     if sys.platform == "win32":
         return subprocess.list2cmdline([str(path)])
     return shlex.quote(str(path))
+
+
+def in_bytes(count: int) -> str:
+    """Say a number of bytes as a person would.
+
+    Example:
+        >>> in_bytes(1_234_567)
+        '1.2 MB'
+    """
+    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count} bytes"

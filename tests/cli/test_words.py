@@ -14,7 +14,7 @@ REFUSED = {
     "train --steps": "--steps needs a value",
     "generate runs/x --temprature 3": "did you mean --temperature?",
     "generate runs/x --top-k q": "--top-k is 'q': give a whole number.",
-    "generate runs/x a b": "'b' is one word too many",
+    "generate runs/x a b": "'b' is one argument too many",
     "evaluate": "'whence evaluate' needs PATH (the run's folder, such as runs/topics-1): ",
     "fork x": "needs --step INT (the first step that may differ) and --out PATH (the new run's ",
     "runs --foo": "--foo is no flag of 'whence runs': 'whence runs --help' lists them.",

@@ -380,7 +380,7 @@ def test_add_one_makes_a_trigram_worse_than_a_bigram_on_words():
     [
         ({"order": 0}, "order is 0"),
         ({"k": 0.0}, "k is 0.0"),
-        ({"smoothing": "laplace"}, "choose mle, add-k or kneser-ney"),
+        ({"smoothing": "laplace"}, "one of mle, add-k, kneser-ney"),
         ({"memory_mb": 0}, "memory_mb is 0"),
     ],
 )

@@ -186,7 +186,7 @@ def test_a_disk_without_room_for_a_checkpoint(tmp_path, monkeypatch):
 
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**9, 10**9 - 99, 99))
-    with pytest.raises(WhenceError, match=r"GB of disk and 0.0 GB are free in .*: make room"):
+    with pytest.raises(WhenceError, match=r"kB of disk and 99 bytes are free in .*: make room"):
         finish(make(tmp_path / "run"))
 
 

@@ -1,5 +1,6 @@
 """A page has texts read that were named, and no other file of the machine, whatever it asks."""
 
+import dataclasses
 import inspect
 import json
 import os
@@ -10,7 +11,9 @@ import pytest
 from tests.runs.tiny import RECIPE, finish
 from whence.data import text_source
 from whence.errors import WhenceError
+from whence.runs.recipe import Data
 from whence.runs.run import Run
+from whence.runs.settings import flat
 from whence.studio.answers import ANSWERS, answer
 from whence.studio.commands import COMMANDS, command
 from whence.studio.texts import Texts
@@ -39,6 +42,7 @@ def ways_to(path, folder):
     """Requests that would read a file, each as (kind, name, parameters)."""
     settings = [{"data.source": [path]}, {"data.source": path}, {"data": {"source": [path]}}]
     settings += [{"data.source": ["topics", path]}, {"data.source": ["-"]}]
+    settings += [{"data.validation_source": [path]}, {"data.validation-source": path}]
     for given in settings:
         yield "do", "start", {"settings": {**SMALL, **given}}
         yield "do", "start", {"source": "text", "text": "a b " * 99, "settings": {**SMALL, **given}}
@@ -61,6 +65,18 @@ def test_no_route_reads_another_file(studio, folder, secret):
     assert made <= {"texts"}
     for path in studio.folder.rglob("*"):
         assert not path.is_file() or b"hunter" not in path.read_bytes()
+
+
+def test_no_field_of_a_recipe_reads_another_file(studio, secret):
+    """Whichever field is set to its name: also one that will be added."""
+    fields = flat(RECIPE.to_dict()) | {f"data.{f.name}": None for f in dataclasses.fields(Data)}
+    with studio.client(timeout=60) as client:
+        for field in fields:
+            for value in (str(secret), [str(secret)]):
+                given = {**SMALL, "steps": 1, field: value}
+                made = client.post("/ask/recipe", json={"settings": given})
+                if made.status_code == 200:  # the name stands there, and isn't opened
+                    assert field == "data.field", field
 
 
 def test_every_parameter_is_tried(studio, secret):

@@ -89,14 +89,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and stream.encoding.lower() != "utf-8":
             stream.reconfigure(encoding="utf-8", errors="replace")
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(_help())
-        return 0
-    if arguments[0] in ("-V", "--version"):
-        print(f"whence {__version__}")
-        return 0
     try:
-        return _call(arguments[0], arguments[1:])
+        status = _run(arguments)
+        sys.stdout.flush()
+        return status
     except WhenceError as error:
         print(f"whence: {error}", file=sys.stderr)
         return 2
@@ -109,13 +105,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
 
 
+def _run(arguments: list[str]) -> int:
+    if len(arguments) > 1 and arguments[0] == "help":  # `whence help train`
+        arguments = [*arguments[1:], "--help"]
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(_help())
+        return 0
+    if arguments[0] in ("-V", "--version"):
+        print(f"whence {__version__}")
+        return 0
+    return _call(arguments[0], arguments[1:])
+
+
 def _call(verb: str, rest: list[str]) -> int:
     import difflib
 
     if verb not in VERBS:
         close = difflib.get_close_matches(verb, VERBS, n=1)
-        hint = f"did you mean {close[0]}?" if close else "'whence --help' lists the verbs."
-        raise WhenceError(f"{verb!r} is no verb: {hint}")
+        hint = f"did you mean {close[0]}?" if close else "'whence --help' lists the commands."
+        raise WhenceError(f"Unknown command {verb!r}: {hint}")
     module, _, name = VERBS[verb][0].partition(":")
     function = getattr(importlib.import_module(module), name)
     if verb in OWN_WORDS:
@@ -135,9 +143,12 @@ def _help() -> str:
         [
             "Train models, from a two-parameter line to a GPT, and ask of any number: whence?",
             "",
-            "usage: whence VERB ...       'whence VERB --help' says what a verb takes",
+            "usage: whence COMMAND ...    'whence COMMAND --help' says what it takes",
             *lines,
             "",
-            "start with:  whence train",
+            "new here?                  whence lesson 0",
+            "your own text              whence train my.txt",
+            "your own PyTorch code      python -c 'import whence.why; help(whence.why.trace)'",
+            "limits                     one machine, CPU or one GPU; text, no images or sound",
         ]
     )

@@ -11,12 +11,12 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 
 from whence import __version__
-from whence.cli.runs import in_bytes
 from whence.data.floors import Floor, floors
-from whence.errors import shell_word
+from whence.errors import in_bytes, shell_word
 from whence.models import MODELS, ModelConfig
 from whence.runs.events import Differed, Ended, Evaluated, Event, Noted, Sampled, Saved, Stepped
 from whence.runs.recipe import kind_of
+from whence.runs.remarks import remarks
 from whence.runs.retention import policy
 from whence.runs.run import Run
 from whence.train.losses import bits_per_byte
@@ -123,7 +123,7 @@ class Display:
         self.console.print(f"\n{done}; saved in {path} ({kept})")
         self.console.print(
             "\nnext\n"
-            f"  whence {run.task.question.format(run=path)}\n"
+            f"  whence {run.task.question(path)}\n"
             f"  whence evaluate {path} your.txt\n"
             f"  {further}"
         )
@@ -143,6 +143,7 @@ class Display:
         run, recipe, data = self.run, self.run.recipe, self.run.dataset
         tokenizer = data.tokenizer
         names = {"chars": "characters", "bytes": "bytes", "words": "words", "bpe": "BPE tokens"}
+        kinds = names[tokenizer.kind]
         model, session = recipe.model, run.session()
         n_parameters = sum(p.numel() for p in session.model.parameters())
         size = f": {n_parameters:,} parameters" if n_parameters else ""
@@ -154,9 +155,9 @@ class Display:
         )
         rows = {
             "on": recipe.hardware.summary(),
-            "text": f"{data.source}: {data.n_bytes_train + data.n_bytes_validation:,} bytes, "
-            f"{tokenizer.vocab_size:,} different {names[tokenizer.kind]}; "
-            f"{len(data.train):,} to train on, {len(data.validation):,} to validate",
+            "text": f"{data.source}: {data.n_bytes_train + data.n_bytes_validation:,} bytes as "
+            f"{len(data.train):,} {kinds} to train on and {len(data.validation):,} to validate; "
+            f"{tokenizer.vocab_size:,} different ones",
             "model": f"{kind_of(model, MODELS)}: {shape_in_words(model)}{size}",
             "recipe": learns if run.task.by_steps else "counts the text once; there are no steps",
             "run": str(run.path),
@@ -169,6 +170,8 @@ class Display:
         self.console.print(f"[bold]Whence[/] {__version__}")
         for name, text in rows.items():
             self.console.print(f"[dim]{name:<7}[/]{escape(text)}")
+        for remark in remarks(recipe, data):
+            self.console.print(f"[yellow]note[/]   {escape(remark)}")
         if not run.task.is_prose:
             self.console.print("")
             return
@@ -203,7 +206,8 @@ class Display:
             if event.step and now < f.bits_per_byte - 0.001 and f.name not in self.passed
         ]
         self.passed.update(below)
-        text = f"step {event.step:>6,}  validation {now:.4f} bits/byte"
+        what = "all of validation" if event.whole else "validation"
+        text = f"step {event.step:>6,}  {what} {now:.4f} bits/byte"
         text += (
             f" · loss {event.evaluation.loss:.4f} · perplexity {event.evaluation.perplexity:.2f}"
         )
@@ -231,7 +235,11 @@ class JsonDisplay:
         self.run = run
 
     def __enter__(self):
-        return self._print("run", {"path": str(self.run.path), "recipe": self.run.recipe.to_dict()})
+        recipe = self.run.recipe
+        self._print("run", {"path": str(self.run.path), "recipe": recipe.to_dict()})
+        for remark in remarks(recipe, self.run.dataset):
+            self._print("note", {"text": remark})
+        return self
 
     def __exit__(self, *_):
         pass

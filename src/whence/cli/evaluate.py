@@ -9,11 +9,13 @@ from typing import Annotated, Literal
 import tyro
 
 from whence.cli.words import Texts
-from whence.data import open_source
+from whence.data import Source, open_source
 from whence.errors import WhenceError
 from whence.runs.replay import estimate
 from whence.runs.run import Run
 from whence.runs.trained import step_of
+from whence.train.evaluation import Evaluation
+from whence.why.receipt import finite
 
 
 def evaluate(
@@ -36,7 +38,7 @@ def evaluate(
         json: print JSON instead of a table.
     """
     opened = Run.open(run)
-    result = opened.evaluate(open_source(text) if text else None, at=which(opened, checkpoint))
+    result = opened.evaluate(open_text(opened, text), at=which(opened, checkpoint))
     name = ", ".join(text) if text else f"the validation part of {opened.dataset.source}"
     if json:
         record = {
@@ -50,15 +52,25 @@ def evaluate(
             "bits_per_byte": result.bits_per_byte,
             "exact_match": result.exact_match,
             "unknown": result.n_unknown,
+            "left_out": dict(result.left_out),
         }
-        print(json_module.dumps(record))
+        print(json_module.dumps(finite(record), ensure_ascii=False, allow_nan=False))
+        _refuse_nan(opened, result)
         return
+    _refuse_nan(opened, result)
     print(f"{name}: {result.n_tokens:,} tokens predicted, {result.n_bytes:,} bytes")
     print(f"  loss           {result.loss:.4f} nats per token")
     print(f"  perplexity     {result.perplexity:.3f} per token")
     print(f"  bits per byte  {result.bits_per_byte:.4f}")
     if result.loss == math.inf:
         print("  it gives probability 0 to a token of the text: smooth it (--model.smoothing)")
+    if result.left_out:
+        count = sum(result.left_out.values())
+        shown = " ".join(sorted(result.left_out, key=lambda c: -result.left_out[c])[:12])
+        print(
+            f"  left out       {count:,} characters that the model has never seen and can't "
+            f"predict ({shown}): what is measured is the rest"
+        )
     if result.n_unknown:
         print(
             f"  unknown words  {result.n_unknown:,}: their spelling costs nothing here, which "
@@ -66,6 +78,20 @@ def evaluate(
         )
     if result.exact_match is not None:
         print(f"  exact match    {result.exact_match:.2%} of the targets")
+
+
+def _refuse_nan(run: Run, result: Evaluation) -> None:
+    if math.isnan(result.loss):
+        raise WhenceError(
+            f"the loss is not a number: the training of {run.path} diverged; measure an earlier "
+            "state (--checkpoint N), or train again with a lower learning rate."
+        )
+
+
+def open_text(run: Run, names: tuple[str, ...]) -> Source | None:
+    """Open the texts a command names, read as the run's own; None where it names none."""
+    data = run.recipe.data
+    return open_source(names, data.normalize, data.field) if names else None
 
 
 def which(run: Run, checkpoint: str) -> int | Literal["best", "last"]:

@@ -18,7 +18,7 @@ def run(
     *,
     seeds: int | None = None,
     steps: int | None = None,
-    text: tuple[str, ...] = (),
+    text: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = (),
     threads: int = 1,
     json: bool = False,
 ) -> None:
@@ -30,7 +30,7 @@ def run(
         name: which experiment.
         seeds: how many runs of each variant.
         steps: of training.
-        text: for those that read a text: files, folders or a built-in one.
+        text: for those that read a text: a file, a folder or a built-in one (again for another).
         threads: CPU threads; models as small as these are fastest on one.
         json: print JSON instead of a table.
     """

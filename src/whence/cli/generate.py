@@ -32,7 +32,7 @@ def generate(
     top_p: float | None = None,
     min_p: float | None = None,
     seed: int = 0,
-    stop: tuple[str, ...] = (),
+    stop: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = (),
     samples: int = 1,
     stream: bool = sys.stdout.isatty(),
     show_probabilities: bool = False,
@@ -56,7 +56,7 @@ def generate(
         top_p: draw only from the fewest tokens that together have probability p.
         min_p: draw only from tokens at least p times as likely as the likeliest.
         seed: chooses the draws.
-        stop: end before any of these strings; `\n` stands for a new line.
+        stop: end before this string (give it again for another); `\n` stands for a new line.
         samples: how many texts to write.
         stream: print each token as it is drawn; by default on a terminal.
         show_probabilities: print for each token what it was drawn from, before and after filtering.

@@ -62,17 +62,24 @@ def gradcheck(
     for name in names:
         entry, index = subject.parameters[name]
         check = check_gradient(subject.loss, entry, index, step=step, address=name)
-        verdict = "" if check.agrees else "   differ"
+        verdict = "" if check.agrees else "   hidden" if check.undecided else "   differ"
         say(
             f"{name:<{width}}{check.backward:>22.12g}{check.difference:>22.12g}"
             f"{check.error:>17.2e}{verdict}"
         )
-        records.append({**check._asdict(), "agrees": check.agrees})
-    bad = [r["address"] for r in records if not r["agrees"]]
+        told = {"agrees": check.agrees, "undecided": check.undecided}
+        records.append({**check._asdict(), **told})
+    bad = [r["address"] for r in records if not (r["agrees"] or r["undecided"])]
+    hidden = [r["address"] for r in records if r["undecided"]]
     if json:
         print(json_text.dumps({"schema": 1, "step": step, "checks": records}))
     elif bad:
         say(f"{len(bad)} of {len(records)} differ: a kink within the step, or a wrong gradient")
+    elif hidden:
+        say(
+            f"{len(records) - len(hidden)} agree, {len(hidden)} can't be told: rounding of "
+            "the loss hides one this small; try a larger --step"
+        )
     else:
         say(f"all {len(records)} agree")
 

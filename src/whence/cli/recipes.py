@@ -8,12 +8,32 @@ from typing import Annotated
 
 import tyro
 
+from whence.cli.training_help import shortened
 from whence.cli.words import Texts, parse
 from whence.errors import WhenceError
 from whence.models import MODELS
 from whence.runs.recipe import Recipe, choose, usual
 from whence.train.optimizers import OPTIMIZERS
 
+SHORT = {
+    "--lr": "--optimizer.learning-rate",
+    "--learning-rate": "--optimizer.learning-rate",
+    "--rate": "--optimizer.learning-rate",
+    "--warmup": "--schedule.warmup",
+    "--layers": "--model.n-layers",
+    "--heads": "--model.n-heads",
+    "--width": "--model.d-model",
+    "--context-length": "--model.context-length",
+    "--tokenizer": "--data.tokenizer",
+    "--vocab-size": "--data.vocab-size",
+    "--iters": "--steps",
+    "--max-steps": "--steps",
+}
+ELSEWHERE = {
+    "--epochs": "a run's length is given in updates, --steps; the first lines it prints say how "
+    "many times that goes through the text",
+    "--device": "name it by --hardware.device",
+}
 KINDS = {"model": MODELS, "optimizer": OPTIMIZERS}
 
 
@@ -51,6 +71,7 @@ def parse_training(words: list[str]) -> TrainArguments:
     Raises:
         WhenceError: for an unknown kind of model or optimizer, or a recipe that can't be read.
     """
+    words, group = _take_help(_in_full(words))
     words, kinds = _take_kinds(words)
     base = Recipe()
     flags = ["", *words]
@@ -74,6 +95,7 @@ def parse_training(words: list[str]) -> TrainArguments:
         TrainArguments,
         words,
         "whence train",
+        lambda text: shortened(text, group),
         default=TrainArguments(recipe=base),
         config=(tyro.conf.AvoidSubcommands,),
         description=_description(),
@@ -103,6 +125,29 @@ def _description() -> str:
     kinds = [f"{what.capitalize()}s: {', '.join(table)}." for what, table in KINDS.items()]
     about = (inspect.getdoc(TrainArguments) or "").partition("\nArgs:")[0]
     return "\n\n".join([about.strip(), *kinds])
+
+
+def _in_full(words: list[str]) -> list[str]:
+    """Write a flag out that people know by a short name.
+
+    Raises:
+        WhenceError: for a short name of something that is given in another way here.
+    """
+    full: list[str] = []
+    for word in words:
+        flag, equals, value = word.partition("=")
+        if flag in ELSEWHERE:
+            raise WhenceError(f"'whence train' has no {flag}: {ELSEWHERE[flag]}.")
+        full.append(SHORT.get(flag, flag) + equals + value)
+    return full
+
+
+def _take_help(words: list[str]) -> tuple[list[str], str]:
+    """Take the group out that `--help` asks about; "" where it names none."""
+    for i, word in enumerate(words[:-1]):
+        if word in ("-h", "--help") and not words[i + 1].startswith("-"):
+            return [*words[: i + 1], *words[i + 2 :]], words[i + 1]
+    return words, ""
 
 
 def _take_kinds(words: list[str]) -> tuple[list[str], dict[str, str]]:

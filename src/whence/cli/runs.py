@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from whence.cli.words import call
-from whence.errors import WhenceError
+from whence.errors import WhenceError, in_bytes
 from whence.models import MODELS
 from whence.runs.listing import list_runs
 from whence.runs.recipe import kind_of
@@ -21,8 +21,8 @@ def runs(words: list[str]) -> None:
         call(_remove, words[1:], "whence runs remove")
     elif words and not words[0].startswith("-"):
         raise WhenceError(
-            f"'whence runs {words[0]}' is nothing: 'whence runs' lists them and 'whence runs "
-            "remove NAME' deletes one."
+            f"'whence runs' has no command {words[0]!r}: 'whence runs' lists the runs, and 'whence "
+            "runs remove NAME' deletes one."
         )
     else:
         call(_list, words, "whence runs")
@@ -96,6 +96,8 @@ def _confirmed(question: str) -> bool:
 
 def _row(run: Run) -> dict:
     evals = run.evals
+    whole = [e["bits_per_byte"] for e in evals if e["whole"]]
+    usual = [e["bits_per_byte"] for e in evals if not e["whole"]]
     return {
         "path": str(run.path),
         "state": run.state,
@@ -103,19 +105,8 @@ def _row(run: Run) -> dict:
         "text": ", ".join(run.recipe.data.source),
         "done": len(run.steps),
         "steps": run.recipe.steps,
-        "bits_per_byte": min((e["bits_per_byte"] for e in evals), default=None),
+        # The last measurement of the whole validation part, which training ends with; until then
+        # the best so far.
+        "bits_per_byte": whole[-1] if whole else min(usual, default=None),
         "disk": run.disk_use,
     }
-
-
-def in_bytes(count: int) -> str:
-    """Say a number of bytes as a person would.
-
-    Example:
-        >>> in_bytes(1_234_567)
-        '1.2 MB'
-    """
-    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= size:
-            return f"{count / size:.1f} {unit}"
-    return f"{count} bytes"

@@ -10,7 +10,6 @@ from typing import Annotated
 import tyro
 
 from whence.cli.recipes import parse_training
-from whence.data import open_source
 from whence.errors import WhenceError
 from whence.runs.control import train_controlled
 from whence.runs.export import FORMATS, export_metrics
@@ -23,10 +22,12 @@ def train(words: list[str]) -> None:
     """Train a model, showing how it learns."""
     arguments = parse_training(words)
     _check_formats(arguments.export_metrics)
-    source = open_source(arguments.recipe.data.source)
+    source = arguments.recipe.data.open()
     if source.skipped:
         names = ", ".join(source.skipped[:5]) + (", …" if len(source.skipped) > 5 else "")
         print(f"left out {len(source.skipped)} that aren't text: {names}", file=sys.stderr)
+    if source.repeated:
+        print(f"named or linked to twice, read once: {', '.join(source.repeated)}", file=sys.stderr)
     run = Run.create(arguments.recipe, arguments.out, source)
     watch(run, None, arguments.json, arguments.export_metrics)
 

@@ -11,8 +11,7 @@ from rich.table import Table
 
 from whence.cli.reach import reach
 from whence.cli.receipts import show_blame, show_receipt
-from whence.cli.runs import in_bytes
-from whence.errors import WhenceError
+from whence.errors import WhenceError, in_bytes
 from whence.runs.run import Run
 from whence.why import Address, Balance, Trace, balance
 from whence.why.receipt import GIVEN

@@ -4,7 +4,6 @@ import functools
 import io
 import re
 import shutil
-import sys
 import textwrap
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
@@ -20,7 +19,7 @@ T = TypeVar("T")
 Texts = Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[TEXT ...]")]
 
 # How tyro names what a flag takes, and how we do.
-KINDS = {"INT": "a whole number", "FLOAT": "a number", "PATH": "a path", "STR": "a text"}
+KINDS = {"INT": "a whole number", "FLOAT": "a number", "PATH": "a path", "STR": "text"}
 
 
 def call(function: Callable[..., Any], words: Sequence[str], command: str) -> Any:
@@ -49,13 +48,20 @@ def call(function: Callable[..., Any], words: Sequence[str], command: str) -> An
     return parse(later, words, command)()
 
 
-def parse(form: Callable[..., T], words: Sequence[str], command: str, **options: Any) -> T:
+def parse(
+    form: Callable[..., T],
+    words: Sequence[str],
+    command: str,
+    shorten: Callable[[str], str] = lambda text: text,
+    **options: Any,
+) -> T:
     """Read words as tyro does, with its refusals as one sentence.
 
     Args:
         form: a dataclass or a function.
         words: the words after the command.
         command: such as `whence train`, for messages.
+        shorten: chooses what is shown of a help text.
         **options: more for `tyro.cli`.
 
     Raises:
@@ -68,16 +74,46 @@ def parse(form: Callable[..., T], words: Sequence[str], command: str, **options:
         whence.errors.WhenceError: --warmup is 'x': give a whole number.
     """
     told = io.StringIO()
-    encoding = sys.stdout.encoding or "utf-8"  # it says which lines a box can be drawn of
-    help_text = io.TextIOWrapper(io.BytesIO(), encoding, write_through=True)
+    help_text = io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True)
     try:
         with redirect_stderr(told), redirect_stdout(help_text):
             return tyro.cli(form, args=words, prog=command, **options)
     except SystemExit as end:
         if not end.code:
-            print(wrapped(help_text.buffer.getvalue().decode(encoding)), end="")
+            told_help = in_our_words(help_text.buffer.getvalue().decode("utf-8"))
+            print(wrapped(shorten(told_help)), end="")
             raise
         raise WhenceError(sentence(told.getvalue(), command)) from None
+
+
+# How tyro writes what a flag takes and what stands without it, and how we do.
+_NOTATION = (
+    (r"\{None\}\|", ""),
+    (r"\{?\[STR \[STR \.\.\.\]\]\}?", "TEXT ..."),
+    (r"\{?\[(INT|FLOAT|PATH) \[\1 \.\.\.\]\]\}?", r"\1 ..."),
+    (r"\bSTR\b", "TEXT"),
+    (r" ?\(default: (?:None|)\)", ""),
+)
+
+
+def in_our_words(text: str) -> str:
+    """Write a help text in our notation rather than tyro's, its boxes still straight.
+
+    Example:
+        >>> in_our_words("│ --out {None}|PATH   │")
+        '│ --out PATH          │'
+    """
+    text = re.sub(r"\(default:\s*│\n│\s*", "(default: ", text)  # one that was broken there
+    lines = []
+    for line in text.splitlines():
+        told = line
+        for pattern, ours in _NOTATION:
+            told = re.sub(pattern, ours, told)
+        if told.startswith("│") and told != line:
+            told = f"{told.removesuffix('│').rstrip():<{len(line) - 1}}│"
+        if told.strip("│ ") or not line.strip("│ "):
+            lines.append(told)
+    return "\n".join(lines) + "\n"
 
 
 def wrapped(text: str) -> str:
@@ -89,10 +125,14 @@ def wrapped(text: str) -> str:
     """
     width = min(shutil.get_terminal_size().columns, 100)
     lines = text.splitlines()
-    return "".join(
-        f"{line if line[:1] in '╭│╰' else textwrap.fill(line, width, break_on_hyphens=False)}\n"
-        for line in lines
-    )
+    return "".join(f"{line if line[:1] in '╭│╰' else _folded(line, width)}\n" for line in lines)
+
+
+def _folded(line: str, width: int) -> str:
+    """Break a line between words; of a row `  --flag KIND  what it does`, under what it does."""
+    row = re.match(r"  --.*?  +(?=\S)", line)
+    under = " " * (row.end() if row and row.end() < 0.7 * width else 0)
+    return textwrap.fill(line, width, break_on_hyphens=False, subsequent_indent=under)
 
 
 def sentence(box: str, command: str) -> str:
@@ -112,7 +152,7 @@ def sentence(box: str, command: str) -> str:
     if found := re.match(r"Unrecognized (?:or misplaced )?options: ([^\s,]+)", message):
         word = found[1]
         if not word.startswith("-"):
-            return f"{word!r} is one word too many: '{command} --help' says what it takes."
+            return f"{word!r} is one argument too many: '{command} --help' says what it takes."
         near = re.search(r"Perhaps you meant: .*?(--[^\s,]+)", text)
         hint = f"did you mean {near[1]}?" if near else f"'{command} --help' lists them."
         return f"{word} is no flag of '{command}': {hint}"
@@ -129,7 +169,12 @@ def sentence(box: str, command: str) -> str:
     if found := re.match(r"Missing value for argument '([^']*)'", message):
         return f"{found[1]} needs a value: '{command} --help' says which."
     if found := re.match(r"Missing from [^:]*: (.*)", message):
-        wanted = re.findall(r"((?:--\S+ )?\S+) (.*?)\.? \(required\)", found[1])
-        each = " and ".join(f"{name} ({what})" for name, what in wanted) or found[1]
+        wanted = re.findall(r"((?:--\S+ )?\S+) (.*?)\.? \(required\)", in_our_words(found[1]))
+        each = (
+            " and ".join(f"{name} ({what})" for name, what in wanted)
+            or in_our_words(found[1]).strip()
+        )
         return f"'{command}' needs {each}: '{command} --help' says more."
-    return f"{message.rstrip('.') or 'the words do not fit'}: see '{command} --help'."
+    flag = re.search(r"--[a-z][\w.-]*", text)
+    what = flag[0] if flag else "these arguments"
+    return f"'{command}' can't read {what}: '{command} --help' says what it takes."

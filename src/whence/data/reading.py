@@ -1,6 +1,7 @@
 """Reading bytes and making sure that they are UTF-8 text."""
 
 import codecs
+import json
 import os
 import tempfile
 import weakref
@@ -17,11 +18,19 @@ SPOOL_IN_MEMORY = 64 << 20  # what can be read only once goes to a temporary fil
 
 @dataclass(frozen=True)
 class Piece:
-    """One file's worth of bytes; an optional one (found in a folder) may be left out."""
+    """One file's worth of bytes.
+
+    Attributes:
+        name: what to call it.
+        blocks: starts reading it anew.
+        optional: it was found in a folder, and may be left out.
+        file: what tells its file from every other, by whatever name; None where it is none.
+    """
 
     name: str
     blocks: Callable[[], Iterator[bytes]]
     optional: bool = False
+    file: tuple[int, int] | None = None
 
 
 class NotTextError(WhenceError):
@@ -79,6 +88,61 @@ def spooled(name: str, stream: BinaryIO) -> Piece:
 
     weakref.finalize(blocks, spool.close)
     return Piece(name, blocks)
+
+
+BOM = b"\xef\xbb\xbf"
+
+
+def normalized(blocks: Iterator[bytes]) -> Iterator[bytes]:
+    r"""Drop a leading byte-order mark, and write every line break as `\n`.
+
+    Example:
+        >>> b"".join(normalized(iter([b"\xef\xbb\xbfone\r", b"\ntwo\rthree"])))
+        b'one\ntwo\nthree'
+    """
+    first, pending = True, b""
+    for block in blocks:
+        block = pending + block
+        if first:
+            if len(block) < len(BOM) and BOM.startswith(block):
+                pending = block
+                continue
+            block, first = block.removeprefix(BOM), False
+        pending = b"\r" if block.endswith(b"\r") else b""  # its \n may begin the next block
+        block = block.removesuffix(b"\r") if pending else block
+        yield block.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    yield pending.replace(b"\r", b"\n") if not first else pending.removeprefix(BOM)
+
+
+def jsonl_texts(path: Path, name: str) -> Callable[[], Iterator[bytes]]:
+    """Make a function that reads one field of each line of a JSON Lines file, as lines of text.
+
+    Raises:
+        WhenceError: when it is read, at the first line that isn't an object with that field.
+    """
+
+    def blocks() -> Iterator[bytes]:
+        try:
+            with path.open("rb") as file:
+                for number, line in enumerate(file, start=1):
+                    if line.strip():
+                        yield _field(line, name, f"line {number} of {path}").encode() + b"\n"
+        except OSError as error:
+            raise unreadable(str(path), error) from error
+
+    return blocks
+
+
+def _field(line: bytes, name: str, where: str) -> str:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise WhenceError(f"{where} is not JSON ({error}): give one object a line.") from error
+    text = row.get(name) if isinstance(row, dict) else None
+    if not isinstance(text, str):
+        known = ", ".join(row) if isinstance(row, dict) else type(row).__name__
+        raise WhenceError(f"{where} has no text in a field {name!r} (it has {known}).")
+    return text
 
 
 def text_only(part: Piece) -> Iterator[tuple[bytes, int]]:

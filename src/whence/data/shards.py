@@ -31,6 +31,7 @@ class Dataset:
         n_bytes_validation: UTF-8 bytes of text behind `validation` (unknown words at their true
             length), the denominator of bits per byte.
         tokens_sha256: of tokens.bin.
+        files: of a text of several files, the name of each and the line that it begins on.
     """
 
     train: np.ndarray
@@ -41,6 +42,7 @@ class Dataset:
     n_bytes_train: int
     n_bytes_validation: int
     tokens_sha256: str
+    files: tuple[tuple[str, int], ...] = ()
 
     def bytes_behind(self, tokens: np.ndarray) -> int:
         """Say how many UTF-8 bytes of the validation text its tokens stand for.
@@ -63,6 +65,7 @@ def prepare(
     validation: float,
     folder: Path,
     tokenizer: Tokenizer | None = None,
+    validation_source: Source | None = None,
 ) -> Dataset:
     """Tokenise a text once into a folder: tokenizer.json, tokens.bin and, last, tokens.json.
 
@@ -79,6 +82,7 @@ def prepare(
         validation: share of the characters to keep for validation, 0 ≤ validation < 1.
         folder: where to write; made if need be. Files of the same names are replaced.
         tokenizer: use this one instead of training one (for a second text of the same model).
+        validation_source: validate on this text, and train on all of the first.
 
     Returns:
         The dataset, opened from the folder.
@@ -100,15 +104,24 @@ def prepare(
             f"validation = {validation} is no share: give 0 (none) or more, and less than 1."
         )
     folder = Path(folder)
-    split_at = int((1 - validation) * source.n_chars)
+    apart = validation_source is not None
+    split_at = source.n_chars if apart else int((1 - validation) * source.n_chars)
+
+    def chunks() -> Iterator[str]:
+        yield from source.chunks()
+        if validation_source is not None:
+            yield from validation_source.chunks()
+
     if tokenizer is None:
         learnt = source.n_chars if kind == "chars" else split_at
-        tokenizer = train_tokenizer(kind, lambda: _head(source.chunks(), learnt), vocab_size)
+        if apart and kind == "chars":
+            learnt += validation_source.n_chars
+        tokenizer = train_tokenizer(kind, lambda: _head(chunks(), learnt), vocab_size)
     dtype = tokenizer.dtype.newbyteorder("<")
     digest = hashlib.sha256()
     n_tokens, n_bytes = [0, 0], [0, 0]  # of the training and of the validation side
     with written_whole(folder / "tokens.bin") as file:
-        for side, chunk in _sides(source.chunks(), split_at):
+        for side, chunk in _sides(chunks(), split_at):
             raw = tokenizer.encode(chunk).astype(dtype, copy=False).tobytes()
             file.write(raw)
             digest.update(raw)
@@ -127,6 +140,8 @@ def prepare(
         "split": n_tokens[0],
         "n_bytes_train": n_bytes[0],
         "n_bytes_validation": n_bytes[1],
+        **({"files": [list(f) for f in source.files]} if len(source.files) > 1 else {}),
+        **({"validation_source": validation_source.name} if validation_source else {}),
     }
     with written_whole(folder / "tokens.json") as file:
         file.write((json.dumps(record, indent=1, ensure_ascii=False) + "\n").encode("utf-8"))
@@ -182,6 +197,7 @@ def open_dataset(folder: Path, verify: bool = False) -> Dataset:
         n_bytes_train=record["n_bytes_train"],
         n_bytes_validation=record["n_bytes_validation"],
         tokens_sha256=record["tokens_sha256"],
+        files=tuple((name, line) for name, line in record["files"]),
     )
 
 
@@ -215,6 +231,12 @@ def _record(path: Path) -> dict:
     for name, kind in _FIELDS.items():
         if not isinstance(record.get(name), kind):
             raise WhenceError(f"{path} is damaged (no valid {name!r}): prepare the text again.")
+    files = record.setdefault("files", [])
+    if not isinstance(files, list) or not all(
+        isinstance(f, list) and len(f) == 2 and isinstance(f[0], str) and isinstance(f[1], int)
+        for f in files
+    ):
+        raise WhenceError(f"{path} is damaged (no valid 'files'): prepare the text again.")
     if record["dtype"] not in ("uint8", "uint16", "uint32") or not (
         0 <= record["split"] <= record["count"] and record["count"] > 0
     ):

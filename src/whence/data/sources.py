@@ -1,7 +1,7 @@
 """Where training text comes from: a file, a folder, several of them, standard input, or built in.
 
-A source is read as a stream, as often as needed, in pieces that fit in memory. Nothing in the text
-is changed: Windows newlines, tabs and a leading byte-order mark stay what they are.
+A source is read as a stream, as often as needed, in pieces that fit in memory. Unless it is opened
+with `normalize`, nothing in the text is changed.
 """
 
 import codecs
@@ -13,12 +13,16 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from whence.data.dates import dates
 from whence.data.reading import (
     NotTextError,
     Piece,
     file_blocks,
     files_in,
+    jsonl_texts,
+    normalized,
     spooled,
     text_only,
     unreadable,
@@ -39,6 +43,8 @@ class Source:
         n_bytes: how many UTF-8 bytes the text has.
         n_chars: how many characters.
         skipped: files of a folder that were left out because they aren't UTF-8 text.
+        repeated: files that were named or linked to again, and are read once.
+        files: name of each file, and the line of the whole text that it begins on, from 1.
 
     Example:
         >>> source = open_source("topics")
@@ -51,6 +57,8 @@ class Source:
     n_bytes: int
     n_chars: int
     skipped: tuple[str, ...] = ()
+    repeated: tuple[str, ...] = ()
+    files: tuple[tuple[str, int], ...] = ()
     _blocks: Callable[[], Iterator[bytes]] = field(repr=False, compare=False, kw_only=True)
 
     def chunks(self) -> Iterator[str]:
@@ -95,7 +103,9 @@ def _last_safe_cut(text: str) -> int:
     return len(text) if len(text) >= LONGEST else 0
 
 
-def open_source(source: str | Sequence[str]) -> Source:
+def open_source(
+    source: str | Sequence[str], normalize: bool = False, field: str | None = None
+) -> Source:
     """Open training text and check all of it: one pass, in bounded memory.
 
     Args:
@@ -104,7 +114,9 @@ def open_source(source: str | Sequence[str]) -> Source:
             "topics" for the Python language reference inside every Python (`./topics` would be a
             file of that name); "dates" for pairs of written and ISO dates; "stories" for a million
             bytes of made-up stories whose entropy rate is known; or a sequence of those, joined by
-            a newline.
+            a newline. A file that comes again, by its name or by a link, is read once.
+        normalize: drop byte-order marks, and read every kind of line break as a newline.
+        field: of each line of the .jsonl files, read this field's text.
 
     Returns:
         The source, with the size and sha256 of its text.
@@ -120,8 +132,8 @@ def open_source(source: str | Sequence[str]) -> Source:
     names = [source] if isinstance(source, str) else list(source)
     if not names or "" in names:
         raise WhenceError(f"No text was named: {_HINT}.")
-    parts = [part for name in names for part in _parts(name)]
-    opened = _checked(", ".join(_title(name) for name in names), parts)
+    parts, repeated = _once([part for name in names for part in _parts(name, field)])
+    opened = _checked(", ".join(_title(name) for name in names), parts, normalize, repeated)
     if opened.n_bytes == 0:
         if any(Path(name).is_dir() for name in names if name not in BUILT_IN):
             raise WhenceError(
@@ -156,7 +168,21 @@ def _title(name: str) -> str:
     return "standard input" if name == "-" else name
 
 
-def _parts(name: str) -> list[Piece]:
+def _once(parts: list[Piece]) -> tuple[list[Piece], tuple[str, ...]]:
+    """Leave out each part that is the same file as one before; return the names of those."""
+    seen: set[object] = set()
+    kept: list[Piece] = []
+    repeated: list[str] = []
+    for part in parts:
+        if part.file is not None and part.file in seen:
+            repeated.append(part.name)
+            continue
+        seen.add(part.file)
+        kept.append(part)
+    return kept, tuple(repeated)
+
+
+def _parts(name: str, field: str | None = None) -> list[Piece]:
     if name in BUILT_IN:
         texts = BUILT_IN[name]
         return [Piece(name, lambda: (text.encode("utf-8") for text in texts()))]
@@ -166,7 +192,7 @@ def _parts(name: str) -> list[Piece]:
     try:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
-            return [Piece(str(file), file_blocks(file), optional=True) for file in files_in(path)]
+            return [_piece(str(f), f, field, optional=True) for f in files_in(path)]
         if not stat.S_ISREG(mode):  # a pipe can be read once only
             with path.open("rb") as file:
                 return [spooled(name, file)]
@@ -176,11 +202,24 @@ def _parts(name: str) -> list[Piece]:
         raise WhenceError(f"{name!r} doesn't exist: {_HINT}.{hint}") from error
     except (OSError, ValueError) as error:
         raise unreadable(name, error) from error
-    return [Piece(name, file_blocks(path))]
+    return [_piece(name, path, field)]
 
 
-def _checked(name: str, parts: list[Piece]) -> Source:
+def _piece(name: str, path: Path, field: str | None, optional: bool = False) -> Piece:
+    """A file as a part: the text in it, or of a .jsonl file that of one field."""
+    status = path.stat()
+    is_lines = field is not None and path.suffix == ".jsonl"
+    blocks = jsonl_texts(path, field or "") if is_lines else file_blocks(path)
+    return Piece(name, blocks, optional, (status.st_dev, status.st_ino))
+
+
+def _checked(
+    name: str, parts: list[Piece], normalize: bool = False, repeated: tuple[str, ...] = ()
+) -> Source:
     """Check and hash all parts, leaving out those of a folder that hold no text."""
+    change = normalized if normalize else iter
+    files: list[tuple[str, int]] = []
+    lines = 1  # the line of the whole text that a part begins on
     digest = hashlib.sha256()
     n_bytes = n_chars = 0
     kept: list[Piece] = []
@@ -190,11 +229,12 @@ def _checked(name: str, parts: list[Piece]) -> Source:
         if kept:
             attempt.update(b"\n")
         try:
-            size = length = 0
-            for block, characters in text_only(part):
+            size = length = breaks = 0
+            for block in change(raw for raw, _ in text_only(part)):
                 attempt.update(block)
                 size += len(block)
-                length += characters
+                length += _characters(block)
+                breaks += block.count(b"\n")
         except NotTextError:
             if not part.optional:
                 raise
@@ -206,6 +246,9 @@ def _checked(name: str, parts: list[Piece]) -> Source:
             raise WhenceError(f"{part.name} is empty: give a file with text in it.")
         n_bytes += size + (1 if kept else 0)
         n_chars += length + (1 if kept else 0)
+        lines += 1 if kept else 0
+        files.append((part.name, lines))
+        lines += breaks
         digest = attempt
         kept.append(part)
 
@@ -213,9 +256,15 @@ def _checked(name: str, parts: list[Piece]) -> Source:
         for index, part in enumerate(kept):
             if index:
                 yield b"\n"
-            yield from part.blocks()
+            yield from change(part.blocks())
 
-    return Source(name, digest.hexdigest(), n_bytes, n_chars, tuple(skipped), _blocks=blocks)
+    told = (tuple(skipped), repeated, tuple(files))
+    return Source(name, digest.hexdigest(), n_bytes, n_chars, *told, _blocks=blocks)
+
+
+def _characters(block: bytes) -> int:
+    """Count the characters that begin in a block of UTF-8: all bytes but those that go on."""
+    return int(np.count_nonzero((np.frombuffer(block, np.uint8) & 0xC0) != 0x80))
 
 
 def _topics() -> Iterator[str]:

@@ -120,7 +120,8 @@ def stream(
         An `Event` for each token of each sample, and one at the end of each sample.
 
     Raises:
-        WhenceError: a setting out of range, or a prompt that the tokenizer can't read.
+        WhenceError: a setting out of range, a prompt that the tokenizer can't read, or logits that
+            are not finite.
 
     Example:
         >>> from whence.data.tokenizers.chars import CharTokenizer
@@ -166,6 +167,11 @@ def _stream(
         reader = Reader(model, tokens)
         for index in range(max_tokens):
             logits = reader.logits()  # [B, V]
+            if bool((logits.isnan() | logits.isposinf()).any()):
+                raise WhenceError(
+                    "the model's logits are not finite, so it can't write: its training diverged; "
+                    "use an earlier state (--checkpoint N), or train with a lower learning rate."
+                )
             picked = pick(filter_logits(logits, sampling), sampling, generator)  # [B]
             reader.append(picked)
             ids = picked.tolist()

@@ -7,6 +7,9 @@ import torch
 from torch import Tensor
 
 from whence.errors import WhenceError
+from whence.fields import check_fields
+
+SMALL = 1e-6  # temperatures below it are handled apart, so that nothing overflows
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,7 @@ class Sampling:
     min_p: float | None = None
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if not (0 <= self.temperature < math.inf):
             raise WhenceError(
                 f"temperature is {self.temperature}: it must be 0 (always the likeliest token) or "
@@ -67,6 +71,9 @@ def temper(logits: Tensor, temperature: float) -> Tensor:
         likeliest = logits.argmax(-1, keepdim=True)
         best = logits.gather(-1, likeliest)
         return torch.full_like(logits, -math.inf).scatter(-1, likeliest, best)
+    if temperature < SMALL:  # so small that the largest logits would become infinite
+        below = logits - logits.amax(-1, keepdim=True)
+        return torch.where(below == 0, 0.0, below / temperature)
     return logits / temperature
 
 

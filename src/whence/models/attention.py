@@ -146,11 +146,24 @@ def attend(
     scores = q @ k.mT / math.sqrt(q.shape[-1])  # [B, H, T, S]
     if causal:
         scores = scores.masked_fill(future(*scores.shape[2:], device=q.device), -math.inf)
-    if visible is not None:
-        scores = scores.masked_fill(~heads_see(visible), -math.inf)
-    weights = scores.softmax(-1)  # [B, H, T, S], each row sums to 1
+    if visible is None:
+        weights = scores.softmax(-1)  # [B, H, T, S], each row sums to 1
+    else:
+        weights = softmax_of_visible(scores.masked_fill(~heads_see(visible), -math.inf))
     weights = F.dropout(weights, dropout) if dropout else weights
     return weights @ v
+
+
+def softmax_of_visible(scores: Tensor) -> Tensor:
+    """Softmax along the last dimension, and 0 for a query that may read nothing (all scores −∞).
+
+    Example:
+        >>> softmax_of_visible(torch.tensor([[0.0, -math.inf], [-math.inf, -math.inf]]))
+        tensor([[1., 0.],
+                [0., 0.]])
+    """
+    blind = scores.isneginf().all(-1, keepdim=True)
+    return scores.masked_fill(blind, 0.0).softmax(-1).masked_fill(blind, 0.0)
 
 
 def future(T: int, S: int, device: torch.device | None = None) -> Tensor:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from whence.errors import WhenceError
+from whence.fields import check_fields
 
 LARGEST_TABLE = 8192  # tokens; the table has the square of it as logits
 
@@ -31,6 +32,7 @@ class BigramConfig:
     context_length: int = 64
 
     def __post_init__(self) -> None:
+        check_fields(self, "model.")
         check_sizes(self, "context_length")
 
 

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from whence.fields import check_fields
 from whence.models.bigram import check_sizes
 from whence.models.layers import init_linear
 
@@ -46,6 +47,7 @@ class MLPConfig:
     context_length: int = 64
 
     def __post_init__(self) -> None:
+        check_fields(self, "model.")
         check_sizes(self, "n_previous", "n_layers", "d_model", "d_ff", "context_length")
 
 

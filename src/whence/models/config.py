@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from whence.errors import WhenceError
+from whence.fields import check_fields
 from whence.models.layers import GATED, Activation
 from whence.models.norms import NormKind
 
@@ -79,6 +80,7 @@ class GPTConfig:
     without: tuple[Literal["residual", "attention", "feed_forward"], ...] = ()
 
     def __post_init__(self) -> None:
+        check_fields(self, "model.")
         for name in ("n_layers", "n_heads", "d_model", "context_length", *self._given_sizes()):
             if getattr(self, name) < 1:
                 raise WhenceError(f"{name} is {getattr(self, name)}: it must be 1 or more.")

@@ -11,6 +11,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from whence.errors import WhenceError
+from whence.fields import check_fields
 from whence.models.attention import Attention
 from whence.models.attention_fast import FastAttention
 from whence.models.bigram import check_sizes
@@ -55,6 +56,7 @@ class EncoderConfig:
     attention: Literal["formula", "fast"] = "fast"
 
     def __post_init__(self) -> None:
+        check_fields(self, "model.")
         check_sizes(self, "n_layers", "n_heads", "d_model", "hidden_size", "context_length")
         if self.d_model % self.n_heads or self.d_model % 2:
             even = 2 * self.n_heads

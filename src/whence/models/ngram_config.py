@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from whence.errors import WhenceError
+from whence.fields import check_fields
 
 
 @dataclass(frozen=True)
@@ -31,10 +32,9 @@ class NGramConfig:
     memory_mb: int = 1024
 
     def __post_init__(self):
+        check_fields(self, "model.")
         if self.order < 1:
             raise WhenceError(f"order is {self.order}: an n-gram has at least 1 token.")
-        if self.smoothing not in ("mle", "add-k", "kneser-ney"):
-            raise WhenceError(f"smoothing is {self.smoothing!r}: choose mle, add-k or kneser-ney.")
         if not (self.k > 0 and math.isfinite(self.k)):
             raise WhenceError(
                 f"k is {self.k}: add-k adds a positive number (smoothing mle adds 0)."

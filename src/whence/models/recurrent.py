@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from whence.errors import WhenceError
+from whence.fields import check_fields
 from whence.models.bigram import check_sizes
 from whence.models.layers import init_linear
 
@@ -42,6 +43,7 @@ class RecurrentConfig:
     form: Literal["formula", "fast"] = "fast"
 
     def __post_init__(self) -> None:
+        check_fields(self, "model.")
         check_sizes(self, "n_layers", "d_model", "context_length")
         if not 0 <= self.dropout < 1:
             raise WhenceError(f"dropout is {self.dropout}: it must be at least 0 and below 1.")

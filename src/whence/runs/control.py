@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from whence.errors import WhenceError
+from whence.fields import check_fields
 from whence.runs.events import Event, Stepped
 from whence.runs.files import SCHEMA, read_json, write_whole
 from whence.runs.run import Run
@@ -44,6 +45,7 @@ class Control:
     stop: bool = False
 
     def __post_init__(self):
+        check_fields(self)
         if self.pause_at is not None and not (type(self.pause_at) is int and self.pause_at >= 0):
             raise WhenceError(f"pause_at is {self.pause_at}: give a step, 0 or more.")
         if self.pace is not None and not 0.01 <= self.pace <= 1e6:

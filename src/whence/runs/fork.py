@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from whence.data import open_source, prepare
+from whence.data import prepare
 from whence.errors import WhenceError
 from whence.runs.checkpoints import copied, save_checkpoint
 from whence.runs.header import Header, Origin
@@ -135,10 +135,10 @@ def _check_same_weights(run: Run, new: Recipe) -> None:
 
 
 def _put_tokens(run: Run, recipe: Recipe, folder: Path) -> None:
-    if recipe.data.source != run.recipe.data.source:
-        source = open_source(recipe.data.source)
-        data = recipe.data
-        prepare(source, data.tokenizer, None, data.validation, folder, run.tokenizer)
+    data, before = recipe.data, run.recipe.data
+    if (data.source, data.validation_source) != (before.source, before.validation_source):
+        texts = data.open(), data.open_validation()
+        prepare(texts[0], data.tokenizer, None, data.validation, folder, run.tokenizer, texts[1])
         return
     for name in ("tokenizer.json", "tokens.json"):
         shutil.copyfile(run.path / name, folder / name)

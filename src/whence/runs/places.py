@@ -1,5 +1,6 @@
 """Where in the training text a token of a batch stands: which line, or which pair."""
 
+from bisect import bisect_right
 from collections.abc import Callable
 from pathlib import Path
 
@@ -71,12 +72,17 @@ def places(dataset: Dataset, parts: list[Part], pairs: bool = False) -> Callable
     starts = [int(start) for part in parts for start in part.starts]
     if pairs:
         return lambda row, position: f"pair {starts[row]:,} of {name}"
+    starts_on = [line for _, line in dataset.files]
     lines, length = Lines(dataset.train, dataset.tokenizer), parts[0].inputs.shape[1]
     known: dict[int, np.ndarray] = {}
 
     def where(row: int, position: int) -> str:
         if row not in known:
             known[row] = lines.window(starts[row], length)
-        return f"line {known[row][position]:,} of {name}"
+        line = int(known[row][position])
+        if not starts_on:
+            return f"line {line:,} of {name}"
+        file, begins = dataset.files[max(bisect_right(starts_on, line) - 1, 0)]
+        return f"line {line - begins + 1:,} of {Path(file).name}"
 
     return where

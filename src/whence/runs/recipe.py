@@ -4,9 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from whence.data import Source, open_source
 from whence.errors import WhenceError
+from whence.fields import check_fields, nearest, short
 from whence.models import MODELS, ModelConfig
-from whence.runs.settings import from_settings, nearest, settings, short
+from whence.runs.settings import from_settings, settings
 from whence.scale.hardware import Hardware
 from whence.train.optimizers import OPTIMIZERS, AdamW, Muon, OptimizerConfig
 from whence.train.schedules import Schedule
@@ -21,6 +23,9 @@ class Data:
         tokenizer: `auto` takes characters for text up to 20 MB and byte-pair encoding above.
         vocab_size: for words and bpe: at most so many tokens.
         validation: the share of the text, at its end, that is kept for validation.
+        validation_source: validate on these texts instead, and train on all of `source`.
+        normalize: drop byte-order marks and read every kind of line break as a newline.
+        field: in .jsonl files, the field whose text is read.
 
     Raises:
         WhenceError: where a number lies outside its range.
@@ -30,12 +35,33 @@ class Data:
     tokenizer: Literal["auto", "chars", "bytes", "words", "bpe"] = "auto"
     vocab_size: int | None = None
     validation: float = 0.1
+    validation_source: tuple[str, ...] = ()
+    normalize: bool = True
+    field: str | None = None
 
     def __post_init__(self):
+        check_fields(self, "data.")
         if not 0 < self.validation < 1:
             raise WhenceError(
                 f"data.validation is {self.validation:g}: give a share above 0 and below 1."
             )
+
+    def open(self) -> Source:
+        """Open the text to train on.
+
+        Raises:
+            WhenceError: where it can't be read.
+        """
+        return open_source(self.source, self.normalize, self.field)
+
+    def open_validation(self) -> Source | None:
+        """Open the text to validate on; None where that is a part of the other.
+
+        Raises:
+            WhenceError: where it can't be read.
+        """
+        texts = self.validation_source
+        return open_source(texts, self.normalize, self.field) if texts else None
 
 
 @dataclass(frozen=True)
@@ -71,6 +97,7 @@ class Record:
     patience: int = 0
 
     def __post_init__(self):
+        check_fields(self, "record.")
         for name in ("evaluate_every", "sample_every", "checkpoint_every"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -114,6 +141,7 @@ class Change:
     freeze: tuple[str, ...] = ()
 
     def __post_init__(self):
+        check_fields(self, "change.")
         if any(not 0 <= number < 2**63 for number in self.skip_batches):
             raise WhenceError(f"change.skip_batches is {self.skip_batches}: batches count from 0.")
         for pair in self.skip_tokens:
@@ -163,6 +191,7 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self):
+        check_fields(self)
         for name in ("steps", "batch_size", "accumulate"):
             if getattr(self, name) < 1:
                 raise WhenceError(f"{name} is {getattr(self, name)}: give 1 or more.")
@@ -203,8 +232,16 @@ class Recipe:
         return tomli_w.dumps(self.to_dict())
 
 
+# What published GPTs learn by: rates given for them mean AdamW's.
+_PUBLISHED: dict[str, Any] = {
+    "optimizer": AdamW(learning_rate=1e-3, beta2=0.99, weight_decay=0.1),
+    "schedule": Schedule("cosine", warmup=20, final=0.1),
+}
 # What a kind of model usually learns by, where that isn't what a GPT learns by.
 USUAL: dict[str, dict[str, Any]] = {
+    "gpt2": _PUBLISHED,
+    "llama": _PUBLISHED,
+    "qwen3": _PUBLISHED,
     "ngram": {"steps": 1, "batch_size": 1},  # it reads the whole text once
     "seq2seq": {  # as in the paper
         "optimizer": AdamW(learning_rate=2e-3, beta2=0.98, eps=1e-9),

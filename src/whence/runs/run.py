@@ -10,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from whence.data import Dataset, Source, Tokenizer, load_tokenizer, open_dataset, open_source
+from whence.data import Dataset, Source, Tokenizer, load_tokenizer, open_dataset
 from whence.data import prepare as prepare_tokens
 from whence.errors import WhenceError, shell_word
 from whence.generate import generate
@@ -27,6 +27,7 @@ from whence.runs.lock import hold, is_held
 from whence.runs.recipe import Recipe
 from whence.runs.record import Logs
 from whence.runs.resume import resume_point
+from whence.runs.saver import check_room
 from whence.runs.session import Session, assemble, batches_of
 from whence.runs.tasks import Text, task_of
 from whence.runs.tasks.text import Batches
@@ -93,13 +94,20 @@ class Run:
         Raises:
             WhenceError: where the folder exists, the text can't be read or is too short.
         """
-        source = source or open_source(recipe.data.source)
+        source = source or recipe.data.open()
         path = Path(path) if path is not None else free_path(Path("runs"), source.name)
         recipe = resolve(recipe, source)
         data = recipe.data
 
         def fill(folder: Path) -> Header:
-            prepare_tokens(source, data.tokenizer, data.vocab_size, data.validation, folder)
+            prepare_tokens(
+                source,
+                data.tokenizer,
+                data.vocab_size,
+                data.validation,
+                folder,
+                validation_source=data.open_validation(),
+            )
             return Header(recipe, _now())
 
         return cls.make(path, fill)
@@ -257,6 +265,7 @@ class Run:
             start, recorded = self._check_unfinished(recipe.steps)
             self.recipe = self.header.recipe = recipe
             session = self.session()
+            check_room(session, self.path)
             sitting = Sitting(recorded, recipe.steps, manifest(session.hardware))
             self.header.sittings.append(sitting)
             self.header.write(self.path)

@@ -7,7 +7,26 @@ from pathlib import Path
 from torch import Tensor
 
 from whence.runs.checkpoints import copied, folder_name, save_checkpoint
+from whence.runs.session import Session
 from whence.scale.plan import check_disk
+from whence.train.optimizers import SGD
+
+
+def check_room(session: Session, folder: Path) -> None:
+    """Find out before the first step whether a checkpoint will fit on the disk.
+
+    Args:
+        session: what is going to be trained.
+        folder: the run's folder.
+
+    Raises:
+        WhenceError: where it won't, saying how much it takes and how much is free.
+    """
+    weights = sum(p.nbytes for p in session.model.parameters())
+    config = session.recipe.optimizer
+    moments = (config.momentum > 0) if isinstance(config, SGD) else 2
+    advice = "make room, or choose another disk with --out"
+    check_disk(2 * (1 + moments) * weights, folder, advice)
 
 
 class Saver:

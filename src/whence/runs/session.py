@@ -9,9 +9,9 @@ from torch import nn
 
 from whence.data import Dataset
 from whence.errors import WhenceError
+from whence.fields import nearest
 from whence.models import GPTConfig, Model, ModelConfig, build
 from whence.runs.recipe import Recipe
-from whence.runs.settings import nearest
 from whence.runs.tasks import Text, task_of
 from whence.runs.tasks.text import Batches
 from whence.scale.hardware import Hardware

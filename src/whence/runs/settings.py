@@ -1,12 +1,11 @@
 """Between frozen dataclasses and the plain nested values of TOML, with errors a person can use."""
 
-import difflib
-import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar
 
 from whence.errors import WhenceError
+from whence.fields import fit, hints_of, nearest, short
 
 T = TypeVar("T")
 
@@ -48,7 +47,7 @@ def from_settings(base: T, tree: Mapping[str, Any], where: str) -> T:
         >>> from_settings(Schedule(), {"kind": "cosine"}, "schedule.").kind
         'cosine'
     """
-    hints = get_type_hints(type(base))
+    hints = hints_of(type(base))
     changes: dict[str, Any] = {}
     for name, value in tree.items():
         if name not in hints:
@@ -108,61 +107,3 @@ def differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[tuple[str, A
     one, other = flat(a), flat(b)
     names = [*one, *(name for name in other if name not in one)]
     return [(n, one.get(n), other.get(n)) for n in names if one.get(n) != other.get(n)]
-
-
-def short(value: Any) -> str:
-    """Return a value as an error can show it, cut where it is long.
-
-    Example:
-        >>> short("x" * 1000)[-4:]
-        'xxx…'
-    """
-    shown = repr(value)
-    return shown if len(shown) <= 80 else shown[:79] + "…"
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Return the end of an error that names what was perhaps meant.
-
-    Example:
-        >>> nearest("n_layer", ["n_layers", "n_heads"])
-        ': did you mean n_layers?'
-    """
-    known = list(known)
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f": did you mean {close[0]}?" if close else f": choose from {', '.join(known)}."
-
-
-def fit(value: Any, hint: Any, where: str) -> Any:
-    """Return a plain value as a type hint wants it: a list as a tuple, a whole number as a float.
-
-    Raises:
-        WhenceError: naming `where`, and what it must be.
-
-    Example:
-        >>> fit(1, float | None, "optimizer.learning_rate")
-        1.0
-    """
-    options = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
-    for option in options:
-        if get_origin(option) is Literal and value in get_args(option):
-            return value
-        if option == tuple[str, ...] and isinstance(value, str):
-            return (value,)
-        if get_origin(option) is tuple and isinstance(value, list | tuple):
-            return tuple(fit(item, get_args(option)[0], where) for item in value)
-        if option is float and isinstance(value, int) and not isinstance(value, bool):
-            return float(value)
-        if isinstance(option, type) and type(value) is option:
-            return value
-    wanted = " or ".join(map(_in_words, options))
-    raise WhenceError(f"{where} is {short(value)}: it must be {wanted}.")
-
-
-def _in_words(hint: Any) -> str:
-    if get_origin(hint) is Literal:
-        return "one of " + ", ".join(map(str, get_args(hint)))
-    if get_origin(hint) is tuple:
-        return "a list"
-    names = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
-    return names.get(hint, "left out" if hint is type(None) else str(hint))

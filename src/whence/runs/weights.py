@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from whence.errors import WhenceError
-from whence.runs.settings import nearest
+from whence.fields import nearest
 
 
 def edit_weights(model: nn.Module, values: Mapping[str, float]) -> None:

@@ -6,6 +6,8 @@ It works for any model whose parameters spell `data` and `grad` as `Value`s and 
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from whence.errors import WhenceError
+
 
 class Check(NamedTuple):
     """One gradient, twice.
@@ -27,7 +29,15 @@ class Check(NamedTuple):
     @property
     def agrees(self) -> bool:
         """Whether the two are equal up to rounding and the curvature of the loss."""
-        return self.error < 1e-4 or abs(self.backward - self.difference) <= self.noise
+        apart = abs(self.backward - self.difference)
+        return not self.undecided and (self.error < 1e-4 or apart <= self.noise)
+
+    @property
+    def undecided(self) -> bool:
+        """Whether rounding of the loss hides a gradient of this size at this step."""
+        apart = abs(self.backward - self.difference)
+        size = max(abs(self.backward), abs(self.difference))
+        return apart > 1e-4 * size and self.noise > 0.1 * abs(self.backward) > 0
 
 
 def check_gradient(
@@ -46,6 +56,9 @@ def check_gradient(
         index: which element of a tensor.
         step: h, in units of the parameter; multiplied with its size where that is above 1.
         address: the name that the check carries.
+
+    Raises:
+        WhenceError: where the step is too small to change the number at all.
 
     Example:
         >>> from whence.scalar import Value
@@ -78,6 +91,10 @@ def check_gradient(
     backward = 0.0 if grad is None else float(grad if index is None else grad[index])
     parameter.grad = held
     h = step * max(1.0, abs(was))
+    if was + h == was or was - h == was:
+        raise WhenceError(
+            f"a step of {step:g} is too small to change {was!r}: give a larger one, such as 1e-5."
+        )
     try:
         high, low = measure(was + h), measure(was - h)
     finally:

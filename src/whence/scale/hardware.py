@@ -15,6 +15,7 @@ from typing import Literal
 import torch
 
 from whence.errors import WhenceError
+from whence.fields import check_fields
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "fp32", "bf16"]
@@ -47,6 +48,7 @@ class Hardware:
     deterministic: bool = True
 
     def __post_init__(self):
+        check_fields(self, "hardware.")
         if self.threads is not None and not 1 <= self.threads <= 1024:
             raise WhenceError(f"hardware.threads is {self.threads}: give 1 to 1024.")
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from whence.errors import WhenceError
+from whence.errors import WhenceError, in_bytes
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def check_memory(needed: int, device: str, advice: str) -> None:
     there = available_memory(device)
     if there is not None and needed > there:
         raise WhenceError(
-            f"this needs about {needed / 1e9:.1f} GB of memory and {there / 1e9:.1f} GB are free: "
+            f"this needs about {in_bytes(needed)} of memory and {in_bytes(there)} are free: "
             f"{advice}."
         )
 
@@ -121,7 +121,7 @@ def check_disk(needed: int, folder, advice: str) -> None:
     there = shutil.disk_usage(folder).free
     if needed > there:
         raise WhenceError(
-            f"this needs about {needed / 1e9:.1f} GB of disk and {there / 1e9:.1f} GB are free in "
+            f"this needs about {in_bytes(needed)} of disk and {in_bytes(there)} are free in "
             f"{folder}: {advice}."
         )
 

@@ -7,13 +7,13 @@ from typing import Any
 
 from whence.data.files import written_whole
 from whence.errors import WhenceError, shell_word
+from whence.fields import nearest
 from whence.runs.control import ask
 from whence.runs.creation import free_path
 from whence.runs.files import DamagedError, cannot_write
 from whence.runs.fork import changed_recipe
 from whence.runs.lock import hold
 from whence.runs.run import Run
-from whence.runs.settings import nearest
 from whence.studio import maker, worker
 from whence.studio.answers import call
 from whence.studio.answers.place import open_run, path_of, python_path
@@ -191,9 +191,9 @@ def fork(
     if path.exists():
         raise WhenceError(f"there is a run {path.name} already: choose another name.")
     opened.refuse_counted()
-    source = changed_recipe(opened, step, changes or {}).data.source
-    if source != opened.recipe.data.source:  # else its tokens are copied, and no text is read
-        texts.check(source)
+    data, own = changed_recipe(opened, step, changes or {}).data, opened.recipe.data
+    if (data.source, data.validation_source) != (own.source, own.validation_source):
+        texts.check([*data.source, *data.validation_source])  # else its tokens are copied
     made = maker.fork_of(opened, step, path, changes or {})
     worker.start(made, pause_at=step if paused else None)
     settings = [f"{name.replace('_', '-')}={v}" for name, v in (changes or {}).items()]

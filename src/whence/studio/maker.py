@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from whence.data import open_source
 from whence.errors import WhenceError
 from whence.runs.fork import fork
 from whence.runs.recipe import Recipe
@@ -66,7 +65,7 @@ def main() -> int:
             fork(Run.open(job["fork"]), job["step"], path, job["changes"])
         else:
             recipe = Recipe.from_dict(job["recipe"])
-            Run.create(recipe, path, open_source(recipe.data.source))
+            Run.create(recipe, path)
     except WhenceError as error:
         message = str(error)
     except Exception as error:  # nobody reads this process's traceback

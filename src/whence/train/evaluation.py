@@ -1,8 +1,8 @@
 """The loss on all of a text, each token counted once."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,8 @@ class Evaluation:
         n_bytes: UTF-8 bytes those tokens stand for.
         n_unknown: how many of them stand for a word that the tokenizer doesn't know. Their spelling
             is free here, which flatters bits per byte.
+        left_out: characters that the tokenizer has never seen, and how often each came. They can't
+            be predicted, so the text is measured without them.
         exact_match: share of pairs whose target the model writes without a mistake; None where
             the text isn't one of pairs.
 
@@ -38,6 +40,7 @@ class Evaluation:
     n_bytes: int
     exact_match: float | None = None
     n_unknown: int = 0
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def perplexity(self) -> float:

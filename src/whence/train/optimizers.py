@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from whence.errors import WhenceError
+from whence.fields import check_fields
 
 # One (a, b, c) for each step x ← a·x + b·(xxᵀ)x + c·(xxᵀ)²x.
 # Jordan's triple is the same at every step; Polar Express (arXiv 2505.16932) has the best triple
@@ -103,6 +104,7 @@ class SGD:
     max_grad_norm: float = 0.0
 
     def __post_init__(self):
+        check_fields(self, "optimizer.")
         _check(self, learning_rate=(0, math.inf), momentum=(0, 1), weight_decay=(0, math.inf))
         _check(self, max_grad_norm=(0, math.inf))
 
@@ -161,6 +163,7 @@ class AdamW:
     max_grad_norm: float = 1.0
 
     def __post_init__(self):
+        check_fields(self, "optimizer.")
         _check(self, learning_rate=(0, math.inf), beta1=(0, 1), beta2=(0, 1), eps=(0, math.inf))
         _check(self, weight_decay=(0, math.inf), max_grad_norm=(0, math.inf))
 
@@ -257,6 +260,7 @@ class Muon:
     max_grad_norm: float = 0.0
 
     def __post_init__(self):
+        check_fields(self, "optimizer.")
         _check(self, learning_rate=(0, math.inf), momentum=(0, 1), beta1=(0, 1), beta2=(0, 1))
         _check(self, weight_decay=(0, math.inf), max_grad_norm=(0, math.inf), eps=(0, math.inf))
         if not 1 <= self.orthogonalize_steps <= len(POLAR_EXPRESS):

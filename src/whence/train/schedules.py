@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from whence.errors import WhenceError
+from whence.fields import check_fields
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class Schedule:
     final: float = 0.0
 
     def __post_init__(self):
+        check_fields(self, "schedule.")
         if self.warmup < 0:
             raise WhenceError(f"schedule.warmup is {self.warmup}: give 0 or more steps.")
         for name in ("cooldown", "final"):

@@ -168,7 +168,8 @@ def _term(
     factors = [_element(f, number) for f in part.factors]
     shared = [_element(f, number) for f in part.shared if np.asarray(f.at).shape[-1] == 1]
     whole = [f for f in part.shared if np.asarray(f.at).shape[-1] > 1]
-    if part.factors and whole:
+    # A term of its own for each element (a loss that pairs two tensors), or one made of them all.
+    if whole and (part.factors or part.terms().shape[1] > 1):
         shared += [_element(f, number) for f in whole]
     elif whole:  # a function of many numbers: the largest of them
         shared += _largest(whole, top)

@@ -11,7 +11,7 @@ from torch import Tensor
 from whence.data import Part
 from whence.data.batches import NOT_COUNTED
 from whence.data.pairs import PairBatches
-from whence.errors import WhenceError
+from whence.errors import WhenceError, in_bytes
 from whence.runs.places import places
 from whence.runs.reading import part_of
 from whence.runs.replay import Moment
@@ -37,8 +37,8 @@ def trace_moment(moment: Moment, text: str | None = None, **options: Any) -> Tra
         tell(need)
     if budget is not None and need > budget:
         raise WhenceError(
-            f"the trace of this step needs {need / 1e9:.2f} GB of memory, and there are "
-            f"{budget / 1e9:.2f} GB for it: trace a text of your own instead (--text), or a run "
+            f"the trace of this step needs {in_bytes(need)} of memory, and there are "
+            f"{in_bytes(budget)} for it: trace a text of your own instead (--text), or a run "
             "with a smaller batch or model."
         )
     known = {

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch._C._autograd import _get_sequence_nr as _sequence_number  # pyright: ignore
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from whence.errors import WhenceError
+from whence.errors import WhenceError, in_bytes
 from whence.why.calls import BackwardCalls
 from whence.why.naming import Namer
 from whence.why.storage import Memory, Ref, Version
@@ -232,8 +232,8 @@ class Recorder(TorchDispatchMode):
     def _refuse(self, need: int, words: str) -> None:
         assert self.budget is not None
         raise WhenceError(
-            f"The trace of this step {words} {need / 1e9:.2f} GB, and there are "
-            f"{self.budget / 1e9:.2f} GB for it: trace a smaller batch, or give trace() a larger "
+            f"The trace of this step {words} {in_bytes(need)}, and there are "
+            f"{in_bytes(self.budget)} for it: trace a smaller batch, or give trace() a larger "
             "budget."
         )
 

@@ -35,12 +35,15 @@ class Node:
         at: their places.
         weight: what each counts for.
         call: the operation, `None` for what was there before the step.
+        given: what each element contributes, where that isn't weight · value: the terms of a
+            function, such as the squares that a loss adds up.
     """
 
     cells: Cells
     at: Index
     weight: np.ndarray
     call: Call | None
+    given: np.ndarray | None = None
 
     @property
     def op(self) -> Op | None:
@@ -50,7 +53,7 @@ class Node:
     @property
     def terms(self) -> np.ndarray:
         """What each element contributes: weight · value."""
-        return self.weight * self.cells.gather(self.at)
+        return self.weight * self.cells.gather(self.at) if self.given is None else self.given
 
     def merged(self) -> Node:
         """Add up the weights of elements that were reached more than once."""
@@ -218,9 +221,14 @@ def _open(node: Node, opened: Opened, result: Unrolled) -> list[tuple[Cells, Ind
     for part in opened.parts:
         _note_shared(part, node, result)
         if not part.factors or (part.value is not None and not _is_product(part)):
-            terms = np.broadcast_to(part.terms(), (count, part.terms().shape[1])).sum(1)
-            value = float((node.weight * terms).sum())
-            if value:
+            terms = np.broadcast_to(part.terms(), (count, part.terms().shape[1]))
+            terms = node.weight.reshape(-1, 1) * terms
+            paired = _paired(part, terms.shape[1])
+            if paired is not None:
+                at = np.broadcast_to(paired.at, terms.shape).reshape(-1)
+                given = terms.reshape(-1)
+                result.leaves.append(Node(paired.cells, at, given, node.call, given))
+            elif value := float(terms.sum()):
                 result.constants.append((part.symbol, value))
             continue
         chosen = followed(part, node.op)
@@ -235,6 +243,12 @@ def _open(node: Node, opened: Opened, result: Unrolled) -> list[tuple[Cells, Ind
             at, weight = at[valid], weight[valid]
         found.append((factor.cells, *added_up(at.reshape(-1), weight.reshape(-1))))
     return found
+
+
+def _paired(part: Part, terms: int) -> Factor | None:
+    """The tensor whose elements the terms of a function belong to, one each; `None` if none is."""
+    whole = part.factors or part.shared
+    return next((f for f in whole if np.asarray(f.at).shape[-1] == terms), None)
 
 
 def _is_product(part: Part) -> bool:

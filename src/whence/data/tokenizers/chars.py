@@ -49,6 +49,19 @@ class CharTokenizer(Vocabulary):
             raise self._unknown(text, int(np.argmin(known)))
         return self._id_of.take(codes, mode="clip")
 
+    def split_unknown(self, text: str) -> tuple[str, str]:
+        """Return the characters of a text that the vocabulary has, and those that it hasn't.
+
+        Example:
+            >>> CharTokenizer("hello").split_unknown("hole!?")
+            ('hole', '!?')
+        """
+        known = self._is_known.take(_code_points(text), mode="clip")
+        if known.all():
+            return text, ""
+        pairs = list(zip(text, known.tolist(), strict=True))
+        return "".join(c for c, k in pairs if k), "".join(c for c, k in pairs if not k)
+
     def _unknown(self, text: str, offset: int) -> WhenceError:
         line = text.count("\n", 0, offset) + 1
         column = offset - (text.rfind("\n", 0, offset) + 1) + 1

@@ -13,12 +13,12 @@ from torch import Tensor
 from whence.data import Dataset, Source
 from whence.data.labels import LabelBatches, lay
 from whence.data.pairs import split_pairs
-from whence.errors import WhenceError
+from whence.errors import WhenceError, shell_word
+from whence.fields import short
 from whence.generate import inference
 from whence.generate.reader import CachedLanguageModel, LanguageModel
 from whence.models.encoder import ClassifierConfig
 from whence.runs.recipe import Recipe
-from whence.runs.settings import short
 from whence.runs.tasks.text import Batches, Precision, Text
 from whence.train.evaluation import Evaluation
 from whence.train.losses import cross_entropy
@@ -36,13 +36,18 @@ class Labels(Text):
 
     unit = "texts"
     is_prose = False
-    question = 'classify {run} --ask "a text"'
 
     def __init__(self, recipe: Recipe, dataset: Dataset):
         super().__init__(recipe, dataset)
         assert isinstance(recipe.model, ClassifierConfig)  # the table of tasks says so
         self.config = recipe.model
         self._no_token_is_skipped()
+
+    def question(self, run: str) -> str:
+        """Return the arguments of `whence` that ask a trained model: how its first text begins."""
+        first = self.dataset.tokenizer.decode(np.asarray(self.dataset.train[:400]))
+        words = first.partition(chr(10))[0].partition(chr(9))[2].split()[:6]
+        return f"classify {run} --ask {shell_word(' '.join(words))}"
 
     @staticmethod
     def settle(recipe: Recipe, source: Source) -> Recipe:

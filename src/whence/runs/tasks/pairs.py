@@ -11,7 +11,7 @@ from torch import Tensor
 from whence.data import Dataset, Source
 from whence.data.pairs import PairBatches, as_part, check_marks, split_pairs
 from whence.data.tokenizers import Tokenizer
-from whence.errors import WhenceError
+from whence.errors import WhenceError, shell_word
 from whence.generate.pairs import exact_match, greedy_answers
 from whence.models.seq2seq import Seq2Seq, Seq2SeqConfig
 from whence.runs.recipe import Recipe
@@ -28,7 +28,6 @@ class Pairs(Text):
 
     unit = "pairs"
     is_prose = False
-    question = 'generate {run} "a source" --beam 4'
 
     def __init__(self, recipe: Recipe, dataset: Dataset):
         super().__init__(recipe, dataset)
@@ -49,6 +48,11 @@ class Pairs(Text):
     def loss(self, model: Callable[..., Any], part: Any) -> Tensor:
         """Return the loss on the targets, their labels smoothed."""
         return next_token_loss(model, part, self.config.label_smoothing)
+
+    def question(self, run: str) -> str:
+        """Return the arguments of `whence` that ask a trained model: its first source."""
+        first = self.dataset.tokenizer.decode(np.asarray(self.dataset.train[:400]))
+        return f"generate {run} {shell_word(first.partition(chr(9))[0])} --beam 4"
 
     @property
     def tokens_per_step(self) -> int:

@@ -1,5 +1,6 @@
 """Predict each token of a text from those before it: what most models are trained to do."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
@@ -11,8 +12,9 @@ import numpy as np
 from torch import Tensor
 
 from whence.data import Dataset, Source, WindowBatches, prepare, text_source
+from whence.data.tokenizers.chars import CharTokenizer
 from whence.data.tokenizers.words import UNKNOWN_ID
-from whence.errors import WhenceError
+from whence.errors import WhenceError, shell_word
 from whence.generate import generate
 from whence.generate.reader import CachedLanguageModel, LanguageModel
 from whence.runs.recipe import Recipe
@@ -48,7 +50,6 @@ class Text:
         by_steps: the model learns by the loop, so that it has steps to go back to.
         is_prose: the text can be written on, and held against the floors.
         more: what to do to train further.
-        question: the words after `whence` that ask a trained model, `{run}` being its folder.
 
     Raises:
         WhenceError: where the text or the recipe doesn't suit the task.
@@ -57,7 +58,6 @@ class Text:
     unit = "windows"
     by_steps = True
     is_prose = True
-    question = 'generate {run} "The " --show-probabilities'
     more = "Give more with --steps."
 
     def __init__(self, recipe: Recipe, dataset: Dataset):
@@ -118,10 +118,14 @@ class Text:
     def measure(self, model: Any, text: str | Source | None) -> Evaluation:
         """Measure a trained model on all of a text, or of the validation part, in float32."""
         tokenizer = self.dataset.tokenizer
-        with self._tokens_of(text) as (tokens, n_bytes):
+        source = text_source("the text", lambda: [text]) if isinstance(text, str) else text
+        left_out: Counter[str] = Counter()
+        if source is not None and isinstance(tokenizer, CharTokenizer):
+            source, left_out = _readable(source, tokenizer)
+        with self._tokens_of(source) as (tokens, n_bytes):
             found = self._measure(model, tokens, n_bytes - tokenizer.n_bytes(tokens[:1]))
             unknown = int((tokens[1:] == UNKNOWN_ID).sum()) if tokenizer.kind == "words" else 0
-        return replace(found, n_unknown=unknown)
+        return replace(found, n_unknown=unknown, left_out=dict(left_out))
 
     def _measure(self, model: Any, tokens: np.ndarray, n_bytes: int) -> Evaluation:
         """Windows overlap by half, so that a prediction has at least half a window before it."""
@@ -140,6 +144,23 @@ class Text:
     def prompt(self) -> str:
         """What a sample goes on from."""
         return ""
+
+    def question(self, run: str) -> str:
+        """Return the arguments of `whence` that ask a trained model: how its own text begins.
+
+        Args:
+            run: its folder, as it stands in a command.
+        """
+        return f"generate {run} {shell_word(self._opening())} --show-probabilities"
+
+    def _opening(self, longest: int = 12) -> str:
+        """The first words of a line of the text, as short as a command should be."""
+        decode = self.dataset.tokenizer.decode
+        text = decode(np.asarray(self.dataset.train[:400]))
+        lines = [" ".join(line.split()) for line in text.splitlines()]
+        line = next((line for line in lines if any(c.isalpha() for c in line)), text.strip()[:1])
+        cut = line.rfind(" ", 0, longest)
+        return line[:cut] if cut > 0 else line[:longest]
 
     @property
     def stop(self) -> tuple[str, ...]:
@@ -184,13 +205,34 @@ class Text:
             raise WhenceError(f"tokens can't be left out of {self.unit}: leave out whole batches.")
 
     @contextmanager
-    def _tokens_of(self, text: str | Source | None) -> Iterator[tuple[np.ndarray, int]]:
+    def _tokens_of(self, source: Source | None) -> Iterator[tuple[np.ndarray, int]]:
         """Give a text's tokens, mapped from disk, and how many bytes it has."""
-        if text is None:
+        if source is None:
             yield self.dataset.validation, self.dataset.n_bytes_validation
             return
-        source = text_source("the text", lambda: [text]) if isinstance(text, str) else text
         with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
             tokenizer = self.dataset.tokenizer
             made = prepare(source, tokenizer.kind, None, 0, Path(folder), tokenizer)
             yield made.train, made.n_bytes_train
+
+
+def _readable(source: Source, tokenizer: CharTokenizer) -> tuple[Source, Counter[str]]:
+    """Return a text without the characters that a tokenizer has never seen, and a count of those.
+
+    Raises:
+        WhenceError: where it has seen none of them.
+    """
+    left_out: Counter[str] = Counter()
+    for chunk in source.chunks():
+        left_out.update(tokenizer.split_unknown(chunk)[1])
+    if not left_out:
+        return source, left_out
+    if left_out.total() > source.n_chars - 2:
+        raise WhenceError(
+            f"{source.name} has none of the {tokenizer.vocab_size} characters that this model was "
+            "trained on: measure it on a text of the same writing system."
+        )
+    known = text_source(
+        source.name, lambda: (tokenizer.split_unknown(chunk)[0] for chunk in source.chunks())
+    )
+    return known, left_out

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from whence.errors import WhenceError
-from whence.runs.settings import fit, nearest
+from whence.fields import fit, nearest
 from whence.studio.answers.cell import cell, matrix
 from whence.studio.answers.compare import compare
 from whence.studio.answers.flow import flow

@@ -111,6 +111,7 @@ def make_recipe(source: str, model: str, settings: dict[str, Any], texts: Texts)
     made = Recipe.from_dict(nested(settings), with_source(usual(Recipe(), model), source))
     if made.data.source != (source,):
         raise WhenceError("data.source is no setting here: choose a text of the list.")
+    texts.check(made.data.validation_source)
     return made
 
 

@@ -1,0 +1,141 @@
+"""What someone new meets: odd texts, commands that are suggested, and runs that went wrong."""
+
+import json
+import re
+import shlex
+import shutil
+
+import pytest
+import torch
+
+from tests.cli.command import whence
+from whence import GPTConfig, Recipe, Run
+from whence.generate.sampling import Sampling
+from whence.models.attention import attend
+from whence.models.attention_fast import attend_fast
+from whence.runs.checkpoints import folder_name, save_checkpoint
+from whence.scalar import Value
+from whence.scalar.gradcheck import check_gradient
+
+TINY = """
+    --model.n-layers 1 --model.n-heads 1 --model.d-model 8 --model.context-length 16 --batch-size 2
+    --hardware.device cpu --hardware.threads 1 --hardware.precision fp32
+""".split()  # noqa: SIM905
+TEXTS = {
+    "chinese": "天地玄黃，宇宙洪荒。日月盈昃，辰宿列張。\n" * 40,
+    "arabic": "السلام عليكم ورحمة الله وبركاته\n" * 40,
+    "quotes": '"it\'s" `odd` $HOME *and* [b]bold[/b]\n' * 40,
+    "pairs": "".join(f"{i} bottles\t{i:03d}\n" for i in range(10, 99)),
+    "labels": "".join(f"{('few', 'many')[i > 50]}\t{i} bottles of beer\n" for i in range(10, 99)),
+}
+MODELS = {"pairs": ["--model", "seq2seq"], "labels": ["--model", "encoder"]}
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_every_suggested_command_runs(name, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my.txt").write_text(TEXTS[name])
+    assert whence("train", "my.txt", *MODELS.get(name, []), "--steps", 3, *TINY) == 0
+    suggested = re.findall(r"(?m)^  whence (.+)$", capsys.readouterr().out.partition("\nnext\n")[2])
+    assert len(suggested) == 3
+    (tmp_path / "your.txt").write_text(TEXTS[name] * 2)
+    for command in suggested:
+        words = shlex.split(command)
+        extra = ["--max-tokens", 3] if words[0] == "generate" else []
+        assert whence(*words, *extra) == 0, command
+
+
+def run_on(tmp_path, text: str, steps: int = 2, **options) -> Run:
+    (tmp_path / "text.txt").write_text(text)
+    size = GPTConfig(n_layers=1, n_heads=1, d_model=8, context_length=16)
+    recipe = Recipe.from_dict({"data": {"source": [str(tmp_path / "text.txt")]}, **options})
+    recipe = Recipe(**{**vars(recipe), "model": size, "steps": steps, "batch_size": 2})
+    run = Run.create(recipe, tmp_path / "run")
+    for _ in run.train():
+        pass
+    return run
+
+
+def test_characters_never_seen_are_left_out_of_a_measurement_and_told(tmp_path, capsys):
+    run = run_on(tmp_path, "plain words and nothing else " * 40)
+    plain = run.evaluate("plain words and nothing")
+    odd = run.evaluate("plain “words” and nöthing".replace("ö", "öo"))
+    assert odd.left_out == {"“": 1, "”": 1, "ö": 1}
+    assert (odd.loss, odd.n_bytes) == (plain.loss, plain.n_bytes)
+    (tmp_path / "odd.txt").write_text("plain “words” and nothing")
+    assert whence("evaluate", run.path, tmp_path / "odd.txt") == 0
+    assert "left out       2 characters" in capsys.readouterr().out
+    (tmp_path / "no.txt").write_text("天地玄黃")
+    assert whence("evaluate", run.path, tmp_path / "no.txt") == 2
+    assert "same writing system" in capsys.readouterr().err
+
+
+def test_a_model_that_diverged_neither_writes_nor_is_measured_as_if_it_were_sound(tmp_path, capsys):
+    run = run_on(tmp_path, "plain words and nothing else " * 40)
+    for step in run.checkpoints:
+        weights = {name: w * torch.nan for name, w in run.model(step).state_dict().items()}
+        shutil.rmtree(run.checkpoint_folder / folder_name(step))
+        save_checkpoint(run.checkpoint_folder, step, weights, {})
+    for words in (["generate", run.path, "plain"], ["evaluate", run.path]):
+        assert whence(*words) == 2
+        told = capsys.readouterr()
+        assert "diverged" in told.err
+    assert whence("evaluate", run.path, "--json") == 2
+    json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+
+
+def test_a_step_too_small_to_change_a_number_checks_nothing(capsys):
+    assert whence("gradcheck", "net", "--step", "1e-17") == 2
+    assert "too small to change" in capsys.readouterr().err
+    small = Value(1.0)
+    check = check_gradient(lambda: 1e6 + small * 1e-6, small, step=1e-9)
+    assert check.undecided
+    assert not check.agrees
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("form", [attend, attend_fast])
+@pytest.mark.parametrize("causal", [False, True])
+def test_a_query_that_may_read_nothing_reads_nothing(dtype, form, causal):
+    torch.manual_seed(0)
+    q, k, v = (torch.randn(2, 2, 5, 8, dtype=dtype, requires_grad=True) for _ in range(3))
+    visible = torch.ones(2, 5, dtype=torch.bool)
+    visible[1] = False
+    y = form(q, k, v, causal, visible)
+    gradients = torch.autograd.grad(y.sum(), (q, k, v))
+    assert not y[1].any()
+    for gradient in gradients:
+        assert gradient.isfinite().all()
+        assert not gradient[1].any()
+
+
+def test_stop_takes_one_string_and_leaves_the_prompt(tmp_path, capsys):
+    run = run_on(tmp_path, "plain words and nothing else " * 40)
+    capsys.readouterr()
+    assert whence("generate", run.path, "--stop", "e", "plain", "--max-tokens", 2) == 0
+    assert capsys.readouterr().out.startswith("plain")
+
+
+@pytest.mark.parametrize("words", [["--help"], ["help"], ["help", "generate"]])
+def test_help_is_asked_for_in_any_way(words, capsys):
+    assert whence(*words) == 0
+    assert "usage: whence" in capsys.readouterr().out
+
+
+def test_flags_by_the_names_that_others_use(capsys, tmp_path):
+    from whence.cli.recipes import parse_training
+
+    recipe = parse_training(["--lr", "0.02", "--layers=2", "--model", "gpt2"]).recipe
+    assert recipe.optimizer.learning_rate == 0.02
+    assert recipe.model.n_layers == 2
+    assert whence("train", "--epochs", 3) == 2
+    assert "--steps" in capsys.readouterr().err
+
+
+def test_a_tiny_temperature_is_the_limit_of_a_small_one():
+    from whence.generate.sampling import filter_logits
+
+    logits = torch.tensor([[1.0, 3.0, 2.0]])
+    for temperature in (1e-38, 1e-45, 1e-300):
+        kept = filter_logits(logits, Sampling(temperature=temperature)).softmax(-1)
+        assert kept.tolist() == [[0.0, 1.0, 0.0]]
