@@ -62,9 +62,7 @@ class Studio:
         with httpx.Client(**own, headers={"origin": base}) as stranger:
             answer = stranger.post("/enter", content=self.server.door.code())
         secret = answer.json()["secret"]
-        return httpx.Client(
-            **own, headers={"origin": base, "x-whence-secret": secret}, **options
-        )
+        return httpx.Client(**own, headers={"origin": base, "x-whence-secret": secret}, **options)
 
 
 @pytest.fixture(scope="session")

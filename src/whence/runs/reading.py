@@ -4,18 +4,21 @@ import numpy as np
 import torch
 
 from whence.data import Part
+from whence.data.labels import LabelledPart
 from whence.data.pairs import as_part
 from whence.errors import WhenceError
 from whence.models.seq2seq import Seq2SeqConfig
 from whence.runs.session import Session
+from whence.runs.tasks.labels import Labels
 from whence.runs.tasks.pairs import parse_pairs
 
 
-def part_of(session: Session, text: str) -> Part:
+def part_of(session: Session, text: str) -> Part | LabelledPart:
     """Cut a text into one window: what is read, and the token after each.
 
     Args:
-        session: its model reads it. An encoder–decoder takes lines of source, tab, target.
+        session: its model reads it. An encoder–decoder takes lines of source, tab, target, and an
+            encoder that names classes lines of class, tab, text.
         text: at least two tokens, and at most one more than the model reads.
 
     Raises:
@@ -26,7 +29,10 @@ def part_of(session: Session, text: str) -> Part:
         torch.Size([1, 6])
     """
     tokenizer, config = session.dataset.tokenizer, session.recipe.model
-    if isinstance(config, Seq2SeqConfig):
+    if isinstance(session.task, Labels):
+        part = session.task.part_of(text)
+        part = part._replace(visible=part.visible.to(session.hardware.device))
+    elif isinstance(config, Seq2SeqConfig):
         pairs = parse_pairs(text if text.endswith("\n") else text + "\n", tokenizer, config)
         part = as_part(pairs, config.separator, config.end)
     else:

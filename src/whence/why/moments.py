@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import Tensor
 
 from whence.data import Part
 from whence.data.batches import NOT_COUNTED
+from whence.data.labels import LabelledPart
 from whence.data.pairs import PairBatches
 from whence.errors import WhenceError, in_bytes
 from whence.runs.places import places
 from whence.runs.reading import part_of
 from whence.runs.replay import Moment
+from whence.runs.tasks.labels import Labels
 from whence.train.loop import train
 from whence.why.budget import available
 from whence.why.step import trace
@@ -50,14 +52,14 @@ def trace_moment(moment: Moment, text: str | None = None, **options: Any) -> Tra
     }
     if text is not None:
         return trace(_reading(moment, parts[0]), **{**known, **options})
-    known["where"] = places(moment.dataset, parts, pairs=is_pairs(moment))
+    known["where"] = places(moment.dataset, parts, _listed(moment))
     recorded = moment.recorded
     t = trace(lambda: moment.do(moment.model), **{**known, **options})
     t.notes.append(_compared(recorded, float(t.result), moment))
     return t
 
 
-def foresee(moment: Moment, parts: list[Part], update: bool = True) -> int:
+def foresee(moment: Moment, parts: Sequence[Part | LabelledPart], update: bool = True) -> int:
     """Say how many bytes the trace of a step will keep, by tracing it on very few examples.
 
     A copy of the model and its optimiser is traced on one example and on two. What a trace keeps
@@ -89,17 +91,18 @@ def foresee(moment: Moment, parts: list[Part], update: bool = True) -> int:
     return base + (count - len(rows)) * each
 
 
-def _longest(part: Part) -> list[int]:
+def _longest(part: Part | LabelledPart) -> list[int]:
     """The pairs with the longest source and the longest target: all others are padded to them."""
     counted = part.targets != NOT_COUNTED
     return list({int(counted.int().argmax(1).argmax()), int(counted.sum(1).argmax())})
 
 
-def _measure(moment: Moment, part: Part, rows: list[int], update: bool, twice: bool = False) -> int:
+def _measure(
+    moment: Moment, part: Part | LabelledPart, rows: list[int], update: bool, twice: bool = False
+) -> int:
     model, optimizer = copy.deepcopy((moment.model, moment.optimizer))
-    few = part._replace(
-        inputs=part.inputs[rows], targets=part.targets[rows], starts=part.starts[rows]
-    )
+    kept = {name: value[rows] for name, value in part._asdict().items() if name != "seed"}
+    few = part._replace(**kept)
     if not update:
         return trace(_reading(moment, few, model), model=model).nbytes
     batch = {moment.step: [(0.5, few), (0.5, few)] if twice else [(1.0, few)]}
@@ -112,7 +115,7 @@ def _measure(moment: Moment, part: Part, rows: list[int], update: bool, twice: b
     return trace(step, model=model, optimizer=optimizer).nbytes
 
 
-def _reading(moment: Moment, part: Part, model: Any = None) -> Callable[[], Tensor]:
+def _reading(moment: Moment, part: Part | LabelledPart, model: Any = None) -> Callable[[], Tensor]:
     """A forward and a backward pass over a part, without dropout and without an update."""
     model = moment.model if model is None else model
 
@@ -141,6 +144,13 @@ def is_pairs(moment: Moment) -> bool:
     """Tell whether the run trains on pairs of source and target."""
     batches = moment.batches
     return isinstance(getattr(batches, "batches", batches), PairBatches)
+
+
+def _listed(moment: Moment) -> str:
+    """Say what the run's text is a list of; "" of prose."""
+    if is_pairs(moment):
+        return "pair"
+    return "text" if isinstance(moment.session.task, Labels) else ""
 
 
 def _compared(recorded: float | None, loss: float, moment: Moment) -> str:

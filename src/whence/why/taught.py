@@ -287,7 +287,9 @@ def describe(run: Run, windows: list[Window]) -> list[str]:
     pairs, told = is_pairs(moment), []
     for window in windows:
         parts = [part for _, part in moment.batches[window.step]]
-        where = places(moment.dataset, parts, pairs)(window.example, window.position)
+        where = places(moment.dataset, parts, "pair" if pairs else "")(
+            window.example, window.position
+        )
         row = torch.cat([torch.cat((p.inputs, p.targets[:, -1:]), 1) for p in parts])
         ids = row[window.example].numpy(force=True)
         ids = ids if ids[-1] >= 0 else ids[:-1]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from whence.data import Dataset, Source
-from whence.data.labels import LabelBatches, lay
+from whence.data.labels import LabelBatches, LabelledPart, lay
 from whence.data.pairs import split_pairs
 from whence.errors import WhenceError, shell_word
 from whence.fields import short
@@ -154,6 +154,26 @@ class Labels(Text):
             (decode(text), names[mine], names[right])
             for text, mine, right in zip(texts, said, classes, strict=False)
         ]
+
+    def part_of(self, text: str) -> LabelledPart:
+        """Lay out lines of class, tab, text as one part of a batch.
+
+        Raises:
+            WhenceError: a line that is none, a class the run doesn't know, or a character that its
+                tokenizer lacks.
+        """
+        lines = text.removesuffix("\n").split("\n")
+        for line in lines:
+            label, tab, rest = line.partition("\t")
+            if label not in self.config.classes or not rest.strip() or "\t" in rest:
+                raise WhenceError(
+                    f"{line[:60]!r} is no labelled text: write its class "
+                    f"({', '.join(self.config.classes)}), a tab, and the text."
+                )
+        tokens = np.asarray(self.dataset.tokenizer.encode("\n".join(lines) + "\n"))
+        texts, classes, _ = self._read(tokens, True, True)
+        inputs, visible = lay(texts)
+        return LabelledPart(inputs, visible, torch.tensor(classes), np.arange(len(texts)), 0)
 
     def _cut(self, tokens: np.ndarray) -> np.ndarray:
         return tokens[: self.config.context_length]

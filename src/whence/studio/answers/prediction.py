@@ -12,6 +12,7 @@ from whence.generate import Distribution, Sampling, stream
 from whence.generate.generate import encode_prompt, inference
 from whence.generate.reader import LanguageModel, Reader
 from whence.generate.sampling import filter_logits, pick
+from whence.models.encoder import ClassifierConfig
 from whence.models.seq2seq import Seq2SeqConfig
 from whence.runs.run import Run
 from whence.runs.trained import step_of
@@ -55,6 +56,11 @@ def prediction(
         top: how many of the likeliest tokens are listed.
     """
     opened = open_run(folder, run)
+    if isinstance(opened.recipe.model, ClassifierConfig):
+        raise WhenceError(
+            f"{run} names classes and writes nothing: ask it with 'whence classify "
+            f"{shell_word(opened.path)} --ask TEXT'."
+        )
     step = _step(opened, at)
     sampling = Sampling(temperature, top_k, top_p, min_p)
     if len(prompt) > LONGEST or not 0 <= written <= MOST or not 0 <= seed < 2**63:
