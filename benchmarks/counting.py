@@ -26,9 +26,9 @@ from nltk.util import everygrams
 from benchmarks.timing import interleaved, ratio, table
 from whence.data import open_source
 from whence.data.stories import stories
-from whence.models.counting import count_bigrams, count_ngrams
-from whence.models.ngram import NGram, NGramConfig
-from whence.models.sparsity import sparsity
+from whence.models.ngram.counting import count_bigrams, count_ngrams
+from whence.models.ngram.model import NGram, NGramConfig
+from whence.models.ngram.sparsity import sparsity
 
 SHARED = Path(__file__).parents[1].parent / "shared" / "data"
 MEMORY_MB = 256
@@ -223,7 +223,7 @@ def sparseness(tokens: np.ndarray, vocab_size: int) -> Iterator[dict]:
 def compiling() -> Iterator[dict]:
     """A first fit of order 5 in a new process: with nothing compiled yet, and the next time."""
     code = (
-        "import time, numpy as np; from whence.models.ngram import NGram, NGramConfig\n"
+        "import time, numpy as np; from whence.models.ngram.model import NGram, NGramConfig\n"
         "t = np.random.default_rng(0).integers(0, 65, 1000); s = time.perf_counter()\n"
         "NGram(NGramConfig(5), 65).fit(t).score(t); print(time.perf_counter() - s)"
     )

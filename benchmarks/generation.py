@@ -13,7 +13,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from benchmarks.timing import interleaved, ratio, table
 from whence.generate import generate
-from whence.models.gpt import GPT, gpt2, modern
+from whence.models.gpt.model import GPT, gpt2, modern
 
 V, T, PROMPT = 65, 64, 8
 NEW = T - PROMPT

@@ -16,8 +16,7 @@ import torch
 from whence.data import WindowBatches
 from whence.data.tokenizers import train_tokenizer
 from whence.models import BigramConfig, GPTConfig, GRUConfig, MLPConfig, ModelConfig, build
-from whence.models.lstm import LSTMConfig
-from whence.models.rnn import RNNConfig
+from whence.models.recurrent.config import LSTMConfig, RNNConfig
 from whence.train.evaluation import evaluate
 from whence.train.loop import train
 from whence.train.losses import next_token_loss

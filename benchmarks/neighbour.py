@@ -51,7 +51,7 @@ def steps() -> float:
     # isort: split
     from benchmarks.step import ours
     from benchmarks.timing import seconds_of
-    from whence.models.gpt import modern
+    from whence.models.gpt.model import modern
     from whence.train.optimizers import AdamW
 
     step = ours(modern(), "bf16", AdamW())

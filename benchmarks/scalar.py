@@ -29,7 +29,7 @@ from benchmarks.scalar_eager import (
 )
 from benchmarks.scalar_gpt import WINDOW, Grid, windows
 from benchmarks.timing import apart, ratio, table
-from whence.models.small_gpt import SmallGPT, next_token_loss
+from whence.models.small.gpt import SmallGPT, next_token_loss
 from whence.scalar import SGD, Matrix, Value, compile
 
 SHIPPED, COLLECTOR_OFF = "micrograd as it ships", "micrograd, collector off"

@@ -17,7 +17,7 @@ import numpy as np
 
 import whence.scalar
 from benchmarks.scalar_gpt import Grid, extended_micrograd, numbers_of, windows
-from whence.models.small_gpt import SmallGPT, next_token_loss
+from whence.models.small.gpt import SmallGPT, next_token_loss
 from whence.scalar import Matrix, Value
 from whence.scalar.matrix import values_of
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import micrograd.engine
 
-from whence.models.small_gpt import SmallGPT
+from whence.models.small.gpt import SmallGPT
 
 WINDOW = 16
 ALPHABET = "\nabcdefghijklmnopqrstuvwxyz"

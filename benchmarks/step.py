@@ -19,7 +19,7 @@ import torch.nn.functional as F
 
 from benchmarks.timing import apart, ratio, table
 from whence.data import open_source, prepare
-from whence.models.gpt import GPTConfig, gpt2, modern
+from whence.models.gpt.model import GPTConfig, gpt2, modern
 from whence.runs.recipe import Recipe
 from whence.runs.session import assemble
 from whence.scale.hardware import Hardware, Precision, has_compiler

@@ -22,11 +22,12 @@ from benchmarks.timing import ratio, table
 from whence.data import WindowBatches
 from whence.models import MODELS as RUNGS
 from whence.models import GPTConfig, build
-from whence.models.config import gpt2, llama, modern, qwen3
-from whence.models.encoder import Classifier, ClassifierConfig
-from whence.models.gpt import GPT
-from whence.models.line import Line
-from whence.models.mlp import MLP
+from whence.models.gpt.config import gpt2, llama, modern, qwen3
+from whence.models.gpt.model import GPT
+from whence.models.seq2seq.config import ClassifierConfig
+from whence.models.seq2seq.encoder import Classifier
+from whence.models.small.line import Line
+from whence.models.small.mlp import MLP
 from whence.train.loop import train
 from whence.train.losses import binary_cross_entropy, mean_squared_error, next_token_loss
 from whence.train.optimizer import Optimizer

@@ -9,7 +9,7 @@
 
 # %%
 from whence.lessons import Box, ask, check, curves, flow, reveal, say, table
-from whence.models.line import COFFEE_SHOP, Line, Scale, least_squares, squared_error
+from whence.models.small.line import COFFEE_SHOP, Line, Scale, least_squares, squared_error
 from whence.scalar import SGD, Matrix, Value, mse
 from whence.train.loop import train
 

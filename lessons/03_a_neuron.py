@@ -9,7 +9,7 @@
 
 # %%
 from whence.lessons import Box, ask, check, curves, flow, reveal, say, table
-from whence.models.mlp import MLP, half_squared_error
+from whence.models.small.mlp import MLP, half_squared_error
 from whence.scalar import SGD, Matrix
 from whence.scalar.dead import cause, dead_units, snapshot
 from whence.train.loop import train

@@ -12,8 +12,8 @@ import numpy as np
 
 from whence.data import open_source, prepare
 from whence.lessons import ask, bars, check, grid, reveal, say
-from whence.models.ngram import NGram, NGramConfig
-from whence.models.sparsity import sparsity
+from whence.models.ngram.model import NGram, NGramConfig
+from whence.models.ngram.sparsity import sparsity
 
 text = ["<s>", "I", "like", "to", "eat", "</s>", "<s>", "I", "like", "pizza", "</s>"]
 words = list(dict.fromkeys(text))

@@ -22,9 +22,10 @@ import torch
 from whence.experiments.common import Example, learn
 from whence.experiments.words import encoder_weights, it_sentences, small_reader
 from whence.lessons import ask, check, curves, grid, reveal, say, table
-from whence.models.attention import Attention, attend, split_heads
-from whence.models.encoder import Encoder, EncoderConfig
-from whence.models.positions import SinusoidalPositions
+from whence.models.layers.attention import Attention, attend, split_heads
+from whence.models.layers.positions import SinusoidalPositions
+from whence.models.seq2seq.config import EncoderConfig
+from whence.models.seq2seq.encoder import Encoder
 from whence.train.optimizers import AdamW
 
 # %% [markdown]

@@ -16,7 +16,7 @@ import torch
 from whence import Data, Recipe, Record, Run, gpt2, modern
 from whence.lessons import ask, check, curves, reveal, say, scratch, table
 from whence.models import build
-from whence.models.line import COFFEE_SHOP, Line, Scale, squared_error
+from whence.models.small.line import COFFEE_SHOP, Line, Scale, squared_error
 from whence.scalar import SGD, Matrix
 from whence.scale.plan import plan
 from whence.train.loop import train

@@ -44,6 +44,20 @@ def check_fields(config: Any, where: str = "") -> None:
             object.__setattr__(config, item.name, fitted)
 
 
+def check_sizes(config: object, *names: str) -> None:
+    """Refuse a size below 1.
+
+    Raises:
+        WhenceError: naming the field.
+
+    Example:
+        >>> check_sizes(complex(1, 2), "real")
+    """
+    for name in names:
+        if getattr(config, name) < 1:
+            raise WhenceError(f"{name} is {getattr(config, name)}: it must be 1 or more.")
+
+
 @functools.cache
 def hints_of(kind: type) -> dict[str, Any]:
     """Return the type of each field of a dataclass."""
@@ -137,4 +151,4 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f": did you mean {close[0]}?" if close else f": choose from {', '.join(known)}."
 
 
-__all__ = ["check_fields", "fit", "hints_of", "nearest", "short"]
+__all__ = ["check_fields", "check_sizes", "fit", "hints_of", "nearest", "short"]

@@ -1,5 +1,6 @@
 """What someone new meets: odd texts, commands that are suggested, and runs that went wrong."""
 
+import contextlib
 import json
 import re
 import shlex
@@ -11,8 +12,8 @@ import torch
 from tests.cli.command import whence
 from whence import GPTConfig, Recipe, Run
 from whence.generate.sampling import Sampling
-from whence.models.attention import attend
-from whence.models.attention_fast import attend_fast
+from whence.models.layers.attention import attend
+from whence.models.layers.attention_fast import attend_fast
 from whence.runs.checkpoints import folder_name, save_checkpoint
 from whence.scalar import Value
 from whence.scalar.gradcheck import check_gradient
@@ -139,3 +140,65 @@ def test_a_tiny_temperature_is_the_limit_of_a_small_one():
     for temperature in (1e-38, 1e-45, 1e-300):
         kept = filter_logits(logits, Sampling(temperature=temperature)).softmax(-1)
         assert kept.tolist() == [[0.0, 1.0, 0.0]]
+
+
+def test_a_ctrl_c_that_something_swallowed_is_remembered(monkeypatch):
+    import signal
+
+    from whence.cli import interrupts
+
+    with interrupts.remembered():
+        assert not interrupts.seen()
+        with contextlib.suppress(KeyboardInterrupt):  # as careless code does
+            signal.raise_signal(signal.SIGINT)
+        assert interrupts.seen()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_run_that_was_interrupted_while_it_was_loaded_stops_before_its_first_step(
+    tmp_path, capsys, monkeypatch
+):
+    from whence.cli import interrupts
+
+    monkeypatch.setattr(interrupts, "seen", lambda: True)
+    (tmp_path / "my.txt").write_text(TEXTS["quotes"])
+    words = ["train", tmp_path / "my.txt", "--steps", 3, "--out", tmp_path / "run", *TINY]
+    assert whence(*words) == 0
+    assert "stopped and saved before step 0" in capsys.readouterr().out
+
+
+def test_a_sample_never_ends_in_half_a_character():
+    from whence.generate.text import TextStream
+
+    stream = TextStream(lambda ids: bytes(ids).decode("utf-8", "replace"))
+    shown = "".join(stream.push(byte) for byte in "né字".encode()[:-1]) + stream.finish()
+    assert shown == "né"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["line", "--target", "nope"], "--target names a column of a CSV"),
+        (["net", "--hidden", "1000000"], "2,000,000 weights"),
+        (["nett"], "Unknown command 'nett': did you mean net?"),
+        (["train", "--help", "modle"], "did you mean model?"),
+        (["train", "--model", "gpt-2"], "did you mean gpt2?"),
+    ],
+)
+def test_mistakes_are_answered_with_what_to_do(words, message, capsys):
+    assert whence(*words) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_the_step_of_a_compiled_module_has_the_names_of_the_module_and_says_so():
+    from whence.why import trace
+
+    layer = torch.nn.Linear(2, 1)
+    compiled = torch.compile(layer, backend="eager")
+
+    def step():
+        compiled(torch.ones(1, 2)).sum().backward()
+
+    traced = trace(step, model=compiled)
+    assert list(traced.parameters) == ["weight", "bias"]
+    assert any("compiled" in note for note in traced.notes)

@@ -16,8 +16,8 @@ from whence.cli.line import line
 from whence.cli.net import net
 from whence.cli.rates import rates
 from whence.errors import WhenceError
-from whence.models.line import Scale, least_squares
-from whence.models.mlp import MLP, initial
+from whence.models.small.line import Scale, least_squares
+from whence.models.small.mlp import MLP, initial
 from whence.scalar import nll
 from whence.scalar.gradcheck import check_gradient
 from whence.scalar.table import read_table

@@ -98,7 +98,6 @@ def test_listing_and_removing(trained, tmp_path, monkeypatch, capsys):
         (["generate", "RUN", "--checkpoint", "7000"], "has no step 7,000: it has done"),
         (["generate", "RUN", "--checkpoint", "first"], "give best, last or a step"),
         (["evaluate", "RUN", "nowhere.txt"], "doesn't exist"),
-        (["evaluate", "RUN", "RUN/run.toml"], "isn't among the"),
         (["runs", "remove"], "name the runs to remove"),
         (["resume", "nowhere"], "there is no run at nowhere"),
     ],

@@ -11,7 +11,7 @@ from whence.errors import WhenceError
 from whence.generate import generate, inference, stream
 from whence.generate.reader import Reader
 from whence.generate.text import TextStream
-from whence.models.gpt import GPT, gpt2, llama, modern
+from whence.models.gpt.model import GPT, gpt2, llama, modern
 
 
 class Characters:
@@ -208,10 +208,10 @@ def test_bytes_stream_as_whole_characters(text, stop):
 
 @settings(deadline=None, max_examples=150)
 @given(st.binary())
-def test_any_bytes_come_out_as_the_decoder_has_them(data):
+def test_any_bytes_come_out_as_the_decoder_has_them_but_for_half_a_character_at_the_end(data):
     stream = TextStream(Bytes().decode)
     shown = "".join([*(stream.push(byte) for byte in data), stream.finish()])
-    assert shown == Bytes().decode(list(data))
+    assert shown.rstrip("\ufffd") == Bytes().decode(list(data)).rstrip("\ufffd")
 
 
 def test_words_come_with_their_spaces():

@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from whence.models.gpt import GPT
+from whence.models.gpt.model import GPT
 
 
 def copy_gpt2(theirs: nn.Module, ours: GPT) -> None:

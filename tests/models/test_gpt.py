@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from whence.errors import WhenceError
-from whence.models.gpt import GPT, GPTConfig, gpt2, llama, modern, qwen3
+from whence.models.gpt.model import GPT, GPTConfig, gpt2, llama, modern, qwen3
 
 V = 11
 SIZES = {"n_layers": 2, "n_heads": 4, "d_model": 32, "context_length": 16}

@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from whence.errors import WhenceError
-from whence.models.ablate import without_head
-from whence.models.gpt import GPT, gpt2
+from whence.models.gpt.ablate import without_head
+from whence.models.gpt.model import GPT, gpt2
 
 
 def test_a_head_is_silent_and_comes_back():

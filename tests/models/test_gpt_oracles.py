@@ -13,7 +13,7 @@ from transformers import (
 )
 
 from tests.models.hf import copy_gpt2, copy_llama, llama_name
-from whence.models.gpt import GPT, gpt2, llama, qwen3
+from whence.models.gpt.model import GPT, gpt2, llama, qwen3
 
 V, T = 37, 24
 SIZES = {"n_layers": 2, "n_heads": 4, "d_model": 32, "context_length": T}

@@ -7,11 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from whence.models.attention import Attention, attend
-from whence.models.attention_fast import FastAttention, attend_fast
-from whence.models.layers import MLP, Absent, GatedMLP, PairEmbedding, relu2
-from whence.models.norms import RMSNorm
-from whence.models.positions import Rotation, SinusoidalPositions, position_angles
+from whence.models.layers.attention import Attention, attend
+from whence.models.layers.attention_fast import FastAttention, attend_fast
+from whence.models.layers.feed_forward import MLP, Absent, GatedMLP, PairEmbedding, relu2
+from whence.models.layers.norms import RMSNorm
+from whence.models.layers.positions import Rotation, SinusoidalPositions, position_angles
 
 FORMS = [Attention, FastAttention]
 

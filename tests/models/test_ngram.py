@@ -11,9 +11,9 @@ from nltk.lm import MLE, KneserNeyInterpolated, Lidstone, Vocabulary
 from nltk.util import everygrams, ngrams
 
 from whence.errors import WhenceError
-from whence.models.counting import count_ngrams
-from whence.models.ngram import NGram, NGramConfig
-from whence.models.smoothing import discounts, kneser_ney
+from whence.models.ngram.counting import count_ngrams
+from whence.models.ngram.model import NGram, NGramConfig
+from whence.models.ngram.smoothing import discounts, kneser_ney
 
 SMOOTHINGS = ["mle", "add-k", "kneser-ney"]
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"

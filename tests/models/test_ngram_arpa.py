@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from whence.errors import WhenceError
-from whence.models.arpa import _read, _written, read_arpa, write_arpa
-from whence.models.ngram import NGram, NGramConfig
+from whence.models.ngram.arpa import _read, _written, read_arpa, write_arpa
+from whence.models.ngram.model import NGram, NGramConfig
 
 LETTERS = ["a", " ", "\n", "\\", "<EOS>", "<UNK>", "é"]
 

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from whence.errors import WhenceError
 from whence.models import counting
-from whence.models.counting import count_bigrams, count_ngrams
-from whence.models.ngram import NGram, NGramConfig
-from whence.models.scratch import Scratch
-from whence.models.spill import Runs
+from whence.models.ngram.counting import count_bigrams, count_ngrams
+from whence.models.ngram.model import NGram, NGramConfig
+from whence.models.ngram.scratch import Scratch
+from whence.models.ngram.spill import Runs
 
 
 def counted_by_hand(tokens, order, start):

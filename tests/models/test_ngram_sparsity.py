@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from whence.errors import WhenceError
-from whence.models.ngram import NGram, NGramConfig
-from whence.models.sparsity import sparsity
+from whence.models.ngram.model import NGram, NGramConfig
+from whence.models.ngram.sparsity import sparsity
 
 
 def test_figures_worked_by_hand():

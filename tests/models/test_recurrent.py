@@ -5,9 +5,9 @@ import torch
 from torch import nn
 
 from whence.models import GRU, LSTM, RNN, GRUConfig, LSTMConfig, RNNConfig, build
-from whence.models.gru import GRULayer
-from whence.models.lstm import LSTMLayer
-from whence.models.rnn import RNNLayer
+from whence.models.recurrent.gru import GRULayer
+from whence.models.recurrent.lstm import LSTMLayer
+from whence.models.recurrent.rnn import RNNLayer
 
 LAYERS = [(RNNLayer, nn.RNN), (LSTMLayer, nn.LSTM), (GRULayer, nn.GRU)]
 MODELS = [(RNN, RNNConfig), (LSTM, LSTMConfig), (GRU, GRUConfig)]

@@ -5,8 +5,9 @@ import torch
 from torch import nn
 
 from whence.errors import WhenceError
-from whence.models.encoder import Classifier, ClassifierConfig, Encoder, EncoderConfig
-from whence.models.seq2seq import Seq2Seq, Seq2SeqConfig
+from whence.models.seq2seq.config import ClassifierConfig, EncoderConfig, Seq2SeqConfig
+from whence.models.seq2seq.encoder import Classifier, Encoder
+from whence.models.seq2seq.model import Seq2Seq
 
 D, H, L = 16, 4, 2
 

@@ -6,8 +6,8 @@ import torch
 
 from whence.data.points import SHAPES, points
 from whence.errors import WhenceError
-from whence.models.line import COFFEE_SHOP
-from whence.models.mlp import MLP
+from whence.models.small.line import COFFEE_SHOP
+from whence.models.small.mlp import MLP
 from whence.play import Session, at, setup
 from whence.play.opened import Opened
 from whence.play.setup import weights

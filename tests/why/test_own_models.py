@@ -7,8 +7,8 @@ import torch
 from tests.runs.tiny import finish, make
 from whence.data import WindowBatches
 from whence.models import GPTConfig, NGramGPT, NGramGPTConfig
-from whence.models.config import gpt2, llama, modern, qwen3
-from whence.models.gpt import GPT
+from whence.models.gpt.config import gpt2, llama, modern, qwen3
+from whence.models.gpt.model import GPT
 from whence.train.loop import train
 from whence.train.losses import next_token_loss
 from whence.train.optimizer import Optimizer

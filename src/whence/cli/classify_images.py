@@ -8,7 +8,7 @@ import torch
 
 from whence.cli.classify import say_confusion
 from whence.errors import WhenceError
-from whence.models.mlp import MLP, initial
+from whence.models.small.mlp import MLP, initial
 from whence.receipt import Receipt, Term
 from whence.scalar.words import confusion
 from whence.train.loop import train

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from whence.cli.engines import Parts
-from whence.models.mlp import MLP
+from whence.models.small.mlp import MLP
 from whence.receipt import Receipt
 from whence.scalar.dead import Snapshot, cause, culprit
 from whence.scalar.matrix import values_of

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-from whence.models.mlp import MLP, half_squared_error
-from whence.models.small_gpt import SmallGPT, next_token_loss
+from whence.models.small.gpt import SmallGPT, next_token_loss
+from whence.models.small.mlp import MLP, half_squared_error
 from whence.scalar import SGD, Matrix
 from whence.scalar.matrix import values_of
 from whence.train.loop import train

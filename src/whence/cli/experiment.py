@@ -5,10 +5,10 @@ import json as json_module
 from typing import Annotated, Any
 
 import tyro
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
+from whence.cli.terminal import Console
 from whence.errors import WhenceError
 from whence.experiments.table import EXPERIMENTS, experiment
 
@@ -34,10 +34,11 @@ def run(
         threads: CPU threads; models as small as these are fastest on one.
         json: print JSON instead of a table.
     """
-    console = Console(highlight=False)
+    console = Console()
     if not name:
         for known, (_, question) in EXPERIMENTS.items():
-            console.print(f"  whence experiment {known:<10} [dim]{question}[/]")
+            told = f"  whence experiment {known:<10} "
+            console.print(Text.assemble(told, (question, "dim")))
         return
     function = experiment(name)
     options = _options(name, function, seeds, steps, text)
@@ -55,14 +56,15 @@ def run(
         told |= {"answer": report.answer, "data": report.data}
         print(json_module.dumps(told, ensure_ascii=False))
         return
-    console.print(f"[bold]{escape(report.question)}[/]\n[dim]{escape(report.setting)}[/]")
+    console.print(report.question, style="bold")
+    console.print(report.setting, style="dim")
     table = Table()
     for i, column in enumerate(report.columns):
-        table.add_column(escape(column), justify="left" if i == 0 else "right")
+        table.add_column(column, justify="left" if i == 0 else "right")
     for row in report.rows:
-        table.add_row(*map(escape, row))
+        table.add_row(*row)
     console.print(table)
-    console.print(escape(report.answer))
+    console.print(report.answer)
 
 
 def _options(

@@ -9,10 +9,10 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import tyro
-from rich.console import Console
 
+from whence.cli.terminal import Console
 from whence.errors import WhenceError
-from whence.models.line import (
+from whence.models.small.line import (
     COFFEE_SHOP,
     HOUSES,
     Fit,
@@ -78,12 +78,14 @@ def line(
         predict: features of a case never seen, for example 2.3 for the coffee shop.
         json: print one JSON object.
     """
+    if target is not None and csv is None:
+        raise WhenceError("--target names a column of a CSV: give the file before it.")
     table = read_table(csv, target) if csv else table_of(*EXAMPLES[example])
     if steps < 1 or not learning_rate > 0:
         raise WhenceError("A fit needs one step or more and a learning rate above 0.")
     if not csv and not predict and example == "coffee":
         predict = (2.3,)
-    console = Console(highlight=False, soft_wrap=True, markup=False)
+    console = Console(soft_wrap=True)
     say: Callable[[str], None] = (lambda text: None) if json else console.print
     scaling = Scale.of(table.rows) if scale else Scale.none(len(table.features))
     say(

@@ -3,16 +3,17 @@
 import json as json_text
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 import tyro
-from rich.console import Console
 
 from whence.cli.death import Death, death_of, row_of, tell
 from whence.cli.engines import Parts, compare, compare_gpt
+from whence.cli.terminal import Console
 from whence.errors import WhenceError
-from whence.models.mlp import MLP, Numbers, half_squared_error, initial
+from whence.models.small.mlp import MLP, Numbers, half_squared_error, initial
 from whence.scalar import SGD, Matrix
 from whence.scalar.dead import dead_units, snapshot
 from whence.scalar.hand import (
@@ -110,7 +111,7 @@ def net(
     )
     if given.epochs < 1 or not given.learning_rate > 0:
         raise WhenceError("Training needs one epoch or more and a learning rate above 0.")
-    console = Console(highlight=False, soft_wrap=True, markup=False)
+    console = Console(soft_wrap=True)
     say: Callable[[str], None] = (lambda text: None) if json else console.print
     if two_engines:
         compare(given, activation, batch, json)
@@ -138,6 +139,9 @@ def net(
         print(json_text.dumps(record, ensure_ascii=False))
 
 
+MOST_WEIGHTS = 100_000  # some seconds an epoch
+
+
 def _settings(
     example: str, data: Path | None, hidden: tuple[int, ...] | None, activation: str, seed: int
 ) -> Example:
@@ -149,6 +153,12 @@ def _settings(
     if hidden is None:
         return given
     sizes = [len(given.x[0]), *hidden, len(given.y[0])]
+    weights = sum(a * b for a, b in pairwise(sizes))
+    if weights > MOST_WEIGHTS:
+        raise WhenceError(
+            f"--hidden makes {weights:,} weights, and here each is worked out and shown by itself: "
+            f"stay below {MOST_WEIGHTS:,}, or train a large network with 'whence train'."
+        )
     return given._replace(layers=initial(sizes, activation, seed))
 
 

@@ -4,8 +4,8 @@ import json as json_text
 from typing import Annotated, Literal
 
 import tyro
-from rich.console import Console
 
+from whence.cli.terminal import Console
 from whence.play import at
 from whence.play.opened import Opened
 
@@ -87,7 +87,7 @@ def play(
         }
         print(json_text.dumps(record, ensure_ascii=False))
         return
-    console = Console(highlight=False, soft_wrap=True, markup=False)
+    console = Console(soft_wrap=True)
     if receipts:
         for receipt in receipts:
             console.print(str(receipt))

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import tyro
-from rich.console import Console
 
 from whence.cli.line import Whole
+from whence.cli.terminal import Console
 from whence.errors import WhenceError
-from whence.models.line import (
+from whence.models.small.line import (
     COFFEE_SHOP,
     Line,
     Scale,
@@ -45,7 +45,7 @@ def rates(
         raise WhenceError("Comparing rates needs two steps or more and rates above 0.")
     table = read_table(csv) if csv else table_of(*COFFEE_SHOP)
     best = mean_squared_error(least_squares(table.rows, table.targets), table.rows, table.targets)
-    console = Console(highlight=False, soft_wrap=True, markup=False)
+    console = Console(soft_wrap=True)
     say: Callable[[str], None] = (lambda text: None) if json else console.print
     say("a parameter of 0.5 with gradient −0.2, after one step:")
     one_step = {rate: _one_step(rate) for rate in rates}

@@ -11,7 +11,7 @@ import tyro
 from whence.cli.training_help import shortened
 from whence.cli.words import Texts, parse
 from whence.errors import WhenceError
-from whence.models import MODELS
+from whence.models.kinds import MODELS
 from whence.runs.recipe import Recipe, choose, usual
 from whence.train.optimizers import OPTIMIZERS
 

@@ -4,12 +4,12 @@ import json as json_module
 import sys
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
+from whence.cli.terminal import Console
 from whence.cli.words import call
 from whence.errors import WhenceError, in_bytes
-from whence.models import MODELS
+from whence.models.kinds import MODELS
 from whence.runs.listing import list_runs
 from whence.runs.recipe import kind_of
 from whence.runs.run import Run

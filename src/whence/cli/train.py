@@ -9,6 +9,7 @@ from typing import Annotated
 
 import tyro
 
+from whence.cli import interrupts
 from whence.cli.recipes import parse_training
 from whence.errors import WhenceError
 from whence.runs.control import train_controlled
@@ -60,7 +61,12 @@ def watch(run: Run, steps: int | None, as_json: bool, formats: tuple[str, ...] |
         run.recipe = replace(run.recipe, steps=steps)
     display = JsonDisplay(run) if as_json else display_for(run)
     with _Stop() as stop, display:
-        for event in train_controlled(run, steps, lambda: stop.asked):
+
+        def measuring(done: int, total: int) -> bool:
+            display.measuring(done, total)
+            return stop.asked
+
+        for event in train_controlled(run, steps, lambda: stop.asked, measuring=measuring):
             display.show(event)
     for name in formats or ():
         display.say(f"metrics: {export_metrics(run, name)}")
@@ -83,6 +89,7 @@ class _Stop:
     asked = False
 
     def __enter__(self):
+        self.asked = interrupts.seen()  # before the run could listen
         self._before = {s: signal.signal(s, self._ask) for s in (signal.SIGINT, signal.SIGTERM)}
         return self
 

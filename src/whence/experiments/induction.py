@@ -6,8 +6,8 @@ import torch
 
 from whence.experiments.common import Example, Report, learn, mean_interval
 from whence.models import GPTConfig, build
-from whence.models.attention import Attention, future, split_heads
-from whence.models.gpt import GPT
+from whence.models.gpt.model import GPT
+from whence.models.layers.attention import Attention, future, split_heads
 
 SIZE, SHORTEST, LONGEST = 24, 6, 12
 WINDOW = 2 * LONGEST

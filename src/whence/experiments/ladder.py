@@ -1,7 +1,7 @@
 """Every kind of model on one text: the same split, the same seconds, one measure."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from whence.data import Dataset, Source, open_source, prepare
 from whence.errors import WhenceError
 from whence.generate import generate
 from whence.models import NGram
+from whence.models.kinds import KINDS
 from whence.runs.events import Stepped
 from whence.runs.recipe import Recipe, Record, choose, usual
 from whence.runs.run import Run, free_path, resolve
@@ -20,12 +21,11 @@ from whence.runs.tasks import task_of
 from whence.train.losses import bits_per_byte
 
 # name: the kind of model, and what of it is set otherwise
-RUNGS: dict[str, tuple[str, dict[str, Any]]] = {
-    "unigram": ("ngram", {"order": 1}),
-    "2-gram": ("ngram", {"order": 2}),
-    "3-gram": ("ngram", {"order": 3}),
-    "5-gram": ("ngram", {"order": 5}),
-    **{kind: (kind, {}) for kind in ("bigram", "mlp", "rnn", "lstm", "gru", "gpt", "ngram-gpt")},
+# Each rung: its kind of model, and the settings that differ from the usual ones.
+RUNGS: dict[str, tuple[str, Mapping[str, Any]]] = {
+    rung: (name, settings)
+    for name, kind in sorted(KINDS.items(), key=lambda item: "gpt" in item[0])
+    for rung, settings in kind.rungs.items()
 }
 TRIAL_STEPS = 4
 WRITTEN = 120  # tokens of each rung's writing

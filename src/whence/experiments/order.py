@@ -12,7 +12,8 @@ from whence.experiments.common import (
     learn,
     mean_interval,
 )
-from whence.models.encoder import Classifier, ClassifierConfig
+from whence.models.seq2seq.config import ClassifierConfig
+from whence.models.seq2seq.encoder import Classifier
 from whence.train.optimizers import AdamW
 
 NAMES = 24  # animals that can bite and be bitten

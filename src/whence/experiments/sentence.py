@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from whence.errors import WhenceError
 from whence.experiments.prediction import Position
 from whence.models import GPTConfig, MLPConfig, RNNConfig, build
-from whence.models.sentence import Scalars
+from whence.models.small.sentence import Scalars
 from whence.train.loop import train
 from whence.train.losses import cross_entropy, perplexity
 from whence.train.optimizer import Optimizer

@@ -10,7 +10,7 @@ import numpy as np
 
 from whence.data import open_source, prepare
 from whence.experiments.common import Report
-from whence.models.ngram import NGram, NGramConfig
+from whence.models.ngram.model import NGram, NGramConfig
 
 ORDERS = (1, 2, 3, 4)
 

@@ -8,8 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from whence.experiments.common import Example, Report, learn, mean_interval
-from whence.models.attention import Attention, split_heads
-from whence.models.encoder import Encoder, EncoderConfig
+from whence.models.layers.attention import Attention, split_heads
+from whence.models.seq2seq.config import EncoderConfig
+from whence.models.seq2seq.encoder import Encoder
 from whence.train.optimizers import AdamW
 
 MASK = "<MASK>"

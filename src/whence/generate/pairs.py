@@ -11,7 +11,7 @@ from torch import Tensor
 from whence.errors import WhenceError
 from whence.generate.generate import device_of, inference
 from whence.generate.reader import CachedLanguageModel, LanguageModel
-from whence.models.seq2seq import Seq2Seq
+from whence.models.seq2seq.model import Seq2Seq
 
 
 @dataclass(frozen=True)

@@ -46,10 +46,14 @@ class TextStream:
         return self._until_stop(piece)
 
     def finish(self) -> str:
-        """The text that was held back; after it the stream is at its end."""
+        """The text that was held back; after it the stream is at its end.
+
+        The bytes of a character that isn't complete are left out.
+        """
         if self.stopped is not None:
             return ""
-        text = self._until_stop(self._piece() if self._new_ids else "")
+        piece = self._piece() if self._new_ids else ""
+        text = self._until_stop(piece.rstrip(HALF))
         if self.stopped is None:
             text, self._held = text + self._held, ""
         self._new_ids = []

@@ -1,19 +1,22 @@
-"""The models, one file for each rung of the ladder.
+"""The models, a folder for each family, and the table of their kinds.
 
-The table of their names is imported when it is first used, so that `whence.models.line` and
-`whence.models.mlp` need no PyTorch.
+What needs no PyTorch (the kinds and their configurations) comes from `kinds`, the classes from
+`build`, each when it is first used.
 """
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from whence.models.table import *  # noqa: F403
+    from whence.models.build import *  # noqa: F403
+    from whence.models.kinds import *  # noqa: F403
 
 
 def __getattr__(name: str) -> Any:
     from importlib import import_module
 
-    table = import_module("whence.models.table")
-    if name.startswith("__") or not hasattr(table, name):
-        raise AttributeError(f"module 'whence.models' has no attribute {name!r}")
-    return getattr(table, name)
+    if not name.startswith("__"):
+        for home in ("whence.models.kinds", "whence.models.build"):
+            module = import_module(home)
+            if hasattr(module, name):
+                return getattr(module, name)
+    raise AttributeError(f"module 'whence.models' has no attribute {name!r}")

@@ -10,8 +10,8 @@ import torch
 
 from whence.data.points import SHAPES
 from whence.errors import WhenceError
-from whence.models.line import squared_error
-from whence.models.mlp import MLP, half_squared_error
+from whence.models.small.line import squared_error
+from whence.models.small.mlp import MLP, half_squared_error
 from whence.play.setup import Setup, order, samples, setup, weights
 from whence.receipt import Receipt
 from whence.scalar import SGD, Adam, Matrix, NotFiniteWarning, binary_cross_entropy, compile, total

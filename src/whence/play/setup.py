@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 from whence.data.points import SHAPES, features, points
 from whence.errors import WhenceError
-from whence.models.line import COFFEE_SHOP, Scale
-from whence.models.mlp import ACTIVATIONS, Numbers, initial
+from whence.models.small.line import COFFEE_SHOP, Scale
+from whence.models.small.mlp import ACTIVATIONS, Numbers, initial
 
 OPTIMIZERS = ("sgd", "momentum", "adam")
 HIDDEN_LAYERS, UNITS, SAMPLES = 6, 16, 500

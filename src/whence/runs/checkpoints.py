@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from whence.errors import WhenceError
-from whence.models.ngram import NGram
+from whence.models.ngram.model import NGram
 from whence.runs.files import SCHEMA, DamagedError, read_json, sha256, write_folder_whole
 
 PARTS = ("model.safetensors", "optimizer.safetensors")

@@ -17,6 +17,7 @@ from whence.fields import check_fields
 from whence.runs.events import Event, Stepped
 from whence.runs.files import SCHEMA, read_json, write_whole
 from whence.runs.run import Run
+from whence.runs.training import Measuring
 
 FILE = "control.json"
 LOOK = 0.05  # seconds between two looks while waiting
@@ -98,6 +99,7 @@ def train_controlled(
     steps: int | None = None,
     should_stop: Callable[[], bool] = lambda: False,
     fresh: bool = True,
+    measuring: Measuring = lambda done, total: False,
 ) -> Iterator[Event]:
     """Train a run as `Run.train` does, between steps doing what `ask` asks for.
 
@@ -106,6 +108,7 @@ def train_controlled(
         steps: as of `Run.train`.
         should_stop: as of `Run.train`; asked also while waiting.
         fresh: forget what was asked for before it began.
+        measuring: as of `Run.train`.
 
     Raises:
         WhenceError: as `Run.train`.
@@ -128,7 +131,7 @@ def train_controlled(
                 return False
             time.sleep(LOOK if not asked.lets(step) else min(LOOK, left))
 
-    for event in run.train(steps, stops):
+    for event in run.train(steps, stops, measuring):
         if isinstance(event, Stepped):
             step = event.step + 1
         yield event

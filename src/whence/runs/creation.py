@@ -26,7 +26,7 @@ def resolve(recipe: Recipe, source: Source) -> Recipe:
         recipe,
         data=data,
         hardware=recipe.hardware.resolved(),
-        record=recipe.record.resolved(recipe.steps),
+        record=recipe.record.resolved(recipe.steps, recipe.tokens_per_step),
     )
 
 

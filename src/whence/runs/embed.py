@@ -10,7 +10,7 @@ from torch import Tensor
 from whence.errors import WhenceError
 from whence.generate import inference
 from whence.models import Classifier, Seq2Seq
-from whence.models.encoder import Encoder
+from whence.models.seq2seq.encoder import Encoder
 from whence.runs.run import Run
 
 

@@ -100,7 +100,11 @@ def changed_recipe(run: Run, step: int, changes: Mapping[str, Any]) -> Recipe:
     """
     tree = nested(changes)
     old, new = run.recipe, Recipe.from_dict(tree, run.recipe)
-    new = replace(new, hardware=new.hardware.resolved(), record=new.record.resolved(new.steps))
+    new = replace(
+        new,
+        hardware=new.hardware.resolved(),
+        record=new.record.resolved(new.steps, new.tokens_per_step),
+    )
     changed = {name for name, _, _ in differences(old.to_dict(), new.to_dict())}
     for name in BOUND_TO_WEIGHTS:
         if name in changed:

@@ -7,7 +7,7 @@ from whence.data import Part
 from whence.data.labels import LabelledPart
 from whence.data.pairs import as_part
 from whence.errors import WhenceError
-from whence.models.seq2seq import Seq2SeqConfig
+from whence.models.seq2seq.config import Seq2SeqConfig
 from whence.runs.session import Session
 from whence.runs.tasks.labels import Labels
 from whence.runs.tasks.pairs import parse_pairs

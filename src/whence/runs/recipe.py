@@ -7,10 +7,10 @@ from typing import Any, Literal
 from whence.data import Source, open_source
 from whence.errors import WhenceError
 from whence.fields import check_fields, nearest, short
-from whence.models import MODELS, ModelConfig
+from whence.models.kinds import KINDS, MODELS, ModelConfig
 from whence.runs.settings import from_settings, settings
 from whence.scale.hardware import Hardware
-from whence.train.optimizers import OPTIMIZERS, AdamW, Muon, OptimizerConfig
+from whence.train.optimizers import OPTIMIZERS, Muon, OptimizerConfig
 from whence.train.schedules import Schedule
 
 
@@ -64,13 +64,17 @@ class Data:
         return open_source(texts, self.normalize, self.field) if texts else None
 
 
+MOST_MEASURED, LEAST_MEASURED = 200_000, 10_000  # validation tokens in a usual measurement
+
+
 @dataclass(frozen=True)
 class Record:
     """What a run writes down besides its losses, and when it stops.
 
     Attributes:
         evaluate_every: steps between two measurements on validation; none: 10 in a run.
-        evaluate_tokens: at most so many validation tokens then (at the end it is all of them).
+        evaluate_tokens: at most so many validation tokens then (at the end it is all of them);
+            none: as many as take about a tenth of the training, at most 200,000.
         sample_every: steps between two samples of the model's writing; none: 6 in a run.
         sample_tokens: length of such a sample.
         checkpoint_every: steps between two checkpoints; none: as the next two say.
@@ -86,7 +90,7 @@ class Record:
     """
 
     evaluate_every: int | None = None
-    evaluate_tokens: int = 200_000
+    evaluate_tokens: int | None = None
     sample_every: int | None = None
     sample_tokens: int = 160
     checkpoint_every: int | None = None
@@ -105,20 +109,30 @@ class Record:
         least = {"evaluate_tokens": 2, "sample_tokens": 0, "patience": 0}
         least |= {"replay_steps": 1, "replay_seconds": 0, "keep_last": 1}
         for name, lowest in least.items():
-            if not getattr(self, name) >= lowest:
+            if getattr(self, name) is not None and not getattr(self, name) >= lowest:
                 raise WhenceError(
                     f"record.{name} is {getattr(self, name):g}: give {lowest} or more."
                 )
 
-    def resolved(self, steps: int) -> "Record":
-        """Fill in the intervals that were left open."""
+    def resolved(self, steps: int, tokens_per_step: int) -> "Record":
+        """Fill in what was left open.
+
+        Args:
+            steps: of the run.
+            tokens_per_step: that a step learns from.
+        """
 
         def share(value: int | None, times: int) -> int:
             return value or max(1, round(steps / times))
 
+        every = share(self.evaluate_every, 10)
+        # A token costs a third in a measurement of what it costs in training.
+        budget = 0.1 * 3 * steps * tokens_per_step / (1 + steps / every)
+        affordable = min(MOST_MEASURED, max(LEAST_MEASURED, round(budget)))
         return replace(
             self,
-            evaluate_every=share(self.evaluate_every, 10),
+            evaluate_every=every,
+            evaluate_tokens=self.evaluate_tokens or affordable,
             sample_every=share(self.sample_every, 6),
         )
 
@@ -203,6 +217,11 @@ class Recipe:
         if not 0 <= self.seed < 2**63:
             raise WhenceError(f"seed is {self.seed}: give 0 or more, below 2^63.")
 
+    @property
+    def tokens_per_step(self) -> int:
+        """How many tokens a batch has, where its windows are full."""
+        return self.batch_size * getattr(self.model, "context_length", 1)
+
     def to_dict(self) -> dict[str, Any]:
         """Return the recipe as nested plain values, what is none left out."""
         tree = settings(self)
@@ -232,32 +251,6 @@ class Recipe:
         return tomli_w.dumps(self.to_dict())
 
 
-# What published GPTs learn by: rates given for them mean AdamW's.
-_PUBLISHED: dict[str, Any] = {
-    "optimizer": AdamW(learning_rate=1e-3, beta2=0.99, weight_decay=0.1),
-    "schedule": Schedule("cosine", warmup=20, final=0.1),
-}
-# What a kind of model usually learns by, where that isn't what a GPT learns by.
-USUAL: dict[str, dict[str, Any]] = {
-    "gpt2": _PUBLISHED,
-    "llama": _PUBLISHED,
-    "qwen3": _PUBLISHED,
-    "ngram": {"steps": 1, "batch_size": 1},  # it reads the whole text once
-    "seq2seq": {  # as in the paper
-        "optimizer": AdamW(learning_rate=2e-3, beta2=0.98, eps=1e-9),
-        "schedule": Schedule("inverse-sqrt", warmup=100),
-        "batch_size": 64,
-    },
-    "encoder": {  # words, since a class shows in them
-        "data": Data(tokenizer="words", vocab_size=5000),
-        "optimizer": AdamW(learning_rate=1e-3),
-        "schedule": Schedule("linear", warmup=20),
-        "batch_size": 32,
-        "steps": 300,
-    },
-}
-
-
 def usual(base: Recipe, kind: str) -> Recipe:
     """Choose a kind of model, and with it the optimiser and schedule it usually learns by.
 
@@ -272,7 +265,8 @@ def usual(base: Recipe, kind: str) -> Recipe:
         >>> usual(Recipe(), "seq2seq").optimizer.learning_rate
         0.002
     """
-    return replace(base, model=choose("model", kind, MODELS), **USUAL.get(kind, {}))
+    row = choose("model", kind, KINDS)
+    return Recipe.from_dict(row.usual, replace(base, model=row.config))
 
 
 def choose(what: str, name: Any, table: Mapping[str, Any]) -> Any:

@@ -1,7 +1,7 @@
 """What a person should hear of a recipe before it trains: settings that are likely mistakes."""
 
 from whence.data import Dataset
-from whence.models import NGramConfig
+from whence.models.kinds import NGramConfig
 from whence.runs.recipe import Recipe, kind_of
 from whence.train.optimizers import OPTIMIZERS
 

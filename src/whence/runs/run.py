@@ -32,7 +32,7 @@ from whence.runs.session import Session, assemble, batches_of
 from whence.runs.tasks import Text, task_of
 from whence.runs.tasks.text import Batches
 from whence.runs.tokens import share_tokens
-from whence.runs.training import Training
+from whence.runs.training import Measuring, Training
 from whence.scale.hardware import find_device, manifest
 from whence.train.evaluation import Evaluation
 
@@ -242,7 +242,10 @@ class Run:
         return disk_use(self.path)
 
     def train(
-        self, steps: int | None = None, should_stop: Callable[[], bool] = lambda: False
+        self,
+        steps: int | None = None,
+        should_stop: Callable[[], bool] = lambda: False,
+        measuring: Measuring = lambda done, total: False,
     ) -> Iterator[Event]:
         """Train from the last checkpoint, or the start, to the end; give each event as it happens.
 
@@ -254,6 +257,8 @@ class Run:
                 the first step that the record doesn't hold yet.
             should_stop: asked before the first step and after each; true saves a checkpoint and
                 ends.
+            measuring: told how far a measurement is, (batches done, of how many); true leaves that
+                measurement out.
 
         Raises:
             WhenceError: where the run is finished, another process is training it, or a file that
@@ -269,7 +274,8 @@ class Run:
             sitting = Sitting(recorded, recipe.steps, manifest(session.hardware))
             self.header.sittings.append(sitting)
             self.header.write(self.path)
-            yield from Training(self.path, self.header, session, start, should_stop).events()
+            training = Training(self.path, self.header, session, start, should_stop, measuring)
+            yield from training.events()
 
     def check_unfinished(self, steps: int | None = None) -> None:
         """Refuse at once what `train` would refuse.

@@ -16,7 +16,7 @@ from whence.runs.tasks import Text, task_of
 from whence.runs.tasks.text import Batches
 from whence.scale.hardware import Hardware
 from whence.scale.plan import check_memory, plan
-from whence.train.evaluation import Evaluation
+from whence.train.evaluation import Evaluation, Progress, no_progress
 from whence.train.optimizer import Optimizer
 
 
@@ -104,13 +104,13 @@ class Session:
             steps,
         )
 
-    def evaluate(self, n_tokens: int | None = None) -> Evaluation:
+    def evaluate(self, n_tokens: int | None = None, each: Progress = no_progress) -> Evaluation:
         """Measure the loss on the validation text, or on its first tokens.
 
         It takes the model as written: other shapes of input would make a compiled one compile anew,
         and the bits of later steps depend on that.
         """
-        return self.task.evaluate(self.model, n_tokens, self.hardware.context)
+        return self.task.evaluate(self.model, n_tokens, self.hardware.context, each)
 
 
 def assemble(recipe: Recipe, dataset: Dataset) -> Session:

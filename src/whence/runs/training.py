@@ -19,7 +19,14 @@ from whence.runs.record import Logs
 from whence.runs.retention import Spacing, is_due, surplus
 from whence.runs.saver import Saver
 from whence.runs.session import Session
+from whence.train.evaluation import Evaluation
 from whence.train.optimizer import NotFiniteError
+
+Measuring = Callable[[int, int], bool]
+
+
+class _LeftOutError(Exception):
+    """A measurement that was begun and isn't wanted any more."""
 
 
 class Training:
@@ -34,6 +41,7 @@ class Training:
         session: what the recipe describes, in memory.
         start: the checkpoint to go on from; 0: the first weights.
         should_stop: asked before the first step and after each; true saves a checkpoint and ends.
+        measuring: told how far a measurement is, (done, of how many); true leaves it out.
     """
 
     def __init__(
@@ -43,9 +51,10 @@ class Training:
         session: Session,
         start: int,
         should_stop: Callable[[], bool] = lambda: False,
+        measuring: Measuring = lambda done, total: False,
     ):
         self.folder, self.header, self.session, self.start = folder, header, session, start
-        self.should_stop = should_stop
+        self.should_stop, self.measuring = should_stop, measuring
         self.record = session.recipe.record
         self.logs = Logs(folder)
         self.checkpoints = folder / "checkpoints"
@@ -79,7 +88,7 @@ class Training:
         state, steps = self.start, self.session.recipe.steps
         why: Literal["finished", "no longer improving", "stopped"] = "finished"
         if state == 0 and self.session.task.by_steps:
-            yield self._evaluate(0)
+            yield from self._evaluate(0)
         if self.should_stop():
             steps, why = state, "stopped"
         clock = time.perf_counter()
@@ -147,32 +156,50 @@ class Training:
     def _now_and_then(self, state: int) -> Iterator[Event]:
         better = False
         if state % (self.record.evaluate_every or 1) == 0:
-            evaluated = self._evaluate(state)
-            better = evaluated.best
-            yield evaluated
+            for evaluated in self._evaluate(state):
+                better = evaluated.best
+                yield evaluated
         if state % (self.record.sample_every or 1) == 0 and self.record.sample_tokens:
             yield self._sample(state)
         if better or is_due(state, self.last_saved, self.spacing):
             yield from self._save(state)
         yield from map(Saved, self.saver.finished())
 
-    def _evaluate(self, state: int) -> Evaluated:
-        evaluation = self.session.evaluate(self.record.evaluate_tokens)
+    def _evaluate(self, state: int) -> Iterator[Evaluated]:
+        """Measure as often during training; nothing comes where that is broken off."""
+        evaluation = self._measured(self.record.evaluate_tokens)
+        if evaluation is None:
+            return
         best = all(evaluation.loss < loss for step, loss in self.losses.items() if step != state)
         event = Evaluated(state, evaluation, best)
         if state not in self.losses:
             self.logs.evals.append(event.to_record())
         self.losses[state] = evaluation.loss
-        return event
+        yield event
 
     def _evaluate_whole(self, state: int) -> Iterator[Evaluated]:
         """Measure at the end as ever, and if that took a part of the text only, on all of it."""
         if state not in self.losses:
-            yield self._evaluate(state)
-        if self.record.evaluate_tokens < len(self.session.dataset.validation):
-            event = Evaluated(state, self.session.evaluate(), best=False, whole=True)
-            self.logs.evals.append(event.to_record())
-            yield event
+            yield from self._evaluate(state)
+        usual = self.record.evaluate_tokens
+        if usual is not None and usual < len(self.session.dataset.validation):
+            evaluation = self._measured()
+            if evaluation is not None:
+                event = Evaluated(state, evaluation, best=False, whole=True)
+                self.logs.evals.append(event.to_record())
+                yield event
+
+    def _measured(self, n_tokens: int | None = None) -> Evaluation | None:
+        """Measure the validation text or its first tokens; None where that is broken off."""
+
+        def each(done: int, total: int) -> None:
+            if self.measuring(done, total):
+                raise _LeftOutError
+
+        try:
+            return self.session.evaluate(n_tokens, each)
+        except _LeftOutError:
+            return None
 
     def _sample(self, state: int) -> Sampled:
         session = self.session

@@ -70,6 +70,17 @@ def windows(n_tokens: int, length: int, stride: int) -> Iterator[tuple[int, int]
         yield max(0, done - length), new
 
 
+# Called between the batches of a measurement with how many are done, of how many; it may raise.
+Progress = Callable[[int, int], None]
+MOST_LOGITS = (
+    1 << 22
+)  # numbers in the logits of a batch: memory that is used again, not mapped anew
+
+
+def no_progress(done: int, total: int) -> None:
+    """Tell nobody."""
+
+
 @torch.inference_mode()
 def evaluate(
     model: Callable[[Tensor], Tensor],
@@ -81,6 +92,8 @@ def evaluate(
     batch_size: int | None = None,
     device: torch.device | str = "cpu",
     precision: Callable[[], AbstractContextManager] = nullcontext,
+    vocab_size: int = 0,
+    each: Progress = no_progress,
 ) -> Evaluation:
     """Measure the loss of a model on every token of a text but the first, each counted once.
 
@@ -93,9 +106,12 @@ def evaluate(
         context_length: T, the longest window.
         n_bytes: bytes that the predicted tokens stand for.
         stride: how far a window moves on; None: T, windows side by side.
-        batch_size: windows computed together; None: up to 64, of 8,192 tokens in all.
+        batch_size: windows computed together; None: up to 64, of 8,192 tokens in all, and fewer
+            where the vocabulary is large.
         device: where the model is.
         precision: a context such as autocast, made anew for each batch.
+        vocab_size: V, where it is known.
+        each: told between batches how far the measurement is; what it raises ends it.
 
     Raises:
         WhenceError: for fewer than two tokens.
@@ -110,13 +126,19 @@ def evaluate(
         raise WhenceError(
             f"the text has {len(tokens)} token(s): at least 2 are needed to predict one."
         )
-    batch_size = batch_size or max(1, min(64, 8192 // context_length))
+    if batch_size is None:
+        at_once = min(8192, MOST_LOGITS // max(vocab_size, 1))
+        batch_size = max(1, min(64, at_once // context_length))
+    step = stride or context_length
+    n_windows = 1 + max(0, -(-(len(tokens) - 1 - context_length) // step))
+    n_batches = -(-n_windows // batch_size)
     total = torch.zeros((), dtype=torch.float64)
     module = model if isinstance(model, torch.nn.Module) else torch.nn.Module()
     was_training = module.training
     module.eval()
     try:
-        for batch in _batched(tokens, context_length, stride or context_length, batch_size):
+        for done, batch in enumerate(_batched(tokens, context_length, step, batch_size)):
+            each(done, n_batches)
             inputs, targets = (t.to(device) for t in batch)
             with precision():
                 logits = model(inputs)
@@ -137,6 +159,7 @@ def evaluate_parts(
     *,
     n_bytes: int,
     precision: Callable[[], AbstractContextManager] = nullcontext,
+    each: Progress = no_progress,
 ) -> Evaluation:
     """Measure the loss of a model on the counted targets of some parts of batches.
 
@@ -145,12 +168,15 @@ def evaluate_parts(
         parts: each has `inputs` and `targets`, −100 where a target isn't counted.
         n_bytes: bytes that the counted targets stand for.
         precision: a context such as autocast, made anew for each part.
+        each: told between parts how far the measurement is; what it raises ends it.
     """
     total, count = 0.0, 0
     was_training = model.training
     model.eval()
     try:
-        for part in parts:
+        several = list(parts)
+        for done, part in enumerate(several):
+            each(done, len(several))
             with precision():
                 logits = model(part.inputs)
             flat = logits.flatten(0, 1).float()

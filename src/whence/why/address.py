@@ -105,5 +105,5 @@ def unknown(name: str, names: Iterable[str], what: str = "This step has no tenso
     if near:
         hint = f"did you mean {' or '.join(near)}?"
     else:
-        hint = "trace.names(), or --list, tells those there are."
+        hint = "'whence why RUN --list', or trace.names() in Python, lists those there are."
     return WhenceError(f"{what} named {name!r}: {hint}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -70,6 +71,8 @@ def trace(
         )
     if optimizer is None:
         optimizer = next((o for o in found.values() if isinstance(o, torch.optim.Optimizer)), None)
+    written = getattr(model, "_orig_mod", model)  # torch.compile's, as its author wrote it
+    compiled, model = written is not model, written
     leaves = _parameters(model, found)
     recorder = Recorder(model, optimizer, available() if budget is None else budget, tell)
     namer = recorder.namer
@@ -86,7 +89,9 @@ def trace(
             namer.give(name, recorder.ref(value), ARGUMENT)
     modules = {} if model is None else dict(model.named_modules())
     live = Live(fn, leaves, modules, torch.get_rng_state())
-    with recorder:
+    with recorder, warnings.catch_warnings():
+        # Our hooks, which name the modules, fire once more for a compiled one: it has no name.
+        warnings.filterwarnings("ignore", message="Using `torch.compile")
         result = fn()
     after: dict[str, Ref] = {}
     state = _state(optimizer, leaves)
@@ -102,7 +107,13 @@ def trace(
     ids = [t.numpy(force=True) for t in ([tokens] if isinstance(tokens, Tensor) else tokens or [])]
     memories = {ref.version.memory for ref in [*before.values(), *after.values()]}
     labels = Labels.of(recorder.ops, ids, decode, where, memories)
-    return Trace(recorder, parameters, after, result, labels, live)
+    done = Trace(recorder, parameters, after, result, labels, live)
+    if compiled:
+        done.notes.append(
+            "the module is compiled, but was run as it is written: a compiled step may round "
+            "otherwise, and its numbers may differ in their last digits"
+        )
+    return done
 
 
 def _referred(fn: Callable[[], Any]) -> dict[str, Any]:

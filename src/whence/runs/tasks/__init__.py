@@ -4,8 +4,7 @@ A task says what differs between kinds of runs: batches, loss, measure, and how 
 """
 
 from whence.data import Dataset, Source
-from whence.models import NGramConfig, NGramGPTConfig, Seq2SeqConfig
-from whence.models.encoder import ClassifierConfig
+from whence.models.kinds import kind_for
 from whence.runs.recipe import Recipe
 from whence.runs.tasks.counted import Counted
 from whence.runs.tasks.labels import Labels
@@ -13,12 +12,13 @@ from whence.runs.tasks.pairs import Pairs
 from whence.runs.tasks.prior import OnCounts
 from whence.runs.tasks.text import Text
 
-# The task of each kind of model that does something else than predict a text by the loop.
-_TASKS: dict[type, type[Text]] = {
-    NGramConfig: Counted,
-    NGramGPTConfig: OnCounts,
-    Seq2SeqConfig: Pairs,
-    ClassifierConfig: Labels,
+# The tasks by the names that the table of kinds of model uses.
+TASKS: dict[str, type[Text]] = {
+    "text": Text,
+    "counted": Counted,
+    "on counts": OnCounts,
+    "pairs": Pairs,
+    "labels": Labels,
 }
 
 
@@ -32,7 +32,7 @@ def task_of(recipe: Recipe, dataset: Dataset) -> Text:
     Raises:
         WhenceError: where the text or the recipe doesn't suit the model.
     """
-    return _TASKS.get(type(recipe.model), Text)(recipe, dataset)
+    return TASKS[kind_for(recipe.model).task](recipe, dataset)
 
 
 def settle(recipe: Recipe, source: Source) -> Recipe:
@@ -41,7 +41,7 @@ def settle(recipe: Recipe, source: Source) -> Recipe:
     Raises:
         WhenceError: where the text doesn't suit the model.
     """
-    return _TASKS.get(type(recipe.model), Text).settle(recipe, source)
+    return TASKS[kind_for(recipe.model).task].settle(recipe, source)
 
 
-__all__ = ["Text", "settle", "task_of"]
+__all__ = ["TASKS", "Text", "settle", "task_of"]

@@ -8,10 +8,10 @@ import numpy as np
 
 from whence.data import Dataset
 from whence.errors import WhenceError
-from whence.models.ngram import NGram
+from whence.models.ngram.model import NGram
 from whence.runs.recipe import Recipe
 from whence.runs.tasks.text import Batches, Precision, Text
-from whence.train.evaluation import Evaluation
+from whence.train.evaluation import Evaluation, Progress, no_progress
 
 
 class WholeText:
@@ -83,7 +83,11 @@ class Counted(Text):
         return len(self.dataset.train)
 
     def evaluate(
-        self, model: Any, n_tokens: int | None = None, precision: Precision = nullcontext
+        self,
+        model: Any,
+        n_tokens: int | None = None,
+        precision: Precision = nullcontext,
+        each: Progress = no_progress,
     ) -> Evaluation:
         """Measure on the validation text, or its first tokens."""
         tokens = self.dataset.validation[:n_tokens]

@@ -17,10 +17,10 @@ from whence.errors import WhenceError, shell_word
 from whence.fields import short
 from whence.generate import inference
 from whence.generate.reader import CachedLanguageModel, LanguageModel
-from whence.models.encoder import ClassifierConfig
+from whence.models.seq2seq.config import ClassifierConfig
 from whence.runs.recipe import Recipe
 from whence.runs.tasks.text import Batches, Precision, Text
-from whence.train.evaluation import Evaluation
+from whence.train.evaluation import Evaluation, Progress, no_progress
 from whence.train.losses import cross_entropy
 
 BATCH = 256
@@ -105,7 +105,11 @@ class Labels(Text):
         return round(self.recipe.batch_size * sum(map(len, texts)) / len(texts))
 
     def evaluate(
-        self, model: Any, n_tokens: int | None = None, precision: Precision = nullcontext
+        self,
+        model: Any,
+        n_tokens: int | None = None,
+        precision: Precision = nullcontext,
+        each: Progress = no_progress,
     ) -> Evaluation:
         """Measure on the held-out lines."""
         return self._measure_lines(model, self.lines[1], precision)

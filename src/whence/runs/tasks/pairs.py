@@ -13,10 +13,11 @@ from whence.data.pairs import PairBatches, as_part, check_marks, split_pairs
 from whence.data.tokenizers import Tokenizer
 from whence.errors import WhenceError, shell_word
 from whence.generate.pairs import exact_match, greedy_answers
-from whence.models.seq2seq import Seq2Seq, Seq2SeqConfig
+from whence.models.seq2seq.config import Seq2SeqConfig
+from whence.models.seq2seq.model import Seq2Seq
 from whence.runs.recipe import Recipe
 from whence.runs.tasks.text import Batches, Precision, Text
-from whence.train.evaluation import Evaluation, evaluate_parts
+from whence.train.evaluation import Evaluation, Progress, evaluate_parts, no_progress
 from whence.train.losses import next_token_loss
 
 BATCH = 256
@@ -61,10 +62,16 @@ class Pairs(Text):
         return round(self.recipe.batch_size * sum(map(len, pairs)) / len(pairs))
 
     def evaluate(
-        self, model: Any, n_tokens: int | None = None, precision: Precision = nullcontext
+        self,
+        model: Any,
+        n_tokens: int | None = None,
+        precision: Precision = nullcontext,
+        each: Progress = no_progress,
     ) -> Evaluation:
         """Measure on the held-out pairs."""
-        return measure_pairs(model, self.pairs[1], self.dataset.tokenizer, n_tokens, precision)
+        return measure_pairs(
+            model, self.pairs[1], self.dataset.tokenizer, n_tokens, precision, each
+        )
 
     def measure(self, model: Any, text: str | Source | None) -> Evaluation:
         """Measure on the pairs of a text, or on those held out."""
@@ -143,6 +150,7 @@ def measure_pairs(
     tokenizer: Tokenizer,
     n_tokens: int | None = None,
     precision: Callable[[], AbstractContextManager] = nullcontext,
+    each: Progress = no_progress,
 ) -> Evaluation:
     """Measure loss and exact match on pairs; with `n_tokens` on about so many tokens of them.
 
@@ -152,6 +160,7 @@ def measure_pairs(
         tokenizer: what the ids mean.
         n_tokens: stop after so many tokens, and write out a few hundred targets only.
         precision: a context such as autocast.
+        each: told between batches how far it is.
     """
     c = model.config
     if n_tokens is not None:
@@ -164,6 +173,6 @@ def measure_pairs(
         parts.append(part._replace(inputs=part.inputs.to(device), targets=part.targets.to(device)))
     targets = [pair[int(np.argmax(pair == c.separator)) + 1 :] for pair in pairs]
     n_bytes = tokenizer.n_bytes(np.concatenate(targets))
-    found = evaluate_parts(model, parts, n_bytes=n_bytes, precision=precision)
+    found = evaluate_parts(model, parts, n_bytes=n_bytes, precision=precision, each=each)
     written = pairs if n_tokens is None else pairs[:QUICK]
     return Evaluation(found.loss, found.n_tokens, n_bytes, exact_match(model, written))

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from whence.models.ngram_gpt import NGramGPT
+from whence.models.ngram.prior import NGramGPT
 from whence.runs.tasks.text import Text
 from whence.train.losses import cross_entropy
 

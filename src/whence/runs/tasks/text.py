@@ -19,7 +19,7 @@ from whence.generate import generate
 from whence.generate.reader import CachedLanguageModel, LanguageModel
 from whence.runs.recipe import Recipe
 from whence.scale.hardware import find_device
-from whence.train.evaluation import Evaluation, evaluate
+from whence.train.evaluation import Evaluation, Progress, evaluate, no_progress
 from whence.train.losses import next_token_loss
 from whence.train.optimizer import Optimizer
 
@@ -102,7 +102,11 @@ class Text:
         return self.recipe.batch_size * self.recipe.model.context_length
 
     def evaluate(
-        self, model: Any, n_tokens: int | None = None, precision: Precision = nullcontext
+        self,
+        model: Any,
+        n_tokens: int | None = None,
+        precision: Precision = nullcontext,
+        each: Progress = no_progress,
     ) -> Evaluation:
         """Measure a model during training: on the validation text, or on its first tokens."""
         tokens = self.dataset.validation[:n_tokens]
@@ -113,6 +117,8 @@ class Text:
             n_bytes=self.dataset.bytes_behind(tokens[1:]),
             device=self.recipe.hardware.device,
             precision=precision,
+            vocab_size=self.dataset.tokenizer.vocab_size,
+            each=each,
         )
 
     def measure(self, model: Any, text: str | Source | None) -> Evaluation:
@@ -138,6 +144,7 @@ class Text:
             stride=max(1, context_length // 2),
             n_bytes=n_bytes,
             device=device,
+            vocab_size=self.dataset.tokenizer.vocab_size,
         )
 
     @property

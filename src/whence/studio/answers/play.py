@@ -9,7 +9,7 @@ from typing import Any
 
 from whence.data.points import FEATURES, SHAPES
 from whence.errors import shell_word
-from whence.models.mlp import ACTIVATIONS
+from whence.models.small.mlp import ACTIVATIONS
 from whence.play import PRESETS, Edit, Session, Setup, read_edit, setup
 from whence.play.opened import Opened
 from whence.play.setup import OPTIMIZERS

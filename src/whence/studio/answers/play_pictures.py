@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from whence.data.points import SHAPES, features
-from whence.models.line import Fit, least_squares, mean_squared_error
+from whence.models.small.line import Fit, least_squares, mean_squared_error
 from whence.play import Session
 from whence.runs.curves import thin
 

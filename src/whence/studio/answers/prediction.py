@@ -12,8 +12,7 @@ from whence.generate import Distribution, Sampling, stream
 from whence.generate.generate import encode_prompt, inference
 from whence.generate.reader import LanguageModel, Reader
 from whence.generate.sampling import filter_logits, pick
-from whence.models.encoder import ClassifierConfig
-from whence.models.seq2seq import Seq2SeqConfig
+from whence.models.seq2seq.config import ClassifierConfig, Seq2SeqConfig
 from whence.runs.run import Run
 from whence.runs.trained import step_of
 from whence.studio.answers.place import COMPUTING, open_run, python_path

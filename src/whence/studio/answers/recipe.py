@@ -6,7 +6,7 @@ from typing import Any
 
 from whence.data.sources import BUILT_IN
 from whence.errors import WhenceError, shell_word
-from whence.models import NGramConfig
+from whence.models.kinds import KINDS, NGramConfig
 from whence.runs.creation import free_path
 from whence.runs.recipe import Recipe, usual
 from whence.runs.session import n_parameters
@@ -16,19 +16,6 @@ from whence.studio.texts import Texts
 
 # The sizes that the page offers, in this order; a model has some of them.
 SIZES = ("order", "smoothing", "k", "n_layers", "n_heads", "d_model", "d_ff", "n_previous")
-ABOUT = {
-    "gpt": "Transformer, the form that learns fastest here",
-    "gpt2": "Transformer as in GPT-2",
-    "llama": "Transformer as in Llama",
-    "qwen3": "Transformer as in Qwen3",
-    "ngram": "counts what follows the last tokens, in one pass",
-    "bigram": "sees one token back",
-    "mlp": "sees a few tokens back",
-    "rnn": "reads token by token",
-    "lstm": "reads token by token, with a memory",
-    "gru": "as the LSTM, with fewer gates",
-    "seq2seq": "encoder–decoder, for pairs: source, tab, target",
-}
 SOURCES = {
     "topics": "the Python language reference, 466 kB of English",
     "stories": "made-up stories whose entropy is known",
@@ -39,7 +26,9 @@ SOURCES = {
 def form(texts: Texts) -> dict[str, Any]:
     """Say what can be trained: texts, models, and the usual value of each setting."""
     models = []
-    for name in ABOUT:
+    for name, kind in KINDS.items():
+        if kind.task == "labels" or name == "modern":  # no labelled text is built in; gpt is modern
+            continue
         base = usual(Recipe(), name)
         settings = {f"model.{size}": getattr(base.model, size, None) for size in SIZES}
         if not isinstance(base.model, NGramConfig):
@@ -51,7 +40,7 @@ def form(texts: Texts) -> dict[str, Any]:
                 "seed": base.seed,
             }
         given = {setting: value for setting, value in settings.items() if value is not None}
-        models.append({"name": name, "about": ABOUT[name], "settings": given})
+        models.append({"name": name, "about": kind.about, "settings": given})
     sources = [{"name": name, "about": SOURCES.get(name, "")} for name in BUILT_IN]
     sources += [{"name": name, "about": "a text of this machine"} for name in texts.names()]
     return {

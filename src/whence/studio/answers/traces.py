@@ -9,7 +9,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from whence.errors import WhenceError, shell_word
-from whence.models.ngram_config import NGramConfig
+from whence.models.ngram.config import NGramConfig
 from whence.runs.replay import nearest_checkpoint, start_from
 from whence.runs.run import Run
 from whence.studio.answers.place import COMPUTING, open_run, python_path

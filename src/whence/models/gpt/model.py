@@ -1,0 +1,150 @@
+"""A GPT: blocks of attention and feed-forward that predict the next token from those before it."""
+
+import math
+
+from torch import Tensor, nn
+
+from whence.errors import WhenceError
+from whence.models.gpt.block import Block, BlockWithoutResidual, norm_of
+from whence.models.gpt.cache import Cache, LayerCache
+from whence.models.gpt.config import GPTConfig, gpt2, llama, modern, qwen3
+from whence.models.gpt.decode import Decoder
+from whence.models.layers.feed_forward import PairEmbedding, init_linear
+from whence.models.layers.positions import (
+    LearnedPositions,
+    NoPositions,
+    Rotation,
+    SinusoidalPositions,
+    position_angles,
+)
+
+__all__ = ["GPT", "Block", "GPTConfig", "gpt2", "llama", "modern", "qwen3"]
+
+LARGEST_PAIR_TABLE = 2048  # tokens; the table of pairs has the square of it as rows
+
+
+class GPT(nn.Module):
+    """Logits of the next token after each token of a text.
+
+    x = embed(tokens) + positions;  x = block(x) for each block;  logits = head(norm(x)).
+
+    Args:
+        config: the shape.
+        vocab_size: number of tokens there are, V.
+
+    Shape:
+        tokens [B, T] → logits [B, T, V], T at most config.context_length.
+
+    Raises:
+        WhenceError: the tokens don't fit into the window.
+
+    Example:
+        >>> import torch
+        >>> model = GPT(GPTConfig(n_layers=2, d_model=32), vocab_size=65)
+        >>> model(torch.tensor([[1, 2, 3]])).shape
+        torch.Size([1, 3, 65])
+
+    Source:
+        Radford et al., "Improving Language Understanding by Generative Pre-Training", 2018.
+    """
+
+    def __init__(self, config: GPTConfig, vocab_size: int) -> None:
+        super().__init__()
+        self.config = config
+        self.vocab_size = vocab_size
+        self.embed = nn.Embedding(vocab_size, config.d_model)
+        self.bigram = _pair_embedding(config, vocab_size)
+        self.positions = _positions(config)
+        self.dropout = nn.Dropout(config.dropout) if config.dropout else nn.Identity()
+        block = BlockWithoutResidual if "residual" in config.without else Block
+        self.blocks = nn.ModuleList([block(config) for _ in range(config.n_layers)])
+        self.norm = norm_of(config)
+        self.head = nn.Linear(config.d_model, vocab_size, bias=False)
+        self._initialise()
+
+    def forward(self, tokens: Tensor, cache: Cache | None = None) -> Tensor:
+        """Logits [B, T, V] of the token after each of the tokens [B, T].
+
+        Args:
+            tokens: ids below vocab_size.
+            cache: what was read before; the tokens are appended to it.
+        """
+        T, start = tokens.shape[1], 0 if cache is None else cache.length
+        if start + T > self.config.context_length:
+            raise WhenceError(
+                f"The text is {start + T} tokens long, but the model reads at most "
+                f"{self.config.context_length}: shorten it, or train with a larger context_length."
+            )
+        if cache is not None and cache.step is not None and T == 1:
+            return cache.step(tokens, cache)
+        x = self.embed(tokens)  # [B, T, D]
+        if self.bigram is not None:
+            x = x + self.bigram(tokens, None if cache is None else cache.last_token)
+        x = self.dropout(self.positions(x, start))
+        rotation = self._rotation(tokens, cache)
+        for block, memory in zip(self.blocks, self._memories(cache), strict=True):
+            x = block(x, rotation, memory)
+        if cache is not None:
+            cache.length, cache.last_token = start + T, tokens[:, -1:]
+        return self.head(self.norm(x))  # [B, T, V]
+
+    def new_cache(self, batch_size: int) -> Cache:
+        """An empty cache for texts that are continued, `batch_size` at once."""
+        c, weight = self.config, self.embed.weight
+        shape = (c.n_layers, batch_size, c.kv_heads, c.context_length, c.head_size)
+        rotation = self._rotation_of(c.context_length, weight)
+        cache = Cache(shape, rotation, weight.dtype, weight.device)
+        if c.attention == "fast" and not c.without and not self.training:
+            cache.step = Decoder(self, cache)
+        return cache
+
+    @property
+    def context_length(self) -> int:
+        """How many tokens the model reads at most."""
+        return self.config.context_length
+
+    def _memories(self, cache: Cache | None) -> list[LayerCache | None]:
+        return [None] * len(self.blocks) if cache is None else [*cache.layers]
+
+    def _rotation(self, tokens: Tensor, cache: Cache | None) -> Rotation | None:
+        if cache is None:
+            return self._rotation_of(tokens.shape[1], tokens)
+        if cache.rotation is None:
+            return None
+        return cache.rotation[cache.length : cache.length + tokens.shape[1]]
+
+    def _rotation_of(self, length: int, like: Tensor) -> Rotation | None:
+        c = self.config
+        if c.positions != "rotary":
+            return None
+        return Rotation(position_angles(0, length, c.head_size, c.rope_base, like.device))
+
+    def _initialise(self) -> None:
+        """Draw every weight; what writes to the residual stream is scaled by 1/√(2·n_layers)."""
+        c = self.config
+        nn.init.normal_(self.embed.weight, std=c.embedding_std)
+        residual = 0.0 if c.zero_residual else 1 / math.sqrt(2 * c.n_layers)
+        for name, part in self.blocks.named_modules():
+            if isinstance(part, nn.Linear):
+                writes = name.endswith((".o", ".down"))
+                init_linear(part, c.init_std, residual if writes else 1.0)
+        init_linear(self.head, c.init_std, 0.0 if c.zero_head else 1.0)
+        if c.tied_embeddings:
+            self.head.weight = self.embed.weight
+
+
+def _positions(c: GPTConfig) -> nn.Module:
+    if c.positions == "learned":
+        return LearnedPositions(c.context_length, c.d_model)
+    return SinusoidalPositions() if c.positions == "sinusoidal" else NoPositions()
+
+
+def _pair_embedding(c: GPTConfig, vocab_size: int) -> nn.Module | None:
+    if not c.bigram_embedding:
+        return None
+    if vocab_size > LARGEST_PAIR_TABLE:
+        raise WhenceError(
+            f"bigram_embedding needs a row for each of the {vocab_size:,}² pairs of tokens: it is "
+            f"for vocabularies of at most {LARGEST_PAIR_TABLE:,} tokens. Set it to false."
+        )
+    return PairEmbedding(vocab_size, c.d_model)

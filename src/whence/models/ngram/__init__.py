@@ -1,0 +1,1 @@
+"""Counted models: n-grams of any order, smoothed, and a GPT that corrects them."""

@@ -1,0 +1,1 @@
+"""Models that read one token after another: RNN, LSTM, GRU."""

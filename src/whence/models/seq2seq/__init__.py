@@ -1,0 +1,1 @@
+"""The encoder, and the encoder–decoder of 2017."""

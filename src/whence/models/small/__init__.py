@@ -1,0 +1,1 @@
+"""The first rungs: a line, small networks, the bigram, the character MLP."""
