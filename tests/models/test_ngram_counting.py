@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from whence.errors import WhenceError
-from whence.models import counting
+from whence.models.ngram import counting
 from whence.models.ngram.counting import count_bigrams, count_ngrams
 from whence.models.ngram.model import NGram, NGramConfig
 from whence.models.ngram.scratch import Scratch
@@ -135,7 +135,7 @@ def test_bigrams_of_a_large_vocabulary_are_refused():
 
 
 def test_loops_compile_where_no_folder_can_keep_the_machine_code(monkeypatch):
-    from whence.models import counting_kernels
+    from whence.models.ngram import counting_kernels
 
     real = counting_kernels.numba.njit
 

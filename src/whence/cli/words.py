@@ -97,11 +97,11 @@ _NOTATION = (
 
 
 def in_our_words(text: str) -> str:
-    """Write a help text in our notation rather than tyro's, its boxes still straight.
+    r"""Write a help text in our notation rather than tyro's, its boxes still straight.
 
     Example:
         >>> in_our_words("│ --out {None}|PATH   │")
-        '│ --out PATH          │'
+        '│ --out PATH          │\n'
     """
     text = re.sub(r"\(default:\s*│\n│\s*", "(default: ", text)  # one that was broken there
     lines = []

@@ -1,13 +1,13 @@
 """The models, a folder for each family, and the table of their kinds.
 
 What needs no PyTorch (the kinds and their configurations) comes from `kinds`, the classes from
-`build`, each when it is first used.
+`classes`, each when it is first used.
 """
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from whence.models.build import *  # noqa: F403
+    from whence.models.classes import *  # noqa: F403
     from whence.models.kinds import *  # noqa: F403
 
 
@@ -15,7 +15,7 @@ def __getattr__(name: str) -> Any:
     from importlib import import_module
 
     if not name.startswith("__"):
-        for home in ("whence.models.kinds", "whence.models.build"):
+        for home in ("whence.models.kinds", "whence.models.classes"):
             module = import_module(home)
             if hasattr(module, name):
                 return getattr(module, name)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from whence.data import Source, open_source
+from whence.data.sources import Source, open_source
 from whence.errors import WhenceError
 from whence.fields import check_fields, nearest, short
 from whence.models.kinds import KINDS, MODELS, ModelConfig

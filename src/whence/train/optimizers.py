@@ -1,15 +1,25 @@
-"""SGD, momentum, AdamW and Muon: each update as its formula, on lists of tensors at once."""
+"""SGD, momentum, AdamW and Muon: each update as its formula, on lists of tensors at once.
+
+PyTorch is imported by the updates alone: a recipe is read without it.
+"""
+
+from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Literal
 
 from whence.errors import WhenceError
 from whence.fields import check_fields
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    Tensors = dict[str, Tensor]
+else:
+    Tensors = dict
 
 # One (a, b, c) for each step x ← a·x + b·(xxᵀ)x + c·(xxᵀ)²x.
 # Jordan's triple is the same at every step; Polar Express (arXiv 2505.16932) has the best triple
@@ -31,10 +41,11 @@ POLAR_EXPRESS = tuple(
 Role = Literal["matrix", "embedding", "head", "other"]
 
 
-class Memory(dict[str, Tensor]):
+class Memory(Tensors):
     """The optimiser's memory: `<parameter>.<kind>` → tensor, zeros at first.
 
     Example:
+        >>> import torch
         >>> memory = Memory()
         >>> memory.recall("m", ["w"], [torch.ones(2)])
         [tensor([0., 0.])]
@@ -44,6 +55,8 @@ class Memory(dict[str, Tensor]):
 
     def recall(self, kind: str, names: Sequence[str], params: Sequence[Tensor]) -> list[Tensor]:
         """Return the tensors of one kind, in the order of the parameters."""
+        import torch
+
         for name, param in zip(names, params, strict=True):
             if f"{name}.{kind}" not in self:
                 self[f"{name}.{kind}"] = torch.zeros_like(param)
@@ -114,6 +127,8 @@ class SGD:
 
     def update(self, moving: Moving) -> None:
         """Move the parameters one step, in place."""
+        import torch
+
         params, grads = moving.params, moving.grads
         if self.weight_decay:
             grads = torch._foreach_add(grads, params, alpha=self.weight_decay)
@@ -174,12 +189,16 @@ class AdamW:
 
     def update(self, moving: Moving) -> None:
         """Move the parameters one step, in place, by torch's one kernel for all of it if it can."""
+        import torch
+
         if all(p.dtype == torch.float32 and p.device.type == "cpu" for p in moving.params):
             self._by_kernel(moving)
         else:
             self._by_formula(moving)
 
     def _by_formula(self, moving: Moving) -> None:
+        import torch
+
         params, grads = moving.params, moving.grads
         m, v = moving.recall("m"), moving.recall("v")
         torch._foreach_lerp_(m, grads, 1 - self.beta1)
@@ -197,6 +216,8 @@ class AdamW:
 
     def _by_kernel(self, moving: Moving) -> None:
         """The fast twin of the formula: one pass over the numbers instead of eight."""
+        import torch
+
         columns = zip(
             moving.params, moving.grads, moving.recall("m"), moving.recall("v"), strict=True
         )
@@ -285,6 +306,8 @@ class Muon:
 
     def update(self, moving: Moving) -> None:
         """Move the matrices one step, in place."""
+        import torch
+
         triples = {"jordan": JORDAN, "polar-express": POLAR_EXPRESS}[self.coefficients]
         params, grads, rates = moving.params, moving.grads, moving.rates
         momentum = moving.recall("momentum")
@@ -300,7 +323,7 @@ class Muon:
 def orthogonalize(
     matrices: Sequence[Tensor],
     triples: tuple[tuple[float, float, float], ...] = POLAR_EXPRESS,
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype | None = None,
 ) -> list[Tensor]:
     """Bring each matrix near UVᵀ, its singular values near 1, by Newton–Schulz steps.
 
@@ -310,16 +333,19 @@ def orthogonalize(
     Args:
         matrices: float32, each [rows, columns].
         triples: (a, b, c) of each step.
-        dtype: what the products are computed in.
+        dtype: what the products are computed in; None for float32.
 
     Returns:
         The matrices [rows, columns], in float32.
 
     Example:
+        >>> import torch
         >>> near = orthogonalize([torch.tensor([[3.0, 0.0], [0.0, -2.0]])])[0]
         >>> bool((near.abs().diagonal() - 1).abs().max() < 0.15)
         True
     """
+    import torch
+
     together: dict[tuple[int, ...], list[int]] = {}
     for i, matrix in enumerate(matrices):
         together.setdefault(tuple(sorted(matrix.shape)), []).append(i)
@@ -328,7 +354,7 @@ def orthogonalize(
         wide = [matrices[i] if _is_wide(matrices[i]) else matrices[i].mT for i in members]
         x = torch.stack(wide)  # [n, short, long]
         norms = torch.linalg.vector_norm(x, dim=(1, 2), keepdim=True)
-        x = (x / norms.clamp(min=1e-7)).to(dtype)
+        x = (x / norms.clamp(min=1e-7)).to(dtype or torch.float32)
         for a, b, c in triples:
             gram = x @ x.mT
             x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)

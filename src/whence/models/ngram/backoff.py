@@ -51,7 +51,7 @@ class Table:
 
 def score(table: Table, tokens: np.ndarray) -> np.ndarray:
     """Log P of each token given those before it; float32 [N], 0 at a start mark."""
-    from whence.models import backoff_kernels as kernels
+    from whence.models.ngram import backoff_kernels as kernels
 
     out = np.empty(len(tokens), np.float32)
     nodes = np.full(table.order, NO_TOKEN)
@@ -86,7 +86,7 @@ def contexts(table: Table, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         uint32 [B, T, order]: the node of the last 0, 1 … order − 1 tokens, `NO_TOKEN` where the
         tree hasn't got them; and int64 [B, T]: how many tokens back the context goes.
     """
-    from whence.models import backoff_kernels as kernels
+    from whence.models.ngram import backoff_kernels as kernels
 
     nodes = np.empty((*rows.shape, table.order), np.uint32)
     reach = np.empty(rows.shape, np.int64)
@@ -106,7 +106,7 @@ def contexts_of(table: Table, tokens: np.ndarray, begin: int, end: int):
 
 def distributions(table: Table, nodes: np.ndarray, reach: np.ndarray) -> np.ndarray:
     """Log P of every token after each context; nodes [M, order], reach [M], result [M, V]."""
-    from whence.models import backoff_kernels as kernels
+    from whence.models.ngram import backoff_kernels as kernels
 
     out = np.empty((len(nodes), table.vocab_size), np.float32)
     kernels.distributions(

@@ -93,7 +93,7 @@ def count_bigrams(tokens: np.ndarray, vocab_size: int) -> np.ndarray:
         >>> count_bigrams(np.array([0, 1, 0, 1, 1]), 2).tolist()
         [[0, 2], [1, 1]]
     """
-    from whence.models import counting_kernels as kernels
+    from whence.models.ngram import counting_kernels as kernels
 
     if vocab_size > 1 << 15:
         raise WhenceError(
@@ -202,7 +202,7 @@ class _Counter:
         return self._by_sorting(n_contexts, last)
 
     def _by_cells(self, n_contexts: int, last: bool) -> _Level:
-        from whence.models import counting_kernels as kernels
+        from whence.models.ngram import counting_kernels as kernels
 
         V, start = self.vocab_size, self.start
         cells = np.zeros(n_contexts * V, np.uint32)
@@ -222,7 +222,7 @@ class _Counter:
         return level
 
     def _by_sorting(self, n_contexts: int, last: bool) -> _Level:
-        from whence.models import counting_kernels as kernels
+        from whence.models.ngram import counting_kernels as kernels
         from whence.models.ngram.spill import Runs
 
         V, start = self.vocab_size, self.start

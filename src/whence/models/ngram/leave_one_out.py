@@ -45,7 +45,7 @@ class LeaveOneOut:
         Returns:
             float32 [M, V].
         """
-        from whence.models import backoff_kernels as kernels
+        from whence.models.ngram import backoff_kernels as kernels
 
         out = np.empty((len(targets), self.table.vocab_size), np.float32)
         kernels.leave_one_out(

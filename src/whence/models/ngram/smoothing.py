@@ -35,7 +35,7 @@ def additive(counts: Counts, k: float) -> Table:
 
     Source: Lidstone (1920), Note on the general case of the Bayes–Laplace formula.
     """
-    from whence.models import smoothing_kernels as kernels
+    from whence.models.ngram import smoothing_kernels as kernels
 
     log_prob, log_backoff = _outputs(counts)
     V = counts.vocab_size - (counts.start is not None)
@@ -64,7 +64,7 @@ def kneser_ney(counts: Counts, discounts: np.ndarray) -> Table:
 
     Source: Chen and Goodman (1998), An empirical study of smoothing techniques.
     """
-    from whence.models import smoothing_kernels as kernels
+    from whence.models.ngram import smoothing_kernels as kernels
 
     suffix = suffixes(counts)
     adjusted = adjusted_counts(counts, suffix)
@@ -123,7 +123,7 @@ def discounts(counts: Counts) -> tuple[np.ndarray, list[str]]:
 
 def suffixes(counts: Counts) -> np.ndarray:
     """For each node, the node of its n-gram without the first token; uint32 [nodes]."""
-    from whence.models import smoothing_kernels as kernels
+    from whence.models.ngram import smoothing_kernels as kernels
 
     suffix = counts.scratch.empty(len(counts.token), np.uint32)
     kernels.suffixes(counts.first, counts.token, counts.n_contexts, suffix)
@@ -132,7 +132,7 @@ def suffixes(counts: Counts) -> np.ndarray:
 
 def adjusted_counts(counts: Counts, suffix: np.ndarray) -> np.ndarray:
     """For each node, the a(·) of Kneser–Ney: a count, or a number of different tokens before it."""
-    from whence.models import smoothing_kernels as kernels
+    from whence.models.ngram import smoothing_kernels as kernels
 
     adjusted = counts.scratch.empty(len(counts.token), np.uint32)
     low = int(counts.bounds[counts.order])

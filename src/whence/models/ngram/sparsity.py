@@ -62,7 +62,7 @@ def sparsity(model: NGram, held_out: np.ndarray | None = None) -> list[OrderSpar
         >>> [(o.order, o.distinct, o.possible, o.once) for o in sparsity(model)]
         [(1, 3, 3.0, 1), (2, 3, 9.0, 2)]
     """
-    from whence.models import backoff_kernels as kernels
+    from whence.models.ngram import backoff_kernels as kernels
 
     counts, table = model.counts, model.fitted_table
     if counts is None:
