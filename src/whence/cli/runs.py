@@ -6,11 +6,12 @@ from pathlib import Path
 
 from rich.table import Table
 
+from whence.cli.screen import one_line
 from whence.cli.terminal import Console
 from whence.cli.words import call
 from whence.errors import WhenceError, in_bytes
 from whence.models.kinds import MODELS
-from whence.runs.listing import list_runs
+from whence.runs.listing import each_run
 from whence.runs.recipe import kind_of
 from whence.runs.run import Run
 
@@ -37,11 +38,18 @@ def _list(*, folder: Path = Path("runs"), json: bool = False) -> None:
         folder: where to look.
         json: print JSON instead of a table.
     """
-    rows = [_row(run) for run in list_runs(folder)]
+    found = each_run(folder, lambda run: (run.created, _row(run)))
+    sound = sorted((each.told for each in found if each.told), key=lambda told: told[0])
+    rows = [row for _, row in sound]
+    damaged = [each for each in found if each.trouble]
     if json:
-        print(json_module.dumps({"schema": 1, "runs": rows}, indent=1))
+        told = [
+            {"path": str(each.path), "state": "damaged", "trouble": each.trouble}
+            for each in damaged
+        ]
+        print(json_module.dumps({"schema": 1, "runs": [*rows, *told]}, indent=1))
         return
-    if not rows:
+    if not found:
         print(f"no runs in {folder}: start one with 'whence train'.")
         return
     table = Table(box=None, pad_edge=False)
@@ -52,18 +60,21 @@ def _list(*, folder: Path = Path("runs"), json: bool = False) -> None:
     for row in rows:
         best = row["bits_per_byte"]
         table.add_row(
-            row["path"],
+            one_line(row["path"]),
             row["state"],
             row["model"],
-            row["text"],
+            one_line(row["text"]),
             f"{row['done']:,} of {row['steps']:,}",
             f"{best:.4f}" if best is not None else "–",
             in_bytes(row["disk"]),
         )
-    Console(soft_wrap=True).print(table)
+    if rows:
+        Console(soft_wrap=True).print(table)
     print(
         f"{len(rows)} run{'s' if len(rows) != 1 else ''}, {in_bytes(sum(r['disk'] for r in rows))}"
     )
+    for each in damaged:
+        print(f"damaged: {one_line(each.path)}: {one_line(each.trouble)}")
 
 
 def _remove(runs: tuple[Path, ...], /, *, yes: bool = False) -> None:

@@ -1,4 +1,4 @@
-r"""What isn't text is taken out of what is printed: one place for every message of the command line.
+r"""What is no text is taken out of what is printed: in one place, for every message there is.
 
 What comes from a file, a name or a text may hold codes that move a cursor, change a title or make
 a link, and marks that turn lines around. Each is shown as `\uXXXX`, which a person sees, and which
@@ -65,6 +65,10 @@ class Screen:
         """Write some texts."""
         for line in lines:
             self.write(line)
+
+    def flush(self) -> None:
+        """Hand on what was written."""
+        self.rich_proxied_file.flush()
 
     def __getattr__(self, name: str) -> Any:
         """Everything else is as the stream has it."""

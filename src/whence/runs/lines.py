@@ -4,6 +4,7 @@ import json
 import os
 import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -46,7 +47,7 @@ class Lines:
         """
         if not self.path.exists():
             return
-        with self.path.open("rb") as file:
+        with _opened(self.path) as file:
             for number, line in _complete(file, 0, self.path):
                 record = self._read(line, number)
                 if number > 1:
@@ -60,7 +61,7 @@ class Lines:
         """
         if not self.path.exists():
             return
-        with self.path.open("rb") as file:
+        with _opened(self.path) as file:
             self._identity = _identity(self.path)
             file.seek(self._read_to)
             for number, line in _complete(file, self._lines_read, self.path):
@@ -93,6 +94,8 @@ class Lines:
             value = record.get(name)
             if type(value) is not kind and not (kind is float and type(value) is int):
                 raise DamagedError(self.path, f"{where}{name} is no {kind.__name__}")
+            if type(value) is int and not -(2**63) <= value < 2**63:
+                raise DamagedError(self.path, f"{where}{name} is beyond any that Whence writes")
         return record
 
     def sound(self) -> tuple[list[dict[str, Any]], DamagedError | None]:
@@ -148,6 +151,15 @@ class Lines:
         if end == 0:
             _write_all(file, encode_line({"schema": SCHEMA}))
         return file
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    try:
+        with path.open("rb") as file:
+            yield file
+    except OSError as error:
+        raise DamagedError(path, f"it can't be read ({error.strerror or error})") from error
 
 
 def _complete(file: BinaryIO, number: int, path: Path) -> Iterator[tuple[int, bytes]]:

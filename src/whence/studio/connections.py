@@ -87,13 +87,13 @@ class Connection(H11Protocol):
 
 
 class Said:
-    """Lines on standard error, at most one a minute; those between are counted.
+    r"""Lines on standard error, at most one a minute; those between are counted.
 
     Example:
         >>> import io
         >>> said = Said(io.StringIO())
         >>> said.line("no"), said.line("no"), said.file.getvalue()
-        (None, None, 'whence: no\\n')
+        (None, None, 'whence: no\n')
     """
 
     def __init__(self, file: Any = None):

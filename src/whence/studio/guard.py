@@ -1,4 +1,4 @@
-"""Who may talk to the studio: pages of this machine's browser that hold its secret, and no other."""
+"""Who may talk to the studio: pages of this machine's browser that hold its secret; nobody else."""
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
@@ -21,7 +21,7 @@ HEADERS = {
     "x-frame-options": "DENY",
 }
 REFUSED = (
-    "The studio doesn't know this page: open the address that 'whence studio' printed; each address "
+    "The studio doesn't know this page: open the address that 'whence studio' printed; each "
     "works once, and a studio that was started anew has another."
 )
 SECRET = "x-whence-secret"  # the header that a page's secret comes in

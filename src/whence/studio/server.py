@@ -88,7 +88,7 @@ def application(
 
 
 def _message(text: str, status: int) -> Response:
-    """A sentence for the page; half a character in it (a lone surrogate) is sent as a JSON escape."""
+    """A sentence for the page; half a character in it (a lone surrogate) goes as an escape."""
     return Response(json.dumps({"message": text}), status, media_type="application/json")
 
 

@@ -168,7 +168,7 @@ class Labels(Text):
         """
         lines = text.removesuffix("\n").split("\n")
         for line in lines:
-            label, tab, rest = line.partition("\t")
+            label, _, rest = line.partition("\t")
             if label not in self.config.classes or not rest.strip() or "\t" in rest:
                 raise WhenceError(
                     f"{line[:60]!r} is no labelled text: write its class "

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from whence.errors import WhenceError, shell_word
+from whence.errors import shell_word
 from whence.models import MODELS
 from whence.runs.curves import Curves, thin
+from whence.runs.listing import Listed, each_run
 from whence.runs.recipe import kind_of
 from whence.runs.run import Run
 from whence.studio.answers.place import origin_of, python_path
@@ -24,9 +25,8 @@ def runs(folder: Path) -> dict[str, Any]:
         >>> runs(Path("there is no such folder"))["shell"]
         "whence runs --folder 'there is no such folder'"
     """
-    paths = folder.iterdir() if folder.is_dir() else []
-    found = [p for p in paths if (p / "run.toml").is_file() and not p.name.startswith(".")]
-    rows = sorted((_row(path) for path in found), key=lambda row: row["created"], reverse=True)
+    rows = [each.told or _damaged(each) for each in each_run(folder, _row)]
+    rows.sort(key=lambda row: row["created"], reverse=True)
     standard = folder == Path("runs")
     return {
         "folder": str(folder),
@@ -42,12 +42,12 @@ def curves_of(path: Path) -> Curves:
     return Curves(path)
 
 
-def _row(path: Path) -> dict[str, Any]:
-    try:
-        run = Run.open(path)
-    except WhenceError as error:
-        return {"name": path.name, "created": "", "state": "damaged", "trouble": str(error)}
-    curves = curves_of(path)
+def _damaged(each: Listed[Any]) -> dict[str, Any]:
+    return {"name": each.path.name, "created": "", "state": "damaged", "trouble": each.trouble}
+
+
+def _row(run: Run) -> dict[str, Any]:
+    curves = curves_of(run.path)
     curves.refresh()
     state, trouble = state_of(run, curves)
     loss, best = curves["loss"], curves.best()
