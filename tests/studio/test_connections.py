@@ -22,8 +22,10 @@ def small(tmp_path):
     """A studio of its own process that may have 128 files and connections."""
     limits = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128)); "
     process = subprocess.Popen(
-        [sys.executable, "-c", f"{limits}from whence.cli import main; main()"]
-        + ["studio", "--no-browser", "--port", "0", "--runs", str(tmp_path / "runs")],
+        [
+            *(sys.executable, "-c", f"{limits}from whence.cli import main; main()"),
+            *("studio", "--no-browser", "--port", "0", "--runs", str(tmp_path / "runs")),
+        ],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -4,7 +4,7 @@ Nothing that it is given is markup: what is bold is said by `rich.text.Text`, ne
 """
 
 from collections.abc import Iterable
-from typing import Any
+from typing import IO, Any
 
 from rich import console as rich_console
 from rich.console import ConsoleOptions, RenderableType
@@ -19,6 +19,18 @@ class Console(rich_console.Console):
 
     def __init__(self, **options: Any):
         super().__init__(markup=False, emoji=False, highlight=False, **options)
+
+    @property
+    def file(self) -> IO[str]:
+        """Where it writes: the stream itself, behind all that stands before it for others."""
+        found = rich_console.Console.file.__get__(self)
+        while hasattr(found, "rich_proxied_file"):
+            found = found.rich_proxied_file
+        return found
+
+    @file.setter
+    def file(self, new: IO[str]) -> None:
+        rich_console.Console.file.__set__(self, new)
 
     def render_str(self, text: str, **options: Any) -> Text:  # type: ignore[override]
         """Return a text ready to be laid out, and so as wide as it is shown."""

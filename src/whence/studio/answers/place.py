@@ -58,4 +58,5 @@ def python_path(path: Path) -> str:
         >>> python_path(Path("runs") / "mine")
         '"runs/mine"'
     """
-    return '"' + path.as_posix().replace("\\", "\\\\").replace('"', '\\"') + '"'
+    escaped = path.as_posix().replace("\\", "\\\\").replace('"', '\\"')
+    return '"' + "".join(c if c.isprintable() else repr(c)[1:-1] for c in escaped) + '"'
