@@ -1,4 +1,4 @@
-"""Whatever stands in names, texts and files, a terminal is shown text: no codes, links or markup."""
+"""Whatever stands in names, texts and files, a terminal is shown text: no codes or markup."""
 
 import io
 import json
