@@ -8,7 +8,7 @@ BASE   := $(shell for p in $(PYTHON) python3.13 python3.12 python3.11; do \
 
 KERNEL := {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
 
-.PHONY: run studio test test-fast check bench notebooks browser clean
+.PHONY: run studio test test-fast check bench notebooks docs dist browser clean
 run: $(VENV)/installed
 	$(BIN)/whence train
 
@@ -48,6 +48,17 @@ $(VENV)/installed-dev: $(VENV)/python pyproject.toml constraints.txt
 notebooks: $(VENV)/installed-dev
 	$(BIN)/jupytext --quiet --to ipynb --update-metadata '$(KERNEL)' lessons/*.py
 	mkdir -p notebooks && mv lessons/*.ipynb notebooks/
+
+# A static site that opens from the disk: build/docs/index.html.
+docs: $(VENV)/installed-dev
+	$(BIN)/python -m sphinx -q -W --keep-going -b html docs build/docs
+	@echo "open build/docs/index.html"
+
+# Wheel and source archive, built and checked, in dist/.
+dist: $(VENV)/installed-dev
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation --outdir dist .
+	$(BIN)/python -m twine check --strict dist/*
 
 # The studio's tests look at it in a real browser; where none can be had they are left out, and say so.
 CHROMES := chromium chromium-browser google-chrome google-chrome-stable chrome

@@ -7,7 +7,7 @@ import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # GNU's OpenMP, which PyTorch loads, lets threads that wait for each other spin for 8 ms. Beside
 # another busy program that makes a step a hundred times as long; so short a spin costs nothing

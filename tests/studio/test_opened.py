@@ -1,6 +1,8 @@
 """Flow, cell and receipt in a real Chromium: the numbers on the page are those of the trace."""
 
+import re
 import shlex
+from decimal import Decimal
 
 import pytest
 from playwright.sync_api import expect
@@ -84,12 +86,23 @@ def test_a_wrong_address_names_the_near_ones(studio, page, context):
     expect(page.get_by_role("alert")).to_have_count(0)
 
 
+def digits(text: str) -> str:
+    """The number in a text that may have a glyph and a typographic minus."""
+    return re.sub(r"[^\d.e-]", "", text.replace("\u2212", "-"))
+
+
 def test_a_weights_receipt_leads_to_the_text(studio, page, trace):
     open_view(page, studio, "receipt", "run=bottles&step=7&address=head.weight[3,7]")
-    titles = [n.get_attribute("title") for n in page.locator(".sum-number .number").all()]
+    titles = [n.get_attribute("title") for n in page.locator(".sum-number").all()]
     old, change, new = (number(title) for title in titles)
     weight = trace.number("head.weight[3,7]")
     assert (old, change, new) == (weight.value, weight.update.value, weight.after.value)
+    # The digits that are shown add up, and tell the old weight from the new one.
+    shown = [Decimal(digits(n.inner_text())) for n in page.locator(".sum-number").all()]
+    assert shown[0] != shown[2]
+    last = Decimal(1).scaleb(shown[0].as_tuple().exponent)
+    assert abs(shown[0] + shown[1] - shown[2]) <= last
+    assert page.locator(".sum-number .changed").inner_text() != ""
     token = page.locator(".bars button[type=button].link", has_text="'").first
     token.click()
     place = page.locator(".places li").first

@@ -344,3 +344,27 @@ def test_more_pages_than_a_browser_has_connections(studio, context):
         one.goto(studio.address("#/live?run=bottles"))
         ready(one, "live")
         expect(one.locator(".strip td.p").first).to_be_visible()
+
+
+def test_the_skip_link_leads_to_the_view_and_leaves_it(studio, page):
+    page.goto(studio.address())
+    ready(page, "runs")
+    page.keyboard.press("Tab")
+    expect(page.locator("a.skip")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("main")).to_be_focused()
+    expect(page.locator("[data-view=runs]")).to_be_visible()
+    expect(page.get_by_role("alert")).to_have_count(0)
+    assert page.evaluate("location.hash") in ("", "#/runs")
+
+
+def test_a_positive_number_is_not_coloured_like_an_error(studio, page):
+    page.goto(studio.address())
+    ready(page, "runs")
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        colours = page.evaluate(
+            "['--pos', '--neg', '--bad'].map(n => getComputedStyle(document.querySelector('main'))"
+            ".getPropertyValue(n).trim())"
+        )
+        assert len(set(colours)) == 3

@@ -17,6 +17,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     "train": {
         "train": ("whence.cli.train:train", "train a model on your text, or on a built-in one"),
         "resume": ("whence.cli.train:resume", "go on with a run from its last checkpoint"),
+        "sweep": ("whence.cli.sweep:sweep_command", "train one recipe at several settings"),
         "control": ("whence.cli.control:control", "pause, slow, step or stop a training elsewhere"),
         "runs": ("whence.cli.runs:runs", "list runs; 'whence runs remove NAME' deletes one"),
         "generate": ("whence.cli.generate:generate", "let a trained model write"),
@@ -84,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Example:
         >>> main(["--version"])
-        whence 0.1.0
+        whence 0.2.0
         0
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)

@@ -43,12 +43,12 @@ def fork(
     from whence.cli.train import watch
 
     opened = Run.open(run)
-    changes = {name: _value(value) for name, value in map(_pair, set)}
+    changes = {name: plain_value(value) for name, value in map(pair, set)}
     if skip_batch:
         changes["change.skip_batches"] = [*opened.recipe.change.skip_batches, *skip_batch]
     if freeze:
         changes["change.freeze"] = [*opened.recipe.change.freeze, *freeze]
-    weights = {name: _number(name, value) for name, value in map(_pair, weight)}
+    weights = {name: _number(name, value) for name, value in map(pair, weight)}
     made = fork_run(opened, step, out, changes, weights=weights, approximate=approximate)
     assert made.origin
     if not json:
@@ -61,14 +61,19 @@ def fork(
         print(f"train it with:  whence resume {shell_word(out)}")
 
 
-def _pair(text: str) -> tuple[str, str]:
+def pair(text: str) -> tuple[str, str]:
+    """Cut FIELD=VALUE in two.
+
+    Raises:
+        WhenceError: where it isn't that.
+    """
     name, equals, value = text.partition("=")
     if not equals or not name:
         raise WhenceError(f"{text!r} sets nothing: write FIELD=VALUE, such as batch-size=8.")
     return name.strip(), value.strip()
 
 
-def _value(text: str) -> Any:
+def plain_value(text: str) -> Any:
     """Read a value as TOML does, else as text."""
     try:
         return tomllib.loads(f"value = {text}")["value"]

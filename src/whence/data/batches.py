@@ -1,14 +1,18 @@
 """Batches: what step number k trains on, as a pure function of (seed, k)."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from whence.data.permutation import hash64, permute
 from whence.errors import WhenceError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 BLOCK = 64  # steps whose windows are shuffled at once
 NOT_COUNTED = -100  # torch's own mark for a target that adds nothing to the loss
@@ -95,7 +99,7 @@ class WindowBatches:
         self.batch_size = batch_size
         self.seed = seed
         self.accumulate = accumulate
-        self.device = torch.device(device)
+        self.device = device
         self.windows_per_epoch = max(1, (n - context_length) // context_length)
         self.skip = np.array(sorted(skip), dtype=np.int64).reshape(-1, 2)
         spare = n - 1 - self.windows_per_epoch * context_length
@@ -116,6 +120,8 @@ class WindowBatches:
         Raises:
             WhenceError: the step is negative, or no token of the batch is counted.
         """
+        import torch  # needed here alone: a text is prepared without it
+
         starts = self.starts(step)
         windows = self.tokens[starts[:, None] + self._columns]  # [B, T + 1]
         inputs, targets = windows[:, :-1].astype(np.int64), windows[:, 1:].astype(np.int64)

@@ -101,8 +101,8 @@ def resume(folder: Path, *, run: str, steps: int | None = None) -> dict[str, Any
     more = f" --steps {steps}" if steps else ""
     return {
         "run": run,
-        "python": f"for event in Run.open({python_path(opened.path)}).train({steps or ''}): "
-        "print(event)",
+        "python": "from whence import Run; "
+        f"list(map(print, Run.open({python_path(opened.path)}).train({steps or ''})))",
         "shell": f"whence resume {shell_word(opened.path)}{more}",
     }
 

@@ -46,6 +46,7 @@ def compare(folder: Path, *, a: str, b: str, buckets: int = 400) -> dict[str, An
         "shared": found.shared,
         "origin": found.origin,
         "same_text": found.same_text,
-        "python": "compare({}, {})".format(*(f"Run.open({python_path(r.path)})" for r in both)),
+        "python": "from whence import Run; from whence.runs.compare import compare; "
+        + "compare({}, {})".format(*(f"Run.open({python_path(r.path)})" for r in both)),
         "shell": f"whence compare {shell_word(one.path)} {shell_word(other.path)}",
     }

@@ -56,6 +56,6 @@ def live(folder: Path, *, run: str, buckets: int = 400) -> dict[str, Any]:
         "checkpoints": opened.checkpoints,
         "tokens_per_second": curves.tokens_per_second,
         "seconds_left": curves.seconds_left(opened.recipe.steps),
-        "python": f"Run.open({python_path(opened.path)}).steps",
+        "python": f"from whence import Run; Run.open({python_path(opened.path)}).steps",
         "shell": f"whence resume {shell_word(opened.path)}",
     }

@@ -46,7 +46,7 @@ def form(texts: Texts) -> dict[str, Any]:
     return {
         "sources": sources,
         "models": models,
-        "python": "Recipe()",
+        "python": "from whence import Recipe; Recipe()",
         "shell": "whence train --help",
     }
 
@@ -137,6 +137,7 @@ def ways(made: Recipe, model: str, path: Path) -> dict[str, str]:
     tree = nested({"data.source": [source], **fields})
     built = f'Recipe.from_dict({tree!r}, usual(Recipe(), "{model}"))'
     return {
-        "python": f"for event in Run.create({built}, {python_path(path)}).train(): print(event)",
+        "python": "from whence import Recipe, Run; from whence.runs.recipe import usual; "
+        f"list(map(print, Run.create({built}, {python_path(path)}).train()))",
         "shell": " ".join([*words, f"--out {shell_word(path)}"]),
     }

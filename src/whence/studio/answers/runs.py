@@ -31,7 +31,8 @@ def runs(folder: Path) -> dict[str, Any]:
     return {
         "folder": str(folder),
         "runs": rows,
-        "python": "whence.list_runs()" if standard else f"whence.list_runs({python_path(folder)})",
+        "python": "import whence; "
+        + ("whence.list_runs()" if standard else f"whence.list_runs({python_path(folder)})"),
         "shell": "whence runs" + ("" if standard else f" --folder {shell_word(folder)}"),
     }
 

@@ -42,6 +42,6 @@ def step(folder: Path, *, run: str, step: int) -> dict[str, Any]:
         "replay_steps": replayed,
         "replay_seconds": seconds,
         "apart": apart,
-        "python": f"Run.open({python_path(opened.path)}).at({step})",
+        "python": f"from whence import Run; Run.open({python_path(opened.path)}).at({step})",
         "shell": f"whence rewind {shell_word(opened.path)} --step {step}",
     }

@@ -37,7 +37,8 @@ def strip(folder: Path, *, run: str, text: str = "", most: int = 40) -> dict[str
         "left_out": found.left_out,
         "step": np.array(found.steps, np.int32),
         "probability": found.probabilities,
-        "python": f"growth(Run.open({python_path(opened.path)}), {text!r})",
+        "python": "from whence import Run; from whence.runs.growth import growth; "
+        f"growth(Run.open({python_path(opened.path)}), {text!r})",
         "shell": f"whence growth {shell_word(opened.path)} {shell_word(text)}",
     }
 

@@ -76,6 +76,12 @@ function nav(view, params) {
 }
 
 async function show() {
+  // An address inside the page, such as the skip link's, leaves the view as it is.
+  if (location.hash && !location.hash.startsWith("#/")) {
+    document.getElementById(location.hash.slice(1))?.focus();
+    if (shown) history.replaceState(null, "", shown);
+    return;
+  }
   const { view, params } = route();
   const hash = hashOf(view, params);
   if (hash === shown) return;

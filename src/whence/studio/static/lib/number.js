@@ -59,15 +59,29 @@ export function duration(seconds) {
   return `${(whole / 3600).toFixed(1)} h`;
 }
 
+// old + change = after, with as many decimals as the change needs to be seen in all three, and where in `after` the
+// first digit stands that differs from `old`.
+export function sum(old, change, after) {
+  const [a, b, c] = [old, change, after].map(number);
+  if (![a, b, c].every(Number.isFinite)) return { old: short(old), change: short(change), after: short(after), at: 0 };
+  const places = (x, digits) => (x === 0 ? 0 : digits - 1 - Math.floor(Math.log10(Math.abs(x))));
+  const decimals = Math.min(Math.max(places(a, 4), places(b, 4), 0), Math.max(places(a, 17), 0), 20);
+  if (decimals > 12) return { old: full(old), change: full(change), after: full(after), at: 0 };
+  const [x, y, z] = [a, b, c].map((value) => minus(value.toFixed(decimals)));
+  let at = 0;
+  while (at < z.length && x.length === z.length && x[at] === z[at]) at += 1;
+  return { old: x, change: y, after: z, at };
+}
+
 // A number with its digits on hover.
 export function digits(x, shown) {
   return h("span", { class: "number", title: full(x) }, shown ?? short(x));
 }
 
 // A number whose sign also has a glyph and a colour.
-export function signed(given) {
+export function signed(given, shown) {
   const x = number(given);
-  if (!(x > 0 || x < 0)) return digits(x);
+  if (!(x > 0 || x < 0)) return digits(x, shown);
   const up = x > 0;
-  return h("span", { class: up ? "number pos" : "number neg", title: full(x) }, up ? "\u25b2\u202f+" : "\u25bc\u202f", short(x));
+  return h("span", { class: up ? "number pos" : "number neg", title: full(x) }, up ? "\u25b2\u202f+" : "\u25bc\u202f", shown ?? short(x));
 }

@@ -6,7 +6,7 @@ import { about, askTraced, bars, judged, where } from "../lib/asked.js";
 import { copies, copyable } from "../lib/copy.js";
 import { button, h, put, trouble } from "../lib/dom.js";
 import { fraction, hat, m, math, name, op, row } from "../lib/mathml.js";
-import { count, digits, full, number, signed } from "../lib/number.js";
+import { count, digits, full, number, signed, sum } from "../lib/number.js";
 
 const WORDS = { token: "by token", position: "by position", example: "by example", where: "by line of the text", head: "by head", module: "by module", path: "by path" };
 
@@ -61,8 +61,10 @@ function render({ model, el }) {
   // old + change = new
   function head(answer) {
     const { old, change: moved, new: after } = answer.head;
-    const box = (label, x, address, kind) => h("div", { class: `sum-part ${kind || ""}` }, h("span", { class: "label" }, label), h("span", { class: "number sum-number", title: full(x) }, kind === "moved" ? signed(x) : digits(x)), link(address));
-    return h("section", { class: "panel" }, h("div", { class: "sum" }, box("old", old, answer.head.weight), h("span", { class: "sum-op" }, "+"), box(`what step ${answer.step} added`, moved, answer.target, "moved"), h("span", { class: "sum-op" }, "="), box("new", after, answer.head.after)), h("div", { class: "formula scroll" }, rule(answer.head.rule)), memory(answer.head.memory));
+    const shown = sum(old, moved, after);
+    const apart = [shown.after.slice(0, shown.at), h("strong", { class: "changed" }, shown.after.slice(shown.at))];
+    const box = (label, x, digits, address, kind) => h("div", { class: `sum-part ${kind || ""}` }, h("span", { class: "label" }, label), h("span", { class: "number sum-number", title: full(x) }, digits), link(address));
+    return h("section", { class: "panel" }, h("div", { class: "sum" }, box("old", old, shown.old, answer.head.weight), h("span", { class: "sum-op" }, "+"), box(`what step ${answer.step} added`, moved, signed(moved, shown.change), answer.target, "moved"), h("span", { class: "sum-op" }, "="), box("new", after, apart, answer.head.after)), h("div", { class: "formula scroll" }, rule(answer.head.rule)), memory(answer.head.memory));
   }
 
   function plain(answer) {

@@ -1,0 +1,106 @@
+"""`whence sweep`: one recipe at several settings, a table and a picture."""
+
+import json as json_module
+import math
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from whence.cli.chart import bars
+from whence.cli.fork import pair, plain_value
+from whence.cli.recipes import parse_training
+from whence.errors import WhenceError
+from whence.experiments.sweep import Point, points, settles, sweep
+from whence.why.receipt import finite
+
+
+def sweep_command(
+    recipe: Annotated[str, tyro.conf.Positional] = "",
+    *,
+    set: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = (),
+    seeds: int = 1,
+    out: Path | None = None,
+    json: bool = False,
+) -> None:
+    """Train a recipe at each combination of some settings, and say which came out best.
+
+    Such as `whence sweep my.toml --set optimizer.learning-rate=1e-3,3e-3,1e-2 --seeds 3`. Ctrl-C
+    stops it; the same command with --out goes on.
+
+    Args:
+        recipe: a recipe (.toml), a text, or a built-in text; none: the default recipe.
+        set: a field of the recipe and its values, as FIELD=VALUE,VALUE; again for another field.
+        seeds: runs of each combination, with seeds from 0.
+        out: folder for the runs; without it a free name under `runs/`.
+        json: print JSON instead of a table.
+    """
+    if not set:
+        raise WhenceError("a sweep needs values to try, such as --set batch-size=4,8,16.")
+    if seeds < 1:
+        raise WhenceError(f"--seeds is {seeds}: give 1 or more.")
+    base = parse_training([recipe] if recipe else []).recipe
+    settings = {
+        name.replace("-", "_"): [plain_value(v) for v in values.split(",")]
+        for name, values in map(pair, set)
+    }
+    console, trials = Console(highlight=False, soft_wrap=True), []
+    total = math.prod(map(len, settings.values())) * seeds
+    for trial in sweep(base, settings, range(seeds), out):
+        trials.append(trial)
+        if not json:
+            came = "diverged" if trial.diverged else f"{trial.bits_per_byte:.4f} bits/byte"
+            said = f"{len(trials)} of {total}: {_said(trial.settings)}, seed {trial.seed}: {came}"
+            console.print(escape(said))
+    found = points(trials)
+    if json:
+        rows = [vars(point) for point in found]
+        runs = [{**vars(trial), "folder": str(trial.folder)} for trial in trials]
+        told = finite({"schema": 1, "points": rows, "runs": runs, "best": _verdict(found)})
+        print(json_module.dumps(told, ensure_ascii=False, allow_nan=False))
+        return
+    console.print(_table(found))
+    console.print(escape(_verdict(found)))
+    console.print(escape(f"runs: {trials[0].folder.parent}"))
+
+
+def _table(found: list[Point]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for name in found[0].settings:
+        table.add_column(escape(name), justify="right")
+    for name in ("bits/byte", "± over seeds", "diverged"):
+        table.add_column(name, justify="right")
+    table.add_column("")
+    worst = max((p.mean for p in found if not math.isnan(p.mean)), default=1.0)
+    least = min((p.mean for p in found if not math.isnan(p.mean)), default=0.0)
+    for point in found:
+        known = not math.isnan(point.mean)
+        table.add_row(
+            *(escape(f"{value}") for value in point.settings.values()),
+            f"{point.mean:.4f}" if known else "–",
+            f"{point.spread:.4f}" if known and point.n > 1 else "–",
+            f"{point.diverged} of {point.n}" if point.diverged else "",
+            bars([point.mean], least, worst) if known else "",
+        )
+    return table
+
+
+def _verdict(found: list[Point]) -> str:
+    best = found[0]
+    if math.isnan(best.mean):
+        return "every combination diverged: try lower learning rates"
+    if len(found) == 1:
+        return f"{_said(best.settings)}: {best.mean:.4f} bits/byte"
+    if settles(best, found[1]):
+        return f"best: {_said(best.settings)}"
+    why = "one seed each can't say" if best.n < 2 else "the seeds differ by as much"
+    return (
+        f"lowest: {_said(best.settings)}, but not settled against {_said(found[1].settings)}: {why}"
+    )
+
+
+def _said(settings: dict[str, object]) -> str:
+    return ", ".join(f"{name} = {value}" for name, value in settings.items())
