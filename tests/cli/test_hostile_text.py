@@ -6,12 +6,14 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.cli.command import TINY, whence
+from whence.cli import terminal
 from whence.cli.screen import Screen, one_line, visible
 from whence.cli.terminal import Console
 from whence.errors import shell_word
@@ -144,6 +146,17 @@ def test_a_console_prints_what_it_is_given(text):
     out = io.StringIO()
     Console(file=out, soft_wrap=True, force_terminal=True, color_system=None).print(text, end="")
     assert out.getvalue() == visible(text)
+
+
+def test_there_is_one_console():
+    """Every verb's is the one that shows text as text."""
+    folder = Path(terminal.__file__).parent
+    for path in folder.glob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        if path.name != "terminal.py":
+            assert "rich.console" not in text, path.name
+        assert "rich.markup" not in text, path.name
+        assert "markup=True" not in text, path.name
 
 
 def test_screen_is_the_stream_in_all_else():

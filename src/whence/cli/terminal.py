@@ -24,13 +24,13 @@ class Console(rich_console.Console):
     def file(self) -> IO[str]:
         """Where it writes: the stream itself, behind all that stands before it for others."""
         found = rich_console.Console.file.__get__(self)
-        while hasattr(found, "rich_proxied_file"):
-            found = found.rich_proxied_file
+        while (behind := getattr(found, "rich_proxied_file", None)) is not None:
+            found = behind
         return found
 
     @file.setter
-    def file(self, new: IO[str]) -> None:
-        rich_console.Console.file.__set__(self, new)
+    def file(self, new_file: IO[str]) -> None:
+        rich_console.Console.file.__set__(self, new_file)
 
     def render_str(self, text: str, **options: Any) -> Text:  # type: ignore[override]
         """Return a text ready to be laid out, and so as wide as it is shown."""
