@@ -20,6 +20,7 @@ def names() -> list[str]:
 def main() -> None:
     # Not above: a contestant in a process of its own imports this file, and should not hold torch.
     from benchmarks.machine import describe
+    from whence.scale.process import tune_process
 
     wanted = [word for word in sys.argv[1:] if not word.startswith("--")]
     known = names()
@@ -29,6 +30,7 @@ def main() -> None:
     unknown = [name for name in wanted if name not in known]
     if unknown:
         sys.exit(f"there is no benchmark {unknown[0]}: choose from {', '.join(known)}.")
+    tune_process()  # as the commands do; before PyTorch
     print(describe())
     for name in wanted or known:
         module = importlib.import_module(f"benchmarks.{name}")

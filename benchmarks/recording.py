@@ -23,7 +23,6 @@ from whence.runs.retention import Spacing
 from whence.runs.run import Run
 from whence.runs.saver import Saver
 from whence.runs.session import Session
-from whence.train.loop import train
 
 BLOCK, ROUNDS = 2, 24  # steps in a block, and pairs of blocks
 PARTS = ("line", "checkpoint", "determinism")
@@ -89,9 +88,7 @@ def measure_line(run: Run) -> dict:
 def _block(session: Session, first: int, n: int, body: Callable) -> float:
     start = clock = time.perf_counter()
     steps = range(first, first + n)
-    for step, loss in train(
-        session.forward, session.batches, session.loss, session.optimizer, steps
-    ):
+    for step, loss in session.learn(steps):
         now = time.perf_counter()
         body(step, loss, now - clock)
         clock = time.perf_counter()
@@ -158,7 +155,6 @@ def measure_determinism(run: Run) -> dict:
     for number in range(2 * ROUNDS):
         on = (number + number // 2) % 2 == 0
         session = sessions[on]
-        session.hardware.apply()
         times[on].append(_block(session, session.optimizer.index, BLOCK, lambda *_: None))
     pairs = [a / b for a, b in zip(times[True], times[False], strict=True)]
     run.recipe = recipe

@@ -23,7 +23,7 @@ from whence.models.gpt.model import GPTConfig, gpt2, modern
 from whence.runs.recipe import Recipe
 from whence.runs.session import assemble
 from whence.scale.hardware import Hardware, Precision, has_compiler
-from whence.train.loop import train
+from whence.scale.process import tune_process
 from whence.train.optimizers import AdamW, Muon, OptimizerConfig
 
 B, T, V = 12, 64, 65
@@ -63,8 +63,8 @@ def ours(
     (folder / "text.txt").write_text(text, encoding="utf-8")
     dataset = prepare(open_source(str(folder / "text.txt")), "chars", None, 0.1, folder)
     s = assemble(recipe, dataset)
-    steps = train(s.forward, s.batches, s.loss, s.optimizer, range(recipe.steps))
-    return partial(next, steps)
+    tune_process()
+    return partial(next, s.learn(range(recipe.steps)))
 
 
 def run(rounds: int = 5) -> list[dict]:

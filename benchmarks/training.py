@@ -27,7 +27,6 @@ from whence.models import GPTConfig
 from whence.runs.recipe import Recipe
 from whence.runs.session import Session, assemble
 from whence.scale.hardware import Hardware
-from whence.train.loop import train
 from whence.train.losses import cross_entropy
 from whence.train.optimizers import AdamW, Muon
 from whence.train.schedules import Schedule
@@ -82,12 +81,10 @@ def run_steps(session: Session, between: Callable[[], object] = lambda: None) ->
     """Seconds of each training step of a session; `between` is off the clock."""
     seconds = []
     steps = range(session.recipe.steps)
-    torch.use_deterministic_algorithms(session.hardware.deterministic)
     start = time.perf_counter()
-    for _ in train(session.forward, session.batches, session.loss, session.optimizer, steps):
+    for _ in session.learn(steps):
         seconds.append(time.perf_counter() - start)
         between()
-        torch.use_deterministic_algorithms(session.hardware.deterministic)
         start = time.perf_counter()
     return seconds
 
@@ -185,7 +182,7 @@ def ablations(dataset: Dataset, hardware: Hardware, seeds: range) -> list[dict]:
     seconds: dict[str, list[float]] = {name: [] for name in table_of}
     for step in range(20):
         for name, s in sessions.items():
-            steps = train(s.forward, s.batches, s.loss, s.optimizer, [step])
+            steps = s.learn([step])
             seconds_of(lambda steps=steps: list(steps), seconds[name])
     base = statistics.mean(losses["the recipe"])
     return [

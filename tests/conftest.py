@@ -1,3 +1,5 @@
 """Loaded ahead of every test."""
 
-import whence  # noqa: F401  # before PyTorch, for the threads of two test processes: decision 044
+from whence.scale.process import tune_process
+
+tune_process()  # before PyTorch, for the threads of two test processes: decision 044

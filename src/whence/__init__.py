@@ -3,17 +3,10 @@
 Names are imported when they are first used, so that `from whence import Value` needs no PyTorch.
 """
 
-import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.2.0"
-
-# GNU's OpenMP, which PyTorch loads, lets threads that wait for each other spin for 8 ms. Beside
-# another busy program that makes a step a hundred times as long; so short a spin costs nothing
-# otherwise. What the user has set stays. Measured in docs/decisions/044.
-if "OMP_WAIT_POLICY" not in os.environ:
-    os.environ.setdefault("GOMP_SPINCOUNT", "4000")
 
 if TYPE_CHECKING:
     from whence.data import open_source

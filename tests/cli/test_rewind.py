@@ -98,7 +98,7 @@ def test_verify_and_repair(trained, tmp_path, read, capsys):
     own = shutil.copytree(trained, tmp_path / "own")
     assert "nothing in" in read("verify", own, "--repair")
     run = Run.open(own)
-    records = run.steps
+    records = list(run.steps)
     records[5]["loss_hex"] = (2.5).hex()
     run.logs.steps.replace(records)
     assert whence("verify", own) == 1

@@ -59,8 +59,8 @@ def test_a_rung_that_becomes_slow_is_stopped_and_measured_all_the_same(
     monkeypatch.setattr(ladder, "WRITTEN", 5)
     base = replace(Recipe(), hardware=Hardware(device="cpu", precision="fp32", threads=1))
     [row] = ladder.climb(str(text_file), 0.2, ["bigram"], tmp_path / "ladder", base)
-    assert row.seconds < 2
     assert row.folder
     run = Run.open(row.folder)
+    assert 0 < len(run.steps) < run.recipe.steps
     assert run.state == "stopped"
     assert row.bits_per_byte == pytest.approx(run.evaluate(at="last").bits_per_byte)

@@ -7,6 +7,7 @@ import pytest
 
 from tests.runs.tiny import files, finish, losses, make
 from whence.errors import WhenceError
+from whence.runs import control
 from whence.runs.control import FILE, Control, ask, train_controlled
 from whence.runs.events import Ended, Stepped
 
@@ -15,23 +16,28 @@ class Elsewhere:
     """A training in a thread, controlled by its file alone."""
 
     def __init__(self, run):
-        self.run, self.steps, self.ended = run, 0, None
+        self.run, self.steps, self.ended, self.looks = run, 0, None, 0
         Control(pause_at=0).write(run.path)
         self.thread = threading.Thread(target=self._train)
         self.thread.start()
 
     def _train(self):
-        for event in train_controlled(self.run, fresh=False):
+        for event in train_controlled(self.run, should_stop=self._look, fresh=False):
             if isinstance(event, Stepped):
                 self.steps += 1
             if isinstance(event, Ended):
                 self.ended = event
 
+    def _look(self) -> bool:
+        self.looks += 1
+        return False
+
     def reach(self, steps: int) -> None:
-        end = time.monotonic() + 60
-        while self.steps < steps and time.monotonic() < end:
+        while self.steps < steps and self.thread.is_alive():
             time.sleep(0.01)
-        time.sleep(0.3)  # long enough for several more steps, if it didn't wait
+        looks = self.looks  # once before each step, or again and again where it waits
+        while self.looks < looks + 5 and self.thread.is_alive():
+            time.sleep(0.01)
         assert self.steps == steps
 
 
@@ -77,19 +83,27 @@ def test_stop_before_the_first_step(tmp_path):
     assert run.steps == []
 
 
-def test_pace(tmp_path):
+class Clock:
+    """A clock that moves only when something sleeps."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+def test_pace(tmp_path, monkeypatch):
+    clock = Clock()
     run = make(tmp_path / "run", steps=5)
-    waits = []
-
-    def asked() -> bool:
-        waits.append(time.monotonic())
-        return False
-
+    monkeypatch.setattr(control, "time", clock)
     Control(pace=10.0).write(run.path)
-    for _ in train_controlled(run, should_stop=asked, fresh=False):
-        pass
-    # It looked again and again: five steps of 0.1 s each were waited for.
-    assert waits[-1] - waits[0] >= 0.4
+    events = train_controlled(run, fresh=False)
+    began = [clock.now for event in events if isinstance(event, Stepped)]
+    assert began == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5])
 
 
 def test_fresh_forgets(tmp_path):

@@ -99,13 +99,14 @@ def test_deterministic_kernels_are_the_default_and_off_marks_the_run(tmp_path):
 
     assert RECIPES["gpt"].hardware.deterministic
     run = make(tmp_path / "run", hardware=replace(CPU, deterministic=False), steps=3)
+    with run.session().hardware.in_force():
+        assert not torch.are_deterministic_algorithms_enabled()
     finish(run)
-    assert not torch.are_deterministic_algorithms_enabled()
     result = verify(run)
     assert not result.deterministic
     assert "allowed kernels that give other bits each time" in result.reasons[0]
-    finish(make(tmp_path / "other", steps=1))
-    assert torch.are_deterministic_algorithms_enabled()
+    with make(tmp_path / "other", steps=1).session().hardware.in_force():
+        assert torch.are_deterministic_algorithms_enabled()
 
 
 @pytest.mark.slow

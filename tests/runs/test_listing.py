@@ -11,12 +11,13 @@ from tests.cli.command import whence
 from tests.runs.tiny import finish, make
 from whence.runs.header import _first_line
 from whence.runs.lines import encode_line
-from whence.runs.listing import each_run, list_runs
+from whence.runs.listing import list_runs
+from whence.runs.summary import summary_of
 from whence.studio.answers import answer
 
 FILES = (
     "run.toml", "steps.jsonl", "evals.jsonl", "samples.jsonl", "tokens.json", "tokens.bin",
-    "tokenizer.json", "checkpoints", ".lock", "control.json", "trouble.json",
+    "tokenizer.json", "checkpoints", ".lock", "control.json", "trouble.json", ".summary.json",
 )  # fmt: skip
 
 
@@ -93,15 +94,12 @@ DAMAGE = {
     "a huge measurement": lambda bad: relined(bad / "evals.jsonl", bits_per_byte=10**400),
     "a loss that is a text": lambda bad: relined(bad / "steps.jsonl", loss="low"),
     "a link": lambda bad: (bad / "link").symlink_to("/etc/passwd"),
-    **{
-        f"a folder for {name}": lambda bad, name=name: in_place_of(bad, name)
-        for name in FILES
-        if name not in (".lock", "control.json", "trouble.json")
-    },
+    **{f"a folder for {name}": lambda bad, name=name: in_place_of(bad, name) for name in FILES},
 }
 HARMLESS = {"a folder for tokens.json", "a folder for tokens.bin", "a folder for tokenizer.json"}
 # Nothing of these is needed for a line of the list, so they may stand in it as sound.
-HARMLESS |= {"a folder for samples.jsonl", "a folder for checkpoints"}
+HARMLESS |= {f"a folder for {name}" for name in (".lock", "control.json", "trouble.json")}
+HARMLESS |= {"a folder for .summary.json"}
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
@@ -113,11 +111,9 @@ def test_the_others_are_listed_and_the_bad_one_has_a_line(folder, damage, capsys
     assert told.err == ""
     lines = told.out.splitlines()
     assert [line for line in lines if line.startswith(str(folder / "whole"))]
-    of_bad = [line for line in lines if str(folder / "bad") in line]
-    assert len(of_bad) == 1
-    assert len(of_bad[0]) < 600
-    if damage not in HARMLESS:
-        assert of_bad[0].startswith(f"damaged: {folder / 'bad'}: ")
+    of_bad = [line for line in lines if line.startswith(f"{folder / 'bad'}: ")]
+    assert len(of_bad) == 1 or (damage in HARMLESS and not of_bad)
+    assert all(len(line) < 600 for line in of_bad)
     assert "\x1b" not in told.out
 
     assert whence("runs", "--folder", folder, "--json") == 0
@@ -135,17 +131,36 @@ def test_the_others_are_listed_and_the_bad_one_has_a_line(folder, damage, capsys
     assert "whole" in [run.name for run in list_runs(folder)]
 
 
-def test_whatever_breaks_is_one_line(folder):
+def test_whatever_breaks_is_one_line(folder, monkeypatch):
     """Also what nobody thought of."""
 
-    def tell(run):
-        if run.name == "bad":
-            raise ZeroDivisionError("first\nsecond")
-        return run.name
+    def broken(path):
+        raise ZeroDivisionError("first\nsecond")
 
-    found = each_run(folder, tell)
-    assert [each.told for each in found] == [None, "whole"]
-    assert found[0].trouble == f"{folder / 'bad'} can't be read (ZeroDivisionError: first second)."
+    monkeypatch.setattr("whence.runs.summary.Curves", broken)
+    told = summary_of(folder / "bad").trouble
+    assert told == f"{folder / 'bad'} can't be read (ZeroDivisionError: first second)."
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        *({"created": 5}, {"steps": "x"}, {"bytes": 10**400}, {"spark": [[1e400, 1]]}),
+        *({"model": []}, {"spark": [[10**40, 1.0]]}, {"origin": [1, "x"]}, {"loss": "low"}),
+        {"trouble": ["no"]},
+    ],
+)
+def test_a_summary_that_lies(folder, lie, capsys):
+    """What is kept of a run in its folder is looked at like everything else in it."""
+    assert whence("runs", "--folder", folder) == 0
+    told = capsys.readouterr().out.splitlines()[:-1]  # the last line counts bytes, also of this
+    path = folder / "bad" / ".summary.json"
+    record = json.loads(path.read_bytes())
+    del record["crc"]
+    path.write_bytes(encode_line({**record, **lie}))
+    assert whence("runs", "--folder", folder) == 0
+    assert capsys.readouterr().out.splitlines()[:-1] == told
+    assert len(answer("runs", {}, folder)["runs"]) == 2
 
 
 @pytest.mark.skipif(os.name == "nt", reason="such names can't be had there")

@@ -101,7 +101,7 @@ def test_another_trajectory_is_told_and_takes_over(tmp_path):
     run = make(tmp_path / "run")
     abandon(run, before=14)
     run = Run.open(run.path)
-    records = run.steps
+    records = list(run.steps)
     records[12]["loss_hex"] = (9.5).hex()
     run.logs.steps.replace(records)
     events = finish(run)

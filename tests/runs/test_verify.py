@@ -29,7 +29,7 @@ def test_a_sample_is_spread_and_large_enough(whole):
 
 
 def test_a_changed_loss_is_found(own):
-    records = own.steps
+    records = list(own.steps)
     records[7]["loss_hex"] = (1.5).hex()
     own.logs.steps.replace(records)
     result = verify(Run.open(own.path))

@@ -44,7 +44,7 @@ def test_a_gradient_prints_every_use():
         (12.0, "6.0 · 2.0"),
         (12.0, "6.0 · 2.0"),
         (12.0, "4.0 · 3.0"),
-    ] or sorted(t.value for t in receipt.terms) == [12.0, 12.0, 12.0]
+    ]
     assert receipt.value == w.grad == added(receipt) == 36.0
     assert {t.label for t in receipt.terms} == {"∂loss/∂p · ∂p/∂w", "∂loss/∂q · ∂q/∂w"}
     assert receipt.notes == []

@@ -12,15 +12,6 @@ from whence.scale import hardware
 from whence.scale.hardware import Hardware, manifest
 
 
-@pytest.fixture(autouse=True)
-def settings_put_back():
-    threads = torch.get_num_threads()
-    deterministic = torch.are_deterministic_algorithms_enabled()
-    yield
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(deterministic)
-
-
 def test_defaults_resolve_to_this_machine():
     found = Hardware().resolved()
     assert found.device in ("cpu", "cuda", "mps")
@@ -51,12 +42,16 @@ def test_missing_device_is_named(monkeypatch):
         Hardware(device="cuda").resolved()
 
 
-def test_apply_sets_threads_and_deterministic_kernels():
-    Hardware(device="cpu", precision="fp32", threads=1).apply()
-    assert torch.get_num_threads() == 1
-    assert torch.are_deterministic_algorithms_enabled()
-    Hardware(device="cpu", precision="fp32", deterministic=False).apply()
-    assert not torch.are_deterministic_algorithms_enabled()
+def test_threads_and_deterministic_kernels_are_set_within_and_put_back_behind():
+    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    with Hardware(device="cpu", precision="fp32", threads=1).in_force():
+        assert torch.get_num_threads() == 1
+        assert torch.are_deterministic_algorithms_enabled()
+        with Hardware(device="cpu", precision="fp32", threads=3, deterministic=False).in_force():
+            assert torch.get_num_threads() == 3
+            assert not torch.are_deterministic_algorithms_enabled()
+        assert torch.get_num_threads() == 1
+    assert (torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()) == before
 
 
 def test_bfloat16_context_multiplies_in_bfloat16():
@@ -78,8 +73,8 @@ def test_freed_memory_is_kept_for_the_next_step():
     """In a process of its own: what a step frees is there for the next, without page faults."""
     program = """
 import resource, torch
-from whence.scale.hardware import Hardware
-if {kept}: Hardware(device="cpu", threads=1).resolved().apply()
+from whence.scale.process import keep_freed_memory
+if {kept}: keep_freed_memory()
 def step():
     blocks = [torch.ones(200_000) for _ in range(40)]
 for _ in range(3): step()

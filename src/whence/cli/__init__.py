@@ -11,6 +11,7 @@ from whence import __version__
 from whence.cli.interrupts import remembered
 from whence.cli.screen import Screen
 from whence.errors import WhenceError
+from whence.scale.process import tune_process
 
 # what for: verb: (module:function, what it does)
 GROUPS: dict[str, dict[str, tuple[str, str]]] = {
@@ -88,6 +89,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         whence 0.2.0
         0
     """
+    if arguments is None:  # as a command: the process is ours
+        tune_process()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     # Text with any character can be printed on any terminal.
     for stream in (sys.stdout, sys.stderr):

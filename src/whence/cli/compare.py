@@ -65,7 +65,7 @@ def compare(
 
 def _draw(one: Run, other: Run, console: Console) -> None:
     """Print both curves of the loss on one scale."""
-    lines = curves(one.steps, other.steps, 60)
+    lines = curves(one.steps.column("loss"), other.steps.column("loss"), 60)
     known = [x for _, *pair in lines for x in pair if x is not None and math.isfinite(x)]
     if not known:
         return

@@ -10,10 +10,8 @@ from whence.cli.screen import one_line
 from whence.cli.terminal import Console
 from whence.cli.words import call
 from whence.errors import WhenceError, in_bytes
-from whence.models.kinds import MODELS
-from whence.runs.listing import each_run
-from whence.runs.recipe import kind_of
 from whence.runs.run import Run
+from whence.runs.summary import Summary, runs_in, state_of_summary, summary_of
 
 
 def runs(words: list[str]) -> None:
@@ -38,18 +36,12 @@ def _list(*, folder: Path = Path("runs"), json: bool = False) -> None:
         folder: where to look.
         json: print JSON instead of a table.
     """
-    found = each_run(folder, lambda run: (run.created, _row(run)))
-    sound = sorted((each.told for each in found if each.told), key=lambda told: told[0])
-    rows = [row for _, row in sound]
-    damaged = [each for each in found if each.trouble]
+    found = ((path, summary_of(path)) for path in runs_in(folder))
+    rows = [_row(path, s) for path, s in sorted(found, key=lambda pair: pair[1].created)]
     if json:
-        told = [
-            {"path": str(each.path), "state": "damaged", "trouble": each.trouble}
-            for each in damaged
-        ]
-        print(json_module.dumps({"schema": 1, "runs": [*rows, *told]}, indent=1))
+        print(json_module.dumps({"schema": 1, "runs": rows}, indent=1))
         return
-    if not found:
+    if not rows:
         print(f"no runs in {folder}: start one with 'whence train'.")
         return
     table = Table(box=None, pad_edge=False)
@@ -64,17 +56,17 @@ def _list(*, folder: Path = Path("runs"), json: bool = False) -> None:
             row["state"],
             row["model"],
             one_line(row["text"]),
-            f"{row['done']:,} of {row['steps']:,}",
+            f"{row['done']:,} of {row['steps']:,}" if row["steps"] else "–",
             f"{best:.4f}" if best is not None else "–",
             in_bytes(row["disk"]),
         )
-    if rows:
-        Console(soft_wrap=True).print(table)
+    Console(soft_wrap=True).print(table)
     print(
         f"{len(rows)} run{'s' if len(rows) != 1 else ''}, {in_bytes(sum(r['disk'] for r in rows))}"
     )
-    for each in damaged:
-        print(f"damaged: {one_line(each.path)}: {one_line(each.trouble)}")
+    for row in rows:
+        if row["trouble"]:
+            print(f"{one_line(row['path'])}: {one_line(row['trouble'])}")
 
 
 def _remove(runs: tuple[Path, ...], /, *, yes: bool = False) -> None:
@@ -105,19 +97,15 @@ def _confirmed(question: str) -> bool:
         return False
 
 
-def _row(run: Run) -> dict:
-    evals = run.evals
-    whole = [e["bits_per_byte"] for e in evals if e["whole"]]
-    usual = [e["bits_per_byte"] for e in evals if not e["whole"]]
+def _row(path: Path, s: Summary) -> dict:
     return {
-        "path": str(run.path),
-        "state": run.state,
-        "model": kind_of(run.recipe.model, MODELS),
-        "text": ", ".join(run.recipe.data.source),
-        "done": len(run.steps),
-        "steps": run.recipe.steps,
-        # The last measurement of the whole validation part, which training ends with; until then
-        # the best so far.
-        "bits_per_byte": whole[-1] if whole else min(usual, default=None),
-        "disk": run.disk_use,
+        "path": str(path),
+        "state": "damaged" if s.trouble else state_of_summary(path, s),
+        "model": s.model,
+        "text": s.text,
+        "done": s.done,
+        "steps": s.steps,
+        "bits_per_byte": s.measured,
+        "disk": s.bytes,
+        "trouble": s.trouble,
     }

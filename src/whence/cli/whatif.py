@@ -36,7 +36,7 @@ def what_if(
     """
     opened = Run.open(run)
     step = len(opened.steps) if step is None else step
-    seconds = sum(record["seconds"] for record in opened.steps[:step])
+    seconds = opened.steps.seconds(0, step)
     if not json:
         print(f"replaying up to {step:,} steps, twice {seconds:.1f} s at most", file=sys.stderr)
     answer = ask(opened, without, step, since)

@@ -14,6 +14,7 @@ from whence.train.losses import cross_entropy
 from whence.train.optimizers import AdamW
 
 
+@torch.random.fork_rng(devices=[])  # the caller's numbers stay
 def bigram(text: str | Sequence[str] = "topics", n: int = 20_000, steps: int = 400) -> Report:
     """Count a text's pairs of characters, and learn the same table by the loop.
 
@@ -25,6 +26,7 @@ def bigram(text: str | Sequence[str] = "topics", n: int = 20_000, steps: int = 4
     content = "".join(open_source(text).chunks())[:n]
     tokenizer = train_tokenizer("chars", lambda: [content])
     tokens, size = tokenizer.encode(content).astype(np.int64), tokenizer.vocab_size
+    torch.default_generator.manual_seed(0)
     counts = np.zeros((size, size))
     np.add.at(counts, (tokens[:-1], tokens[1:]), 1)
     pairs = torch.from_numpy(counts).float()

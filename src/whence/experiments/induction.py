@@ -36,6 +36,7 @@ def shape(n_layers: int) -> GPTConfig:
     )
 
 
+@torch.random.fork_rng(devices=[])  # the caller's numbers stay
 def induction(seeds: Sequence[int] = range(3), steps: int = 800) -> Report:
     """Train GPTs of one and two layers on texts that repeat themselves, looking again and again.
 
@@ -47,7 +48,7 @@ def induction(seeds: Sequence[int] = range(3), steps: int = 800) -> Report:
     heads: list[float] = []
     for n_layers, runs in curves.items():
         for seed in seeds:
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)
             model = build(shape(n_layers), SIZE)
             test = repeated(200, torch.Generator().manual_seed(seed + 500))
             curve = [copied(model, test)]

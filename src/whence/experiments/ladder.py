@@ -126,7 +126,7 @@ def _learn(
         if isinstance(event, Stepped):
             spent[0] += event.seconds
     records = run.steps
-    seconds = sum(r["seconds"] for r in records)
+    seconds = records.seconds()
     model = run.model("last")
     speed, text = _write(model, dataset)
     return Row(
@@ -134,7 +134,7 @@ def _learn(
         parameters=model.n_parameters
         if isinstance(model, NGram)
         else sum(p.numel() for p in model.parameters()),
-        tokens=sum(r["tokens"] for r in records),
+        tokens=int(records.column("tokens").sum()),
         seconds=seconds,
         bits_per_byte=run.evaluate(at="last").bits_per_byte,
         writing_speed=speed,

@@ -36,6 +36,7 @@ def mixed(generator: torch.Generator) -> Example:
     return recall(64, gap, generator)
 
 
+@torch.random.fork_rng(devices=[])  # the caller's numbers stay
 def memory(seeds: Sequence[int] = range(3), steps: int = 400) -> Report:
     """Train each kind to recall a letter after noise, and measure it for each distance.
 
@@ -46,7 +47,7 @@ def memory(seeds: Sequence[int] = range(3), steps: int = 400) -> Report:
     found: dict[str, dict[int, list[float]]] = {k: {g: [] for g in GAPS} for k in KINDS}
     for seed in seeds:
         for kind, config in KINDS.items():
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)
             model = build(config, ASK + 1)
             for _ in learn(model, mixed, steps, seed=seed):
                 pass
@@ -88,9 +89,10 @@ def memory(seeds: Sequence[int] = range(3), steps: int = 400) -> Report:
     )
 
 
+@torch.random.fork_rng(devices=[])  # the caller's numbers stay
 def fade(config: ModelConfig) -> float:
     """How much smaller the gradient at the letter is far back than near, at the first weights."""
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     model = build(config, ASK + 1)
     torch.nn.init.normal_(model.get_submodule("head").get_parameter("weight"))
     norms = []

@@ -33,6 +33,7 @@ VARIANTS = {
 }
 
 
+@torch.random.fork_rng(devices=[])  # the caller's numbers stay
 def parts(
     seeds: Sequence[int] = range(2), steps: int = 200, text: str | Sequence[str] = "topics"
 ) -> Report:
@@ -84,7 +85,7 @@ def parts(
 def _run(
     config: GPTConfig, training: np.ndarray, test: np.ndarray, size: int, seed: int, steps: int
 ) -> tuple[float, tuple[float, float]]:
-    torch.manual_seed(seed)
+    torch.default_generator.manual_seed(seed)
     model = build(config, size)
     window = config.context_length
     batches = WindowBatches(training, context_length=window, batch_size=16, seed=seed)
@@ -104,7 +105,7 @@ def gradient_flow(model: nn.Module, part, seed: int) -> tuple[float, float]:
     head = model.get_submodule("head").get_parameter("weight")
     kept = head.data.clone()
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         nn.init.normal_(head, std=0.02)
         next_token_loss(model, part).backward()
     blocks = list(model.get_submodule("blocks").children())

@@ -153,6 +153,7 @@ class Course:
         ]
 
 
+@torch.random.fork_rng(devices=[])  # the caller's numbers stay
 def make_model(kind: str, sentence: Sentence, seed: int = 0, weights: Path | None = None):
     """A small model over a sentence's vocabulary, in float64.
 
@@ -172,7 +173,7 @@ def make_model(kind: str, sentence: Sentence, seed: int = 0, weights: Path | Non
     """
     if kind not in MODELS:
         raise WhenceError(f"there is no sentence model {kind!r}: choose {', '.join(MODELS)}.")
-    torch.manual_seed(seed)
+    torch.default_generator.manual_seed(seed)
     window, size = len(sentence.words), len(sentence.vocabulary)
     small = {
         "mlp": MLPConfig(n_previous=window, d_model=4, d_ff=16, context_length=window),

@@ -60,6 +60,7 @@ def it_sentences() -> list[tuple[list[str], str]]:
     return made
 
 
+@torch.random.fork_rng(devices=[])  # the caller's numbers stay
 def it(seeds: Sequence[int] = range(3), steps: int = 200) -> Report:
     """Train an encoder to say at "it" what it stands for, and see what "it" reads.
 
@@ -76,7 +77,7 @@ def it(seeds: Sequence[int] = range(3), steps: int = 200) -> Report:
     looks: dict[str, list[float]] = {name: [] for name in parts}
     right: list[float] = []
     for seed in seeds:
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         order = list(range(len(made)))
         random.Random(seed).shuffle(order)
         held, known = torch.tensor(order[:100]), torch.tensor(order[100:])
@@ -142,6 +143,7 @@ def sense_sentences() -> list[tuple[list[str], str]]:
     ]
 
 
+@torch.random.fork_rng(devices=[])  # the caller's numbers stay
 def senses(seeds: Sequence[int] = range(20), steps: int = 200) -> Report:
     """Train an encoder to fill in a hidden word, and compare the vectors of "bank" in context.
 
@@ -167,7 +169,7 @@ def senses(seeds: Sequence[int] = range(20), steps: int = 200) -> Report:
         return Example(tokens[rows].scatter(1, hidden, 0), targets)
 
     for seed in seeds:
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         model = small_reader(len(vocabulary))
         for _ in learn(model, draw, steps, seed=seed, optimizer=AdamW(learning_rate=0.01)):
             pass

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from whence.runs.run import Run
 from whence.runs.settings import differences
 
@@ -50,12 +52,12 @@ def compare(a: Run, b: Run, points: int = 12) -> Comparison:
         >>> compare(Run.open("runs/mine"), Run.open("runs/half")).first_difference  # doctest: +SKIP
         4301
     """
-    one, other = a.steps, b.steps
+    one, other = a.steps.column("loss"), b.steps.column("loss")
     shared = min(len(one), len(other))
-    first = next((k for k in range(shared) if one[k]["loss_hex"] != other[k]["loss_hex"]), None)
+    apart = np.flatnonzero(one[:shared].view(np.int64) != other[:shared].view(np.int64))
     return Comparison(
         recipe=differences(a.recipe.to_dict(), b.recipe.to_dict()),
-        first_difference=first,
+        first_difference=int(apart[0]) if len(apart) else None,
         shared=shared,
         curves=curves(one, other, points),
         bits_per_byte=(_bits(a, min), _bits(b, min)),
@@ -67,23 +69,22 @@ def compare(a: Run, b: Run, points: int = 12) -> Comparison:
 
 
 def curves(
-    one: list[dict], other: list[dict], points: int
+    one: np.ndarray, other: np.ndarray, points: int
 ) -> list[tuple[int, float | None, float | None]]:
-    """Thin two records to the mean loss of so many stretches of steps.
+    """Thin the losses of two runs, [N] each, to the means of so many stretches of steps.
 
     Returns:
         (the stretch's end, one's mean loss, other's); none where a run has no such steps.
 
     Example:
-        >>> curves([{"loss": 4.0}, {"loss": 2.0}, {"loss": 1.0}], [{"loss": 4.0}], 2)
+        >>> curves(np.array([4.0, 2.0, 1.0]), np.array([4.0]), 2)
         [(2, 3.0, 4.0), (3, 1.0, None)]
     """
     length = max(len(one), len(other))
     ends = sorted({round(length * k / points) for k in range(1, points + 1)} - {0})
 
-    def mean(records: list[dict], start: int, stop: int) -> float | None:
-        losses = [r["loss"] for r in records[start:stop]]
-        return sum(losses) / len(losses) if losses else None
+    def mean(losses: np.ndarray, start: int, stop: int) -> float | None:
+        return float(losses[start:stop].mean()) if start < len(losses) else None
 
     starts = [0, *ends[:-1]]
     return [(e, mean(one, s, e), mean(other, s, e)) for s, e in zip(starts, ends, strict=True)]

@@ -1,17 +1,14 @@
 """A run's record as columns that keep up with a training, and the few points that draw them."""
 
 import threading
-from array import array
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from whence.errors import WhenceError
-from whence.runs.files import DamagedError
 from whence.runs.record import Logs
 
-COLUMNS = ("loss", "rate", "grad_norm", "seconds", "tokens")
 RECENT = 50  # steps that the speed is measured over
 
 
@@ -43,7 +40,6 @@ class Curves:
     def _forget(self) -> None:
         self.rewritten += 1
         self._logs = Logs(self.folder)
-        self._columns = {name: array("d") for name in COLUMNS}
         self.evals: list[dict[str, Any]] = []
         self.samples: list[dict[str, Any]] = []
         self.damage: WhenceError | None = None
@@ -51,7 +47,7 @@ class Curves:
     @property
     def n_steps(self) -> int:
         """How many steps the record holds."""
-        return len(self._columns["loss"])
+        return self._logs.steps.index.n
 
     def refresh(self) -> bool:
         """Read what was added since the last call.
@@ -78,12 +74,7 @@ class Curves:
         self.samples += self._logs.samples.added()
 
     def _read_steps(self) -> None:
-        for record in self._logs.steps.added():
-            if record["step"] != self.n_steps:
-                why = f"a line is of step {record['step']} instead of {self.n_steps}"
-                raise DamagedError(self._logs.steps.path, why)
-            for name, column in self._columns.items():
-                column.append(record[name])
+        self._logs.steps.load()
 
     def __getitem__(self, name: str) -> np.ndarray:
         """Return a column of the steps: loss, rate, grad_norm, seconds or tokens; float64 [N]."""
@@ -97,13 +88,14 @@ class Curves:
             >>> Curves(Path(tempfile.mkdtemp())).since("loss", 0).shape
             (0,)
         """
-        return np.array(self._columns[name][step:], np.float64)
+        return self._logs.steps.index.rows[name][step:].astype(np.float64)
 
     @property
     def tokens_per_second(self) -> float | None:
         """The speed of the last steps; None where there is none yet."""
-        seconds = sum(self._columns["seconds"][-RECENT:])
-        return sum(self._columns["tokens"][-RECENT:]) / seconds if seconds else None
+        recent = self._logs.steps.index.rows[-RECENT:]
+        seconds = float(recent["seconds"].sum())
+        return int(recent["tokens"].sum()) / seconds if seconds else None
 
     def seconds_left(self, steps: int) -> float | None:
         """Return how long the rest of `steps` takes at the speed of the last steps.
@@ -113,10 +105,8 @@ class Curves:
             >>> Curves(Path(tempfile.mkdtemp())).seconds_left(100) is None
             True
         """
-        recent = self._columns["seconds"][-RECENT:]
-        if not recent:
-            return None
-        return max(0, steps - self.n_steps) * sum(recent) / len(recent)
+        recent = self._logs.steps.index.rows["seconds"][-RECENT:]
+        return max(0, steps - self.n_steps) * float(recent.mean()) if len(recent) else None
 
     def best(self) -> dict[str, Any] | None:
         """Return the measurement with the lowest loss on validation, of those that compare."""

@@ -5,7 +5,6 @@ import json
 import os
 import re
 import shutil
-import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -171,15 +170,18 @@ def refuse_links(folder: Path) -> None:
     Raises:
         DamagedError: at the first link, pipe or device.
     """
-    for root, folders, files in os.walk(folder):
-        for name in [*folders, *files]:
-            path = Path(root, name)
-            try:
-                mode = path.lstat().st_mode
-            except OSError:
-                continue  # it has just been renamed or removed by a training process
-            if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-                raise DamagedError(path, "it is a link or a device, and a run has only files")
+    folders: list[str | Path] = [folder]
+    while folders:
+        try:
+            with os.scandir(folders.pop()) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(entry.path)
+                    elif not entry.is_file(follow_symlinks=False) and os.path.lexists(entry.path):
+                        why = "it is a link or a device, and a run has only files"
+                        raise DamagedError(Path(entry.path), why)
+        except OSError:
+            continue  # it has just been renamed or removed by a training process
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -151,7 +151,7 @@ def _put_tokens(run: Run, recipe: Recipe, folder: Path) -> None:
 
 def _put_past(run: Run, step: int, folder: Path) -> None:
     logs = Logs(folder)
-    logs.steps.replace(run.steps[:step])
+    logs.steps.begin_as(run.logs.steps, step)
     logs.evals.replace([r for r in run.evals if r["step"] <= step])
     logs.samples.replace([r for r in run.samples if r["step"] <= step])
 

@@ -49,7 +49,7 @@ class Lines:
             return
         with _opened(self.path) as file:
             for number, line in _complete(file, 0, self.path):
-                record = self._read(line, number)
+                record = self.read_line(line, number)
                 if number > 1:
                     yield record
 
@@ -59,16 +59,21 @@ class Lines:
         Raises:
             WhenceError: as reading all of it, behind the lines that are sound.
         """
+        for _, record in self.added_lines():
+            if record is not None:
+                yield record
+
+    def added_lines(self) -> Iterator[tuple[bytes, dict[str, Any] | None]]:
+        """Read the lines that were added, each with its record; the first line holds none."""
         if not self.path.exists():
             return
         with _opened(self.path) as file:
             self._identity = _identity(self.path)
             file.seek(self._read_to)
             for number, line in _complete(file, self._lines_read, self.path):
-                record = self._read(line, number)
+                record = self.read_line(line, number)
                 self._read_to, self._lines_read = self._read_to + len(line), number
-                if number > 1:
-                    yield record
+                yield line, record if number > 1 else None
 
     def was_replaced(self) -> bool:
         """Tell whether the file is another than the one that `added` has read from."""
@@ -81,7 +86,12 @@ class Lines:
         except FileNotFoundError:
             return True
 
-    def _read(self, line: bytes, number: int) -> dict[str, Any]:
+    def read_line(self, line: bytes, number: int) -> dict[str, Any]:
+        """Return what a line holds.
+
+        Raises:
+            DamagedError: where it isn't what was written.
+        """
         where = f"line {number}: "
         body, found, crc = line.rpartition(b', "crc": "')
         if not found or crc != f'{zlib.crc32(body):08x}"}}\n'.encode():
@@ -92,7 +102,8 @@ class Lines:
             return record
         for name, kind in self.fields.items():
             value = record.get(name)
-            if type(value) is not kind and not (kind is float and type(value) is int):
+            fits = type(value) is kind or (kind is float and _is_number(value))
+            if not fits:
                 raise DamagedError(self.path, f"{where}{name} is no {kind.__name__}")
             if type(value) is int and not -(2**63) <= value < 2**63:
                 raise DamagedError(self.path, f"{where}{name} is beyond any that Whence writes")
@@ -114,10 +125,13 @@ class Lines:
         Raises:
             WhenceError: where it can't be written, such as on a full disk.
         """
+        self._append(encode_line(record))
+
+    def _append(self, line: bytes) -> None:
         try:
             if self._file is None:
                 self._file = self._open()
-            _write_all(self._file, encode_line(record))
+            _write_all(self._file, line)
         except OSError as error:
             self.close()
             raise cannot_write(self.path, error) from error
@@ -131,7 +145,7 @@ class Lines:
         """Write the file anew with these records."""
         self.close()
         with written_whole(self.path) as file:
-            for record in [{"schema": SCHEMA}, *records]:
+            for record in [self._first(), *records]:
                 file.write(encode_line(record))
 
     def close(self) -> None:
@@ -149,8 +163,11 @@ class Lines:
         if end < size:
             file.truncate(end)
         if end == 0:
-            _write_all(file, encode_line({"schema": SCHEMA}))
+            _write_all(file, encode_line(self._first()))
         return file
+
+    def _first(self) -> dict[str, Any]:
+        return {"schema": SCHEMA}
 
 
 @contextmanager
@@ -171,6 +188,11 @@ def _complete(file: BinaryIO, number: int, path: Path) -> Iterator[tuple[int, by
         if not line.endswith(b"\n"):
             return  # a kill tore it; it was never complete
         yield number, line
+
+
+def _is_number(value: object) -> bool:
+    """Whether a whole number fits into a float: JSON allows any number of digits."""
+    return type(value) is int and abs(value) < 10**300
 
 
 def _identity(path: Path) -> tuple[int, int]:

@@ -5,16 +5,8 @@ from typing import Any
 
 from whence.runs.files import DamagedError
 from whence.runs.lines import Lines
+from whence.runs.steps import StepLines, Steps
 
-STEP = {
-    "step": int,
-    "loss": float,
-    "loss_hex": str,
-    "rate": float,
-    "grad_norm": float,
-    "seconds": float,
-    "tokens": int,
-}
 EVALUATION = {
     "step": int,
     "loss": float,
@@ -34,7 +26,7 @@ class Logs:
     """
 
     def __init__(self, folder: Path):
-        self.steps = Lines(folder / "steps.jsonl", STEP)
+        self.steps = StepLines(folder / "steps.jsonl")
         self.evals = Lines(folder / "evals.jsonl", EVALUATION)
         self.samples = Lines(folder / "samples.jsonl", SAMPLE)
 
@@ -42,25 +34,17 @@ class Logs:
         """Give the three files."""
         return iter((self.steps, self.evals, self.samples))
 
-    def read_steps(self) -> list[dict[str, Any]]:
+    def read_steps(self) -> Steps:
         """Return the record of each step, from 0 on without a gap.
 
         Raises:
             DamagedError: where a line is damaged or missing.
         """
-        records, damage = self.sound_steps()
-        if damage:
-            raise damage
-        return records
+        return self.steps.all()
 
-    def sound_steps(self) -> tuple[list[dict[str, Any]], DamagedError | None]:
+    def sound_steps(self) -> tuple[Steps, DamagedError | None]:
         """Return the records up to the first that is damaged or missing, and what is wrong."""
-        records, damage = self.steps.sound()
-        for number, record in enumerate(records):
-            if record["step"] != number:
-                why = f"line {number + 2} is of step {record['step']} instead of {number}"
-                return records[:number], DamagedError(self.steps.path, why)
-        return records, damage
+        return self.steps.until_damage()
 
     def close(self) -> None:
         """Close the files."""

@@ -1,6 +1,6 @@
 """Going back: the exact state before any step, replayed from the nearest checkpoint."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -90,7 +90,7 @@ class Moment:
         self.run, self.session, self.step, self.approximate = run, session, step, approximate
         self.differences: list[Difference] = []
         self.replayed = 0
-        self._records = run.steps
+        self._records: Sequence[dict[str, Any]] = run.steps
 
     @property
     def recipe(self) -> Recipe:
@@ -199,8 +199,9 @@ class Moment:
         Example:
             >>> Run.open("runs/mine").at(31).trace()["loss"].why()  # doctest: +SKIP
         """
-        # It stands above runs and reads them, never below.
-        return import_module("whence.why.moments").trace_moment(self, text, **options)
+        with self.session.stepping():
+            # It stands above runs and reads them, never below.
+            return import_module("whence.why.moments").trace_moment(self, text, **options)
 
     def how_far_off(self) -> str:
         """Say whether the replay was exact, and if not, by how much the losses differ.
@@ -246,7 +247,7 @@ def nearest_checkpoint(run: Run, step: int) -> int:
 def estimate(run: Run, step: int) -> tuple[int, float]:
     """Return how many steps must be replayed to reach a step, and how many seconds they took."""
     start = nearest_checkpoint(run, step)
-    return step - start, sum(record["seconds"] for record in run.steps[start:step])
+    return step - start, run.steps.seconds(start, step)
 
 
 def start_from(run: Run, checkpoint: int, approximate: bool = False) -> Moment:
@@ -293,10 +294,9 @@ def go_to(run: Run, step: int, approximate: bool = False) -> Moment:
         >>> Run.open("runs/mine").at(31).recorded  # doctest: +SKIP
     """
     run.refuse_counted()
-    with torch.inference_mode(False), torch.enable_grad():  # whoever asks may be without
-        moment = start_from(run, nearest_checkpoint(run, step), approximate)
-        for _ in moment.advance_to(step):
-            pass
+    moment = start_from(run, nearest_checkpoint(run, step), approximate)
+    for _ in moment.advance_to(step):
+        pass
     return moment
 
 
@@ -310,9 +310,9 @@ def changed_since(run: Run, step: int, session: Session) -> list[str]:
     then = sitting.manifest if sitting else {}
     now = manifest(session.hardware)
     reasons = [
-        _told(name, then.get(name, "not noted"), now.get(name, "not noted"))
-        for name in [*now, *(n for n in then if n not in now)]
-        if then.get(name) != now.get(name)
+        _told(name, then[name], now.get(name, "not noted"))
+        for name in then  # an older Whence noted less, which is no reason
+        if then[name] != now.get(name)
     ]
     if not session.hardware.deterministic:
         reasons.append("the run allowed kernels that give other bits each time")
@@ -322,6 +322,8 @@ def changed_since(run: Run, step: int, session: Session) -> list[str]:
 def _told(name: str, then: object, now: object) -> str:
     if name == "code":
         return f"Whence's own code was another (digest {then}, now {now})"
+    if name == "environment":
+        return f"the environment had {then} and has {now}"
     return f"{name} was {then} and is {now}"
 
 

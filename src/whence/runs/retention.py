@@ -3,6 +3,8 @@
 from array import array
 from itertools import pairwise
 
+import numpy as np
+
 from whence.runs.recipe import Record
 
 
@@ -31,6 +33,10 @@ class Spacing:
         """Note how long a step took; steps come in order, one done again is passed over."""
         if step == len(self._clock) - 1:
             self._clock.append(self._clock[-1] + seconds)
+
+    def took_before(self, seconds: np.ndarray) -> None:
+        """Note how long all steps of a record took, in order from step 0."""
+        self._clock = array("d", np.cumsum(np.concatenate(([0.0], seconds))))
 
     def seconds(self, start: int, stop: int) -> float:
         """Return how long the steps from `start` up to `stop` took."""

@@ -29,6 +29,7 @@ from whence.runs.record import Logs
 from whence.runs.resume import resume_point
 from whence.runs.saver import check_room
 from whence.runs.session import Session, assemble, batches_of
+from whence.runs.steps import StepLines, Steps
 from whence.runs.tasks import Text, task_of
 from whence.runs.tasks.text import Batches
 from whence.runs.tokens import share_tokens
@@ -50,6 +51,7 @@ class Run:
       run.toml          recipe, and for each sitting where it began and on what it was computed
       tokenizer.json  tokens.bin  tokens.json
       steps.jsonl  evals.jsonl  samples.jsonl
+      steps.index       the numbers of steps.jsonl again, to read them fast; made anew if it is gone
       checkpoints/000500/  model.safetensors  optimizer.safetensors  state.json
     ```
 
@@ -201,10 +203,14 @@ class Run:
         """The files of the record."""
         return Logs(self.path)
 
+    @cached_property
+    def _step_lines(self) -> StepLines:
+        return self.logs.steps
+
     @property
-    def steps(self) -> list[dict[str, Any]]:
-        """The record: one dict for each step done."""
-        return self.logs.read_steps()
+    def steps(self) -> Steps:
+        """The record: one dict for each step done, read from the file when it is asked for."""
+        return self._step_lines.all()
 
     @property
     def evals(self) -> list[dict[str, Any]]:

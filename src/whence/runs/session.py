@@ -1,6 +1,7 @@
 """What a recipe becomes in memory: model, batches, loss and optimiser, ready for the loop."""
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,6 +15,7 @@ from whence.models import GPTConfig, Model, ModelConfig, build
 from whence.runs.recipe import Recipe
 from whence.runs.tasks import Text, task_of
 from whence.runs.tasks.text import Batches
+from whence.scale.conditions import each_within
 from whence.scale.hardware import Hardware
 from whence.scale.plan import check_memory, plan
 from whence.train.evaluation import Evaluation, Progress, no_progress
@@ -84,7 +86,7 @@ class Session:
 
     def loss(self, model: Callable[..., Any], part: Any):
         """Return the loss of a part of a batch, in the run's precision."""
-        with self.hardware.context():
+        with self.hardware.in_force(), self.hardware.context():
             return self.task.loss(model, part)
 
     def learn(
@@ -92,17 +94,21 @@ class Session:
     ) -> Iterator[tuple[int, Any]]:
         """Do some steps, and give the number and the loss of each.
 
+        Between two steps the caller's settings of PyTorch are in force.
+
         Args:
             steps: their numbers.
             forward: what to call instead of the run's own form of the model.
         """
-        yield from self.task.learn(
-            self.forward if forward is None else forward,
-            self.batches,
-            self.loss,
-            self.optimizer,
-            steps,
-        )
+        forward = self.forward if forward is None else forward
+        learning = self.task.learn(forward, self.batches, self.loss, self.optimizer, steps)
+        yield from each_within(self.stepping, learning)
+
+    @contextmanager
+    def stepping(self) -> Iterator[None]:
+        """The context of a step: PyTorch's settings are the run's, and gradients are recorded."""
+        with self.hardware.in_force(), torch.inference_mode(False), torch.enable_grad():
+            yield
 
     def evaluate(self, n_tokens: int | None = None, each: Progress = no_progress) -> Evaluation:
         """Measure the loss on the validation text, or on its first tokens.
@@ -110,7 +116,13 @@ class Session:
         It takes the model as written: other shapes of input would make a compiled one compile anew,
         and the bits of later steps depend on that.
         """
-        return self.task.evaluate(self.model, n_tokens, self.hardware.context, each)
+        with self.hardware.in_force():
+            return self.task.evaluate(self.model, n_tokens, self.hardware.context, each)
+
+    def sample(self, n_tokens: int) -> str:
+        """Let the model write so many tokens; what it writes is a function of the seed."""
+        with self.hardware.in_force():
+            return self.task.sample(self.model, n_tokens, self.recipe.seed)
 
 
 def assemble(recipe: Recipe, dataset: Dataset) -> Session:
@@ -124,11 +136,15 @@ def assemble(recipe: Recipe, dataset: Dataset) -> Session:
         WhenceError: where this machine lacks the device, the compiler or the memory, the text is
             too short, or a module to freeze isn't there.
     """
-    vocab_size = dataset.tokenizer.vocab_size
     hardware = recipe.hardware.resolved()
+    with hardware.in_force(), torch.inference_mode(False), torch.enable_grad():
+        return _assemble(recipe, dataset, hardware)
+
+
+def _assemble(recipe: Recipe, dataset: Dataset, hardware: Hardware) -> Session:
+    vocab_size = dataset.tokenizer.vocab_size
     _check_memory(recipe, vocab_size)
-    hardware.apply()
-    torch.manual_seed(recipe.seed)
+    torch.default_generator.manual_seed(recipe.seed)
     model = build(recipe.model, vocab_size)
     task = task_of(recipe, dataset)
     task.prepare(model)

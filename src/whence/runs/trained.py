@@ -7,6 +7,7 @@ from whence.models import Model, build
 from whence.runs.checkpoints import folder_name, load_weights, put_weights
 from whence.runs.record import best_step
 from whence.runs.session import outline
+from whence.scale.hardware import Hardware
 
 if TYPE_CHECKING:
     from whence.runs.run import Run
@@ -68,7 +69,8 @@ def _model_of(run: "Run", step: int) -> Model:
         for name, weight in outline(config, vocab_size).items()
     ):
         raise WhenceError(f"the weights in {where} do not fit the run's model.")
-    model = build(config, vocab_size)
-    run.task.prepare(model)
+    with Hardware(device="cpu").in_force():
+        model = build(config, vocab_size)
+        run.task.prepare(model)
     put_weights(weights, model, where)
     return model

@@ -1,7 +1,7 @@
 """Training with a record: the one loop, and in its body the lines, measurements and checkpoints."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -62,7 +62,7 @@ class Training:
         self.saver = Saver(self.checkpoints, self._sync, self._let_go)
         self.last_saved = start
         self.losses: dict[int, float] = {}  # of the usual measurements, by step
-        self.known: list[str] = []  # the recorded losses, as hexadecimal
+        self.known: Sequence[dict[str, Any]] = []  # what the record held when this began
 
     def events(self) -> Iterator[Event]:
         """Train, and tell each thing as it happens.
@@ -134,18 +134,17 @@ class Training:
         """Add a step to the record, or compare it with the record."""
         step = done.step
         self.spacing.took(step, done.seconds)
-        if step < len(self.known) and self.known[step] != done.loss.hex():
-            yield Differed(step, float.fromhex(self.known[step]), done.loss)
+        if step < len(self.known) and self.known[step]["loss_hex"] != done.loss.hex():
+            yield Differed(step, float.fromhex(self.known[step]["loss_hex"]), done.loss)
             self._forget(step)
         if step >= len(self.known):
             self.logs.steps.append(done.to_record())
-            self.known.append(done.loss.hex())
 
     def _forget(self, step: int) -> None:
         """From this step on the record is this sitting's, which gives other losses."""
-        del self.known[step:]
         self.saver.wait()
-        self.logs.steps.replace(self.logs.read_steps()[:step])
+        self.logs.steps.begin_as(self.logs.steps, step)
+        self.known = self.logs.read_steps()
         for other in saved_steps(self.checkpoints):
             if other > step:
                 remove_checkpoint(self.checkpoints, other)
@@ -202,9 +201,7 @@ class Training:
             return None
 
     def _sample(self, state: int) -> Sampled:
-        session = self.session
-        text = session.task.sample(session.model, self.record.sample_tokens, session.recipe.seed)
-        event = Sampled(state, text)
+        event = Sampled(state, self.session.sample(self.record.sample_tokens))
         self.logs.samples.append(event.to_record())
         return event
 
@@ -246,9 +243,8 @@ class Training:
             load_model(self.checkpoints, self.start, self.session.model)
             memory = load_optimizer(self.checkpoints, self.start)
             self.session.optimizer.load_state(memory, self.start)
-        for record in self.logs.read_steps():
-            self.known.append(record["loss_hex"])
-            self.spacing.took(record["step"], record["seconds"])
+        self.known = steps = self.logs.read_steps()
+        self.spacing.took_before(steps.column("seconds"))
         for lines in (self.logs.evals, self.logs.samples):
             # What was measured behind the checkpoint will be measured again.
             records = list(lines)

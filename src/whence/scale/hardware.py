@@ -1,11 +1,11 @@
 """What a run is computed on: probed at the start, so that the default always works."""
 
-import ctypes
 import os
 import platform
 import shutil
 import sys
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cache
 from hashlib import sha256
@@ -16,6 +16,8 @@ import torch
 
 from whence.errors import WhenceError
 from whence.fields import check_fields
+from whence.scale.conditions import conditions
+from whence.scale.openmp import thread_limit
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "fp32", "bf16"]
@@ -56,11 +58,10 @@ class Hardware:
         """Replace every `auto` by what this machine has.
 
         Raises:
-            WhenceError: where the device or the compiler asked for isn't there.
+            WhenceError: where the device, the threads or the compiler asked for aren't there.
         """
         device = find_device(self.device)
-        threads = self.threads or torch.get_num_threads()
-        torch.set_num_threads(threads)
+        threads = _threads(self.threads)
         precision = self.precision
         if precision == "auto":
             precision = "bf16" if _bfloat16_is_faster(device) else "fp32"
@@ -71,23 +72,22 @@ class Hardware:
             )
         return replace(self, device=device, precision=precision, threads=threads)
 
-    def apply(self) -> None:
-        """Set PyTorch's threads and deterministic kernels for this process."""
-        if self.threads:
-            torch.set_num_threads(self.threads)
-        if self.device == "cuda":
-            # cuBLAS reads this when it starts; without it deterministic kernels are refused.
-            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.use_deterministic_algorithms(self.deterministic)
-        # Filling fresh memory before it is written guards against nothing here, and costs time.
-        torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore
-        keep_freed_memory()
+    def in_force(self) -> AbstractContextManager[None]:
+        """Return the context in which PyTorch's settings are those of a run on this.
 
-    def context(self) -> AbstractContextManager:
+        Threads, deterministic kernels, the precision of products, the default type and PyTorch's
+        random generators are the caller's again behind it.
+
+        Example:
+            >>> with Hardware(device="cpu", threads=1).in_force():
+            ...     torch.get_num_threads()
+            1
+        """
+        return conditions(self.threads, self.deterministic, self.device)
+
+    def context(self) -> AbstractContextManager[None]:
         """Return the context in which a forward pass has this precision."""
-        if self.precision == "bf16":
-            return torch.autocast(self.device, torch.bfloat16)
-        return nullcontext()
+        return _bfloat16(self.device) if self.precision == "bf16" else nullcontext()
 
     @property
     def matmul_dtype(self) -> torch.dtype:
@@ -105,23 +105,23 @@ class Hardware:
         return " · ".join(parts)
 
 
-def keep_freed_memory() -> None:
-    """Let the C library keep what a step frees for the next step, where it can be told to.
+@contextmanager
+def _bfloat16(device: str) -> Iterator[None]:
+    with torch.autocast(device, torch.bfloat16):
+        yield
+    # Inside an autocast of the caller's the weights' copies in bfloat16 would outlive their update.
+    torch.clear_autocast_cache()
 
-    glibc hands the top of the heap back to the system at every chance. A training step frees and
-    needs the same few megabytes again, and thousands of page faults each time took a tenth of it.
-    Up to a gigabyte is now kept; blocks above 32 MB go back as before.
 
-    Example:
-        >>> keep_freed_memory()
-    """
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, TypeError, AttributeError):  # no glibc: macOS, Windows, musl
-        return
-    trim_threshold, mmap_threshold = -1, -3  # malloc.h's names for them
-    mallopt(mmap_threshold, 32 * 2**20)
-    mallopt(trim_threshold, 2**30)
+def _threads(wanted: int | None) -> int:
+    limit = thread_limit() or 1024
+    if wanted is not None and wanted > limit:
+        raise WhenceError(
+            f"hardware.threads is {wanted} and OMP_THREAD_LIMIT allows {limit}, so that some "
+            "kernels would leave a part of their result unwritten: unset it, or train with "
+            f"--hardware.threads {limit}."
+        )
+    return wanted or min(torch.get_num_threads(), limit)
 
 
 def device_name(device: str) -> str:
@@ -155,9 +155,42 @@ def manifest(hardware: Hardware) -> dict[str, str | int]:
         "numpy": numpy.__version__,
         "system": f"{platform.system()} {platform.machine()}",
         "cpu": torch.backends.cpu.get_cpu_capability(),
+        "processor": _processor(),
+        "environment": _environment(),
         "device": device_name(hardware.device),
-        "threads": torch.get_num_threads(),
+        "threads": hardware.threads or torch.get_num_threads(),
     }
+
+
+# What the libraries under PyTorch read once, at their start, to choose their kernels.
+VARIABLES = (
+    "ONEDNN_MAX_CPU_ISA",
+    "DNNL_MAX_CPU_ISA",
+    "ONEDNN_DEFAULT_FPMATH_MODE",
+    "DNNL_DEFAULT_FPMATH_MODE",
+    "ATEN_CPU_CAPABILITY",
+    "MKL_CBWR",
+    "MKL_ENABLE_INSTRUCTIONS",
+    "CUBLAS_WORKSPACE_CONFIG",
+    "CUBLASLT_WORKSPACE_SIZE",
+    "NVIDIA_TF32_OVERRIDE",
+    "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE",
+)
+# Instructions that oneDNN has kernels of their own for, from the newest on.
+INSTRUCTIONS = ("amx_fp16", "amx_bf16", "amx_int8", "avx512_fp16", "avx512_bf16", "avx512_vnni")
+
+
+def _environment() -> str:
+    found = [f"{name}={os.environ[name]}" for name in VARIABLES if name in os.environ]
+    return " ".join(found) or "no variable that chooses kernels"
+
+
+def _processor() -> str:
+    """The processor's name and what oneDNN chooses kernels by, where PyTorch tells it."""
+    known = getattr(torch.cpu, "get_capabilities", dict)()
+    parts = [str(known.get("cpu_name", platform.machine() or "unknown"))]
+    parts += [name for name in INSTRUCTIONS if known.get(name)]
+    return " ".join(parts)
 
 
 @cache

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ from whence.errors import WhenceError
 from whence.runs.control import Control, train_controlled
 from whence.runs.curves import Curves
 from whence.runs.files import SCHEMA, read_json, write_whole
-from whence.runs.run import Run
+from whence.runs.run import Run, State
+from whence.runs.summary import Summary, state_of_summary
+from whence.scale.process import keep_freed_memory
 
 TROUBLE = "trouble.json"
 _started: dict[Path, subprocess.Popen[Any]] = {}
@@ -74,20 +77,31 @@ def state_of(run: Run, curves: Curves) -> tuple[str, str | None]:
     """
     if curves.damage:
         return "damaged", str(curves.damage)
+    return _state(run.path, lambda: run.state, curves.n_steps)
+
+
+def state_now(path: Path, summary: Summary) -> tuple[str, str | None]:
+    """Return what `state_of` does, of a run's folder and its summary."""
+    if summary.trouble:
+        return "damaged", summary.trouble
+    return _state(path, lambda: state_of_summary(path, summary), summary.done)
+
+
+def _state(path: Path, look: Callable[[], State], done: int) -> tuple[str, str | None]:
     with _looking:
-        state = run.state
+        state = look()
         if state == "training":
-            _seen.add(run.path)
-        starting = _is_starting(run.path)
-        code = _started[run.path].poll() if run.path in _started else 0
+            _seen.add(path)
+        starting = _is_starting(path)
+        code = _started[path].poll() if path in _started else 0
     if state == "training":
-        return ("training" if Control.read(run.path).lets(curves.n_steps) else "paused"), None
+        return ("training" if Control.read(path).lets(done) else "paused"), None
     if starting and state != "finished":
         return "starting", None
     trouble = None
-    if (run.path / TROUBLE).is_file():
+    if (path / TROUBLE).is_file():
         try:
-            trouble = str(read_json(run.path / TROUBLE).get("message"))
+            trouble = str(read_json(path / TROUBLE).get("message"))
         except WhenceError:
             trouble = "Its last training failed."
     elif code:
@@ -114,4 +128,5 @@ def main(words: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    keep_freed_memory()  # this process is ours
     sys.exit(main(sys.argv[1:]))

@@ -72,11 +72,20 @@ def next_token_loss(model, part, label_smoothing: float = 0.0) -> Tensor:
         part: has `inputs` [B, T], `targets` [B, T] and `seed`.
         label_smoothing: see `cross_entropy`.
     """
+    seed_dropout(part)
+    return cross_entropy(model(part.inputs), part.targets, label_smoothing)
+
+
+def seed_dropout(part) -> None:
+    """Seed PyTorch's generator, which dropout draws from, with a part's own number.
+
+    Args:
+        part: has `inputs` and `seed`.
+    """
     if part.inputs.device.type == "cpu":
         torch.default_generator.manual_seed(part.seed)
     else:  # looks for every kind of device there could be, which takes a while
         torch.manual_seed(part.seed)
-    return cross_entropy(model(part.inputs), part.targets, label_smoothing)
 
 
 def perplexity(loss: float) -> float:

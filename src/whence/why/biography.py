@@ -149,12 +149,11 @@ def biography_cost(run: Run, largest: int = 3) -> tuple[int, float]:
         (2000, 71.5)
     """
     begin, end = _span(run)
-    records = run.steps[begin:end]
-    each = statistics.median(record["seconds"] for record in records)
+    each = statistics.median(run.steps.column("seconds")[begin:end])
     saved = [begin, *(s for s in run.checkpoints if begin < s < end), end]
     gap = max(b - a for a, b in itertools.pairwise(saved))
     count = min(largest, end - begin)
-    seconds = sum(record["seconds"] for record in records)
+    seconds = run.steps.seconds(begin, end)
     return end - begin, seconds + count * each * (gap / 2 + _TRACED)
 
 

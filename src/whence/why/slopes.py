@@ -18,6 +18,7 @@ from whence.data import Part
 from whence.data.batches import NOT_COUNTED
 from whence.errors import WhenceError
 from whence.runs.replay import Moment
+from whence.train.losses import seed_dropout
 
 
 class Question:
@@ -53,7 +54,7 @@ class Question:
         was = model.training
         model.eval()
         try:
-            with torch.enable_grad():
+            with self.moment.session.stepping():
                 logits = model(self.ids[:, :-1])[0, -self.count :].float()  # [n, V]
                 chosen = logits.log_softmax(-1).gather(1, self.ids[0, -self.count :, None])
                 total = chosen.sum()
@@ -85,11 +86,11 @@ def token_slopes(
         >>> token_slopes(moment, part, weights, direction).sum()  # doctest: +SKIP
     """
     smoothing = getattr(moment.recipe.model, "label_smoothing", 0.0)
-    with forward_ad.dual_level(), _formulas():
+    with moment.session.hardware.in_force(), forward_ad.dual_level(), _formulas():
         duals = {
             name: forward_ad.make_dual(at[name].requires_grad_(), toward[name]) for name in toward
         }
-        torch.manual_seed(part.seed)
+        seed_dropout(part)
         logits = functional_call(moment.model, duals, (part.inputs,)).float()
         losses = F.cross_entropy(
             logits.flatten(0, 1),

@@ -162,8 +162,8 @@ def taught_cost(run: Run, step: int | None = None) -> tuple[int, float]:
         (2000, 180.0)
     """
     begin = run.origin.step if run.origin else 0
-    records = run.steps[begin : len(run.steps) if step is None else step]
-    return len(records), 3 * sum(record["seconds"] for record in records)
+    end = len(run.steps) if step is None else step
+    return end - begin, 3 * run.steps.seconds(begin, end)
 
 
 class Kept(NamedTuple):
@@ -198,6 +198,12 @@ class _Sweep:
     def back_over(self, checkpoint: int, first: int, last: int) -> None:
         """Replay the steps from `first` up to `last`, then sweep back over them."""
         moment = start_from(self.run, checkpoint, self.approximate)
+        with moment.session.hardware.in_force():
+            self._back_over(moment, first, last)
+        if moment.differences:
+            self.notes.append(moment.how_far_off())
+
+    def _back_over(self, moment: Moment, first: int, last: int) -> None:
         for _ in moment.advance_to(first):
             pass
         memory = {name: tensor.clone() for name, tensor in moment.optimizer.memory.items()}
@@ -209,8 +215,6 @@ class _Sweep:
             self.past = sum(
                 _dot(dual, memory[name]) for name, dual in self.carry.items() if name in memory
             )
-        if moment.differences:
-            self.notes.append(moment.how_far_off())
 
     def _forward(self, moment: Moment, last: int) -> Iterator[Kept]:
         question = Question(moment, self.prompt, self.next)

@@ -21,7 +21,7 @@ from whence.models.seq2seq.config import ClassifierConfig
 from whence.runs.recipe import Recipe
 from whence.runs.tasks.text import Batches, Precision, Text
 from whence.train.evaluation import Evaluation, Progress, no_progress
-from whence.train.losses import cross_entropy
+from whence.train.losses import cross_entropy, seed_dropout
 
 BATCH = 256
 Lines = tuple[list[np.ndarray], list[int], int]  # texts, their classes, bytes of the labels
@@ -95,7 +95,7 @@ class Labels(Text):
 
     def loss(self, model: Callable[..., Any], part: Any) -> Tensor:
         """Return the cross-entropy of the classes."""
-        torch.manual_seed(part.seed)
+        seed_dropout(part)
         return cross_entropy(model(part.inputs, part.visible), part.targets)
 
     @property

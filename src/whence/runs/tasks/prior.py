@@ -3,12 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from whence.models.ngram.prior import NGramGPT
 from whence.runs.tasks.text import Text
-from whence.train.losses import cross_entropy
+from whence.train.losses import cross_entropy, seed_dropout
 
 
 class OnCounts(Text):
@@ -24,7 +23,7 @@ class OnCounts(Text):
         """Return the loss on a prior that leaves each target's own occurrence out."""
         assert self.counted is not None  # a session prepares its model first
         prior = self.counted.prior_in_training(part.inputs, part.targets)
-        torch.manual_seed(part.seed)
+        seed_dropout(part)
         return cross_entropy(model(part.inputs, prior=prior), part.targets)
 
     def notes(self, model: NGramGPT) -> list[str]:

@@ -44,11 +44,21 @@ def open_run(folder: Path, run: str) -> Run:
 
 def origin_of(run: Run) -> str | None:
     """Say of a fork where it comes from; the name alone where that lies beside it."""
-    if run.origin is None:
+    return origin_told(run.path, (run.origin.run, run.origin.step) if run.origin else None)
+
+
+def origin_told(path: Path, origin: tuple[str, int] | None) -> str | None:
+    """Say of the fork in a folder where it comes from: (run, step).
+
+    Example:
+        >>> origin_told(Path("runs/half"), ("runs/mine", 4300))
+        'mine at step 4,300'
+    """
+    if origin is None:
         return None
-    parent = Path(run.origin.run)
-    shown = parent.name if parent.parent == run.path.parent else str(parent)
-    return f"{shown} at step {run.origin.step:,}"
+    parent, step = Path(origin[0]), origin[1]
+    shown = parent.name if parent.parent == path.parent else str(parent)
+    return f"{shown} at step {step:,}"
 
 
 def python_path(path: Path) -> str:

@@ -4,18 +4,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from whence.errors import shell_word
-from whence.models import MODELS
-from whence.runs.curves import Curves, thin
-from whence.runs.listing import Listed, each_run
-from whence.runs.recipe import kind_of
-from whence.runs.run import Run
-from whence.studio.answers.place import origin_of, python_path
-from whence.studio.worker import state_of
-
-SPARKLINE = 24  # buckets
+from whence.runs.curves import Curves
+from whence.runs.summary import runs_in, spark_of, summary_of
+from whence.studio.answers.place import origin_told, python_path
+from whence.studio.worker import state_now
 
 
 def runs(folder: Path) -> dict[str, Any]:
@@ -25,8 +18,8 @@ def runs(folder: Path) -> dict[str, Any]:
         >>> runs(Path("there is no such folder"))["shell"]
         "whence runs --folder 'there is no such folder'"
     """
-    rows = [each.told or _damaged(each) for each in each_run(folder, _row)]
-    rows.sort(key=lambda row: row["created"], reverse=True)
+    found = (_row(path) for path in runs_in(folder))
+    rows = sorted(found, key=lambda row: row["created"], reverse=True)
     standard = folder == Path("runs")
     return {
         "folder": str(folder),
@@ -43,29 +36,26 @@ def curves_of(path: Path) -> Curves:
     return Curves(path)
 
 
-def _damaged(each: Listed[Any]) -> dict[str, Any]:
-    return {"name": each.path.name, "created": "", "state": "damaged", "trouble": each.trouble}
-
-
-def _row(run: Run) -> dict[str, Any]:
-    curves = curves_of(run.path)
-    curves.refresh()
-    state, trouble = state_of(run, curves)
-    loss, best = curves["loss"], curves.best()
-    shown = thin(loss, SPARKLINE)
+def _row(path: Path) -> dict[str, Any]:
+    summary = summary_of(path)
+    if not summary.created:
+        trouble = summary.trouble
+        return {"name": path.name, "created": "", "state": "damaged", "trouble": trouble}
+    state, trouble = state_now(path, summary)
+    steps, losses = spark_of(summary)
     return {
-        "name": run.name,
-        "created": run.created,
+        "name": path.name,
+        "created": summary.created,
         "state": state,
         "trouble": trouble,
-        "model": kind_of(run.recipe.model, MODELS),
-        "text": ", ".join(run.recipe.data.source),
-        "done": curves.n_steps,
-        "steps": run.recipe.steps,
-        "loss": loss[-1] if len(loss) else None,
-        "bits_per_byte": best["bits_per_byte"] if best else None,
-        "tokens_per_second": curves.tokens_per_second,
-        "spark": {"step": shown, "loss": loss[shown].astype(np.float32)},
-        "bytes": run.disk_use,
-        "origin": origin_of(run),
+        "model": summary.model,
+        "text": summary.text,
+        "done": summary.done,
+        "steps": summary.steps,
+        "loss": summary.loss,
+        "bits_per_byte": summary.best,
+        "tokens_per_second": summary.tokens_per_second,
+        "spark": {"step": steps, "loss": losses},
+        "bytes": summary.bytes,
+        "origin": origin_told(path, summary.origin),
     }

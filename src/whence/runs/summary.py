@@ -1,0 +1,201 @@
+"""What a list says of a run, kept in the run's folder so that a long list is there at once."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from whence.errors import WhenceError
+from whence.models.kinds import MODELS
+from whence.runs.checkpoints import saved_steps
+from whence.runs.curves import Curves, thin
+from whence.runs.files import SCHEMA
+from whence.runs.index import keep
+from whence.runs.lines import Lines, encode_line
+from whence.runs.lock import is_held
+from whence.runs.recipe import kind_of
+from whence.runs.run import Run, State
+
+FILE = ".summary.json"
+SPARKLINE = 24  # buckets
+SIGNS = ("run.toml", "steps.jsonl", "checkpoints")  # what a run's folder has, whole or not
+LONGEST = 400  # characters of what is wrong
+# What a summary is made from: where one of them is another than it was, it is made anew.
+SOURCES = (
+    "run.toml", "steps.jsonl", "evals.jsonl", "samples.jsonl", "tokens.bin", "checkpoints", "."
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a list says of a run.
+
+    Attributes:
+        created: when the folder was made; empty where run.toml can't be read.
+        model: the kind of its model.
+        text: what it was trained on.
+        steps: its whole length.
+        done: how many steps are recorded.
+        saved: the step of its last checkpoint, if it has one.
+        loss: of the last step.
+        best: the lowest bits per byte of the measurements that compare.
+        measured: bits per byte on the whole validation part, which training ends with; until then,
+            the best so far.
+        tokens_per_second: the speed of the last steps.
+        spark: a few (step, loss) that draw the curve.
+        bytes: what the folder takes.
+        origin: (run, step) it was forked from.
+        trouble: what is wrong with it, in a sentence.
+    """
+
+    created: str = ""
+    model: str = ""
+    text: str = ""
+    steps: int = 0
+    done: int = 0
+    saved: int | None = None
+    loss: float | None = None
+    best: float | None = None
+    measured: float | None = None
+    tokens_per_second: float | None = None
+    spark: tuple[tuple[int, float], ...] = ()
+    bytes: int = 0
+    origin: tuple[str, int] | None = None
+    trouble: str | None = None
+
+
+def runs_in(folder: Path) -> Iterator[Path]:
+    """Give what looks like a run's folder, sound or not, in the order of the names.
+
+    Raises:
+        WhenceError: where the folder can't be read.
+    """
+    try:
+        found = sorted(folder.iterdir()) if folder.is_dir() else []
+    except OSError as error:
+        raise WhenceError(
+            f"{folder} can't be read ({error.strerror or error}): check its permissions."
+        ) from error
+    yield from (path for path in found if not path.name.startswith(".") and _looks_like_one(path))
+
+
+def _looks_like_one(path: Path) -> bool:
+    if not os.path.isdir(path):
+        return False
+    closed = not os.access(path, os.R_OK | os.X_OK)
+    return closed or any(os.path.lexists(path / name) for name in SIGNS)
+
+
+def summary_of(path: Path) -> Summary:
+    """Return what a list says of a run; from its folder, where nothing has changed since.
+
+    Whatever is wrong with the run stands in `Summary.trouble`.
+
+    Example:
+        >>> summary_of(Path("there is no such run")).trouble
+        "there is no run at there is no such run: 'whence runs' lists those there are."
+    """
+    stamps = _stamps(path)
+    kept = _read(path / FILE, stamps)
+    if kept is not None:
+        return kept
+    try:
+        found = _make(Run.open(path))
+    except WhenceError as error:
+        return Summary(trouble=_one_line(str(error)))
+    except Exception as error:  # a folder may hold anything, and so break what reads it anyhow
+        return Summary(
+            trouble=_one_line(f"{path} can't be read ({type(error).__name__}: {error}).")
+        )
+    if stamps == _stamps(path):  # nothing has changed meanwhile
+        keep(path / FILE, encode_line({"schema": SCHEMA, "stamps": stamps, **asdict(found)}))
+    return found
+
+
+def state_of_summary(path: Path, summary: Summary) -> State:
+    """Return how far a run has come, as `Run.state` does, from its summary and its lock."""
+    if is_held(path):
+        return "training"
+    if summary.saved is None:
+        return "stopped" if summary.done else "new"
+    return "finished" if summary.saved >= summary.steps else "stopped"
+
+
+def _make(run: Run) -> Summary:
+    curves = Curves(run.path)
+    loss, best = curves["loss"], curves.best()
+    whole = [e["bits_per_byte"] for e in curves.evals if e["whole"]]
+    shown = thin(loss, SPARKLINE)
+    return Summary(
+        created=run.created,
+        model=kind_of(run.recipe.model, MODELS),
+        text=", ".join(run.recipe.data.source),
+        steps=run.recipe.steps,
+        done=curves.n_steps,
+        saved=max(saved_steps(run.checkpoint_folder), default=None),
+        loss=float(loss[-1]) if len(loss) else None,
+        best=best["bits_per_byte"] if best else None,
+        measured=whole[-1] if whole else best["bits_per_byte"] if best else None,
+        tokens_per_second=curves.tokens_per_second,
+        spark=tuple(zip(shown.tolist(), loss[shown].tolist(), strict=True)),
+        bytes=run.disk_use,
+        origin=(run.origin.run, run.origin.step) if run.origin else None,
+        trouble=_one_line(str(curves.damage)) if curves.damage else None,
+    )
+
+
+def _stamps(path: Path) -> list[list[int] | None]:
+    """What changes when a file does; its own time of change can't be set back by anyone."""
+    found: list[list[int] | None] = []
+    for name in SOURCES:
+        try:
+            s = os.stat(path / name)
+        except OSError:
+            found.append(None)
+            continue
+        # Keeping the summary changes the folder itself: of that, only which it is counts.
+        found.append([s.st_ino] if name == "." else [s.st_ino, s.st_size, s.st_ctime_ns])
+    return found
+
+
+def _read(path: Path, stamps: list[list[int] | None]) -> Summary | None:
+    try:
+        with path.open("rb") as file:
+            line = file.read(1 << 16)
+        record = Lines(path, {}).read_line(line, 2)
+        if record.pop("schema") != SCHEMA or record.pop("stamps") != stamps:
+            return None
+        origin = record.pop("origin")
+        spark = tuple((int(step), float(loss)) for step, loss in record.pop("spark"))
+        found = Summary(**record, spark=spark, origin=tuple(origin) if origin else None)
+        return found if _is_sound(found) else None
+    except (OSError, WhenceError, KeyError, TypeError, ValueError, ArithmeticError):
+        return None
+
+
+def _is_sound(s: Summary) -> bool:
+    """Tell whether a summary holds what it must: another than ours may lie in the folder."""
+    numbers = (s.saved, s.loss, s.best, s.measured, s.tokens_per_second)
+    return (
+        all(type(text) is str for text in (s.created, s.model, s.text, s.trouble or ""))
+        and all(type(count) is int and 0 <= count < 2**63 for count in (s.steps, s.done, s.bytes))
+        and all(number is None or type(number) in (int, float) for number in numbers)
+        and all(0 <= step < 2**31 for step, _ in s.spark)
+        and (s.origin is None or tuple(map(type, s.origin)) == (str, int))
+    )
+
+
+def _one_line(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= LONGEST else line[: LONGEST - 1] + "…"
+
+
+def spark_of(summary: Summary) -> tuple[np.ndarray, np.ndarray]:
+    """Return the points of a summary's curve: steps int32 [M] and losses float32 [M]."""
+    steps, losses = zip(*summary.spark, strict=True) if summary.spark else ((), ())
+    return np.array(steps, np.int32), np.array(losses, np.float32)
+
+
+__all__ = ["Summary", "runs_in", "spark_of", "state_of_summary", "summary_of"]
