@@ -39,7 +39,7 @@ def main() -> None:
             began = time.perf_counter()
             steps = sum(e.seconds for e in run.train() if hasattr(e, "seconds"))
             whole = time.perf_counter() - began
-            loss = run.evaluate().loss
+            loss = run.evaluate(overlap=True).loss
             print(
                 f"{name:<20}{loss:8.4f} nats/char {steps:8.2f} s in steps {whole:8.2f} s in all",
                 flush=True,

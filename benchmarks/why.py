@@ -4,6 +4,11 @@
 adds each up again in float64; with `--operations` it prints a line for each operation. Then it
 times tracing a step of a GPT of 10.8 million parameters at 16 × 256 against running it plainly, and
 opening single numbers of it; with `--small` at 2 × 256. `--sums` and `--cost` do one half alone.
+
+`--kinds` surveys hundreds of kinds of training code instead: how many open whole, which operations
+have no rule, and how large an error each rule's bound could hide. With `--bf16` all numbers are of
+that type; `--details` lists the kinds that don't open whole, and `--kinds=losses` looks at one
+family or at kinds whose names begin so.
 """
 
 import statistics
@@ -19,6 +24,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from benchmarks.timing import ratio, table
+from benchmarks.why_kinds.survey import survey
 from whence.data import WindowBatches
 from whence.models import MODELS as RUNGS
 from whence.models import GPTConfig, build
@@ -302,6 +308,11 @@ def _row(address: str, terms: int, seconds: list[float], verdict: str) -> dict:
 
 
 def main() -> None:
+    kinds = next((word for word in sys.argv if word.partition("=")[0] == "--kinds"), None)
+    if kinds is not None:
+        dtype = torch.bfloat16 if "--bf16" in sys.argv else torch.float32
+        survey(kinds.partition("=")[2], details="--details" in sys.argv, dtype=dtype)
+        return
     if "--cost" not in sys.argv:
         table(sums("--operations" in sys.argv))
         print()

@@ -123,7 +123,7 @@ reveal(
     "b" if bigram_ppl < trigram_ppl else "a",
     f"""
 Unigram {unigram_ppl:.1f}, bigram {bigram_ppl:.1f}, trigram **{trigram_ppl:.1f}**. Of the triples in the test text only {known:.0%}
-were ever seen. One more for each of {size:,} words drowns what was really counted. A cleverer smoothing, called Kneser-Ney,
+were ever seen. {"One more for each of " + f"{size:,}" + " words drowns what was really counted." if trigram_ppl > bigram_ppl else "There is text enough here for the second word."} A cleverer smoothing, called Kneser-Ney,
 takes a little from each count and asks the shorter context instead. With it the same counts give {careful["trigram"]:.1f}.
 """,
 )
@@ -137,9 +137,16 @@ of those just once. This is **sparsity**. It is why counting can't simply go on 
 
 # %% [markdown]
 # ## What is often said wrong
-#
-# *"A longer context always predicts better."* You just saw it do worse. Smoothing matters more than length.
-#
+
+# %%
+by_order, by_smoothing = trigram_ppl / bigram_ppl, trigram_ppl / careful["trigram"]
+say(f"""
+*"A longer context always predicts better."* {"You just saw it do worse." if by_order > 1 else "On this text it did."} The second word
+of context changed the perplexity by a factor of {by_order:.2f}, the other smoothing by {1 / by_smoothing:.2f}:
+{"smoothing matters more than length here" if by_smoothing > max(by_order, 1 / by_order) else "length matters more than smoothing here"}.
+""")
+
+# %% [markdown]
 # *"Counting isn't learning."* It is the end point of learning. Lesson 6's loop, given a table of dials for each pair, arrives at these
 # same counts. `whence experiment bigram` shows it.
 #

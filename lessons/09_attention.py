@@ -117,6 +117,13 @@ with torch.inference_mode():
     says, says_other = (vocabulary[model(t)[0, at].argmax()] for t in (tokens, other_tokens))
 chosen = sentence[int(weights[at].argmax())]
 steady = hardest(other, other_maps[layer][0, head, at]).split()[0] == chosen
+outcome = (
+    "It has not learned to tell what *it* stands for, so what its heads look at explains nothing."
+    if accuracy < 0.8
+    else "So the answer comes from what several heads fetched, put together afterwards."
+    if steady
+    else "What this head reads goes with the answer; it may still not be all of the reason."
+)
 reveal(
     guess,
     {"animal": "a", "street": "b", "it": "d"}.get(chosen, "c"),
@@ -126,8 +133,7 @@ what *it* means? Put *wide* in the place of *tired* and look again:
 {table(["from it", "… too tired", "… too wide"], looks)}
 
 {"The head looks at the same word, whatever stands at the end." if steady else "The head looks elsewhere now."} The model
-answers *{says}* for the one and *{says_other}* for the other sentence ({accuracy:.0%} right on 100 that it never saw). So the answer
-comes from what several heads fetched, put together afterwards. Attention shows what was read, not what was concluded.""",
+answers *{says}* for the one and *{says_other}* for the other sentence ({accuracy:.0%} right on 100 that it never saw). {outcome} Attention shows what was read, not what was concluded.""",
 )
 
 # %% [markdown]

@@ -145,12 +145,11 @@ curves(
 
 # %%
 say(f"""
-[Without x +](#part-x) each block more multiplies the gradient by about {each:.2g}: twelve deep, {replaced[-1]:.0e} is left,
-and nothing would be learned. [With x +](#x-part-x) it is {added[-1]:.2g} twelve deep and {added[0]:.2g} for a single block.
+[Without x +](#part-x) each block more multiplies the gradient by about {each:.2g}: twelve deep, {replaced[-1]:.0e} is left{" and nothing would be learned" if replaced[-1] < 1e-3 * added[-1] else ""}.
+[With x +](#x-part-x) it is {added[-1]:.2g} twelve deep and {added[0]:.2g} for a single block.
 A sum hands the gradient on unchanged, beside whatever the part makes of it, so the way back never closes.
 
-It is often said that this is why Transformers need `x +`. Half of it: [norms alone](#part-norm-x) keep the gradient's size,
-too ({normed[-1]:.2g}). A real block has both.
+It is often said that this is why Transformers need `x +`. {"Half of it: [norms alone](#part-norm-x) keep the gradient's size, too" if normed[-1] > 0.1 * added[-1] else "It is: [norms alone](#part-norm-x) don't keep the gradient's size"} ({normed[-1]:.2g}). A real block has both.
 """)
 
 # %%

@@ -39,10 +39,13 @@ def test_held_out_pairs_are_measured_by_exact_match(run, capsys):
 
 
 def test_it_answers_through_the_one_sampler_and_by_beam(run, capsys):
+    from whence.generate import generate
     from whence.generate.pairs import beam_search, greedy_answers
 
-    assert run.generate("abe\t", temperature=0, stop=["\n"]) == "eba"
-    assert run.generate("abe", temperature=0, stop=["\n"]) == "\teba"
+    assert run.generate("abe\t", temperature=0) == "eba"
+    assert run.generate("abe", temperature=0) == "eba"
+    # the model itself ends with its target, whoever asks it
+    assert generate(run.model(), run.tokenizer, "abe", temperature=0) == ["\teba"]
     model, encode = run.model(), run.tokenizer.encode
     greedy = greedy_answers(model, [encode(w) for w in ("abe", "cd", "eeadc")])
     assert run.tokenizer.decode(greedy[0]) == "eba"
@@ -51,6 +54,25 @@ def test_it_answers_through_the_one_sampler_and_by_beam(run, capsys):
         assert run.tokenizer.decode(found[0].tokens) == "eba"
         assert found == sorted(found, key=lambda h: -h.score)
     assert found[0].log_probability < 0
+
+
+@pytest.mark.parametrize("flags", [(), ("--greedy",), ("--samples", 3), ("--stream",)])
+def test_a_source_is_answered_by_one_line(run, flags, capsys):
+    assert whence("generate", run.path, "abe", "--temperature", 0.01, *flags) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if "─" not in line]
+    assert lines == ["eba"] * (3 if "--samples" in flags else 1)
+    assert whence("generate", run.path, "abe", "--max-tokens", 20, "--json", "--greedy") == 0
+    [sample] = json.loads(capsys.readouterr().out)["samples"]
+    assert (sample["text"], sample["finished"]) == ("eba", "stop")
+    assert whence("generate", run.path) == 2
+    assert "give one as the prompt" in capsys.readouterr().err
+
+
+def test_gradients_of_pairs_agree_with_differences(run, capsys):
+    assert whence("gradcheck", run.path, "--count", 20) == 0
+    said = capsys.readouterr().out
+    assert "differ " not in said.replace("difference", "")
+    assert "agree" in said  # a key's bias has no gradient: rounding hides what there is of it
 
 
 def test_a_run_of_pairs_resumes(run, capsys):

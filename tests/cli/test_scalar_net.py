@@ -268,7 +268,7 @@ def test_five_rates(capsys):
     assert 0.01 < proposed < 1.0
     assert found["range_test"]["verdict"] == "arrived"
     text = printed(capsys, rates)
-    assert "diverged: the loss is above its start from step 1 on" in text
+    assert "diverges: the loss is above its start from step 1 on" in text
 
 
 def test_the_gradient_check_of_the_notes():

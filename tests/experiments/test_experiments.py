@@ -8,16 +8,23 @@ import pytest
 import torch
 
 from tests.cli.command import whence
-from whence.experiments.common import Interval, mean_interval, share_interval
+from whence.experiments.common import (
+    AMOUNT,
+    Interval,
+    accuracy,
+    learn,
+    mean_interval,
+    share_interval,
+)
 from whence.experiments.counted import bigram
 from whence.experiments.first import first
-from whence.experiments.induction import attention_weights, repeated, shape
-from whence.experiments.memory import KINDS, fade, recall
+from whence.experiments.induction import repeated, shape
+from whence.experiments.memory import ASK, GAPS, KINDS, fade, recall
 from whence.experiments.order import NAMES, order, sentences
 from whence.experiments.smoothing import smoothing
 from whence.experiments.table import EXPERIMENTS
 from whence.experiments.texts import texts
-from whence.experiments.words import it
+from whence.experiments.words import encoder_weights, it
 from whence.models import build
 
 QUICK = {
@@ -55,7 +62,7 @@ def test_they_are_listed_and_bad_names_and_flags_are_told(capsys):
 
 
 def test_intervals():
-    found = mean_interval([2.0, 4.0, 6.0])
+    found = mean_interval([2.0, 4.0, 6.0], AMOUNT)
     assert found.mean == 4
     assert found.high - found.mean == pytest.approx(4.303 * 2 / math.sqrt(3), rel=1e-3)
     share = share_interval(44, 60)
@@ -131,7 +138,20 @@ def test_recall_and_repetition_can_be_known():
 def test_attention_weights_are_the_models_own():
     torch.manual_seed(0)
     model = build(shape(2), 24)
-    weights = attention_weights(model, torch.randint(24, (2, 9)))
+    weights = encoder_weights(model, torch.randint(24, (2, 9)))
     assert len(weights) == 2
     torch.testing.assert_close(weights[1].sum(-1), torch.ones(2, 4, 9))
     assert weights[0].triu(1).abs().max() == 0
+
+
+def test_an_rnn_learns_far_letters_given_time():
+    """Lesson 8 says so: 1,200 steps on all distances, and it names every letter."""
+    torch.manual_seed(0)
+    model = build(KINDS["rnn"], ASK + 1)
+
+    def any_distance(generator):
+        return recall(64, GAPS[int(torch.randint(len(GAPS), (1,), generator=generator))], generator)
+
+    for _ in learn(model, any_distance, 1200):
+        pass
+    assert accuracy(model, recall(500, GAPS[-1], torch.Generator().manual_seed(1))) > 0.97

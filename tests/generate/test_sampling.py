@@ -93,3 +93,29 @@ def test_settings_out_of_range(settings):
     (name,) = settings
     with pytest.raises(WhenceError, match=name):
         Sampling(**settings)
+
+
+@pytest.mark.parametrize("settings", [{}, {"temperature": 0.7}, {"top_k": 4}, {"top_p": 0.8}])
+def test_samples_of_a_model_agree_with_the_printed_probabilities(settings):
+    """χ² of 2,000 samples against the table that is printed for their first token."""
+    from scipy.stats import chisquare
+
+    from whence.data.tokenizers.chars import CharTokenizer
+    from whence.generate import stream
+    from whence.models import GPTConfig, build
+
+    torch.manual_seed(5)
+    tokenizer = CharTokenizer("abcdefgh")
+    model = build(GPTConfig(n_layers=1, d_model=16, zero_head=False, init_std=0.5), 8)
+    events = stream(
+        model, tokenizer, "a", max_tokens=1, n_samples=2000, show_distributions=True, **settings
+    )
+    drawn = [e for e in events if e.distribution is not None]
+    table = {c.token_id: c.after for c in drawn[0].distribution.top(8)}
+    counts = torch.bincount(torch.tensor([e.token_id for e in drawn]), minlength=8).tolist()
+    kept = [i for i, p in table.items() if p > 0]
+    assert sum(counts[i] for i in kept) == 2000  # what was dropped is never drawn
+    expected = [2000 * table[i] for i in kept]
+    scale = 2000 / sum(expected)
+    found = chisquare([counts[i] for i in kept], [x * scale for x in expected])
+    assert found.pvalue > 0.001

@@ -149,7 +149,11 @@ CLAIMS = {
         "momentum is faster here": lambda x: x["momentum_end"] < x["sgd_end"],
     },
     8: {
-        "training opens the gate": lambda x: x["gate_after"] > x["gate_before"],
+        "all have learned the near letters": lambda x: (
+            None not in x["learned_at"].values() and min(x["near"].values()) > 0.9
+        ),
+        "the MLP has nothing left": lambda x: abs(x["ends"]["MLP"] - 0.125) < 0.06,
+        "the RNN fades": lambda x: x["ends"]["RNN"] < 0.9 * x["near"]["RNN"],
         "less arrives in the RNN": lambda x: x["rnn_left"] < 0.1 * x["lstm_left"],
     },
     9: {

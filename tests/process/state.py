@@ -79,7 +79,7 @@ def torch_state() -> dict[str, Any]:
         ),
         "cuDNN": (b.cudnn.enabled, b.cudnn.benchmark, b.cudnn.deterministic),
         "reduced": b.cuda.matmul.allow_bf16_reduced_precision_reduction,
-        "print": str(vars(torch._tensor_str.PRINT_OPTS)),
+        "print": str(torch.tensor([1 / 3, 1e9])),
     }
     if torch.cuda.is_initialized():
         found["generators of the GPUs"] = [s.tolist() for s in torch.cuda.get_rng_state_all()]

@@ -36,6 +36,16 @@ def test_twenty_kills_lose_nothing():
     assert ast.literal_eval(said)["kills"] >= 20
 
 
+@POSIX
+@pytest.mark.slow
+def test_a_fault_at_every_so_many_operations():
+    """A sample of `python -m tests.runs.every`."""
+    process = python("-m", "tests.runs.every", "--every", 97, "--first", 11)
+    said, _ = process.communicate(timeout=500)
+    assert process.returncode == 0, said
+    assert said.count("killed") == 1
+
+
 TRAIN = """
 import sys
 from whence.errors import WhenceError

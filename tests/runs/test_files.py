@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import threading
 from dataclasses import replace
 
@@ -70,11 +71,12 @@ def test_a_folder_is_whole_or_not_there(tmp_path):
 def test_leftovers_of_a_kill_go_and_nothing_else(tmp_path):
     for name in (".000010.part", ".000005.gone", "000005", ".git"):
         (tmp_path / name).mkdir()
-    for name in ("run.toml.1234.tmp", "notes.tmp", "steps.jsonl"):
+    mine, dead = f"control.json.{os.getpid()}-1.tmp", f"control.json.{2**22 + 1}-1.tmp"
+    for name in ("run.toml.1234-5.tmp", mine, dead, "notes.tmp", "steps.jsonl"):
         (tmp_path / name).write_text("x")
     remove_leftovers(tmp_path)
     left = {p.name for p in tmp_path.iterdir()}
-    assert left == {"000005", ".git", "notes.tmp", "steps.jsonl"}
+    assert left == {"000005", ".git", "notes.tmp", "steps.jsonl", mine}
 
 
 def test_json_errors(tmp_path):
@@ -149,7 +151,7 @@ def test_the_saver_copies_at_once_and_writes_behind(tmp_path, monkeypatch):
 
     monkeypatch.setattr(saver_module, "save_checkpoint", slow)
     order = []
-    saver = Saver(tmp_path, lambda: order.append("before"), lambda: order.append("after"))
+    saver = Saver(tmp_path, lambda: order.append("before"), order.append)
     weight = torch.zeros(3)
     assert saver.save(5, {"w": weight, "tied": weight}, {}) == []
     weight += 1  # the step goes on
@@ -157,7 +159,7 @@ def test_the_saver_copies_at_once_and_writes_behind(tmp_path, monkeypatch):
     assert saved_steps(tmp_path) == []
     gate.set()
     assert saver.wait() == [5]
-    assert order == ["before", "after"]
+    assert order == ["before", 5]
     saved = load_weights(tmp_path, 5)
     assert torch.equal(saved["w"], torch.zeros(3))
     assert saved["tied"] is saved["w"]

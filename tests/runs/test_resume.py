@@ -11,6 +11,7 @@ from whence.errors import WhenceError
 from whence.models import gpt2
 from whence.runs.events import Differed, Ended, Evaluated, Saved, Stepped
 from whence.runs.recipe import Record
+from whence.runs.repair import repair
 from whence.runs.run import Run
 from whence.train.optimizers import SGD
 
@@ -153,6 +154,9 @@ def test_a_run_without_a_checkpoint_has_the_model_of_its_record(tmp_path):
     last = run.model("last").state_dict()
     shutil.rmtree(run.checkpoint_folder)
     again = Run.open(run.path)
+    with pytest.raises(WhenceError, match=r"000005 is damaged: it is missing"):
+        again.model()
+    assert len(repair(again)) == 4
     assert not again.checkpoints
     assert all(torch.equal(w, last[name]) for name, w in again.model().state_dict().items())
 

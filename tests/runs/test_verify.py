@@ -5,10 +5,11 @@ import shutil
 
 import pytest
 
-from tests.runs.tiny import abandon, files, finish, losses, make
+from tests.runs.tiny import abandon, files, finish, losses, make, sign
 from whence.errors import WhenceError
+from whence.runs.repair import repair
 from whence.runs.run import Run
-from whence.runs.verify import repair, verify
+from whence.runs.verify import verify
 
 
 def test_a_whole_run_is_certified(whole):
@@ -32,6 +33,9 @@ def test_a_changed_loss_is_found(own):
     records = list(own.steps)
     records[7]["loss_hex"] = (1.5).hex()
     own.logs.steps.replace(records)
+    with pytest.raises(WhenceError, match=r"steps.jsonl is damaged: it isn't the record"):
+        verify(Run.open(own.path))
+    sign(own)  # as one would who means to deceive
     result = verify(Run.open(own.path))
     assert not result.exact
     [difference] = result.differences
@@ -44,6 +48,9 @@ def test_a_checkpoint_of_other_weights_is_found(own, tmp_path):
     finish(other)
     shutil.rmtree(own.path / "checkpoints/000010")
     shutil.copytree(other.path / "checkpoints/000010", own.path / "checkpoints/000010")
+    with pytest.raises(WhenceError, match=r"000010.state.json is damaged: it is of another run"):
+        verify(own)
+    sign(own)
     result = verify(own)
     assert result.other_states == [10, 15]
     assert [d.step for d in result.differences] == [10, 11, 12, 13, 14]

@@ -1,5 +1,6 @@
 """Tiny runs for tests: one layer, width 16, of every rung of the ladder."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,10 @@ from whence.models import (
     Seq2SeqConfig,
     gpt2,
 )
+from whence.runs.chain import note
+from whence.runs.checkpoints import saved_steps
+from whence.runs.files import sha256
+from whence.runs.past import past_of
 from whence.runs.recipe import Data, Recipe, Record
 from whence.runs.run import Run
 from whence.scale.hardware import Hardware
@@ -118,6 +123,22 @@ def abandon(run: Run, before: int) -> None:
         if type(event).__name__ == "Stepped" and event.step == before - 1:
             break
     training.close()
+
+
+def sign(run: Run) -> None:
+    """Make every link of the chain fit again, whatever the files hold."""
+    for step in saved_steps(run.checkpoint_folder):
+        path = run.checkpoint_folder / f"{step:06d}/state.json"
+        state = json.loads(path.read_text())
+        for part in state["sha256"]:
+            state["sha256"][part] = sha256(path.with_name(part))
+            state["bytes"][part] = path.with_name(part).stat().st_size
+        state["run"] = run.header.id
+        for name in state["past"]:
+            n = step if name == "steps.jsonl" else 0
+            state["past"][name] = past_of(run.path / name, n)
+        path.write_text(json.dumps(state) + "\n")
+    note(run.path, run.header, saved_steps(run.checkpoint_folder))
 
 
 def losses(run: Run) -> list[str]:

@@ -10,7 +10,7 @@ from contextlib import redirect_stderr, redirect_stdout
 from whence import __version__
 from whence.cli.interrupts import remembered
 from whence.cli.screen import Screen
-from whence.errors import WhenceError
+from whence.errors import WhenceError, memory_ran_out
 from whence.scale.process import tune_process
 
 # what for: verb: (module:function, what it does)
@@ -33,6 +33,11 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "taught": ("whence.cli.taught:taught", "which training windows moved a prediction"),
         "growth": ("whence.cli.growth:growth", "how P of each token of a text grew over the steps"),
         "report": ("whence.cli.report:report", "a run as one HTML file to send to anyone"),
+        "probability": ("whence.cli.probability:probability", "P of a text, token by token"),
+        "prefer": ("whence.cli.judge:prefer", "minimal pairs: which of two texts is likelier"),
+        "attention": ("whence.cli.look:attention", "who reads whom in a text, head by head"),
+        "silence": ("whence.cli.look:silence", "what each head and part is for: silence it"),
+        "context": ("whence.cli.judge:context", "loss by position: what more context buys"),
         "embed": ("whence.cli.embed:embed", "how alike an encoder finds texts, or a word in them"),
     },
     "go back": {
@@ -58,10 +63,11 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "rates": ("whence.cli.rates:rates", "what five learning rates do, and a range test"),
         "gradcheck": ("whence.cli.gradcheck:gradcheck", "check gradients by finite differences"),
         "classify": ("whence.cli.classify:classify", "learn classes: spam or not, topics, digits"),
+        "count": ("whence.cli.count:count", "count which word follows which, every number shown"),
         "sentence": ("whence.cli.sentence:sentence", "learn one sentence, every number shown"),
         "ladder": ("whence.cli.ladder:ladder", "every kind of model on one text, one table"),
         "experiment": (
-            "whence.cli.experiment:run",
+            "whence.cli.experiment:put",
             "put a question to small models trained for it",
         ),
     },
@@ -117,6 +123,16 @@ def _told(arguments: list[str]) -> int:
         # The reader (head, a pager) has gone: nothing is left to be said.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except (OSError, MemoryError, RuntimeError) as error:
+        if memory_ran_out(error):
+            said = "the memory ran out: close other programs, or take a smaller model or batch_size"
+        elif isinstance(error, OSError) and error.errno is not None:
+            where = error.filename or "a file"
+            said = f"{where} can't be read or written ({error.strerror}): check its disk and rights"
+        else:
+            raise
+        print(f"whence: {said}.", file=sys.stderr)
+        return 2
 
 
 def _run(arguments: list[str]) -> int:

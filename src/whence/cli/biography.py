@@ -1,7 +1,6 @@
 """`whence biography`: the life of one weight."""
 
 import itertools
-import json as json_module
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ import tyro
 from rich.progress import Progress, TaskID
 from rich.text import Text
 
+from whence.cli.document import strict
 from whence.cli.receipts import show_blame
 from whence.cli.terminal import Console
 from whence.errors import WhenceError
@@ -59,7 +59,7 @@ def biography(
     with bars(json) as tell:
         life = tell_life(opened, address, largest=largest, approximate=approximate, tell=tell)
     if json:
-        print(json_module.dumps({"schema": 1, "run": str(run), "biography": life.to_dict()}))
+        print(strict({"schema": 1, "run": str(run), "biography": life.to_dict()}))
     else:
         _show(Console(soft_wrap=True), run, opened, life, top)
 

@@ -1,7 +1,7 @@
 """`whence classify`: text in classes by its words, or images of digits."""
 
 import itertools
-import json as json_text
+import math
 import random
 import re
 from collections.abc import Callable, Sequence
@@ -10,6 +10,7 @@ from typing import Any
 
 import tyro
 
+from whence.cli.document import strict
 from whence.cli.terminal import Console
 from whence.errors import WhenceError
 from whence.scalar import Adam
@@ -67,7 +68,7 @@ def classify(
     else:
         record = _text(_lines(what), steps or 100, learning_rate or 0.1, decay, ask, seed, say)
     if json:
-        print(json_text.dumps({"schema": 1, **record}, ensure_ascii=False))
+        print(strict({"schema": 1, **record}))
 
 
 def _lines(what: str) -> list[Labelled]:
@@ -133,15 +134,17 @@ def _text(
     say(
         f"{len(learned)} lines to learn from, {len(held_out)} held out, classes "
         f"{', '.join(model.labels)}, {len(model.vocabulary)} words, {len(parameters)} parameters, "
-        f"{kind} cross-entropy"
+        f"{kind} cross-entropy" + (f" and a penalty of {decay:g}/2 · Σ weight²" if decay else "")
     )
-    losses = []
+    losses: list[float] = []
+    shown = {0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, steps}
+    moments = [_moment(model, learned, decay, 0, say)]
     optimizer = Adam(parameters, rate)
     batches = _Whole(learned)
     for step, loss in train(model, batches, classification_loss(decay), optimizer, range(steps)):
         losses.append(loss.data)
-        if step in (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, steps - 1):
-            say(f"step {step:>5}  loss {loss.data:.5f}  accuracy {_accuracy(model, learned):.3f}")
+        if step + 1 in shown:
+            moments.append(_moment(model, learned, decay, step + 1, say))
     answers = [(line, model.probabilities(line.text)) for line in held_out]
     said = [model.labels[max(range(len(p)), key=p.__getitem__)] for _, p in answers]
     table = confusion([line.label for line in held_out], said, model.labels)
@@ -164,6 +167,7 @@ def _text(
     record: dict[str, Any] = {
         "labels": model.labels,
         "losses": losses,
+        "moments": moments,
         "held_out": len(held_out),
         "right": right,
         "confusion": table,
@@ -199,12 +203,25 @@ class _Whole:
         return [(1.0, self.lines)]
 
 
-def _accuracy(model: WordClassifier, lines: Sequence[Labelled]) -> float:
-    right = 0
+def _moment(
+    model: WordClassifier,
+    lines: Sequence[Labelled],
+    decay: float,
+    step: int,
+    say: Callable[[str], None],
+) -> dict[str, float]:
+    """Measure the model as it is after some steps, every number of the same weights."""
+    surprises, right = [], 0
     for line in lines:
-        p = model.probabilities(line.text)
-        right += model.labels[max(range(len(p)), key=p.__getitem__)] == line.label
-    return right / len(lines)
+        p, truth = model.probabilities(line.text), model.labels.index(line.label)
+        surprises.append(-math.log(max(p[truth], 5e-324)))
+        right += max(range(len(p)), key=p.__getitem__) == truth
+    entropy, accuracy = math.fsum(surprises) / len(lines), right / len(lines)
+    squares = math.fsum(w.data**2 for weights in model.weights for w in weights.values())
+    loss = entropy + decay / 2.0 * squares
+    penalised = f"  with the penalty {loss:.5f}" if decay else ""
+    say(f"after {step:>5} steps  cross-entropy {entropy:.5f}{penalised}  accuracy {accuracy:.3f}")
+    return {"step": step, "cross_entropy": entropy, "loss": loss, "accuracy": accuracy}
 
 
 def _deciding(model: WordClassifier, n: int = 8) -> dict[str, list[tuple[str, float]]]:

@@ -43,12 +43,19 @@ def images(
     batches = _Batches(x[cut:], y[cut:], 64, seed)
     optimizer = torch.optim.Adam(model.parameters(), lr=rate)
     losses: list[float] = []
+
+    @torch.no_grad()
+    def _moment(step: int) -> None:
+        learned, held = (
+            cross_entropy(model(x[rows]), y[rows]).item() for rows in (slice(cut, None), slice(cut))
+        )
+        say(f"after {step:>5} steps  loss {learned:.4f}  held out {held:.4f}")
+
+    _moment(0)
     for step, loss in train(model, batches, _loss, optimizer, range(steps)):
         losses.append(loss.item())
-        if step % max(1, steps // 8) == 0 or step == steps - 1:
-            with torch.no_grad():
-                held = cross_entropy(model(x[:cut]), y[:cut]).item()
-            say(f"step {step:>5}  loss {losses[-1]:.4f}  held out {held:.4f}")
+        if (step + 1) % max(1, steps // 8) == 0 or step == steps - 1:
+            _moment(step + 1)
     with torch.no_grad():
         p = model(x[:cut]).softmax(-1)
     said = p.argmax(-1)

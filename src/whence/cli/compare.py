@@ -1,6 +1,5 @@
 """`whence compare`: two runs side by side."""
 
-import json as json_module
 import math
 from dataclasses import asdict
 from pathlib import Path
@@ -11,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from whence.cli.chart import bars
+from whence.cli.document import strict
 from whence.cli.terminal import Console
 from whence.runs.compare import compare as compare_runs
 from whence.runs.compare import curves
@@ -35,7 +35,7 @@ def compare(
     one, other = Run.open(a), Run.open(b)
     result = compare_runs(one, other, points)
     if json:
-        print(json_module.dumps({"schema": 1, "a": str(a), "b": str(b), **asdict(result)}))
+        print(strict({"schema": 1, "a": str(a), "b": str(b), **asdict(result)}))
         return
     console = Console(soft_wrap=True)
     if result.origin:

@@ -1,7 +1,8 @@
 """How a hidden unit of `whence net` died: when, and which update did it."""
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from whence.cli.engines import Parts
@@ -23,6 +24,22 @@ class Death:
     gradient: Receipt
     moved: str
     overshot: str
+
+
+@dataclass
+class Outcome:
+    """What a run of the network came to."""
+
+    epochs: list[float] = field(default_factory=list)
+    deaths: list[Death] = field(default_factory=list)
+    born_dead: set[tuple[int, int]] = field(default_factory=set)
+    predictions: list[list[float]] = field(default_factory=list)
+    parameters: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def last(self) -> float:
+        """The last epoch's loss, infinite where it is no number any more."""
+        return self.epochs[-1] if math.isfinite(self.epochs[-1]) else math.inf
 
 
 def death_of(
@@ -77,6 +94,26 @@ def tell(death: Death, rate: float, say: Callable[[str], None]) -> None:
         f"  most of it is one update, {death.moved}: rate {rate:g} · gradient "
         f"{death.gradient.value:.6g}, which is arriving gradient · local slope = "
         f"{' + '.join(term.detail for term in death.gradient.terms[:4])}; {death.overshot}"
+    )
+
+
+def is_better(again: Outcome, was: Outcome) -> bool:
+    """Return whether a rerun is a cure: a finite loss below the other's, and no more deaths."""
+    return again.last < was.last and len(again.deaths) <= len(was.deaths)
+
+
+def told_of(again: Outcome, rate: float, epochs: int, better: bool) -> str:
+    """Say what a rerun came to."""
+    alive = "no unit dies" if not again.deaths else "a unit still dies"
+    found = (
+        f"{alive}, the last epoch's loss is {again.epochs[-1]:.3g}, predictions "
+        f"{row_of(again.predictions)}"
+    )
+    if better:
+        return f"rerun with rate {rate:g}, {epochs} epochs, nothing else changed: {found}"
+    return (
+        f"no smaller rate is a cure here; the best, {rate:g} over {epochs} epochs: {found}. "
+        "Try other first weights (--seed), more units (--hidden) or --activation tanh."
     )
 
 

@@ -1,6 +1,5 @@
 """What a person sees while a model learns: a live line in a terminal, plain lines elsewhere."""
 
-import json
 import math
 import sys
 import time
@@ -10,6 +9,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
 
 from whence import __version__
+from whence.cli.document import strict
 from whence.cli.terminal import Console
 from whence.data.floors import Floor, floors
 from whence.errors import in_bytes, shell_word
@@ -162,9 +162,11 @@ class Display:
             f"({epochs:.1f} times the text) · {kind_of(recipe.optimizer, OPTIMIZERS)} "
             f"{recipe.optimizer.learning_rate:g} · {recipe.schedule.kind} · seed {recipe.seed}"
         )
+        whole = data.validation is not data.train  # the same text where none is kept back
+        n_bytes = data.n_bytes_train + whole * data.n_bytes_validation
         rows = {
             "on": recipe.hardware.summary(),
-            "text": f"{data.source}: {data.n_bytes_train + data.n_bytes_validation:,} bytes as "
+            "text": f"{data.source}: {n_bytes:,} bytes as "
             f"{len(data.train):,} {kinds} to train on and {len(data.validation):,} to validate; "
             f"{tokenizer.vocab_size:,} different ones",
             "model": f"{kind_of(model, MODELS)}: {shape_in_words(model)}{size}",
@@ -284,9 +286,7 @@ class JsonDisplay:
         """End; nothing is left to print."""
 
     def _print(self, kind: str, record: dict[str, Any]) -> "JsonDisplay":
-        print(
-            json.dumps({"schema": SCHEMA, "event": kind, **record}, ensure_ascii=False), flush=True
-        )
+        print(strict({"schema": SCHEMA, "event": kind, **record}), flush=True)
         return self
 
 

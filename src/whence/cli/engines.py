@@ -1,10 +1,10 @@
 """The same model on two engines, and how far apart they end."""
 
-import json as json_text
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
+from whence.cli.document import strict
 from whence.models.small.gpt import SmallGPT, next_token_loss
 from whence.models.small.mlp import MLP, half_squared_error
 from whence.scalar import SGD, Matrix
@@ -89,7 +89,7 @@ def _report(models: Any, batches: Any, loss_fn: Any, rate: float, steps: int, js
             worst["parameter"] = max(worst["parameter"], abs(p.data - x))
     if json:
         record = {"schema": 1, "steps": steps, "losses": losses, "largest_difference": worst}
-        print(json_text.dumps(record))
+        print(strict(record))
         return
     print(f"{steps} steps of {len(ours):,} parameters on Values and on torch in float64")
     print(f"  loss from {losses[0]:.6g} to {losses[-1]:.6g}")

@@ -1,6 +1,5 @@
 """`whence evaluate`: the loss on all of a text."""
 
-import json as json_module
 import math
 import sys
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from whence.cli.document import strict
 from whence.cli.words import Texts
 from whence.data import Source, open_source
 from whence.errors import WhenceError
@@ -15,7 +15,6 @@ from whence.runs.replay import estimate
 from whence.runs.run import Run
 from whence.runs.trained import step_of
 from whence.train.evaluation import Evaluation
-from whence.why.receipt import finite
 
 
 def evaluate(
@@ -24,27 +23,30 @@ def evaluate(
     /,
     *,
     checkpoint: str = "best",
+    overlap: bool = False,
     json: bool = False,
 ) -> None:
     """Measure a model on all of a text: loss, perplexity, bits per byte.
 
-    Windows overlap by half, so that each token is counted once and all but the first few are
-    predicted with at least half a window before them.
+    It measures as training does, in windows side by side, so the figures are the same.
 
     Args:
         run: the run's folder, such as runs/topics-1.
         text: files, folders, `-` or a built-in text; none: the run's validation part.
         checkpoint: `best` (on validation), `last`, or any step: one that is not saved is replayed.
+        overlap: let windows overlap by half, so that each token but the first few is predicted
+            with at least half a window before it; `whence ladder` measures so.
         json: print JSON instead of a table.
     """
     opened = Run.open(run)
-    result = opened.evaluate(open_text(opened, text), at=which(opened, checkpoint))
+    result = opened.evaluate(open_text(opened, text), at=which(opened, checkpoint), overlap=overlap)
     name = ", ".join(text) if text else f"the validation part of {opened.dataset.source}"
     if json:
         record = {
             "schema": 1,
             "run": str(run),
             "text": list(text) or None,
+            "windows": "overlapping by half" if overlap else "side by side",
             "tokens": result.n_tokens,
             "bytes": result.n_bytes,
             "loss": result.loss,
@@ -54,11 +56,12 @@ def evaluate(
             "unknown": result.n_unknown,
             "left_out": dict(result.left_out),
         }
-        print(json_module.dumps(finite(record), ensure_ascii=False, allow_nan=False))
+        print(strict(record))
         _refuse_nan(opened, result)
         return
     _refuse_nan(opened, result)
-    print(f"{name}: {result.n_tokens:,} tokens predicted, {result.n_bytes:,} bytes")
+    windows = ", windows overlapping by half" if overlap else ""
+    print(f"{name}: {result.n_tokens:,} tokens predicted, {result.n_bytes:,} bytes{windows}")
     print(f"  loss           {result.loss:.4f} nats per token")
     print(f"  perplexity     {result.perplexity:.3f} per token")
     print(f"  bits per byte  {result.bits_per_byte:.4f}")

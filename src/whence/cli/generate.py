@@ -1,6 +1,5 @@
 """`whence generate`: let a trained model write."""
 
-import json as json_module
 import math
 import sys
 from pathlib import Path
@@ -10,7 +9,7 @@ import tyro
 from rich.table import Table
 from rich.text import Text
 
-from whence import generate as writing
+from whence.cli.document import strict
 from whence.cli.evaluate import which
 from whence.cli.terminal import Console
 from whence.errors import WhenceError
@@ -95,12 +94,17 @@ def generate(
     if show_probabilities and not json:
         _print_probabilities(events, opened, prompt, candidates)
     elif not json and samples == 1 and stream:
-        print(prompt, end="", flush=True)
+        print(_shown_before(opened, prompt), end="", flush=True)
         for event in events:
             print(event.text, end="", flush=True)
         print()
     else:
         _print_whole(list(events), opened, prompt, samples, candidates, json)
+
+
+def _shown_before(run: Run, prompt: str) -> str:
+    """What stands before a written text: its beginning, but not the source of a pair."""
+    return prompt if run.task.is_prose else ""
 
 
 def _print_beam(
@@ -113,7 +117,7 @@ def _print_beam(
             for text, h in zip(texts, found, strict=True)
         ]
         document = {"schema": 1, "run": str(run.path), "prompt": prompt, "hypotheses": rows}
-        print(json_module.dumps(document, ensure_ascii=False))
+        print(strict(document))
         return
     print(texts[0])
     if show_probabilities:
@@ -127,7 +131,7 @@ def _print_beam(
 
 
 def _events(run: Run, checkpoint, prompt: str, **settings):
-    return writing.stream(run.writer(checkpoint), run.tokenizer, prompt, **settings)
+    return run.stream(prompt, at=checkpoint, **settings)
 
 
 def _print_whole(
@@ -135,7 +139,8 @@ def _print_whole(
 ) -> None:
     texts = ["".join(e.text for e in events if e.sample == i) for i in range(samples)]
     if not as_json:
-        print(("\n" + "─" * 40 + "\n").join(prompt + text for text in texts))
+        before = _shown_before(run, prompt)
+        print(("\n" + "─" * 40 + "\n").join(before + text for text in texts))
         return
     records = []
     for i, text in enumerate(texts):
@@ -146,7 +151,7 @@ def _print_whole(
             record["tokens"] = [_token_record(e, run, candidates) for e in drawn]
         records.append(record)
     document = {"schema": 1, "run": str(run.path), "prompt": prompt, "samples": records}
-    print(json_module.dumps(document, ensure_ascii=False))
+    print(strict(document))
 
 
 def _token_record(event: Event, run: Run, candidates: int) -> dict:

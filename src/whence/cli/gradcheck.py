@@ -1,6 +1,5 @@
 """`whence gradcheck`: backpropagation against finite differences, for any parameter."""
 
-import json as json_text
 import random
 import re
 from collections.abc import Callable
@@ -9,6 +8,7 @@ from typing import Any, NamedTuple
 
 import tyro
 
+from whence.cli.document import strict
 from whence.cli.net import EXAMPLES
 from whence.cli.terminal import Console
 from whence.errors import WhenceError
@@ -72,7 +72,7 @@ def gradcheck(
     bad = [r["address"] for r in records if not (r["agrees"] or r["undecided"])]
     hidden = [r["address"] for r in records if r["undecided"]]
     if json:
-        print(json_text.dumps({"schema": 1, "step": step, "checks": records}))
+        print(strict({"schema": 1, "step": step, "checks": records}))
     elif bad:
         say(f"{len(bad)} of {len(records)} differ: a kink within the step, or a wrong gradient")
     elif hidden:
@@ -151,17 +151,18 @@ class _Elements(dict[str, Any]):
 
 
 def _run(path: str) -> Subject:
+    import torch
+
     from whence.runs.run import Run
-    from whence.train.losses import next_token_loss
 
     run = Run.open(path)
     run.refuse_counted()
     # In double precision, where a difference of losses still has digits; two examples are enough.
     model = run.model("last").double().eval().requires_grad_()
     ((_, part), *_) = run.batches[0]
-    few = part._replace(inputs=part.inputs[:2], targets=part.targets[:2])
-    named = dict(model.named_parameters())
-    return Subject(lambda: next_token_loss(model, few), _Elements(named))
+    rows = {name: x[:2] for name, x in part._asdict().items() if isinstance(x, torch.Tensor)}
+    few, named = part._replace(**rows), dict(model.named_parameters())
+    return Subject(lambda: run.task.loss(model, few), _Elements(named))
 
 
 def _chosen(subject: Subject, parameter: str | None, count: int, seed: int) -> list[str]:

@@ -1,12 +1,12 @@
 """`whence growth`: how the probability of each token of a text grew while a model learned."""
 
-import json as json_module
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 from rich.table import Table
 
+from whence.cli.document import strict
 from whence.cli.terminal import Console
 from whence.runs.growth import growth as measure
 from whence.runs.run import Run
@@ -31,7 +31,7 @@ def growth(
     if json:
         record = {"tokens": found.tokens, "steps": found.steps, "left_out": found.left_out}
         probabilities = found.probabilities.tolist()
-        print(json_module.dumps({"schema": 1, **record, "probabilities": probabilities}))
+        print(strict({"schema": 1, **record, "probabilities": probabilities}))
         return
     table = Table(box=None, pad_edge=False)
     table.add_column("P(token) before step")

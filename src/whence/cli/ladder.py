@@ -1,14 +1,15 @@
 """`whence ladder`: every kind of model on one text, one table."""
 
-import json as json_module
 from dataclasses import replace
 from pathlib import Path
 
 from rich.table import Table
 from rich.text import Text
 
+from whence.cli.document import strict
 from whence.cli.terminal import Console
 from whence.cli.words import Texts
+from whence.data.files import written_whole
 from whence.data.stories import stories
 from whence.errors import WhenceError
 from whence.experiments.ladder import RUNGS, Row, climb
@@ -37,7 +38,8 @@ def ladder(
         text: files, folders, `-` or a built-in text.
         seconds_each: how long each model trains; counted ones take what they need.
         rungs: which models.
-        out: folder for the runs; without it a free name under `runs/`.
+        out: folder for the runs; without it a free name under `runs/`. The same words again go on
+            with a ladder that was broken off.
         html: also write a report with drawings, one file that needs nothing else.
         entropy: the source's true entropy in bits per byte, where you know it; that of the
             built-in stories is known.
@@ -60,9 +62,10 @@ def ladder(
             )
     title = ", ".join(text)
     if html is not None:
-        html.write_text(report(rows, title, entropy), encoding="utf-8")
+        with written_whole(html) as file:
+            file.write(report(rows, title, entropy).encode())
     if json:
-        print(json_module.dumps({"schema": 1, "text": title, "rungs": [_record(r) for r in rows]}))
+        print(strict({"schema": 1, "text": title, "rungs": [_record(r) for r in rows]}))
         return
     console.print(_table(rows, title, entropy))
     for row in sorted(rows, key=lambda r: r.bits_per_byte):

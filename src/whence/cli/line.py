@@ -1,6 +1,5 @@
 """`whence line`: the smallest model that learns, on your numbers or a coffee shop's."""
 
-import json as json_text
 import math
 import warnings
 from collections.abc import Callable
@@ -10,8 +9,10 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import tyro
 
+from whence.cli.document import strict
 from whence.cli.terminal import Console
 from whence.errors import WhenceError
+from whence.models.small.axes import Spread, Turned
 from whence.models.small.line import (
     COFFEE_SHOP,
     HOUSES,
@@ -30,6 +31,8 @@ from whence.train.loop import train
 EXAMPLES = {"coffee": COFFEE_SHOP, "houses": HOUSES}
 
 
+ALIKE = 1000.0  # condition number from which on it is remarked on
+MANY = 20_000  # steps
 LARGE = 1000  # numbers in a table from which on the graph is recorded and replayed
 
 
@@ -62,6 +65,7 @@ def line(
     steps: int = 20_000,
     learning_rate: float = 0.1,
     scale: bool = True,
+    turn: bool | None = None,
     predict: tuple[float, ...] = (),
     json: bool = False,
 ) -> None:
@@ -75,6 +79,8 @@ def line(
         steps: the most steps to take; the fit ends earlier once nothing moves any more.
         learning_rate: the length of a step, for standardised features.
         scale: standardise the features inside; without it the rate must fit their units.
+        turn: turn the features inside to the directions in which they vary, so that one rate suits
+            them all; nothing said: where descent would take more than 20,000 steps without.
         predict: features of a case never seen, for example 2.3 for the coffee shop.
         json: print one JSON object.
     """
@@ -87,19 +93,31 @@ def line(
         predict = (2.3,)
     console = Console(soft_wrap=True)
     say: Callable[[str], None] = (lambda text: None) if json else console.print
-    scaling = Scale.of(table.rows) if scale else Scale.none(len(table.features))
+    spread = Spread.of(table.rows)
+    needed = spread.steps(learning_rate)
+    if turn and not scale:
+        raise WhenceError("--turn standardises the features too: leave out --no-scale.")
+    if turn is None:
+        turn = scale and learning_rate < 1 and needed > max(steps, MANY)
+    scaling = Turned.along(table.rows) if turn else Scale.of(table.rows)
+    scaling = scaling if scale else Scale.none(len(table.features))
     say(
         f"{table.target} ≈ start + "
         + " + ".join(f"change{_index(table, i)} · {n}" for i, n in enumerate(table.features))
         + f", {len(table.rows)} rows, mean squared error, rate {learning_rate:g}"
         + (", features standardised inside" if scale else "")
+        + (" and turned to their directions" if turn else "")
     )
+    for remark in _alike(spread, needed, turn):
+        say(remark)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotFiniteWarning)  # a fit that diverges says so itself
         moments = _fit(table, scaling, learning_rate, steps, say)
     last = moments[-1]
     closed = least_squares(table.rows, table.targets)
-    record = _report(table, scaling, last, closed, say)
+    record = _report(table, last, closed, say)
+    record["condition_number"] = spread.condition
+    record["collinear_features"] = spread.repeats
     if predict:
         if len(predict) % len(table.features):
             raise WhenceError(
@@ -119,7 +137,36 @@ def line(
             {"features": case, "prediction": last.fit.predict(case)} for case in cases
         ]
     if json:
-        print(json_text.dumps(record, ensure_ascii=False))
+        print(strict(record))
+
+
+def _alike(spread: Spread, needed: float, turn: bool) -> list[str]:
+    """What to know of features that vary together."""
+    told = []
+    if spread.repeats:
+        told.append(
+            f"{spread.repeats} of the features "
+            f"{'is' if spread.repeats == 1 else 'are'} made of the others (exactly collinear): "
+            "many lines are equally good, and the closed form shown is the one with the smallest "
+            "weights; they are not a feature's own importance. Leave such a feature out."
+        )
+    elif spread.condition > ALIKE:
+        told.append(
+            f"the condition number of the features is {spread.condition:.3g}: some say nearly the "
+            "same. Predictions are safe, but the weights of such features are not: a small change "
+            f"of a target is magnified up to {math.sqrt(spread.condition):.3g} times in them."
+        )
+    if turn or needed > MANY:
+        takes = "would diverge" if needed == math.inf else f"would take some {needed:,.0f} steps"
+        told.append(
+            f"descent along the features as they are {takes} at this rate"
+            + (
+                "; they are turned inside to the directions in which they vary, each of size 1"
+                if turn
+                else ""
+            )
+        )
+    return told
 
 
 def _index(table: Table, i: int) -> str:
@@ -127,14 +174,21 @@ def _index(table: Table, i: int) -> str:
 
 
 def _fit(
-    table: Table, scaling: Scale, rate: float, steps: int, say: Callable[[str], None]
+    table: Table,
+    scaling: Scale | Turned,
+    rate: float,
+    steps: int,
+    say: Callable[[str], None],
 ) -> list[Moment]:
     """Train the line, print it as it learns, and stop once it no longer moves."""
     batches, loss_fn = _batches(table, scaling)
-    model = Line(Matrix([[0.0]]), Matrix([[0.0] for _ in table.features]))
+    model = Line(Matrix([[0.0]]), Matrix([[0.0] for _ in scaling.inside(table.rows[:1])[0]]))
     parameters = values_of(model.parameters())
     names = ["start", *(f"change{_index(table, i)}" for i in range(len(table.features)))]
+    turned = isinstance(scaling, Turned)
     inside = " (of standardised features)" if any(scaling.mean) else ""
+    inside = " (along the directions)" if turned else inside
+    moving = ["start", *(f"direction {i}" for i in range(1, len(parameters)))] if turned else names
     say(f"\n{'step':>6}  {'root of error':>13}  fit in your units | gradient, update{inside}")
     optimizer = SGD(parameters, rate)
     moments: list[Moment] = []
@@ -157,7 +211,7 @@ def _fit(
             )
             moves = "  ".join(
                 f"{n} {g:+.4g}, {u:+.4g}"
-                for n, g, u in zip(names, moment.gradients, updates, strict=True)
+                for n, g, u in zip(moving, moment.gradients, updates, strict=True)
             )
             say(f"{step:>6}  {math.sqrt(loss.data):>13.6g}  {fitted} | {moves}")
         moments = [moment]
@@ -169,7 +223,7 @@ def _fit(
     return [*moments, moments[-1]._replace(fit=scaling.fit(start, change))]
 
 
-def _batches(table: Table, scaling: Scale) -> tuple[Whole, Any]:
+def _batches(table: Table, scaling: Scale | Turned) -> tuple[Whole, Any]:
     """Return the rows as a batch and the loss over them, replayed where there are many."""
     rows = scaling.inside(table.rows)
     if len(rows) * len(table.features) < LARGE:
@@ -188,9 +242,7 @@ def _worth_a_line(step: int) -> bool:
     return step == 0 or f"{step:g}".strip("0") in ("1", "2", "5")
 
 
-def _report(
-    table: Table, scaling: Scale, last: Moment, closed: Fit, say: Callable[[str], None]
-) -> dict[str, Any]:
+def _report(table: Table, last: Moment, closed: Fit, say: Callable[[str], None]) -> dict[str, Any]:
     """Print the fit beside the closed form, and weights in both units."""
     fit = last.fit
     error = mean_squared_error(fit, table.rows, table.targets)

@@ -1,15 +1,15 @@
 """`whence net`: a small network, worked so that every number can be checked by hand."""
 
-import json as json_text
+import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 import tyro
 
-from whence.cli.death import Death, death_of, row_of, tell
+from whence.cli.death import Outcome, death_of, is_better, row_of, tell, told_of
+from whence.cli.document import strict
 from whence.cli.engines import Parts, compare, compare_gpt
 from whence.cli.terminal import Console
 from whence.errors import WhenceError
@@ -25,6 +25,7 @@ from whence.scalar.hand import (
 )
 from whence.scalar.matrix import values_of
 from whence.scalar.table import read_table
+from whence.scalar.weights import read_layers
 from whence.train.loop import train
 
 
@@ -52,16 +53,6 @@ EXAMPLES = {
 }
 
 
-@dataclass
-class Outcome:
-    """What a run of the network came to."""
-
-    epochs: list[float] = field(default_factory=list)
-    deaths: list[Death] = field(default_factory=list)
-    predictions: list[list[float]] = field(default_factory=list)
-    parameters: dict[str, float] = field(default_factory=dict)
-
-
 def net(
     example: tyro.conf.Positional[Literal["one", "three", "two-features"]] = "three",
     *,
@@ -72,6 +63,7 @@ def net(
     epochs: int | None = None,
     batch: bool = False,
     seed: int = 0,
+    weights: Path | None = None,
     show: Literal["epochs", "every-step"] = "epochs",
     rerun: bool = True,
     two_engines: bool = False,
@@ -90,6 +82,9 @@ def net(
         epochs: how often all samples are gone through.
         batch: update once an epoch, on the mean over all samples, instead of after each sample.
         seed: which starting weights, where they are drawn.
+        weights: a JSON file with your own starting weights, such as
+            `{"w1": [[2]], "b1": [-3], "w2": [[1.5]], "b2": [0.5]}`: of each layer a row of weights
+            for each input, and the biases of its units.
         show: every-step prints each pre-activation, activation, gradient and update.
         rerun: where a unit died, train again with a smaller rate.
         two_engines: train on Values and on torch in float64 and print the largest difference.
@@ -104,7 +99,7 @@ def net(
             )
         compare_gpt(learning_rate or 0.1, epochs or 30, seed, json)
         return
-    given = _settings(example, data, hidden, activation, seed)
+    given = _settings(example, data, hidden, activation, seed, weights)
     given = given._replace(
         learning_rate=given.learning_rate if learning_rate is None else learning_rate,
         epochs=given.epochs if epochs is None else epochs,
@@ -125,39 +120,50 @@ def net(
     outcome = _run(given, activation, batch, say, every_step=show == "every-step")
     for death in outcome.deaths:
         tell(death, given.learning_rate, say)
+    for layer, unit in sorted(outcome.born_dead):
+        say(
+            f"\nunit {unit + 1} of hidden layer {layer + 1} is dead from its first weights: its "
+            "pre-activation is 0 or less for every sample, so its gradients are 0. Draw others "
+            "with --seed, or give your own with --weights."
+        )
     record: dict[str, Any] = {"schema": 1, "learning_rate": given.learning_rate, **_plain(outcome)}
     if outcome.deaths and rerun:
-        again, rate = _rescue(given, activation, batch)
-        alive = "no unit dies" if not again.deaths else "a unit still dies"
-        say(
-            f"\nrerun with rate {rate:g}, {max(given.epochs, 500)} epochs, nothing else changed: "
-            f"{alive}, the last epoch's loss is {again.epochs[-1]:.3g}, predictions "
-            f"{row_of(again.predictions)}"
-        )
-        record["rerun"] = {"learning_rate": rate, **_plain(again)}
+        again, rate, epochs = _rescue(given, activation, batch)
+        better = is_better(again, outcome)
+        say(f"\n{told_of(again, rate, epochs, better)}")
+        record["rerun"] = {"learning_rate": rate, "better": better, **_plain(again)}
     if json:
-        print(json_text.dumps(record, ensure_ascii=False))
+        print(strict(record))
 
 
 MOST_WEIGHTS = 100_000  # some seconds an epoch
 
 
 def _settings(
-    example: str, data: Path | None, hidden: tuple[int, ...] | None, activation: str, seed: int
+    example: str,
+    data: Path | None,
+    hidden: tuple[int, ...] | None,
+    activation: str,
+    seed: int,
+    weights: Path | None,
 ) -> Example:
     given = EXAMPLES[example]
     if data is not None:
         table = read_table(data)
         given = Example(table.rows, [[y] for y in table.targets], [], 0.01, 20)
-        hidden = (4,) if hidden is None else hidden
+        hidden = (4,) if hidden is None and weights is None else hidden
+    if weights is not None:
+        if hidden is not None:
+            raise WhenceError("--weights says how many units there are: leave out --hidden.")
+        return given._replace(layers=read_layers(weights, len(given.x[0]), len(given.y[0])))
     if hidden is None:
         return given
     sizes = [len(given.x[0]), *hidden, len(given.y[0])]
-    weights = sum(a * b for a, b in pairwise(sizes))
-    if weights > MOST_WEIGHTS:
+    n_weights = sum(a * b for a, b in pairwise(sizes))
+    if n_weights > MOST_WEIGHTS:
         raise WhenceError(
-            f"--hidden makes {weights:,} weights, and here each is worked out and shown by itself: "
-            f"stay below {MOST_WEIGHTS:,}, or train a large network with 'whence train'."
+            f"--hidden makes {n_weights:,} weights, and here each is worked out and shown by "
+            f"itself: stay below {MOST_WEIGHTS:,}, or train a large network with 'whence train'."
         )
     return given._replace(layers=initial(sizes, activation, seed))
 
@@ -185,6 +191,7 @@ def _run(
     old = [p.data for p in parameters]
     before = snapshot(model.layers, everything, model.trace(everything))
     known = dead_units(before) if activation == "relu" else set()
+    outcome.born_dead = known
     steps = range(given.epochs * len(parts))
     for step, loss in train(model, parts, loss_fn, SGD(parameters, given.learning_rate), steps):
         epoch, sample = divmod(step, len(parts))
@@ -213,6 +220,8 @@ def _run(
                 say(f"epoch {epoch + 1:>4}  loss {outcome.epochs[-1]:.5f}")
     outcome.predictions = model(everything).numbers()
     outcome.parameters = {p.label or "": p.data for p in parameters}
+    if not math.isfinite(outcome.epochs[-1]):
+        say("the run diverged: its loss is no number any more; use a smaller --learning-rate")
     say(f"predictions {row_of(outcome.predictions)} for targets {row_of(given.y)}")
     for i in range(len(given.x[0])):
         if all(row[i] == 0.0 for row in given.x):
@@ -222,16 +231,21 @@ def _run(
     return outcome
 
 
-def _rescue(given: Example, activation: str, batch: bool) -> tuple[Outcome, float]:
-    """Train again, longer, at 0.9 of the rate, then at ever less, until no unit dies."""
-    outcome, rate = Outcome(), given.learning_rate
-    for factor in (0.9, 0.5, 0.2, 0.1):
+def _rescue(given: Example, activation: str, batch: bool) -> tuple[Outcome, float, int]:
+    """Train again, longer, at ever smaller rates until no unit dies and the loss stays finite.
+
+    Where none is so, the one with the lowest loss is returned.
+    """
+    tried: list[tuple[Outcome, float]] = []
+    epochs = max(given.epochs, 500)
+    for factor in (0.9, 0.5, 0.2, 0.1, 0.03, 0.01):
         rate = given.learning_rate * factor
-        again = given._replace(learning_rate=rate, epochs=max(given.epochs, 500))
+        again = given._replace(learning_rate=rate, epochs=epochs)
         outcome = _run(again, activation, batch, lambda text: None, every_step=False)
-        if not outcome.deaths:
-            break
-    return outcome, rate
+        tried.append((outcome, rate))
+        if not outcome.deaths and math.isfinite(outcome.epochs[-1]):
+            return outcome, rate, epochs
+    return *min(tried, key=lambda each: each[0].last), epochs
 
 
 def _worth_a_line(epoch: int, epochs: int) -> bool:
@@ -244,6 +258,9 @@ def _plain(outcome: Outcome) -> dict[str, Any]:
         "epochs": outcome.epochs,
         "predictions": outcome.predictions,
         "parameters": outcome.parameters,
+        "dead_from_the_start": [
+            {"layer": layer + 1, "unit": unit + 1} for layer, unit in sorted(outcome.born_dead)
+        ],
         "deaths": [
             {
                 "layer": d.layer,

@@ -1,10 +1,10 @@
 """`whence play`: a small model at any step of its training, the same as the studio shows."""
 
-import json as json_text
 from typing import Annotated, Literal
 
 import tyro
 
+from whence.cli.document import strict
 from whence.cli.terminal import Console
 from whence.play import at
 from whence.play.opened import Opened
@@ -85,7 +85,7 @@ def play(
             "dead": [d.why for d in now.dead.values()],
             "receipts": [r.to_dict() for r in receipts],
         }
-        print(json_text.dumps(record, ensure_ascii=False))
+        print(strict(record))
         return
     console = Console(soft_wrap=True)
     if receipts:

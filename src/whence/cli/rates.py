@@ -1,6 +1,5 @@
 """`whence rates`: what five learning rates do to one small run, and which rate to use."""
 
-import json as json_text
 import math
 import warnings
 from collections.abc import Callable
@@ -9,6 +8,8 @@ from typing import Any
 
 import tyro
 
+from whence.cli.chart import bars
+from whence.cli.document import strict
 from whence.cli.line import Whole
 from whence.cli.terminal import Console
 from whence.errors import WhenceError
@@ -35,12 +36,18 @@ def rates(
 ) -> None:
     """Train the same line at several learning rates and say what each did; then propose a rate.
 
+    Of a run the range test is made on its own recipe and text, from its first weights.
+
     Args:
-        csv: a CSV of two or more columns of numbers; without it the coffee shop's.
+        csv: a CSV of two or more columns of numbers, without it the coffee shop's; or the folder
+            of a run.
         rates: the learning rates to try.
-        steps: how many steps each run takes.
+        steps: how many steps each run takes, and the range test on a run.
         json: print one JSON object.
     """
+    if csv is not None and csv.is_dir():
+        _of_run(csv, steps, json)
+        return
     if steps < 2 or any(not rate > 0 for rate in rates):
         raise WhenceError("Comparing rates needs two steps or more and rates above 0.")
     table = read_table(csv) if csv else table_of(*COFFEE_SHOP)
@@ -84,7 +91,27 @@ def rates(
         "verdict": verdict(losses, best),
     }
     if json:
-        print(json_text.dumps(record, allow_nan=False))
+        print(strict(record))
+
+
+def _of_run(path: Path, steps: int, json: bool) -> None:
+    """The range test on a run."""
+    from whence.cli.experiment import print_report, record_of
+    from whence.experiments.rate_test import rates_of_run
+    from whence.runs.run import Run
+
+    report = rates_of_run(Run.open(path), steps)
+    if json:
+        print(strict(record_of("rates", report)))
+        return
+    console = Console()
+    print_report(console, report)
+    losses = report.data["losses"]
+    console.print(
+        f"\nloss from {report.data['rates'][0]:.3g} to {report.data['rates'][-1]:.3g}\n  "
+        f"{bars(losses, min(losses), max(losses[0], min(losses) * 1.2))}",
+        soft_wrap=True,
+    )
 
 
 def _one_step(rate: float) -> float:
@@ -130,8 +157,11 @@ def _stepper(table: Table) -> Callable[[float], float]:
 
 def _sentence(what: str, losses: list[float]) -> str:
     if what == "diverged":
-        grew = next((i for i, x in enumerate(losses) if not x <= losses[0]), len(losses))
-        return f"diverged: the loss is above its start from step {grew} on"
+        grew = next((i for i, x in enumerate(losses) if not x <= losses[0]), None)
+        if grew is None:
+            return "diverges: the loss has turned and grows"
+        climbs = "" if losses[-1] > 10 * losses[0] or not math.isfinite(losses[-1]) else ", slowly"
+        return f"diverges{climbs}: the loss is above its start from step {grew} on, and grows"
     return {
         "swings": "swings: every step jumps over the lowest point and back",
         "crawls": "crawls: on its way, but most of the way is left",

@@ -1,6 +1,5 @@
 """`whence rewind`: the exact state of a run before any of its steps."""
 
-import json as json_module
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,6 +7,7 @@ from typing import Annotated, Any
 import tyro
 from rich.text import Text
 
+from whence.cli.document import strict
 from whence.cli.terminal import Console
 from whence.generate import generate
 from whence.runs.replay import Moment, estimate
@@ -44,9 +44,10 @@ def rewind(
     text = None
     if prompt is not None:
         writer = moment.session.task.writer(moment.model)
-        text = generate(writer, moment.tokenizer, prompt=prompt, max_tokens=200, seed=0)[0]
+        asked = moment.session.task.asked(prompt)
+        text = generate(writer, moment.tokenizer, prompt=asked, max_tokens=200, seed=0)[0]
     if json:
-        print(json_module.dumps({"schema": 1, **_record(moment), "text": text}))
+        print(strict({"schema": 1, **_record(moment), "text": text}))
         return
     console = Console(soft_wrap=True)
     console.print(Text.assemble((str(run), "bold"), f" before step {moment.step:,}"))

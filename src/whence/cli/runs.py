@@ -1,11 +1,11 @@
 """`whence runs`: what has been trained, and how to delete it."""
 
-import json as json_module
 import sys
 from pathlib import Path
 
 from rich.table import Table
 
+from whence.cli.document import strict
 from whence.cli.screen import one_line
 from whence.cli.terminal import Console
 from whence.cli.words import call
@@ -39,7 +39,7 @@ def _list(*, folder: Path = Path("runs"), json: bool = False) -> None:
     found = ((path, summary_of(path)) for path in runs_in(folder))
     rows = [_row(path, s) for path, s in sorted(found, key=lambda pair: pair[1].created)]
     if json:
-        print(json_module.dumps({"schema": 1, "runs": rows}, indent=1))
+        print(strict({"schema": 1, "runs": rows}, indent=1))
         return
     if not rows:
         print(f"no runs in {folder}: start one with 'whence train'.")

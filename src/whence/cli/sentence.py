@@ -1,6 +1,5 @@
 """`whence sentence`: one sentence learned by a small network, with every number shown."""
 
-import json as json_module
 import math
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from whence.cli.chart import bars
+from whence.cli.document import strict
 from whence.cli.terminal import Console
 from whence.errors import WhenceError
 from whence.experiments.prediction import Position, noted_positions, total_loss
@@ -77,7 +77,7 @@ def sentence(
     opened = sorted({*show, *(s for s in SNAPSHOTS if s < steps)})
     course = learn(net, parsed, steps=steps, rate=rate, mean=mean, show=opened)
     if json:
-        print(json_module.dumps(_document(course, model, show), ensure_ascii=False))
+        print(strict(_document(course, model, show)))
         return
     console = Console()
     loss = "mean over" if mean else "sum over"
@@ -233,7 +233,7 @@ def _show_notes(as_json: bool) -> None:
             "sigmoid_of_first": 1 / (1 + math.exp(-2.1)),
             "probability_with_twelve_words": wider,
         }
-        print(json_module.dumps(record, ensure_ascii=False))
+        print(strict(record))
         return
     console = Console()
     console.print("the notes' fixed logits, worked out", style="bold")

@@ -1,6 +1,5 @@
 """`whence taught`: which training windows moved a prediction."""
 
-import json as json_module
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -9,6 +8,7 @@ import tyro
 from rich.table import Table
 
 from whence.cli.biography import bars, sparkline
+from whence.cli.document import strict
 from whence.cli.terminal import Console
 from whence.errors import WhenceError
 from whence.runs.run import Run
@@ -58,7 +58,7 @@ def taught(
         for side, several in (("raised", "largest"), ("lowered", "smallest")):
             for window, text in zip(told[several], texts[side], strict=True):
                 window["text"] = text
-        print(json_module.dumps({"schema": 1, "run": str(run), "taught": told}))
+        print(strict({"schema": 1, "run": str(run), "taught": told}))
         return
     console = Console(soft_wrap=True)
     _show(console, run, answer)

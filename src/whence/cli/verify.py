@@ -1,6 +1,5 @@
 """`whence verify`: a certificate that a run is what its record says."""
 
-import json as json_module
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -9,9 +8,10 @@ import tyro
 from rich.progress import Progress
 from rich.text import Text
 
+from whence.cli.document import strict
 from whence.cli.terminal import Console
+from whence.runs.repair import repair as repair_run
 from whence.runs.run import Run
-from whence.runs.verify import repair as repair_run
 from whence.runs.verify import verify as verify_run
 
 
@@ -36,7 +36,7 @@ def verify(
     if repair:
         told = repair_run(opened)
         if json:
-            print(json_module.dumps({"schema": 1, "run": str(run), "put_aside": told}))
+            print(strict({"schema": 1, "run": str(run), "put_aside": told}))
         else:
             print("\n".join(told) if told else f"nothing in {run} is damaged.")
         return 0
@@ -46,7 +46,7 @@ def verify(
         result = verify_run(opened, steps, lambda _: bar.advance(task))
     if json:
         head = {"schema": 1, "run": str(run), "exact": result.exact}
-        print(json_module.dumps(head | asdict(result)))
+        print(strict(head | asdict(result)))
         return 0 if result.exact else 1
     verdict = ("exact", "green") if result.exact else ("not exact", "red")
     console.print(Text.assemble((str(run), "bold"), ": ", verdict))

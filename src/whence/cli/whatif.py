@@ -1,6 +1,5 @@
 """`whence what-if`: what the model would be without some of its text."""
 
-import json as json_module
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -8,6 +7,7 @@ from typing import Annotated
 import tyro
 from rich.table import Table
 
+from whence.cli.document import strict
 from whence.cli.terminal import Console
 from whence.runs.run import Run
 from whence.runs.whatif import what_if as ask
@@ -55,7 +55,7 @@ def what_if(
             "expected": expected,
             "predictions": [{"token": t, "was": p, "would_be": q} for t, p, q in rows],
         }
-        print(json_module.dumps({"schema": 1, **record}))
+        print(strict({"schema": 1, **record}))
         return
     console = Console(soft_wrap=True)
     first, last = answer.dropped[0][0], answer.dropped[-1][0]

@@ -1,6 +1,5 @@
 """`whence why`: any number of any training step, opened into the arithmetic that made it."""
 
-import json as json_module
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -8,6 +7,7 @@ from typing import Annotated, Any, Literal
 import tyro
 from rich.table import Table
 
+from whence.cli.document import strict
 from whence.cli.reach import reach
 from whence.cli.receipts import show_blame, show_receipt
 from whence.cli.terminal import Console
@@ -89,7 +89,7 @@ def why(
     else:
         found, name = number.why(top=top, depth=depth), "receipt"
     if json:
-        print(json_module.dumps({**head, name: found.to_dict()}))
+        print(strict({**head, name: found.to_dict()}))
         return 0
     console = Console(soft_wrap=True)
     _say_head(console, run, step, t, text)
@@ -139,7 +139,7 @@ def _list(t: Trace, part: str, head: dict[str, Any], json: bool) -> None:
             dtype = str(tensor.ref.dtype).removeprefix("torch.")
             rows.append({"name": name, "shape": [*tensor.shape], "dtype": dtype})
     if json:
-        print(json_module.dumps({**head, "tensors": rows}))
+        print(strict({**head, "tensors": rows}))
         return
     if not rows:
         raise WhenceError(f"no tensor of this step has {part!r} in its name.")
@@ -156,7 +156,7 @@ def _list(t: Trace, part: str, head: dict[str, Any], json: bool) -> None:
 def _balance(t: Trace, numbers: int, head: dict[str, Any], json: bool) -> int:
     found: Balance = balance(t, numbers=numbers)
     if json:
-        print(json_module.dumps({**head, "balance": found.to_dict()}))
+        print(strict({**head, "balance": found.to_dict()}))
     else:
         print("; ".join(t.notes))
         print(found)

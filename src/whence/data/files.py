@@ -1,6 +1,7 @@
 """Files that are either whole or not there: temporary name, fsync, rename."""
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -32,7 +33,8 @@ def written_whole(path: Path) -> Iterator[BinaryIO]:
         >>> path.read_bytes()
         b'hello'
     """
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    who = f"{os.getpid()}-{threading.get_native_id()}"  # two may write one file at once
+    temporary = path.with_name(f"{path.name}.{who}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
@@ -49,6 +51,25 @@ def written_whole(path: Path) -> Iterator[BinaryIO]:
     finally:
         with suppress(OSError):  # it is gone after the rename, and never was where mkdir failed
             temporary.unlink()
+
+
+def is_hollow(found: os.stat_result) -> bool:
+    """Tell whether a huge file is almost nothing but a hole, which would take an hour to read.
+
+    A file of a terabyte can be made in an instant and take no room.
+
+    Args:
+        found: what `stat` says of it.
+
+    Returns:
+        Whether less than a hundredth of more than a gigabyte is on the disk.
+
+    Example:
+        >>> is_hollow(Path(__file__).stat())
+        False
+    """
+    on_disk = 512 * getattr(found, "st_blocks", found.st_size)  # Windows doesn't say
+    return found.st_size > 1 << 30 and on_disk < found.st_size // 100
 
 
 def _sync_folder(folder: Path) -> None:

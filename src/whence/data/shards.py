@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,12 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
-from whence.data.files import written_whole
+from whence.data.files import is_hollow, written_whole
 from whence.data.sources import Source
 from whence.data.tokenizers import Tokenizer, load_tokenizer, train_tokenizer
 from whence.errors import WhenceError
 
 SCHEMA = 1  # of tokens.json
+LONGEST_WORD = 1000  # characters that are looked back over for the start of a word
+LARGEST = 64 << 20  # bytes of tokens.json, which names every file of the text
 
 
 @dataclass(frozen=True)
@@ -70,8 +73,9 @@ def prepare(
     """Tokenise a text once into a folder: tokenizer.json, tokens.bin and, last, tokens.json.
 
     The text is split by position, in the same place for every tokenizer so that their bits per byte
-    can be compared: of n characters the first int((1 − validation)·n) are for training. The two
-    sides are tokenised apart. Characters are collected from the whole text; words and bpe are
+    can be compared: of n characters the first int((1 − validation)·n) are for training; with words
+    a few less where that would cut one in two. The two sides are tokenised apart. Characters are
+    collected from the whole text; words and bpe are
     learnt from the training side only, so that validation measures what was never seen. Memory
     stays at some megabytes (words and bpe: what a table of the different words takes).
 
@@ -106,6 +110,8 @@ def prepare(
     folder = Path(folder)
     apart = validation_source is not None
     split_at = source.n_chars if apart else int((1 - validation) * source.n_chars)
+    if kind == "words" and split_at < source.n_chars:
+        split_at = _word_start(source.chunks(), split_at)
 
     def chunks() -> Iterator[str]:
         yield from source.chunks()
@@ -167,27 +173,15 @@ def open_dataset(folder: Path, verify: bool = False) -> Dataset:
     tokenizer = load_tokenizer(folder / "tokenizer.json")
     dtype = np.dtype(record["dtype"]).newbyteorder("<")
     expected = record["count"] * dtype.itemsize
-    try:
-        size = tokens.stat().st_size
-    except OSError as error:
-        raise WhenceError(f"{tokens} can't be read ({error.strerror}): restore it.") from error
-    if size != expected:
-        raise WhenceError(
-            f"{tokens} is damaged: it has {size} bytes instead of {expected}. "
-            "Restore it, or prepare the text again."
-        )
     if tokenizer.dtype != np.dtype(record["dtype"]):
         raise WhenceError(f"{folder / 'tokenizer.json'} doesn't belong to {tokens}: restore it.")
-    if verify:
-        with tokens.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-        if found != record["tokens_sha256"]:
-            raise WhenceError(
-                f"{tokens} is damaged: its sha256 is {found} instead of {record['tokens_sha256']}. "
-                "Restore it, or prepare the text again."
-            )
-    # A plain view of the map: the subclass np.memmap makes every indexing slower.
-    ids = np.asarray(np.memmap(tokens, dtype=dtype, mode="r"))
+    try:
+        _check(tokens, expected, record["tokens_sha256"] if verify else None)
+        # A plain view of the map: the subclass np.memmap makes every indexing slower.
+        ids = np.asarray(np.memmap(tokens, dtype=dtype, mode="r"))
+    except OSError as error:
+        why = error.strerror or error
+        raise WhenceError(f"{tokens} can't be read ({why}): restore it.") from error
     return Dataset(
         train=ids[: record["split"]],
         validation=ids[record["split"] :],
@@ -213,16 +207,40 @@ _FIELDS = {
 }
 
 
+def _check(tokens: Path, size: int, sha256: str | None) -> None:
+    """Check the size of tokens.bin, and where it is given its sha256."""
+    found = tokens.stat()
+    advice = "Restore it, or prepare the text again."
+    if found.st_size != size:
+        raise WhenceError(
+            f"{tokens} is damaged: it has {found.st_size} bytes instead of {size}. {advice}"
+        )
+    if sha256 is None:
+        return
+    if is_hollow(found):
+        raise WhenceError(f"{tokens} is damaged: of its bytes few are on the disk. {advice}")
+    with tokens.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if digest != sha256:
+        raise WhenceError(
+            f"{tokens} is damaged: its sha256 is {digest} instead of {sha256}. {advice}"
+        )
+
+
 def _record(path: Path) -> dict:
     try:
+        if path.stat().st_size > LARGEST:
+            raise WhenceError(f"{path} is damaged (too large): prepare the text again.")
         record = json.loads(path.read_text(encoding="utf-8"))
         schema = int(record["schema"])
     except OSError as error:
         raise WhenceError(
             f"{path} can't be read ({error.strerror}): this folder holds no complete tokens."
         ) from error
-    except (ValueError, TypeError, KeyError) as error:
-        raise WhenceError(f"{path} is damaged ({error}): prepare the text again.") from error
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
+        raise WhenceError(
+            f"{path} is damaged ({str(error)[:200]}): prepare the text again."
+        ) from error
     if schema > SCHEMA:
         raise WhenceError(
             f"{path} was written by a newer version of Whence (schema {schema}, this one reads up "
@@ -253,6 +271,21 @@ def _sides(chunks: Iterable[str], split_at: int) -> Iterator[tuple[int, str]]:
             yield 0, before
         if after:
             yield 1, after
+
+
+def _word_start(chunks: Iterable[str], split_at: int) -> int:
+    """Where the word begins that the split would cut; the split itself where it cuts none."""
+    before = ""
+    for side, chunk in _sides(chunks, split_at):
+        if side == 0:
+            before = (before + chunk)[-LONGEST_WORD:]
+        elif (
+            not chunk[0].isspace() and (cut := re.search(r"\s\S*$", before)) and before[-1:].strip()
+        ):
+            return split_at - len(before) + cut.start()
+        else:
+            break
+    return split_at
 
 
 def _head(chunks: Iterable[str], n_chars: int) -> Iterator[str]:

@@ -20,6 +20,23 @@ STUDENT_BEYOND = ((20, 2.145), (30, 2.086), (60, 2.042))
 
 
 @dataclass(frozen=True)
+class Drawing:
+    """What of a report can be drawn: curves by their names.
+
+    Attributes:
+        title: what is seen.
+        curves: points (x, y) of each.
+        x: what the first number of a point is.
+        y: what the second is.
+    """
+
+    title: str
+    curves: dict[str, list[Sequence[float]]]
+    x: str
+    y: str
+
+
+@dataclass(frozen=True)
 class Report:
     """What an experiment found.
 
@@ -30,6 +47,7 @@ class Report:
         rows: its rows.
         answer: what the numbers say, in sentences.
         data: the numbers behind the table.
+        drawing: what of them can be drawn.
     """
 
     question: str
@@ -38,6 +56,7 @@ class Report:
     rows: list[tuple[str, ...]]
     answer: str
     data: dict[str, Any] = field(default_factory=dict)
+    drawing: Drawing | None = None
 
 
 @dataclass(frozen=True)
@@ -48,6 +67,14 @@ class Interval:
     low: float
     high: float
 
+    def __gt__(self, number: float) -> bool:
+        """Whether all of the interval lies above a number; of a single run nothing is known."""
+        return self.low > number
+
+    def __lt__(self, number: float) -> bool:
+        """Whether all of the interval lies below a number."""
+        return self.high < number
+
     def __format__(self, spec: str) -> str:
         """`0.50 [0.41, 0.59]` with the format of a number."""
         spec = spec or ".3f"
@@ -56,17 +83,24 @@ class Interval:
         return f"{self.mean:{spec}} [{self.low:{spec}}, {self.high:{spec}}]"
 
 
-def mean_interval(values: Sequence[float], shares: bool = False) -> Interval:
-    """The mean of some runs and its interval: mean ± t·s/√n.
+Bounds = tuple[float, float]
+SHARE: Bounds = (0.0, 1.0)
+COSINE: Bounds = (-1.0, 1.0)
+AMOUNT: Bounds = (0.0, math.inf)  # losses, steps
+DIFFERENCE: Bounds = (-math.inf, math.inf)
+
+
+def mean_interval(values: Sequence[float], within: Bounds) -> Interval:
+    """The mean of some runs and its interval: mean ± t·s/√n, cut off at what can't be.
 
     Args:
         values: one of each run.
-        shares: they lie between 0 and 1, so the interval ends there too.
+        within: the least and the largest value there can be, such as `SHARE`.
 
     Example:
-        >>> f"{mean_interval([1.0, 2.0, 3.0]):.2f}"
+        >>> f"{mean_interval([1.0, 2.0, 3.0], DIFFERENCE):.2f}"
         '2.00 [-0.48, 4.48]'
-        >>> f"{mean_interval([0.9, 1.0], shares=True):.2f}"
+        >>> f"{mean_interval([0.9, 1.0], SHARE):.2f}"
         '0.95 [0.31, 1.00]'
 
     Source:
@@ -75,7 +109,7 @@ def mean_interval(values: Sequence[float], shares: bool = False) -> Interval:
     n = len(values)
     mean = math.fsum(values) / n
     if n == 1:
-        return Interval(mean, -math.inf, math.inf)
+        return Interval(mean, -math.inf, math.inf)  # which settles nothing
     deviation = math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (n - 1))
     t = (
         STUDENT[n - 2]
@@ -83,8 +117,17 @@ def mean_interval(values: Sequence[float], shares: bool = False) -> Interval:
         else next((point for last, point in STUDENT_BEYOND if n - 1 <= last), 2.0)
     )
     half = t * deviation / math.sqrt(n)
-    low, high = mean - half, mean + half
-    return Interval(mean, max(low, 0.0), min(high, 1.0)) if shares else Interval(mean, low, high)
+    return Interval(mean, max(mean - half, within[0]), min(mean + half, within[1]))
+
+
+def apart(a: Sequence[float], b: Sequence[float]) -> Interval:
+    """The mean of a − b over runs of the same seeds, with its interval.
+
+    Example:
+        >>> f"{apart([2.0, 3.0, 4.0], [1.0, 2.1, 2.9]):.2f}"
+        '1.00 [0.75, 1.25]'
+    """
+    return mean_interval([x - y for x, y in zip(a, b, strict=True)], DIFFERENCE)
 
 
 def share_interval(hits: int, n: int) -> Interval:
@@ -100,7 +143,7 @@ def share_interval(hits: int, n: int) -> Interval:
     z, p = 1.96, hits / n
     middle = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return Interval(p, middle - half, middle + half)
+    return Interval(p, max(0.0, middle - half), min(1.0, middle + half))  # up to rounding
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,9 @@ from whence.models import BigramConfig, build
 from whence.train.losses import cross_entropy
 from whence.train.optimizers import AdamW
 
+REACHED = 1e-3  # nats per character
+CLOSE = 0.01  # of a probability
+
 
 @torch.random.fork_rng(devices=[])  # the caller's numbers stay
 def bigram(text: str | Sequence[str] = "topics", n: int = 20_000, steps: int = 400) -> Report:
@@ -23,7 +26,8 @@ def bigram(text: str | Sequence[str] = "topics", n: int = 20_000, steps: int = 4
         n: how many of them.
         steps: of training, each on all of the text.
     """
-    content = "".join(open_source(text).chunks())[:n]
+    source = open_source(text)
+    content = "".join(source.chunks())[:n]
     tokenizer = train_tokenizer("chars", lambda: [content])
     tokens, size = tokenizer.encode(content).astype(np.int64), tokenizer.vocab_size
     torch.default_generator.manual_seed(0)
@@ -55,16 +59,24 @@ def bigram(text: str | Sequence[str] = "topics", n: int = 20_000, steps: int = 4
         apart = float(np.abs(q - p)[counts.sum(1) > 0].max())
         rows.append((name, f"{counted:.5f}", f"{learned:.5f}", f"{learned - counted:+.5f}"))
         data[name] = {"counted": counted, "learned": learned, "largest_difference": apart}
-    gap = abs(data["maximum likelihood"]["learned"] - data["maximum likelihood"]["counted"])
     return Report(
         question="Does a bigram learned by gradient descent reach the counted one?",
-        setting=f"{n:,} characters of {text}, {size} different ones, {steps} steps on all pairs; "
-        "training loss in nats per character",
+        setting=f"{len(content):,} characters of {source.name}, {size} different ones, {steps} "
+        "steps on all pairs; training loss in nats per character",
         columns=("table", "counted", "learned", "difference"),
         rows=rows,
-        answer=f"The loop {'reaches' if gap < 1e-3 else 'has not yet reached'} the closed form to "
-        f"{gap:.5f} nats. Add-one is the same table with a prior: the loss gets one more example "
-        "of every pair, and the loop ends at the add-one counts, where no probability differs by "
-        f"more than {data['add-one']['largest_difference']:.4f}.",
+        answer=conclusion(data, steps),
         data=data,
     )
+
+
+def conclusion(data: dict[str, dict[str, float]], steps: int) -> str:
+    """Say whether the loop reached the counts, with and without a prior."""
+    plain, prior = data["maximum likelihood"], data["add-one"]
+    gap, away = abs(plain["learned"] - plain["counted"]), prior["largest_difference"]
+    reached = "reaches" if gap < REACHED else "has not reached"
+    told = f"In {steps} steps the loop {reached} the closed form: they are {gap:.5f} nats apart. "
+    told += "Add-one is the same table with a prior, one more example of every pair in the loss; "
+    if away < CLOSE:
+        return told + f"there the loop ends at the add-one counts, to within {away:.4f} of any P."
+    return told + f"there a probability still differs by {away:.4f} from the add-one counts."

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import torch
 
-from whence.experiments.common import Example, Report, learn, mean_interval
+from whence.experiments.common import SHARE, Example, Interval, Report, learn, mean_interval
 from whence.models import GPTConfig, build
 from whence.models.gpt.model import GPT
-from whence.models.layers.attention import Attention, future, split_heads
+from whence.models.reads import reading
 
 SIZE, SHORTEST, LONGEST = 24, 6, 12
 WINDOW = 2 * LONGEST
@@ -66,29 +66,50 @@ def induction(seeds: Sequence[int] = range(3), steps: int = 800) -> Report:
     rows = [
         (
             f"{n} layer{'s' if n > 1 else ''}",
-            *(f"{mean_interval([c[i] for c in runs]).mean:.2f}" for i in shown),
+            *(f"{mean_interval([c[i] for c in runs], SHARE).mean:.2f}" for i in shown),
         )
         for n, runs in curves.items()
     ]
-    two = [s for s in reached[2] if s is not None]
-    one = sum(s is not None for s in reached[1])
-    when = (
-        f"Two layers copy more than half of the tokens right from step {min(two)} to {max(two)} on "
-        f"({len(two)} of {len(seeds)} seeds)"
-        if two
-        else f"Two layers didn't learn to copy in {steps} steps"
-    )
     return Report(
         question="When does in-context copying (induction) appear during training?",
         setting=f"{SHORTEST} to {LONGEST} random tokens of {SIZE}, again and again; share of what "
         f"the context tells that is predicted right (chance: {1 / SIZE:.2f}), {len(seeds)} seeds",
         columns=("model", *(f"step {i * CHECK}" for i in shown)),
         rows=rows,
-        answer=f"{when}; one layer does in {one} of {len(seeds)}. After training, the head of the "
-        "second layer that looks most at the token behind the earlier occurrence gives it "
-        f"{mean_interval(heads, shares=True):.2f} of its attention. The texts it is asked about "
-        "are new: it can only have read the answer in the context.",
+        answer=conclusion(reached, mean_interval(heads, SHARE), steps),
         data={"accuracy": {str(n): c for n, c in curves.items()}, "half_right_at": reached},
+    )
+
+
+def conclusion(reached: dict[int, list[int | None]], head: Interval, steps: int) -> str:
+    """Say when copying appeared, and in which models.
+
+    Args:
+        reached: for models of one and of two layers, the step from which on each run copies more
+            than half right; None: never.
+        head: attention that the best head gives to the token to copy, in models of two layers.
+        steps: of training.
+    """
+    n, two = len(reached[2]), [s for s in reached[2] if s is not None]
+    one = sum(s is not None for s in reached[1])
+    if not two:
+        told = f"Undecided: two layers didn't learn to copy in {steps} steps, so when they would, "
+        return told + f"and whether one layer can't (it does in {one} of {n}), is left open."
+    told = "Two layers copy more than half of the tokens right from step "
+    told += f"{min(two)}{f' to {max(two)}' if max(two) > min(two) else ''} on ({len(two)} of {n} "
+    told += f"seeds); one layer does in {one} of {n}"
+    if one == 0 and len(two) == n and n > 1:
+        told += ": the second layer is what it takes. "
+    elif one < len(two):
+        told += f", which {n} seeds can't tell from chance. " if len(two) - one < 3 else ". "
+    else:
+        told += ", no less often: a second layer isn't needed here. "
+    told += "After training, the head of the second layer that looks most at the token behind the "
+    told += f"earlier occurrence gives it {head:.2f} of its attention. "
+    if len(two) < n:
+        return told + "Where copying wasn't learned, that head says nothing."
+    return told + (
+        "The texts it is asked about are new: it can only have read the answer in the context."
     )
 
 
@@ -101,41 +122,11 @@ def copied(model: torch.nn.Module, test: Example) -> float:
 
 def best_head(model: GPT, test: Example) -> float:
     """The largest mean attention of a last-layer head to the token behind the one seen before."""
-    weights = attention_weights(model, test.inputs)[-1]  # [B, H, T, S]
+    with torch.inference_mode(), reading(model) as found:
+        model(test.inputs)
+    weights = [*found.values()][-1]  # [B, H, T, S]
     same = test.inputs[:, :, None] == test.inputs[:, None, :]  # [B, T, S]
     follows = same.roll(1, dims=2)  # the key's token stands behind one equal to the query's
     follows[:, :, 0] = False
     looked = (weights * follows.unsqueeze(1)).sum(-1).transpose(1, 2)  # [B, T, H]
     return looked[test.targets >= 0].mean(0).max().item()
-
-
-@torch.inference_mode()
-def attention_weights(model: GPT, tokens: torch.Tensor) -> list[torch.Tensor]:
-    """The attention weights [B, H, T, S] of each layer, by the formula.
-
-    Args:
-        model: a GPT with attention in every layer.
-        tokens: [B, T].
-    """
-    kept: list[torch.Tensor] = []
-
-    def keep(module: torch.nn.Module, inputs: tuple) -> None:
-        if not isinstance(module, Attention):
-            return
-        x, rotation = inputs[0], inputs[1]
-        q = module.q_norm(split_heads(module.q(x), module.n_heads))
-        k = module.k_norm(split_heads(module.k(x), module.n_kv_heads))
-        if rotation is not None:
-            q, k = rotation(q), rotation(k)
-        k = k.repeat_interleave(module.n_heads // module.n_kv_heads, 1)
-        scores = q @ k.mT / q.shape[-1] ** 0.5
-        mask = future(scores.shape[-2], scores.shape[-1], scores.device)
-        kept.append(scores.masked_fill(mask, -torch.inf).softmax(-1))
-
-    hooks = [m.register_forward_pre_hook(keep) for m in model.modules() if isinstance(m, Attention)]
-    try:
-        model(tokens)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return kept

@@ -1,7 +1,10 @@
 """Every kind of model on one text: the same split, the same seconds, one measure."""
 
+import json
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,9 +17,11 @@ from whence.generate import generate
 from whence.models import NGram
 from whence.models.kinds import KINDS
 from whence.runs.events import Stepped
+from whence.runs.files import read_text, write_whole
 from whence.runs.recipe import Recipe, Record, choose, usual
 from whence.runs.run import Run, free_path, resolve
 from whence.runs.session import assemble
+from whence.runs.steps import Steps
 from whence.runs.tasks import task_of
 from whence.train.losses import bits_per_byte
 
@@ -27,6 +32,7 @@ RUNGS: dict[str, tuple[str, Mapping[str, Any]]] = {
     for name, kind in sorted(KINDS.items(), key=lambda item: "gpt" in item[0])
     for rung, settings in kind.rungs.items()
 }
+FILE = "ladder.json"  # what was asked for
 TRIAL_STEPS = 4
 WRITTEN = 120  # tokens of each rung's writing
 LATE = 1.2  # times the budget: a rung whose steps have become slower since is stopped
@@ -41,7 +47,7 @@ class Row:
         parameters: numbers learned, or n-grams kept.
         tokens: tokens seen in training.
         seconds: spent in training.
-        bits_per_byte: on all of the validation text, as `Run.evaluate` measures it: counts and
+        bits_per_byte: on all of the validation text, in windows that overlap by half: counts and
             networks both see what is before a token, also where a window begins.
         writing_speed: tokens per second when it writes.
         text: a line of its writing.
@@ -82,7 +88,8 @@ def climb(
         text: as `open_source` takes it.
         seconds_each: budget of a rung's training steps.
         rungs: names out of `RUNGS`.
-        folder: where each run is saved, not there yet; none: a free name under `runs/`.
+        folder: where each run is saved; none: a free name under `runs/`. A ladder that was broken
+            off there goes on: rungs that are done are only measured again.
         base: everything of the recipe but the model and the steps.
 
     Yields:
@@ -96,13 +103,11 @@ def climb(
     if not seconds_each > 0:
         raise WhenceError(f"--seconds-each is {seconds_each:g}: give some time.")
     source = open_source(text)
-    folder = folder or free_path(Path("runs"), f"ladder {source.name}")
-    if folder.exists():
-        raise WhenceError(f"{folder} already exists: choose another name with --out.")
     recipe = base or Recipe()
     names = (text,) if isinstance(text, str) else tuple(text)
     recipe = resolve(replace(recipe, data=replace(recipe.data, source=names)), source)
     data = recipe.data
+    folder = _begin(folder, source, seconds_each, recipe)
     dataset = prepare(source, data.tokenizer, data.vocab_size, data.validation, folder / "text")
     for rung in rungs:
         kind, settings = RUNGS[rung]
@@ -111,20 +116,41 @@ def climb(
         yield _learn(rung, source, dataset, shaped, seconds_each, folder)
 
 
+def _begin(folder: Path | None, source: Source, budget: float, recipe: Recipe) -> Path:
+    """Make a ladder's folder, or find it as it was left, with the same text, budget and recipe."""
+    asked = {"schema": 1, "text": source.sha256, "seconds": budget, "recipe": recipe.to_dict()}
+    text = json.dumps(asked, sort_keys=True) + "\n"
+    while folder is None:
+        free = free_path(Path("runs"), f"ladder {source.name}")
+        with suppress(FileExistsError):  # another ladder took the name
+            free.mkdir(parents=True)
+            folder = free
+    if folder.exists() and any(folder.iterdir()):
+        if not (folder / FILE).is_file() or read_text(folder / FILE) != text:
+            raise WhenceError(
+                f"{folder} already exists, and no ladder of this text, time and recipe was begun "
+                "there: choose another name with --out."
+            )
+    else:
+        write_whole(folder / FILE, text)
+    return folder
+
+
 def _learn(
     rung: str, source: Source, dataset: Dataset, recipe: Recipe, budget: float, folder: Path
 ) -> Row:
     quiet = Record(sample_tokens=0, checkpoint_every=10**9, evaluate_every=10**9)
     recipe = replace(recipe, record=quiet)
     by_steps = task_of(recipe, dataset).by_steps
-    if by_steps:
-        steps = max(1, int(budget / _seconds_per_step(recipe, dataset)))
-        recipe = replace(recipe, steps=steps)
-    run = Run.create(recipe, folder / rung, source)
-    spent = [0.0]
-    for event in run.train(should_stop=lambda: by_steps and spent[0] > LATE * budget):
-        if isinstance(event, Stepped):
-            spent[0] += event.seconds
+    if (folder / rung).exists():  # of a ladder that was broken off
+        run = Run.open(folder / rung)
+    else:
+        if by_steps:
+            steps = max(1, int(budget / _seconds_per_step(recipe, dataset)))
+            recipe = replace(recipe, steps=steps)
+        run = Run.create(recipe, folder / rung, source)
+    if run.state != "finished":
+        _train(run, LATE * budget if by_steps else math.inf)
     records = run.steps
     seconds = records.seconds()
     model = run.model("last")
@@ -136,12 +162,21 @@ def _learn(
         else sum(p.numel() for p in model.parameters()),
         tokens=int(records.column("tokens").sum()),
         seconds=seconds,
-        bits_per_byte=run.evaluate(at="last").bits_per_byte,
+        bits_per_byte=run.evaluate(at="last", overlap=True).bits_per_byte,
         writing_speed=speed,
         text=text,
         folder=run.path,
         curve=_curve(records, len(dataset.train) / dataset.n_bytes_train),
     )
+
+
+def _train(run: Run, budget: float) -> None:
+    """Train from where the run is to its end, or until so many seconds went into its steps."""
+    done = max(run.checkpoints, default=0)
+    spent = [run.steps.seconds(0, done)]
+    for event in run.train(should_stop=lambda: spent[0] > budget):
+        if isinstance(event, Stepped):
+            spent[0] += event.seconds
 
 
 def _seconds_per_step(recipe: Recipe, dataset: Dataset) -> float:
@@ -162,10 +197,10 @@ def _write(model, dataset: Dataset) -> tuple[float, str]:
     return WRITTEN / (time.perf_counter() - start), " ".join(text.split())
 
 
-def _curve(records: list[dict], tokens_per_byte: float, n: int = 60) -> list[tuple[float, float]]:
+def _curve(records: Steps, tokens_per_byte: float, n: int = 60) -> list[tuple[float, float]]:
     """About n means over stretches of the training loss, in bits per byte, by seconds spent."""
-    ends = np.cumsum([r["seconds"] for r in records])
-    losses = np.array([r["loss"] for r in records])
+    ends = np.cumsum(records.column("seconds"))
+    losses = records.column("loss")
     groups = np.array_split(np.arange(len(records)), min(n, len(records)))
     return [
         (float(ends[g[-1]]), bits_per_byte(float(losses[g].mean()), 1, 1) * tokens_per_byte)

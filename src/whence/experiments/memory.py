@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
-from whence.experiments.common import Example, Report, accuracy, learn, mean_interval
+from whence.experiments.common import SHARE, Example, Report, accuracy, apart, learn, mean_interval
 from whence.models import GPTConfig, GRUConfig, LSTMConfig, MLPConfig, ModelConfig, RNNConfig, build
 
 LETTERS, NOISE = 8, 8
@@ -30,63 +30,122 @@ def recall(n: int, gap: int, generator: torch.Generator) -> Example:
     return Example(inputs, targets)
 
 
-def mixed(generator: torch.Generator) -> Example:
-    """A batch whose gap is one of `GAPS`."""
-    gap = GAPS[int(torch.randint(len(GAPS), (1,), generator=generator))]
-    return recall(64, gap, generator)
+NEAR = (1, 3)  # the gaps that are trained on
+LEARNED = 0.95  # share of right answers at which training ends
+CHECK = 25  # steps between two looks
+
+
+def near(generator: torch.Generator) -> Example:
+    """A batch whose gap is one of `NEAR`."""
+    return recall(64, NEAR[int(torch.randint(len(NEAR), (1,), generator=generator))], generator)
+
+
+def learn_near(model: torch.nn.Module, steps: int, seed: int = 0) -> int | None:
+    """Train a model on near letters until it names them; the step at which it did, or None."""
+    test = recall(500, NEAR[-1], torch.Generator().manual_seed(2000 + seed))
+    for step, _ in learn(model, near, steps, seed=seed):
+        if (step + 1) % CHECK == 0 and accuracy(model, test) >= LEARNED:
+            return step + 1
+    return None
 
 
 @torch.random.fork_rng(devices=[])  # the caller's numbers stay
-def memory(seeds: Sequence[int] = range(3), steps: int = 400) -> Report:
-    """Train each kind to recall a letter after noise, and measure it for each distance.
+def memory(seeds: Sequence[int] = range(10), steps: int = 1500) -> Report:
+    """Train each kind to recall a letter from near, and ask for it from ever further back.
 
     Args:
         seeds: one run of each kind for each.
-        steps: of training.
+        steps: of training, at most; it ends when the near letters are learned.
     """
     found: dict[str, dict[int, list[float]]] = {k: {g: [] for g in GAPS} for k in KINDS}
+    learned: dict[str, list[int | None]] = {kind: [] for kind in KINDS}
     for seed in seeds:
         for kind, config in KINDS.items():
             torch.default_generator.manual_seed(seed)
             model = build(config, ASK + 1)
-            for _ in learn(model, mixed, steps, seed=seed):
-                pass
+            learned[kind].append(learn_near(model, steps, seed))
             for gap in GAPS:
                 test = recall(500, gap, torch.Generator().manual_seed(1000 + seed))
                 found[kind][gap].append(accuracy(model, test))
-    intervals = {
-        kind: {gap: mean_interval(values, shares=True) for gap, values in by_gap.items()}
-        for kind, by_gap in found.items()
-    }
-    reach = {
-        kind: max((g for g in GAPS if by_gap[g].mean > 0.9), default=None)
-        for kind, by_gap in intervals.items()
-    }
-    told = "; ".join(
-        f"{kind} recalls a letter {gap + 1} tokens back" if gap else f"{kind} recalls none reliably"
-        for kind, gap in reach.items()
-    )
     fading = {kind: fade(config) for kind, config in KINDS.items()}
     faded = ", ".join(f"{kind} {value:.2g}" for kind, value in fading.items())
     return Report(
         question="How far back does each kind of model remember?",
-        setting=f"a letter, noise, a question (chance: {1 / LETTERS:.3f}), {steps} steps on all "
-        f"distances mixed, {len(seeds)} seeds",
-        columns=("model", *(f"{gap + 1} back" for gap in GAPS), "gradient left before training"),
+        setting=f"a letter, noise, a question (chance: {1 / LETTERS:.3f}); trained on letters "
+        f"{' and '.join(str(gap + 1) for gap in NEAR)} back until {LEARNED:.0%} are right, at most "
+        f"{steps} steps, {len(seeds)} seeds",
+        columns=(
+            "model",
+            "learned at",
+            *(f"{gap + 1} back" for gap in GAPS),
+            "gradient left before training",
+        ),
         rows=[
-            (kind, *(f"{by_gap[gap]:.2f}" for gap in GAPS), f"{fading[kind]:.2g}")
-            for kind, by_gap in intervals.items()
+            (
+                kind,
+                _at(learned[kind]),
+                *(f"{mean_interval(by_gap[gap], SHARE):.2f}" for gap in GAPS),
+                f"{fading[kind]:.2g}",
+            )
+            for kind, by_gap in found.items()
         ],
-        answer=f"In more than 9 of 10 cases: {told}. Before training, the gradient that reaches a "
-        f"letter {GAPS[-1] + 1} tokens back is this share of the one that reaches 2 back: {faded}. "
-        "An MLP sees nothing beyond its window; in a recurrent model each token between makes the "
-        "gradient smaller, and training must bring it back; attention reaches every token in one "
-        "step.",
+        answer=" ".join(
+            conclusion(kind, learned[kind], by_gap[NEAR[-1]], by_gap[GAPS[-1]], steps)
+            for kind, by_gap in found.items()
+        )
+        + f" Before training, the gradient that reaches a letter {GAPS[-1] + 1} tokens back is "
+        f"this share of the one that reaches 2 back: {faded}.",
         data={
             "accuracy": {k: {str(g): v for g, v in gaps.items()} for k, gaps in found.items()},
+            "learned_at": learned,
             "gradient_left": fading,
         },
     )
+
+
+def conclusion(
+    kind: str,
+    learned: Sequence[int | None],
+    close: Sequence[float],
+    far: Sequence[float],
+    steps: int,
+) -> str:
+    """Say whether a kind of model keeps what it has learned to name from near.
+
+    Args:
+        kind: its name.
+        learned: for each run the step at which the near letters were learned; None: never.
+        close: accuracy at the furthest distance that was trained on, run by run.
+        far: accuracy at the furthest distance.
+        steps: the most there were.
+    """
+    missing = sum(step is None for step in learned)
+    name = f"{kind}:"
+    if missing:
+        return (
+            f"{name} undecided, {missing} of {len(learned)} runs didn't learn the near letters in "
+            f"{steps} steps, so what they miss from far isn't forgotten."
+        )
+    lost, last = apart(close, far), mean_interval(far, SHARE)
+    furthest = f"{GAPS[-1] + 1} back it names {last:.2f}"
+    if lost > 0 and last.low <= 1 / LETTERS <= last.high:
+        return f"{name} forgets, {furthest}, which is chance."
+    if lost > 0:
+        return f"{name} fades, {furthest}."
+    if last > KEPT:
+        return f"{name} keeps it, {furthest}."
+    return f"{name} undecided, {furthest}, and the runs differ too much to say that it fades."
+
+
+KEPT = 0.9
+
+
+def _at(learned: Sequence[int | None]) -> str:
+    steps = [step for step in learned if step is not None]
+    if not steps:
+        return "never"
+    missing = f", {len(learned) - len(steps)} never" if len(steps) < len(learned) else ""
+    return f"{min(steps)}–{max(steps)}{missing}" if len(set(steps)) > 1 else f"{steps[0]}{missing}"
 
 
 @torch.random.fork_rng(devices=[])  # the caller's numbers stay

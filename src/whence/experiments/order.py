@@ -6,7 +6,9 @@ from dataclasses import replace
 import torch
 
 from whence.experiments.common import (
+    SHARE,
     Example,
+    Interval,
     Report,
     accuracy,
     learn,
@@ -79,7 +81,7 @@ def order(seeds: Sequence[int] = range(5), steps: int = 200) -> Report:
             for _ in learn(model, training, steps, seed=seed, optimizer=rate):
                 pass
             found[name].append(accuracy(model, test))
-    intervals = {name: mean_interval(values, shares=True) for name, values in found.items()}
+    intervals = {name: mean_interval(values, SHARE) for name, values in found.items()}
     blind, told, back = intervals.values()
     return Report(
         question="Does word order matter when positions are taken away?",
@@ -87,12 +89,42 @@ def order(seeds: Sequence[int] = range(5), steps: int = 200) -> Report:
         f"{len(seeds)} seeds, pairs of animals that training never had",
         columns=("model", "accuracy [95 % interval]"),
         rows=[(name, f"{interval:.3f}") for name, interval in intervals.items()],
-        answer=(
-            "Without positions an encoder that reads both ways sees a bag of words: "
-            f"{blind.mean:.2f}, {'chance' if blind.mean < 0.55 else 'better than chance'}. With "
-            "positions it gets "
-            f"{told.mean:.2f}. A mask that lets a token read only those before it tells order by "
-            f"itself: {back.mean:.2f} without any positions."
-        ),
+        answer=conclusion(blind, told, back, steps),
         data=found,
+    )
+
+
+CHANCE, LEARNED = 0.5, 0.75
+
+
+def conclusion(blind: Interval, told: Interval, back: Interval, steps: int) -> str:
+    """Say what the three readers know of order.
+
+    Args:
+        blind: accuracy of the one without positions that reads both ways.
+        told: of the one with positions.
+        back: of the one without positions that reads back only.
+        steps: of training.
+    """
+    if told.mean < LEARNED or not (told > CHANCE):
+        return (
+            f"Undecided: with positions the encoder gets {told:.2f}, so in {steps} steps "
+            "it hasn't learned the task for certain, and what the others can't do says nothing. "
+            "Give more --steps or --seeds."
+        )
+    said = f"With positions an encoder gets {told.mean:.2f}. Without them one that reads both ways "
+    said += f"sees a bag of words: {blind.mean:.2f}, "
+    if blind > CHANCE:
+        said += "which is better than chance: the sentences themselves tell something of the order."
+    elif blind.low <= CHANCE <= blind.high and blind.high < LEARNED:
+        said += "which is chance."
+    else:
+        said += "which these runs can't tell from chance, nor from more."
+    if back > CHANCE:
+        return said + (
+            " A mask that lets a token read only those before it tells order by itself: "
+            f"{back.mean:.2f} without any positions."
+        )
+    return said + (
+        f" Whether a mask that only lets a token read back tells order, is undecided: {back:.2f}."
     )

@@ -1,5 +1,6 @@
 """What does each part of a Transformer's block buy?"""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -9,7 +10,7 @@ from torch import nn
 
 from whence.data import WindowBatches, open_source
 from whence.data.tokenizers import train_tokenizer
-from whence.experiments.common import Report, mean_interval
+from whence.experiments.common import AMOUNT, Interval, Report, apart, mean_interval
 from whence.models import GPTConfig, build
 from whence.train.evaluation import evaluate
 from whence.train.loop import train
@@ -21,6 +22,7 @@ from whence.train.schedules import Schedule
 WHOLE = GPTConfig(
     n_layers=6, n_heads=4, d_model=48, context_length=48, init_std=None, embedding_std=1.0
 )
+LEARNED = 0.9  # of a guess's loss: what is below has learned something
 VARIANTS = {
     "whole": WHOLE,
     "one head": replace(WHOLE, n_heads=1),
@@ -44,7 +46,8 @@ def parts(
         steps: of training.
         text: as `open_source` takes it; its last tenth measures.
     """
-    content = "".join(open_source(text).chunks())
+    source = open_source(text)
+    content = "".join(source.chunks())
     tokenizer = train_tokenizer("chars", lambda: [content])
     tokens = tokenizer.encode(content)
     cut = int(0.9 * len(tokens))
@@ -59,26 +62,62 @@ def parts(
             losses.append(loss)
             flow[name] = ratio
         found[name] = losses
-    intervals = {name: mean_interval(losses) for name, losses in found.items()}
+    intervals = {name: mean_interval(losses, AMOUNT) for name, losses in found.items()}
     whole = intervals["whole"].mean
-    worst = max(intervals, key=lambda name: intervals[name].mean)
+    costs = {name: apart(losses, found["whole"]) for name, losses in found.items()}
     return Report(
         question="What does each part of a Transformer's block buy?",
-        setting=f"GPT of 6 layers, width 48, characters of {text}, {steps} steps, {len(seeds)} "
-        "seeds; gradients before the first step",
+        setting=f"GPT of 6 layers, width 48, characters of {source.name}, {steps} steps, "
+        f"{len(seeds)} seeds; gradients before the first step",
         columns=("model", "validation loss, nats", "worse by", "gradient in first, last block"),
         rows=[
             (name, f"{i:.3f}", f"{i.mean - whole:+.3f}", " ".join(map(_brief, flow[name])))
             for name, i in intervals.items()
         ],
-        answer=f"Taking out '{worst}' costs most here: {intervals[worst].mean - whole:+.3f} nats. "
+        answer=conclusion(costs, flow, whole, math.log(tokenizer.vocab_size)),
+        data={"loss": found, "gradient_in_first_and_last_block": flow},
+    )
+
+
+def conclusion(
+    costs: dict[str, Interval], flow: dict[str, tuple[float, float]], whole: float, uniform: float
+) -> str:
+    """Say what the parts are worth, where the runs settle it.
+
+    Args:
+        costs: by how much the loss is higher without each, in nats, over the same seeds.
+        flow: gradient in the first and the last block, before the first step.
+        whole: the whole model's loss.
+        uniform: the loss of a guess.
+    """
+    gradients = (
         f"Before the first step the gradient in the first block is {_brief(flow['whole'][0])} in "
         f"the whole model, {_brief(flow['no residual'][0])} without the residual and "
-        f"{_brief(flow['neither residual nor norm'][0])} with neither residual nor norm. One head "
-        f"instead of four: {intervals['one head'].mean - whole:+.3f}. Which part matters most "
-        "depends on how the weights start and on depth, rate and length of training: others give "
-        "another order, and where the intervals overlap the order here is chance.",
-        data={"loss": found, "gradient_in_first_and_last_block": flow},
+        f"{_brief(flow['neither residual nor norm'][0])} with neither residual nor norm. "
+    )
+    if whole > LEARNED * uniform:
+        return (
+            f"Undecided: the whole model has learned next to nothing ({whole:.2f} nats, a guess "
+            f"has {uniform:.2f}), so no part can be missed yet. {gradients}Give more --steps."
+        )
+    parts = {name: cost for name, cost in costs.items() if name != "whole"}
+    missed = {name: cost for name, cost in parts.items() if cost > 0}
+    if not missed:
+        told = "Undecided: these runs can't tell the cost of any part from chance. "
+    else:
+        worst = max(missed, key=lambda name: missed[name].mean)
+        told = f"'{worst}' costs {missed[worst]:+.3f} nats, "
+        rivals = [n for n, cost in parts.items() if n != worst and cost.high >= missed[worst].low]
+        if rivals:
+            told += "and these runs leave open whether any costs more. "
+        else:
+            told += "more than any other here. "
+    heads = costs["one head"]
+    told += f"{gradients}One head instead of four: {heads:+.3f}"
+    told += ". " if heads > 0 or heads < 0 else ", which is no difference that these runs show. "
+    return told + (
+        "Which part matters most depends on how the weights start and on depth, rate and length "
+        "of training: others give another order."
     )
 
 

@@ -199,7 +199,7 @@ def _load(model: nn.Module, path: Path) -> None:
     wanted = dict(model.named_parameters())
     try:
         tree = json.loads(path.read_text(encoding="utf-8"))
-        given = {name: torch.tensor(value).double() for name, value in tree.items()}
+        given = {name: torch.tensor(value, dtype=torch.float64) for name, value in tree.items()}
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise WhenceError(f"{path} holds no weights ({error}): give lists by parameter.") from error
     shapes = {name: tuple(p.shape) for name, p in wanted.items()}

@@ -17,6 +17,7 @@ EXPERIMENTS: dict[str, tuple[str, str]] = {
     "induction": ("induction:induction", "when does copying from the context appear?"),
     "it": ("words:it", "what does 'it' read?"),
     "senses": ("words:senses", "does a word with two senses get two vectors?"),
+    "adam": ("adam:why_adam", "why does Adam beat plain SGD?"),
     "texts": ("texts:texts", "what does the training text do to the model?"),
 }
 

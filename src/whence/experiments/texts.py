@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
-from whence.experiments.common import Example, Report, learn, mean_interval
+from whence.experiments.common import SHARE, Example, Report, learn, mean_interval
 from whence.models import GPTConfig, build
 from whence.train.optimizers import AdamW
 
@@ -63,7 +63,7 @@ def texts(seeds: Sequence[int] = range(3), steps: int = 200) -> Report:
     for j, job in enumerate(JOBS):
         row = [f"the {job} said that …"]
         for name, shares in TEXTS.items():
-            interval = mean_interval([run[j] for run in found[name]], shares=True)
+            interval = mean_interval([run[j] for run in found[name]], SHARE)
             errors.append(abs(interval.mean - shares[job]))
             row += [f"{shares[job]:.2f}", f"{interval:.2f}"]
         rows.append(tuple(row))
@@ -73,8 +73,28 @@ def texts(seeds: Sequence[int] = range(3), steps: int = 200) -> Report:
         f"how often 'she' follows a job; {len(seeds)} seeds; P(she) after the prompt",
         columns=("prompt", "in text A", "model of A", "in text B", "model of B"),
         rows=rows,
-        answer=f"Each model says 'she' as often as its text does, to within {max(errors):.2f}: it "
-        "fits the distribution of its text, habits and prejudices included. Nothing in the model "
-        "itself prefers either answer; that is a bias of the data, not the model's.",
+        answer=conclusion(max(errors), steps),
         data=found,
+    )
+
+
+CLOSE = 0.1  # of a probability
+
+
+def conclusion(worst: float, steps: int) -> str:
+    """Say whether the models took over their texts' habits.
+
+    Args:
+        worst: the largest difference between a model's share of "she" and its text's.
+        steps: of training.
+    """
+    if worst < CLOSE:
+        return (
+            f"Each model says 'she' as often as its text does, to within {worst:.2f}: it fits the "
+            "distribution of its text, habits and prejudices included. Nothing in the model itself "
+            "prefers either answer; that is a bias of the data, not the model's."
+        )
+    return (
+        f"Undecided: after {steps} steps a model still says 'she' {worst:.2f} more or less often "
+        "than its text, so it hasn't learned its habits yet. Give more --steps."
     )

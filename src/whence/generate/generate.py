@@ -1,7 +1,6 @@
 """Inference: prompt → tokens → probabilities → pick one → append it → again."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -9,9 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from whence.errors import WhenceError
+from whence.generate.inference import evaluating
 from whence.generate.reader import CachedLanguageModel, LanguageModel, Reader
 from whence.generate.sampling import Distribution, Sampling, filter_logits, pick
 from whence.generate.text import TextStream
+from whence.models.seq2seq.model import Seq2Seq
 
 MOST_SAMPLES = 4096  # side by side; each has its own part of the cache
 
@@ -53,33 +54,6 @@ class Event:
     text: str
     distribution: Distribution | None = None
     finished: Literal["length", "stop"] | None = None
-
-
-@contextmanager
-def inference(model: object) -> Iterator[None]:
-    """Hold a model in inference: dropout off, and each part back in its mode afterwards.
-
-    Training changes weights; inference never does. Calls of the model inside of
-    `torch.inference_mode()` can't even record a gradient.
-
-    Example:
-        >>> model = nn.Linear(2, 2).train()
-        >>> with inference(model):
-        ...     model.training
-        False
-        >>> model.training
-        True
-    """
-    if not isinstance(model, nn.Module):
-        yield
-        return
-    modes = {part: part.training for part in model.modules()}
-    model.eval()
-    try:
-        yield
-    finally:
-        for part, training in modes.items():
-            part.training = training
 
 
 def stream(
@@ -163,7 +137,8 @@ def _stream(
     show_distributions: bool,
 ) -> Iterator[Event]:
     texts = {sample: TextStream(tokenizer.decode, stop) for sample in range(len(tokens))}
-    with inference(model):
+    end = model.config.end if isinstance(model, Seq2Seq) else None  # its target is whole there
+    with evaluating(model):
         reader = Reader(model, tokens)
         for index in range(max_tokens):
             logits = reader.logits()  # [B, V]
@@ -176,11 +151,12 @@ def _stream(
             reader.append(picked)
             ids = picked.tolist()
             for sample, text in list(texts.items()):
-                shown, drawn = text.push(ids[sample]), None
+                ended = ids[sample] == end
+                shown, drawn = text.finish() if ended else text.push(ids[sample]), None
                 if show_distributions:
                     drawn = Distribution.of(logits[sample], sampling, ids[sample])
                 yield Event(sample, index, ids[sample], shown, drawn)
-                if text.stopped is not None:
+                if ended or text.stopped is not None:
                     del texts[sample]
                     yield Event(sample, index + 1, None, "", finished="stop")
             if not texts:

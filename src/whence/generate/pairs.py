@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from whence.errors import WhenceError
-from whence.generate.generate import device_of, inference
+from whence.generate.generate import device_of
+from whence.generate.inference import evaluating
 from whence.generate.reader import CachedLanguageModel, LanguageModel
 from whence.models.seq2seq.model import Seq2Seq
 
@@ -46,7 +47,7 @@ def greedy_answers(
         WhenceError: a source is longer than the model reads.
     """
     answers: list[list[int]] = []
-    with inference(model), torch.inference_mode():
+    with evaluating(model), torch.inference_mode():
         for start in range(0, len(sources), batch_size):
             answers += _greedy(model, sources[start : start + batch_size])
     return answers
@@ -134,7 +135,7 @@ def beam_search(
     device = device_of(model)
     rows = torch.tensor([[int(i) for i in prompt]], device=device)  # [k, T]
     sums = torch.zeros(1, device=device)  # [k]
-    with inference(model), torch.inference_mode():
+    with evaluating(model), torch.inference_mode():
         for n in range(1, max_tokens + 1):
             scores = sums[:, None] + predict(rows)[:, -1].float().log_softmax(-1)  # [k, V]
             best = scores.flatten().topk(min(2 * width, scores.numel()))

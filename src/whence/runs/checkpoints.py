@@ -3,7 +3,10 @@
 import json
 import re
 import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -11,8 +14,18 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from whence.errors import WhenceError
+from whence.fields import short
 from whence.models.ngram.model import NGram
-from whence.runs.files import SCHEMA, DamagedError, read_json, sha256, write_folder_whole
+from whence.runs.files import (
+    SCHEMA,
+    DamagedError,
+    cannot_write,
+    read_json,
+    sha256,
+    sync_folder,
+    write_folder_whole,
+)
+from whence.runs.record import Logs, id_of
 
 PARTS = ("model.safetensors", "optimizer.safetensors")
 
@@ -27,8 +40,16 @@ def folder_name(step: int) -> str:
     return f"{step:06d}"
 
 
+class LetGoError(DamagedError):
+    """A checkpoint was let go by a training process while it was being read: choose again."""
+
+
 def save_checkpoint(
-    folder: Path, step: int, model: dict[str, Tensor], optimizer: dict[str, Tensor]
+    folder: Path,
+    step: int,
+    model: dict[str, Tensor],
+    optimizer: dict[str, Tensor],
+    link: Mapping[str, Any] | None = None,
 ) -> Path:
     """Save the state before the update of a step, whole or not at all.
 
@@ -38,6 +59,7 @@ def save_checkpoint(
         model: name → tensor; tied tensors (one object under two names) are saved once and the
             alias recorded.
         optimizer: name → tensor.
+        link: what ties it to its run; see `whence.runs.chain.link`.
 
     Returns:
         The checkpoint's folder.
@@ -63,7 +85,9 @@ def save_checkpoint(
             "schema": SCHEMA,
             "step": step,
             "aliases": aliases,
+            "bytes": {part: (path / part).stat().st_size for part in PARTS},
             "sha256": {part: sha256(path / part) for part in PARTS},
+            **(link or {}),
         }
         (path / "state.json").write_text(json.dumps(state) + "\n", encoding="utf-8")
 
@@ -73,22 +97,44 @@ def save_checkpoint(
 
 
 def saved_steps(folder: Path) -> list[int]:
-    """Return the steps that have a checkpoint, in order."""
+    """Return the steps that have a checkpoint, in order.
+
+    Raises:
+        DamagedError: where the folder can't be read.
+    """
     if not folder.is_dir():
         return []
-    names = [p.name for p in folder.iterdir() if re.fullmatch("[0-9]{6,15}", p.name)]
+    try:
+        names = [p.name for p in folder.iterdir() if re.fullmatch("[0-9]{6,15}", p.name)]
+    except OSError as error:
+        raise DamagedError(folder, f"it can't be read ({error.strerror or error})") from error
     return sorted(int(name) for name in names if folder_name(int(name)) == name)
 
 
 def remove_checkpoint(folder: Path, step: int) -> None:
-    """Remove a checkpoint so that a kill leaves no half of it under its name."""
-    gone = folder / f".{folder_name(step)}.gone"
-    (folder / folder_name(step)).rename(gone)
-    shutil.rmtree(gone)
+    """Remove a checkpoint so that a kill leaves no half of it under its name.
+
+    Raises:
+        WhenceError: where it can't be removed.
+    """
+    path, gone = folder / folder_name(step), folder / f".{folder_name(step)}.gone"
+    try:
+        shutil.rmtree(gone, ignore_errors=True)  # of a removal that was broken off
+        path.rename(gone)
+        sync_folder(folder)
+        shutil.rmtree(gone)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
+def saved_line(folder: Path, step: int) -> dict[str, Any]:
+    """Return the line of checkpoints.jsonl that pins a checkpoint."""
+    pin = sha256(folder / folder_name(step) / "state.json")
+    return {"step": step, "state": pin, "kept": True}
 
 
 def check_checkpoint(folder: Path, step: int) -> dict[str, str]:
-    """Check that a checkpoint's files are those that were written.
+    """Check that a checkpoint's files are those that were written, and the run's own.
 
     Returns:
         Tied weights: name → the name under which it was saved.
@@ -96,15 +142,56 @@ def check_checkpoint(folder: Path, step: int) -> dict[str, str]:
     Raises:
         DamagedError: naming the file that isn't.
     """
+    state = folder / folder_name(step) / "state.json"
+    record = folder.parent / "checkpoints.jsonl"
+    with _while_there(folder, step):
+        if record.is_file():
+            run = id_of(record)
+            pin = Logs(folder.parent, run).kept().get(step)
+            if read_json(state).get("run", "") != run:
+                raise DamagedError(state, "it is of another run")
+            if pin is not None and sha256(state) != pin:
+                raise DamagedError(state, "it isn't what was saved (its sha256 differs)")
+        return check_files(folder, step)
+
+
+def check_files(folder: Path, step: int) -> dict[str, str]:
+    """Check a checkpoint's files against its own state.json; see `check_checkpoint`."""
     path = folder / folder_name(step)
     state = read_json(path / "state.json")
     hashes, aliases = (_texts(path / "state.json", state.get(n)) for n in ("sha256", "aliases"))
     if state.get("step") != step:
-        raise DamagedError(path / "state.json", f"it is of step {state.get('step')!r}")
+        raise DamagedError(path / "state.json", f"it is of step {short(state.get('step'))}")
+    sizes = state.get("bytes")
     for part in PARTS:
+        if isinstance(sizes, dict):  # a look at the size costs nothing
+            _check_size(path / part, sizes.get(part))
         if sha256(path / part) != hashes.get(part):
             raise DamagedError(path / part, "it isn't what was saved (its sha256 differs)")
     return aliases
+
+
+def _check_size(path: Path, size: object) -> None:
+    try:
+        found = path.stat().st_size
+    except OSError as error:
+        raise DamagedError(path, f"it can't be read ({error.strerror or error})") from error
+    if found != size:
+        raise DamagedError(path, f"it has {found:,} bytes instead of {short(size)}")
+
+
+@contextmanager
+def _while_there(folder: Path, step: int) -> Iterator[None]:
+    """Tell a checkpoint that was let go meanwhile from a damaged one."""
+    try:
+        yield
+    except DamagedError as error:
+        record, path = folder.parent / "checkpoints.jsonl", folder / folder_name(step)
+        if path.exists() or not record.is_file():
+            raise
+        if step in Logs(folder.parent, id_of(record)).kept():
+            raise
+        raise LetGoError(path, "it was let go while it was being read") from error
 
 
 def _texts(path: Path, table: object) -> dict[str, str]:
@@ -119,9 +206,10 @@ def load_weights(folder: Path, step: int) -> dict[str, Tensor]:
     Raises:
         WhenceError: where a file is missing or damaged.
     """
-    aliases = check_checkpoint(folder, step)
     path = folder / folder_name(step)
-    saved = _load(path / PARTS[0])
+    with _while_there(folder, step):
+        aliases = check_checkpoint(folder, step)
+        saved = _load(path / PARTS[0])
     tensors = dict(saved)
     for name, original in aliases.items():
         if original not in saved or name in saved:
@@ -172,7 +260,8 @@ def load_optimizer(folder: Path, step: int) -> dict[str, Tensor]:
     Raises:
         WhenceError: where the file is missing or damaged.
     """
-    return _load(folder / folder_name(step) / PARTS[1])
+    with _while_there(folder, step):
+        return _load(folder / folder_name(step) / PARTS[1])
 
 
 def _load(path: Path) -> dict[str, Tensor]:

@@ -7,9 +7,17 @@ from typing import Any
 import numpy as np
 
 from whence.errors import WhenceError
+from whence.runs.header import Header
 from whence.runs.record import Logs
 
 RECENT = 50  # steps that the speed is measured over
+
+
+def _id_of(folder: Path) -> str | None:
+    try:
+        return Header.read(folder).id
+    except WhenceError:  # whoever opens the run says so
+        return None
 
 
 class Curves:
@@ -39,7 +47,7 @@ class Curves:
 
     def _forget(self) -> None:
         self.rewritten += 1
-        self._logs = Logs(self.folder)
+        self._logs = Logs(self.folder, _id_of(self.folder))
         self.evals: list[dict[str, Any]] = []
         self.samples: list[dict[str, Any]] = []
         self.damage: WhenceError | None = None

@@ -1,8 +1,10 @@
 """A run's record for other programs: a CSV file or TensorBoard's event files."""
 
 import csv
+import io
 from pathlib import Path
 
+from whence.data.files import written_whole
 from whence.errors import WhenceError
 from whence.runs.run import Run
 
@@ -40,10 +42,12 @@ def _rows(run: Run) -> list[dict]:
 
 def _to_csv(run: Run) -> Path:
     path = run.path / "metrics.csv"
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS)
+    with written_whole(path) as file:
+        text = io.TextIOWrapper(file, "utf-8", newline="")
+        writer = csv.DictWriter(text, COLUMNS)
         writer.writeheader()
         writer.writerows(_rows(run))
+        text.detach()  # whoever opened it closes it
     return path
 
 

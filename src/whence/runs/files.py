@@ -9,7 +9,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from whence.data.files import written_whole
+import psutil
+
+from whence.data.files import is_hollow, written_whole
 from whence.errors import WhenceError
 
 SCHEMA = 1
@@ -112,6 +114,31 @@ def read_text(path: Path, limit: int = LARGEST_TEXT) -> str:
         raise DamagedError(path, "it is not UTF-8 text") from error
 
 
+def is_count(value: object) -> bool:
+    """Tell whether a value from a file is a number of things that could be.
+
+    Example:
+        >>> is_count(3), is_count(-1), is_count(True), is_count(10**30)
+        (True, False, False, False)
+    """
+    return type(value) is int and 0 <= value < 2**63
+
+
+def read_start(path: Path, n_bytes: int) -> bytes:
+    """Read the first bytes of a file.
+
+    Raises:
+        DamagedError: where it is missing or can't be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return file.read(n_bytes)
+    except FileNotFoundError as error:
+        raise DamagedError(path, "it is missing") from error
+    except OSError as error:
+        raise DamagedError(path, f"it can't be read ({error.strerror or error})") from error
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """Read a small JSON object that carries a schema number.
 
@@ -149,15 +176,27 @@ def check_schema(record: Mapping[str, Any], path: Path) -> None:
         )
 
 
-def sha256(path: Path) -> str:
-    """Return the sha256 of a file.
+def sha256(path: Path, n_bytes: int | None = None) -> str:
+    """Return the sha256 of a file, or of its first bytes.
+
+    Args:
+        path: the file.
+        n_bytes: so many of its bytes; none: all.
 
     Raises:
-        DamagedError: where it is missing or can't be read.
+        DamagedError: where it is missing, can't be read, or is almost nothing but a hole.
     """
     try:
         with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+            if is_hollow(found := os.fstat(file.fileno())):
+                raise DamagedError(path, f"of its {found.st_size:,} bytes few are on the disk")
+            if n_bytes is None:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+            digest = hashlib.sha256()
+            while n_bytes > 0 and (piece := file.read(min(n_bytes, 1 << 20))):
+                digest.update(piece)
+                n_bytes -= len(piece)
+            return digest.hexdigest()
     except FileNotFoundError as error:
         raise DamagedError(path, "it is missing") from error
     except OSError as error:
@@ -185,12 +224,19 @@ def refuse_links(folder: Path) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what a killed process had begun to write; only its temporary names are touched."""
+    """Remove what a killed process had begun to write; only its temporary names are touched.
+
+    Args:
+        folder: a run's folder or its checkpoints, held by this process. Who doesn't hold it may
+            write other files there, such as control.json: what a live process writes stays.
+    """
     for path in folder.iterdir():
         if re.fullmatch(r"\.[0-9]+\.(part|gone)", path.name):
             shutil.rmtree(path, ignore_errors=True)
-        elif re.fullmatch(r".+\.[0-9]+\.tmp", path.name):
-            path.unlink(missing_ok=True)
+        elif found := re.fullmatch(r"(.+)\.([0-9]{1,9})(-[0-9]+)?\.tmp", path.name):
+            held = found[1] == "run.toml" or found[1].endswith(".jsonl")
+            if held or not psutil.pid_exists(int(found[2])):
+                path.unlink(missing_ok=True)
 
 
 def disk_use(folder: Path) -> int:

@@ -11,15 +11,17 @@ from torch import nn
 
 from whence.data import prepare
 from whence.errors import WhenceError
+from whence.runs.chain import link, note
 from whence.runs.checkpoints import copied, save_checkpoint
 from whence.runs.header import Header, Origin
+from whence.runs.past import Past
 from whence.runs.recipe import Recipe
 from whence.runs.record import Logs
 from whence.runs.replay import Moment, go_to
 from whence.runs.run import Run
 from whence.runs.session import freeze, outline
 from whence.runs.settings import differences, nested
-from whence.runs.tokens import place_tokens
+from whence.runs.tokens import second_name
 from whence.runs.weights import edit_weights
 
 BOUND_TO_WEIGHTS = ("data.tokenizer", "data.vocab_size", "data.validation")
@@ -81,13 +83,15 @@ def fork(
 
     def fill(folder: Path) -> Header:
         _put_tokens(run, recipe, folder)
-        _put_past(run, step, folder)
-        memory = _memory_that_fits(moment, recipe)
-        model = moment.model.state_dict(keep_vars=True)
-        save_checkpoint(folder / "checkpoints", step, copied(model), copied(memory))
         sittings = [sitting for sitting in run.header.sittings if sitting.start < step]
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        return Header(recipe, now, sittings, Origin(str(run.path), step, tuple(told)))
+        header = Header(recipe, now, sittings, Origin(str(run.path), step, tuple(told)))
+        _put_past(run, step, folder, header)
+        memory = _memory_that_fits(moment, recipe)
+        model, tie = moment.model.state_dict(keep_vars=True), link(header, Past(folder).now())
+        save_checkpoint(folder / "checkpoints", step, copied(model), copied(memory), tie)
+        note(folder, header, [step])
+        return header
 
     return Run.make(Path(out), fill)
 
@@ -146,11 +150,11 @@ def _put_tokens(run: Run, recipe: Recipe, folder: Path) -> None:
         return
     for name in ("tokenizer.json", "tokens.json"):
         shutil.copyfile(run.path / name, folder / name)
-    place_tokens(run.path / "tokens.bin", folder / "tokens.bin")
+    second_name(run.path / "tokens.bin", folder / "tokens.bin")
 
 
-def _put_past(run: Run, step: int, folder: Path) -> None:
-    logs = Logs(folder)
+def _put_past(run: Run, step: int, folder: Path, header: Header) -> None:
+    logs = Logs(folder, header.id)
     logs.steps.begin_as(run.logs.steps, step)
     logs.evals.replace([r for r in run.evals if r["step"] <= step])
     logs.samples.replace([r for r in run.samples if r["step"] <= step])

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from whence.errors import WhenceError
-from whence.generate import inference
+from whence.generate import evaluating
 from whence.generate.generate import encode_prompt
 from whence.runs.run import Run
 from whence.runs.tasks.labels import Labels
@@ -95,6 +95,6 @@ def _spread(steps: list[int], most: int) -> list[int]:
 @torch.inference_mode()
 def _probabilities(model: nn.Module, ids: list[int]) -> np.ndarray:
     tokens = torch.tensor([ids], dtype=torch.long)
-    with inference(model):
+    with evaluating(model):
         logits = model(tokens[:, :-1])[0].double()  # [T, V]
     return logits.softmax(-1).gather(1, tokens[0, 1:, None])[:, 0].numpy()

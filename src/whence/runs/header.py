@@ -1,6 +1,7 @@
 """run.toml: what a run is, written whole, with a checksum in its first line."""
 
 import hashlib
+import secrets
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -54,6 +55,8 @@ class Header:
         sittings: who trained which steps; of two that hold a step, the later.
         origin: what it was forked from, if it was.
         pins: sha256 of tokenizer.json and tokens.json.
+        id: sixteen hexadecimal digits of chance that every file of the run repeats, so that one of
+            another run is noticed; empty in runs made before there were any.
     """
 
     recipe: Recipe
@@ -61,6 +64,7 @@ class Header:
     sittings: list[Sitting] = field(default_factory=list)
     origin: Origin | None = None
     pins: dict[str, str] = field(default_factory=dict)
+    id: str = field(default_factory=lambda: secrets.token_hex(8))
 
     def sitting(self, step: int) -> Sitting | None:
         """Return the sitting that trained a step."""
@@ -86,6 +90,7 @@ class Header:
         tree: dict[str, Any] = {
             "schema": SCHEMA,
             "created": self.created,
+            "id": self.id,
             "pins": self.pins,
             "recipe": self.recipe.to_dict(),
             "sittings": [vars(sitting) for sitting in self.sittings],
@@ -135,7 +140,8 @@ class Header:
             for s in _expect(tree.get("sittings", []), list)
         ]
         recipe = Recipe.from_dict(_expect(tree["recipe"], dict))
-        return cls(recipe, _expect(tree["created"], str), sittings, origin, pins)
+        run = _expect(tree.get("id", ""), str)
+        return cls(recipe, _expect(tree["created"], str), sittings, origin, pins, run)
 
     def check_pins(self, folder: Path) -> None:
         """Check that the tokenizer and the tokens' description are those of the run.

@@ -104,10 +104,7 @@ def read_index(path: Path, record: Path, start: int) -> Index | None:
         size, whole = path.stat().st_size, record.stat().st_size
         if not ROW.itemsize <= size <= whole:
             return None
-        rows = np.empty(size // ROW.itemsize, ROW)
-        with path.open("rb") as file:
-            if file.readinto(rows.view(np.uint8)) != rows.nbytes:
-                return None
+        rows = np.fromfile(path, ROW, size // ROW.itemsize)
         if not _fits(rows, whole - start):
             return None
         with record.open("rb") as file:

@@ -17,12 +17,14 @@ LONGEST_LINE = 16 << 20  # bytes: no record of ours comes near it
 class Lines:
     """A file of JSON objects, one a line, that only grows; a torn last line doesn't count.
 
-    The first line is `{"schema": 1}`. Every line ends with the CRC-32 of what stands before it, so
-    that a flipped bit is found.
+    The first line is `{"schema": 1}` and the run's id. Every line ends with the CRC-32 of what
+    stands before it, so that a flipped bit is found.
 
     Args:
         path: the file; it need not be there yet.
         fields: names that every record has, and the type of each (`float` takes whole numbers too).
+        run: the id of the run that the file belongs to, which its first line names; empty: it names
+            none; None: whatever it names.
 
     Example:
         >>> import tempfile
@@ -33,8 +35,8 @@ class Lines:
         >>> lines.close()
     """
 
-    def __init__(self, path: Path, fields: Mapping[str, type]):
-        self.path, self.fields = path, fields
+    def __init__(self, path: Path, fields: Mapping[str, type], run: str | None = None):
+        self.path, self.fields, self.run = path, fields, run
         self._file = None
         self._read_to = self._lines_read = 0  # by `added`
         self._identity: tuple[int, int] | None = None
@@ -43,15 +45,19 @@ class Lines:
         """Read the complete lines.
 
         Raises:
-            WhenceError: at a line that is damaged, or where the file is of a newer version.
+            WhenceError: at a line that is damaged, or where the file is missing, of another run or
+                of a newer version.
         """
-        if not self.path.exists():
+        if self._is_absent():
             return
+        number = 0
         with _opened(self.path) as file:
             for number, line in _complete(file, 0, self.path):
                 record = self.read_line(line, number)
                 if number > 1:
                     yield record
+        if self.run and not number:
+            raise DamagedError(self.path, "it has lost its first line")
 
     def added(self) -> Iterator[dict[str, Any]]:
         """Read the lines that were added since the last call.
@@ -65,7 +71,7 @@ class Lines:
 
     def added_lines(self) -> Iterator[tuple[bytes, dict[str, Any] | None]]:
         """Read the lines that were added, each with its record; the first line holds none."""
-        if not self.path.exists():
+        if self._is_absent():
             return
         with _opened(self.path) as file:
             self._identity = _identity(self.path)
@@ -99,6 +105,8 @@ class Lines:
         record = parse_object(body + b"}", self.path, where)
         if number == 1:
             check_schema(record, self.path)
+            if self.run is not None and record.get("run", "") != self.run:
+                raise DamagedError(self.path, "it is of another run")
             return record
         for name, kind in self.fields.items():
             value = record.get(name)
@@ -137,9 +145,16 @@ class Lines:
             raise cannot_write(self.path, error) from error
 
     def sync(self) -> None:
-        """Put what was appended on the disk."""
+        """Put what was appended on the disk.
+
+        Raises:
+            WhenceError: where it can't be.
+        """
         if self._file is not None:
-            os.fsync(self._file.fileno())
+            try:
+                os.fsync(self._file.fileno())
+            except OSError as error:
+                raise cannot_write(self.path, error) from error
 
     def replace(self, records: list[dict[str, Any]]) -> None:
         """Write the file anew with these records."""
@@ -167,7 +182,15 @@ class Lines:
         return file
 
     def _first(self) -> dict[str, Any]:
-        return {"schema": SCHEMA}
+        return {"schema": SCHEMA} | ({"run": self.run} if self.run else {})
+
+    def _is_absent(self) -> bool:
+        """A file that isn't there is empty, but for a run that was made with all of its files."""
+        if self.path.exists():
+            return False
+        if self.run:
+            raise DamagedError(self.path, "it is missing")
+        return True
 
 
 @contextmanager

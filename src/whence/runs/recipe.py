@@ -22,7 +22,8 @@ class Data:
         source: files, folders, `-` for standard input, or a built-in text such as `topics`.
         tokenizer: `auto` takes characters for text up to 20 MB and byte-pair encoding above.
         vocab_size: for words and bpe: at most so many tokens.
-        validation: the share of the text, at its end, that is kept for validation.
+        validation: the share of the text, at its end, that is kept for validation; 0: none is, and
+            what is measured is the text it learns from.
         validation_source: validate on these texts instead, and train on all of `source`.
         normalize: drop byte-order marks and read every kind of line break as a newline.
         field: in .jsonl files, the field whose text is read.
@@ -41,9 +42,9 @@ class Data:
 
     def __post_init__(self):
         check_fields(self, "data.")
-        if not 0 < self.validation < 1:
+        if not 0 <= self.validation < 1:
             raise WhenceError(
-                f"data.validation is {self.validation:g}: give a share above 0 and below 1."
+                f"data.validation is {self.validation:g}: give a share of at least 0 and below 1."
             )
 
     def open(self) -> Source:
@@ -113,6 +114,10 @@ class Record:
                 raise WhenceError(
                     f"record.{name} is {getattr(self, name):g}: give {lowest} or more."
                 )
+
+    def measures_part_of(self, n_tokens: int) -> bool:
+        """Tell whether a usual measurement reads only the first of so many validation tokens."""
+        return self.evaluate_tokens is not None and self.evaluate_tokens < n_tokens
 
     def resolved(self, steps: int, tokens_per_step: int) -> "Record":
         """Fill in what was left open.

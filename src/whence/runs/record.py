@@ -1,9 +1,10 @@
-"""The record of a run: what each step, measurement and sample left in the folder."""
+"""The record of a run: what each step, measurement, sample and checkpoint left in the folder."""
 
+import json
 from pathlib import Path
 from typing import Any
 
-from whence.runs.files import DamagedError
+from whence.runs.files import DamagedError, read_start
 from whence.runs.lines import Lines
 from whence.runs.steps import StepLines, Steps
 
@@ -16,23 +17,49 @@ EVALUATION = {
     "whole": bool,
 }
 SAMPLE = {"step": int, "text": str}
+CHECKPOINT = {"step": int, "state": str, "kept": bool}  # state: sha256 of state.json
 
 
 class Logs:
-    """The three files that a run's training appends to.
+    """The four files that a run's training appends to.
 
     Args:
         folder: the run's folder.
+        run: the run's id; None: any.
     """
 
-    def __init__(self, folder: Path):
-        self.steps = StepLines(folder / "steps.jsonl")
-        self.evals = Lines(folder / "evals.jsonl", EVALUATION)
-        self.samples = Lines(folder / "samples.jsonl", SAMPLE)
+    def __init__(self, folder: Path, run: str | None = None):
+        self.steps = StepLines(folder / "steps.jsonl", run)
+        self.evals = Lines(folder / "evals.jsonl", EVALUATION, run)
+        self.samples = Lines(folder / "samples.jsonl", SAMPLE, run)
+        self.checkpoints = Lines(folder / "checkpoints.jsonl", CHECKPOINT, run)
 
     def __iter__(self):
-        """Give the three files."""
-        return iter((self.steps, self.evals, self.samples))
+        """Give the four files."""
+        return iter((self.steps, self.evals, self.samples, self.checkpoints))
+
+    def begin(self) -> None:
+        """Make those that aren't there yet, empty: from then on one that is missing was lost.
+
+        Raises:
+            WhenceError: where they can't be written.
+        """
+        for lines in self:
+            if not lines.path.exists():
+                lines.replace([])
+
+    def kept(self) -> dict[int, str]:
+        """Return the checkpoints that were saved and not let go: step → sha256 of state.json.
+
+        Raises:
+            DamagedError: where a line is damaged.
+        """
+        pins: dict[int, str] = {}
+        for line in self.checkpoints:
+            pins.pop(line["step"], None)
+            if line["kept"]:
+                pins[line["step"]] = line["state"]
+        return pins
 
     def read_steps(self) -> Steps:
         """Return the record of each step, from 0 on without a gap.
@@ -46,10 +73,36 @@ class Logs:
         """Return the records up to the first that is damaged or missing, and what is wrong."""
         return self.steps.until_damage()
 
+    def noted(self) -> set[int]:
+        """Return the checkpoints that were ever saved.
+
+        Raises:
+            DamagedError: where a line is damaged.
+        """
+        return {line["step"] for line in self.checkpoints}
+
     def close(self) -> None:
         """Close the files."""
         for lines in self:
             lines.close()
+
+
+def id_of(path: Path) -> str:
+    """Return the id of the run that a record's first line names; empty: none.
+
+    Raises:
+        DamagedError: where it has no such line.
+    """
+    first, newline, _ = read_start(path, 200).partition(b"\n")
+    if not newline:
+        raise DamagedError(path, "it has lost its first line")
+    try:
+        named = json.loads(first).get("run", "")
+    except (ValueError, AttributeError, RecursionError):
+        named = None
+    if not isinstance(named, str):
+        raise DamagedError(path, "line 1: it names no run")
+    return named
 
 
 def best_step(evals: list[dict[str, Any]], saved: list[int]) -> int | None:

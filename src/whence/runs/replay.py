@@ -10,7 +10,7 @@ import torch
 from whence.data import Dataset, Part, Tokenizer
 from whence.errors import WhenceError, shell_word
 from whence.models import Model
-from whence.runs.checkpoints import load_model, load_optimizer
+from whence.runs.checkpoints import LetGoError, load_model, load_optimizer
 from whence.runs.files import DamagedError
 from whence.runs.recipe import Recipe
 from whence.runs.run import Run
@@ -260,6 +260,8 @@ def start_from(run: Run, checkpoint: int, approximate: bool = False) -> Moment:
     if checkpoint in run.checkpoints:
         try:
             load_model(run.checkpoint_folder, checkpoint, session.model)
+        except LetGoError:
+            raise
         except DamagedError as error:
             raise WhenceError(
                 f"{error} 'whence verify {shell_word(run.path)} --repair' puts that checkpoint "
@@ -294,7 +296,12 @@ def go_to(run: Run, step: int, approximate: bool = False) -> Moment:
         >>> Run.open("runs/mine").at(31).recorded  # doctest: +SKIP
     """
     run.refuse_counted()
-    moment = start_from(run, nearest_checkpoint(run, step), approximate)
+    while True:
+        try:
+            moment = start_from(run, nearest_checkpoint(run, step), approximate)
+            break
+        except LetGoError:  # by a process that is training it: another one is nearest now
+            continue
     for _ in moment.advance_to(step):
         pass
     return moment

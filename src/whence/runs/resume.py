@@ -3,9 +3,11 @@
 from pathlib import Path
 
 from whence.errors import WhenceError, shell_word
-from whence.runs.checkpoints import check_checkpoint, saved_steps
+from whence.runs.chain import check_ours, check_run
+from whence.runs.checkpoints import saved_steps
 from whence.runs.files import DamagedError
 from whence.runs.header import Header
+from whence.runs.past import mismatches
 from whence.runs.record import Logs
 
 
@@ -17,8 +19,14 @@ def resume_point(run: Path, header: Header) -> tuple[int, int]:
     Raises:
         WhenceError: where one of them is damaged: which file, and the step to go on from.
     """
-    logs, checkpoints = Logs(run), run / "checkpoints"
+    logs, checkpoints = Logs(run, header.id), run / "checkpoints"
     records, damage = logs.sound_steps()
+    try:
+        check_run(run, header)
+    except DamagedError as error:
+        if error.path.name == "run.toml":  # nothing else says what it said
+            raise
+        damage = damage or error
     n, saved = len(records), saved_steps(checkpoints)
     if damage is None and saved and n < saved[-1]:
         # A kill can't do that: a step is recorded before its checkpoint.
@@ -26,8 +34,9 @@ def resume_point(run: Path, header: Header) -> tuple[int, int]:
     sound = None if header.origin else 0
     for step in reversed([s for s in saved if s <= n]):
         try:
-            check_checkpoint(checkpoints, step)
+            check_ours(run, header, step)
             sound = step
+            damage = damage or mismatches(run, [step]).get(step)
             break
         except DamagedError as error:
             damage = damage or error

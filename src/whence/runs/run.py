@@ -1,6 +1,6 @@
 """A run: the folder that holds a recipe, its tokens, the record of each step and checkpoints."""
 
-import shutil
+import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -13,15 +13,18 @@ from typing import TYPE_CHECKING, Any, Literal
 from whence.data import Dataset, Source, Tokenizer, load_tokenizer, open_dataset
 from whence.data import prepare as prepare_tokens
 from whence.errors import WhenceError, shell_word
-from whence.generate import generate
+from whence.generate import Event as WrittenToken
+from whence.generate import stream
 from whence.generate.generate import encode_prompt
 from whence.generate.pairs import Hypothesis, beam_search
 from whence.generate.reader import CachedLanguageModel, LanguageModel
 from whence.models import Model
+from whence.runs.aside import TakenError, made_aside, remove_aside, sweep
+from whence.runs.chain import check_run
 from whence.runs.checkpoints import saved_steps
 from whence.runs.creation import free_path, resolve
 from whence.runs.events import Event
-from whence.runs.files import DamagedError, disk_use, refuse_links
+from whence.runs.files import DamagedError, disk_use, is_count, read_json, refuse_links
 from whence.runs.header import Header, Origin, Sitting
 from whence.runs.lock import hold, is_held
 from whence.runs.recipe import Recipe
@@ -32,8 +35,10 @@ from whence.runs.session import Session, assemble, batches_of
 from whence.runs.steps import StepLines, Steps
 from whence.runs.tasks import Text, task_of
 from whence.runs.tasks.text import Batches
+from whence.runs.tidy import let_go_of_surplus, tidy
 from whence.runs.tokens import share_tokens
 from whence.runs.training import Measuring, Training
+from whence.runs.trouble import told
 from whence.scale.hardware import find_device, manifest
 from whence.train.evaluation import Evaluation
 
@@ -50,7 +55,7 @@ class Run:
     runs/<name>/
       run.toml          recipe, and for each sitting where it began and on what it was computed
       tokenizer.json  tokens.bin  tokens.json
-      steps.jsonl  evals.jsonl  samples.jsonl
+      steps.jsonl  evals.jsonl  samples.jsonl  checkpoints.jsonl
       steps.index       the numbers of steps.jsonl again, to read them fast; made anew if it is gone
       checkpoints/000500/  model.safetensors  optimizer.safetensors  state.json
     ```
@@ -90,14 +95,14 @@ class Run:
 
         Args:
             recipe: what to train.
-            path: the folder, not there yet; none: `runs/` and a name made from the text's.
+            path: the folder, not there yet; none: `runs/` and a name made from the text's, the
+                next one that is free where another process takes it first.
             source: the text, where it is already open.
 
         Raises:
             WhenceError: where the folder exists, the text can't be read or is too short.
         """
         source = source or recipe.data.open()
-        path = Path(path) if path is not None else free_path(Path("runs"), source.name)
         recipe = resolve(recipe, source)
         data = recipe.data
 
@@ -112,7 +117,13 @@ class Run:
             )
             return Header(recipe, _now())
 
-        return cls.make(path, fill)
+        if path is not None:
+            return cls.make(Path(path), fill)
+        while True:
+            try:
+                return cls.make(free_path(Path("runs"), source.name), fill)
+            except TakenError:
+                continue
 
     @classmethod
     def make(cls, path: Path, fill: Callable[[Path], Header]) -> "Run":
@@ -123,29 +134,16 @@ class Run:
             fill: writes the tokens into the folder it is given and returns the header.
 
         Raises:
-            WhenceError: where the folder exists, can't be written, or the run could take no step.
+            TakenError: where the folder exists, also where another process was the first to end.
+            WhenceError: where it can't be written, or the run could take no step.
         """
-        if path.exists():
-            raise WhenceError(
-                f"{path} already exists: continue it with 'whence resume {shell_word(path)}', or "
-                "choose another name with --out."
-            )
-        temporary = path.with_name(f".{path.name}.part")
-        shutil.rmtree(temporary, ignore_errors=True)
-        try:
-            temporary.mkdir(parents=True)
-            header = fill(temporary)
-            share_tokens(temporary, path.parent)
-            header.pin(temporary)
-            _check_trainable(cls(temporary, header))
-            header.write(temporary)
-            temporary.rename(path)
-        except OSError as error:
-            raise WhenceError(
-                f"{path} can't be made ({error.strerror or error}): choose another folder."
-            ) from error
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+        with made_aside(path) as folder:
+            header = fill(folder)
+            share_tokens(folder, path.parent)
+            header.pin(folder)
+            _check_trainable(cls(folder, header))
+            Logs(folder, header.id).begin()
+            header.write(folder)
         return cls(path, header)
 
     @classmethod
@@ -185,6 +183,9 @@ class Run:
         """
         self.header.check_pins(self.path)
         dataset = open_dataset(self.path, verify=True)
+        if not len(dataset.validation):  # nothing is kept back: the measure is of what is learned
+            n_bytes = dataset.n_bytes_train
+            dataset = replace(dataset, validation=dataset.train, n_bytes_validation=n_bytes)
         highest = max(int(part.max(initial=0)) for part in (dataset.train, dataset.validation))
         if highest >= dataset.tokenizer.vocab_size:
             raise DamagedError(
@@ -201,7 +202,7 @@ class Run:
     @property
     def logs(self) -> Logs:
         """The files of the record."""
-        return Logs(self.path)
+        return Logs(self.path, self.header.id)
 
     @cached_property
     def _step_lines(self) -> StepLines:
@@ -209,18 +210,24 @@ class Run:
 
     @property
     def steps(self) -> Steps:
-        """The record: one dict for each step done, read from the file when it is asked for."""
+        """The record: one dict for each step done, read from the file when it is asked for.
+
+        Raises:
+            WhenceError: where it is damaged, or the run's files don't belong to each other; so do
+                the measurements, samples, checkpoints and the state.
+        """
+        self._check()
         return self._step_lines.all()
 
     @property
     def evals(self) -> list[dict[str, Any]]:
         """The measurements on the validation text."""
-        return list(self.logs.evals)
+        return list(self._sound_logs.evals)
 
     @property
     def samples(self) -> list[dict[str, Any]]:
         """What the model wrote during training."""
-        return list(self.logs.samples)
+        return list(self._sound_logs.samples)
 
     @property
     def checkpoint_folder(self) -> Path:
@@ -230,7 +237,23 @@ class Run:
     @property
     def checkpoints(self) -> list[int]:
         """The steps whose state is on disk."""
+        self._check()
         return saved_steps(self.checkpoint_folder)
+
+    @property
+    def _sound_logs(self) -> Logs:
+        """The files of the record, after a look whether they belong to this run."""
+        self._check()
+        return self.logs
+
+    def _check(self) -> None:
+        try:
+            check_run(self.path, self.header)
+        except DamagedError as error:
+            if error.path.name == "run.toml":
+                raise
+            advice = f"'whence verify {shell_word(self.path)} --repair' puts aside what is damaged"
+            raise DamagedError(error.path, f"{error.why}; {advice}") from error
 
     @property
     def state(self) -> State:
@@ -240,7 +263,23 @@ class Run:
         saved = self.checkpoints
         if not saved:
             return "stopped" if any(True for _ in self.logs.steps) else "new"  # one line is enough
-        return "finished" if saved[-1] >= self.recipe.steps else "stopped"
+        return "finished" if self.is_complete else "stopped"
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the state at the end is saved, and measured on all of the validation text."""
+        last = max(saved_steps(self.checkpoint_folder), default=0)
+        return self._is_measured(last, self.recipe.steps)
+
+    def _is_measured(self, state: int, steps: int) -> bool:
+        """A run is finished when its last state is saved, and measured on all of the text."""
+        evals = [r for r in self.logs.evals if r["step"] >= steps] if state >= steps else []
+        if not evals or any(record["whole"] for record in evals):
+            return bool(evals)
+        tokens = read_json(self.path / "tokens.json")
+        count, split = tokens.get("count", 0), tokens.get("split", 0)
+        n_tokens = count - split if is_count(count) and is_count(split) else 0
+        return not self.recipe.record.measures_part_of(n_tokens)
 
     @property
     def disk_use(self) -> int:
@@ -270,7 +309,7 @@ class Run:
             WhenceError: where the run is finished, another process is training it, or a file that
                 it must go on from is damaged: which one, and from which step it can go on.
         """
-        with self.locked():
+        with self.locked(), told(self.path):
             self.header = Header.read(self.path)
             recipe = replace(self.header.recipe, steps=steps or self.header.recipe.steps)
             start, recorded = self._check_unfinished(recipe.steps)
@@ -289,12 +328,15 @@ class Run:
         Raises:
             WhenceError: as `train`.
         """
-        with self.locked():
+        with self.locked(), told(self.path):
             self._check_unfinished(steps or self.recipe.steps)
 
     def _check_unfinished(self, steps: int) -> tuple[int, int]:
+        tidy(self.path, self.header)
         start, recorded = resume_point(self.path, self.header)
-        if max([start, *self.checkpoints]) >= steps:
+        last = max([start, *saved_steps(self.checkpoint_folder)])
+        if last > steps or self._is_measured(last, steps):
+            let_go_of_surplus(self.path, self.header)
             raise WhenceError(
                 f"the run is finished: it has done its {start} "
                 f"step{'s' if start != 1 else ''}. {self.task.more}"
@@ -386,11 +428,30 @@ class Run:
         """Let the model continue a prompt, and return what it wrote.
 
         Args:
-            prompt: the text to continue.
+            prompt: the text to continue; of a model of pairs, a source, whose target it writes.
             at: which checkpoint; see `model`.
-            **options: as of `whence.generate.generate`.
+            **options: as of `whence.generate.stream`.
         """
-        return generate(self.writer(at), self.tokenizer, prompt=prompt, **options)[0]
+        return "".join(e.text for e in self.stream(prompt, at=at, **options) if e.sample == 0)
+
+    def stream(
+        self,
+        prompt: str = "",
+        *,
+        at: int | Literal["best", "last"] = "best",
+        **options: Any,
+    ) -> Iterator[WrittenToken]:
+        """Let the model continue a prompt, and give each token as it is drawn.
+
+        Args:
+            prompt: as of `generate`.
+            at: which checkpoint; see `model`.
+            **options: as of `whence.generate.stream`.
+
+        Raises:
+            WhenceError: a setting out of range, or a prompt that the model can't go on from.
+        """
+        return stream(self.writer(at), self.tokenizer, self.task.asked(prompt), **options)
 
     def search(
         self,
@@ -414,25 +475,29 @@ class Run:
         Raises:
             WhenceError: an empty prompt, a width below 1, or a text the tokenizer can't read.
         """
-        if not self.task.is_prose and "\t" not in prompt:
-            prompt += "\t"
         end = int(self.tokenizer.encode("\n")[0])
-        ids = encode_prompt(self.tokenizer, prompt)
+        ids = encode_prompt(self.tokenizer, self.task.asked(prompt))
         return beam_search(self.writer(at), ids, end, width=width, max_tokens=max_tokens)
 
     def evaluate(
-        self, text: str | Source | None = None, *, at: int | Literal["best", "last"] = "best"
+        self,
+        text: str | Source | None = None,
+        *,
+        at: int | Literal["best", "last"] = "best",
+        overlap: bool = False,
     ) -> Evaluation:
-        """Measure the loss over all of a text, in float32, in windows that overlap by half.
+        """Measure the loss over all of a text, as training measures it.
 
         Args:
             text: the text, or an open source, read in pieces; none: the run's validation part.
             at: which checkpoint; see `model`.
+            overlap: let windows overlap by half instead of standing side by side, so that each
+                prediction but the first few has at least half a window before it.
 
         Raises:
             WhenceError: where the text has a character the tokenizer doesn't know.
         """
-        return self.task.measure(self.model(at), text)
+        return self.task.measure(self.model(at), text, overlap)
 
     def locked(self) -> AbstractContextManager[None]:
         """Hold the run for this process alone; see `whence.runs.lock.hold`."""
@@ -442,11 +507,14 @@ class Run:
         """Delete the folder.
 
         Raises:
-            WhenceError: where a process is training it.
+            WhenceError: where a process is training it, or it can't be removed.
         """
         with self.locked():
-            (self.path / "run.toml").unlink(missing_ok=True)
-        shutil.rmtree(self.path)
+            if os.name != "nt":  # else the lock's file is still open
+                remove_aside(self.path)
+        if os.name == "nt":
+            remove_aside(self.path)
+        sweep(self.path.parent)
 
 
 def _check_trainable(run: Run) -> None:

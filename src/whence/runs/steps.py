@@ -32,6 +32,7 @@ class StepLines(Lines):
 
     Args:
         path: the file; it need not be there yet.
+        run: the id of its run; None: any.
 
     Example:
         >>> import tempfile
@@ -44,8 +45,8 @@ class StepLines(Lines):
         True
     """
 
-    def __init__(self, path: Path):
-        super().__init__(path, STEP)
+    def __init__(self, path: Path, run: str | None = None):
+        super().__init__(path, STEP, run)
         self.index_path = path.with_name("steps.index")
         self.index = Index()
         self._start = 0  # the length of the first line, once it was read
@@ -201,6 +202,8 @@ class StepLines(Lines):
             self._start = len(line)
             break
         if not self._start:
+            if self.run:
+                raise DamagedError(self.path, "it has lost its first line")
             return
         found = read_index(self.index_path, self.path, self._start)
         if found is not None:

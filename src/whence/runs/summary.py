@@ -9,7 +9,6 @@ import numpy as np
 
 from whence.errors import WhenceError
 from whence.models.kinds import MODELS
-from whence.runs.checkpoints import saved_steps
 from whence.runs.curves import Curves, thin
 from whence.runs.files import SCHEMA
 from whence.runs.index import keep
@@ -24,7 +23,8 @@ SIGNS = ("run.toml", "steps.jsonl", "checkpoints")  # what a run's folder has, w
 LONGEST = 400  # characters of what is wrong
 # What a summary is made from: where one of them is another than it was, it is made anew.
 SOURCES = (
-    "run.toml", "steps.jsonl", "evals.jsonl", "samples.jsonl", "tokens.bin", "checkpoints", "."
+    "run.toml", "steps.jsonl", "evals.jsonl", "samples.jsonl", "checkpoints.jsonl", "tokens.bin",
+    "checkpoints", ".",
 )  # fmt: skip
 
 
@@ -39,6 +39,7 @@ class Summary:
         steps: its whole length.
         done: how many steps are recorded.
         saved: the step of its last checkpoint, if it has one.
+        complete: its last state is saved, and measured on all of the text.
         loss: of the last step.
         best: the lowest bits per byte of the measurements that compare.
         measured: bits per byte on the whole validation part, which training ends with; until then,
@@ -56,6 +57,7 @@ class Summary:
     steps: int = 0
     done: int = 0
     saved: int | None = None
+    complete: bool = False
     loss: float | None = None
     best: float | None = None
     measured: float | None = None
@@ -120,11 +122,17 @@ def state_of_summary(path: Path, summary: Summary) -> State:
         return "training"
     if summary.saved is None:
         return "stopped" if summary.done else "new"
-    return "finished" if summary.saved >= summary.steps else "stopped"
+    return "finished" if summary.complete else "stopped"
 
 
 def _make(run: Run) -> Summary:
     curves = Curves(run.path)
+    trouble: WhenceError | None = curves.damage
+    saved: list[int] = []
+    try:
+        saved = run.checkpoints
+    except WhenceError as error:
+        trouble = trouble or error
     loss, best = curves["loss"], curves.best()
     whole = [e["bits_per_byte"] for e in curves.evals if e["whole"]]
     shown = thin(loss, SPARKLINE)
@@ -134,7 +142,8 @@ def _make(run: Run) -> Summary:
         text=", ".join(run.recipe.data.source),
         steps=run.recipe.steps,
         done=curves.n_steps,
-        saved=max(saved_steps(run.checkpoint_folder), default=None),
+        saved=max(saved, default=None),
+        complete=trouble is None and run.is_complete,
         loss=float(loss[-1]) if len(loss) else None,
         best=best["bits_per_byte"] if best else None,
         measured=whole[-1] if whole else best["bits_per_byte"] if best else None,
@@ -142,7 +151,7 @@ def _make(run: Run) -> Summary:
         spark=tuple(zip(shown.tolist(), loss[shown].tolist(), strict=True)),
         bytes=run.disk_use,
         origin=(run.origin.run, run.origin.step) if run.origin else None,
-        trouble=_one_line(str(curves.damage)) if curves.damage else None,
+        trouble=_one_line(str(trouble)) if trouble else None,
     )
 
 

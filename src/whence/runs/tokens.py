@@ -10,10 +10,10 @@ from whence.runs.files import read_json, sha256
 LARGE = 50 << 20  # bytes of tokens.bin from which on a second copy is worth avoiding
 
 
-def place_tokens(original: Path, copy: Path) -> None:
-    """Put tokens.bin under a second name: the same bytes on the disk, or a copy where need be.
+def second_name(original: Path, copy: Path) -> None:
+    """Put a file under a second name: the same bytes on the disk, or a copy where need be.
 
-    Both names are equal, and either can be deleted. A file of tokens is never written again.
+    Both names are equal, and either can be deleted or replaced; the bytes are never written again.
     """
     try:
         os.link(original, copy)

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Literal
 
 from whence.errors import WhenceError
 from whence.models import Model, build
-from whence.runs.checkpoints import folder_name, load_weights, put_weights
+from whence.runs.checkpoints import LetGoError, folder_name, load_weights, put_weights
 from whence.runs.record import best_step
 from whence.runs.session import outline
 from whence.scale.hardware import Hardware
@@ -24,15 +24,17 @@ def trained_model(run: "Run", at: int | Literal["best", "last"] = "best") -> Mod
     Raises:
         WhenceError: where there is no such step, or the weights of a checkpoint aren't the model's.
     """
-    step = step_of(run, at)
-    if step in run.checkpoints:
-        model = _model_of(run, step)
-    else:
-        from whence.runs.replay import go_to
+    from whence.runs.replay import go_to
 
-        model = go_to(run, step).model.to("cpu")
-    model.eval()
-    return model
+    while True:
+        step = step_of(run, at)
+        try:
+            saved = step in run.checkpoints
+            model = _model_of(run, step) if saved else go_to(run, step).model.to("cpu")
+        except LetGoError:  # by a process that is training it: another one is nearest now
+            continue
+        model.eval()
+        return model
 
 
 def step_of(run: "Run", at: int | Literal["best", "last"]) -> int:

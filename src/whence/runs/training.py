@@ -1,24 +1,26 @@
 """Training with a record: the one loop, and in its body the lines, measurements and checkpoints."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from whence.runs.chain import link
 from whence.runs.checkpoints import (
     folder_name,
     load_model,
     load_optimizer,
-    remove_checkpoint,
+    saved_line,
     saved_steps,
 )
 from whence.runs.events import Differed, Ended, Evaluated, Event, Noted, Sampled, Saved, Stepped
-from whence.runs.files import remove_leftovers
 from whence.runs.header import Header, Sitting
+from whence.runs.past import Past
 from whence.runs.record import Logs
 from whence.runs.retention import Spacing, is_due, surplus
 from whence.runs.saver import Saver
 from whence.runs.session import Session
+from whence.runs.tidy import let_go, precious
 from whence.train.evaluation import Evaluation
 from whence.train.optimizer import NotFiniteError
 
@@ -56,10 +58,10 @@ class Training:
         self.folder, self.header, self.session, self.start = folder, header, session, start
         self.should_stop, self.measuring = should_stop, measuring
         self.record = session.recipe.record
-        self.logs = Logs(folder)
+        self.logs, self.past = Logs(folder, header.id), Past(folder)
         self.checkpoints = folder / "checkpoints"
         self.spacing = Spacing(self.record)
-        self.saver = Saver(self.checkpoints, self._sync, self._let_go)
+        self.saver = Saver(self.checkpoints, self._sync, self._saved)
         self.last_saved = start
         self.losses: dict[int, float] = {}  # of the usual measurements, by step
         self.known: Sequence[dict[str, Any]] = []  # what the record held when this began
@@ -87,6 +89,9 @@ class Training:
     def _loop(self) -> Iterator[Event]:
         state, steps = self.start, self.session.recipe.steps
         why: Literal["finished", "no longer improving", "stopped"] = "finished"
+        data = self.session.recipe.data
+        if state == 0 and not (data.validation or data.validation_source):
+            yield Noted("no text is kept for validation: what is measured is the text it learns.")
         if state == 0 and self.session.task.by_steps:
             yield from self._evaluate(0)
         if self.should_stop():
@@ -107,7 +112,7 @@ class Training:
             state = step + 1
             if state < steps:
                 yield from self._now_and_then(state)
-            if self.should_stop():
+            if state < steps and self.should_stop():  # at the end, ending is what was asked for
                 why = "stopped"
                 break
             if self._has_stalled(state):
@@ -115,7 +120,8 @@ class Training:
                 break
             clock = time.perf_counter()
         if why != "stopped":
-            yield from self._evaluate_whole(state)
+            measured = yield from self._evaluate_whole(state)
+            why = why if measured else "stopped"
         yield from self._save(state)
         yield from map(Saved, self.saver.wait())
         yield Ended(state, why)
@@ -143,11 +149,11 @@ class Training:
     def _forget(self, step: int) -> None:
         """From this step on the record is this sitting's, which gives other losses."""
         self.saver.wait()
+        for other in saved_steps(self.checkpoints):  # first: none may lie behind the record's end
+            if other > step:
+                let_go(self.logs, self.checkpoints, other)
         self.logs.steps.begin_as(self.logs.steps, step)
         self.known = self.logs.read_steps()
-        for other in saved_steps(self.checkpoints):
-            if other > step:
-                remove_checkpoint(self.checkpoints, other)
         last = self.header.sittings[-1]
         self.header.sittings[-1] = Sitting(step, last.steps, last.manifest)
         self.header.write(self.folder)
@@ -176,17 +182,23 @@ class Training:
         self.losses[state] = evaluation.loss
         yield event
 
-    def _evaluate_whole(self, state: int) -> Iterator[Evaluated]:
-        """Measure at the end as ever, and if that took a part of the text only, on all of it."""
+    def _evaluate_whole(self, state: int) -> Generator[Evaluated, None, bool]:
+        """Measure at the end as ever, and if that took a part of the text only, on all of it.
+
+        Returns:
+            Whether that was done, or broken off.
+        """
         if state not in self.losses:
             yield from self._evaluate(state)
-        usual = self.record.evaluate_tokens
-        if usual is not None and usual < len(self.session.dataset.validation):
-            evaluation = self._measured()
-            if evaluation is not None:
-                event = Evaluated(state, evaluation, best=False, whole=True)
-                self.logs.evals.append(event.to_record())
-                yield event
+        if not self.record.measures_part_of(len(self.session.dataset.validation)):
+            return state in self.losses
+        evaluation = self._measured() if state in self.losses else None
+        if evaluation is None:
+            return False
+        event = Evaluated(state, evaluation, best=False, whole=True)
+        self.logs.evals.append(event.to_record())
+        yield event
+        return True
 
     def _measured(self, n_tokens: int | None = None) -> Evaluation | None:
         """Measure the validation text or its first tokens; None where that is broken off."""
@@ -218,27 +230,25 @@ class Training:
         self.last_saved = state
         weights = self.session.model.state_dict(keep_vars=True)
         memory = self.session.optimizer.state()
-        return [Saved(step) for step in self.saver.save(state, weights, memory)]
+        done = self.saver.save(state, weights, memory, lambda: link(self.header, self.past.now()))
+        return [Saved(step) for step in done]
 
     def _sync(self) -> None:
         """What a checkpoint follows on must be on the disk before it."""
         for lines in self.logs:
             lines.sync()
 
-    def _let_go(self) -> None:
+    def _saved(self, step: int) -> None:
+        """Note a checkpoint that is on the disk, and let go of those that aren't needed."""
+        self.logs.checkpoints.append(saved_line(self.checkpoints, step))
+        self.logs.checkpoints.sync()
         saved = saved_steps(self.checkpoints)
-        losses = {step: loss for step, loss in dict(self.losses).items() if step in saved}
-        precious = {min(losses, key=losses.__getitem__)} if losses else set[int]()
-        if self.header.origin:
-            precious.add(self.header.origin.step)
-        for step in surplus(saved, precious, self.spacing):
-            remove_checkpoint(self.checkpoints, step)
+        stay = precious(saved, dict(self.losses), self.header)
+        for other in surplus(saved, stay, self.spacing):
+            let_go(self.logs, self.checkpoints, other)
 
     def _restore(self) -> None:
         """Take up the state of the first step, and the record up to it."""
-        remove_leftovers(self.folder)
-        if self.checkpoints.is_dir():
-            remove_leftovers(self.checkpoints)
         if self.start in saved_steps(self.checkpoints):  # else it is 0, the first weights
             load_model(self.checkpoints, self.start, self.session.model)
             memory = load_optimizer(self.checkpoints, self.start)

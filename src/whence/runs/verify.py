@@ -1,21 +1,15 @@
 """Proof that a run is what its record says: replay it and sign for what was found."""
 
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from whence.runs.checkpoints import (
-    check_checkpoint,
-    folder_name,
-    load_optimizer,
-    load_weights,
-)
-from whence.runs.files import DamagedError, remove_leftovers
+from whence.runs.chain import check_run
+from whence.runs.checkpoints import LetGoError, check_checkpoint, load_optimizer, load_weights
+from whence.runs.past import mismatches
 from whence.runs.replay import Difference, Moment, changed_since, start_from
 from whence.runs.run import Run
 from whence.scale.hardware import manifest
@@ -56,8 +50,9 @@ def verify(
 ) -> Certificate:
     """Replay a run, or a sample of it, and compare every loss and every checkpoint on the way.
 
-    All files are checked first. The steps between two checkpoints are replayed from the one to the
-    other; the losses must have the recorded bits and the state reached those of the checkpoint.
+    All files are checked first, and that they belong to each other. The steps between two
+    checkpoints are replayed from the one to the other; the losses must have the recorded bits and
+    the state reached those of the checkpoint.
 
     Args:
         run: the run.
@@ -71,11 +66,10 @@ def verify(
         >>> verify(Run.open("runs/mine")).exact  # doctest: +SKIP
         True
     """
-    done, saved = len(run.steps), run.checkpoints
-    for lines in (run.logs.evals, run.logs.samples):
+    check_run(run.path, run.header)
+    done, saved = len(run.steps), _sound_checkpoints(run)
+    for lines in run.logs:
         list(lines)  # raises at a damaged line
-    for step in saved:
-        check_checkpoint(run.checkpoint_folder, step)
     first = run.origin.step if run.origin else 0
     anchors = sorted({first, *(s for s in saved if s <= done), done})
     stretches = _spread(list(pairwise(anchors)), n_steps)
@@ -99,6 +93,21 @@ def verify(
     return result
 
 
+def _sound_checkpoints(run: Run) -> list[int]:
+    """The checkpoints, each checked, and that it follows on the record."""
+    sound: list[int] = []
+    for step in run.checkpoints:
+        try:
+            check_checkpoint(run.checkpoint_folder, step)
+            sound.append(step)
+        except LetGoError:  # by a process that is training the run
+            continue
+    for step, error in mismatches(run.path, sound).items():
+        if step in run.checkpoints:
+            raise error
+    return sound
+
+
 def _spread(stretches: list[tuple[int, int]], n_steps: int | None) -> list[tuple[int, int]]:
     """Some of the stretches, evenly spread, with at least so many steps in all."""
     total = sum(stop - start for start, stop in stretches)
@@ -120,70 +129,3 @@ def _is_saved(moment: Moment, run: Run, step: int) -> bool:
 
 def _equal(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[name].cpu(), b[name]) for name in a)
-
-
-def repair(run: Run) -> list[str]:
-    """Put what is damaged in a run's folder aside, so that the rest can be used.
-
-    Checkpoints that aren't what was saved, or that the record doesn't reach, and the damaged end of
-    a record are moved or copied into the run's folder `damaged`. Training then goes on from the
-    last sound checkpoint and does the lost steps again. What a killed process had begun to write
-    is removed.
-
-    Args:
-        run: the run.
-
-    Returns:
-        A sentence for each thing that was put aside.
-
-    Raises:
-        WhenceError: where a process is training the run, or nothing can be saved: the recipe, the
-            tokenizer or the tokens are damaged.
-    """
-    told: list[str] = []
-    aside = run.path / "damaged"
-    with run.locked():
-        assert run.dataset is not None
-        remove_leftovers(run.path)
-        if run.checkpoint_folder.is_dir():
-            remove_leftovers(run.checkpoint_folder)
-        records, damage = run.logs.sound_steps()
-        if damage:
-            _copy_aside(run.logs.steps.path, aside)
-            run.logs.steps.replace(records)
-            told.append(f"{damage} Its first {len(records)} steps are kept.")
-        for lines in (run.logs.evals, run.logs.samples):
-            sound, damage = lines.sound()
-            if damage:
-                _copy_aside(lines.path, aside)
-                lines.replace(sound)
-                told.append(f"{damage} Its first {len(sound)} lines are kept.")
-        for step in run.checkpoints:
-            try:
-                check_checkpoint(run.checkpoint_folder, step)
-                if step <= len(records):
-                    continue
-                why = f"checkpoint {step} lies behind the record's end, step {len(records)}."
-            except DamagedError as error:
-                why = str(error)
-            _move_aside(run.checkpoint_folder / folder_name(step), aside)
-            told.append(f"{why} Checkpoint {folder_name(step)} is put aside.")
-    return told
-
-
-def _move_aside(path: Path, aside: Path) -> None:
-    aside.mkdir(exist_ok=True)
-    path.rename(_free(aside / path.name))
-
-
-def _copy_aside(path: Path, aside: Path) -> None:
-    aside.mkdir(exist_ok=True)
-    shutil.copyfile(path, _free(aside / path.name))
-
-
-def _free(path: Path) -> Path:
-    number = 1
-    while path.exists():
-        number += 1
-        path = path.with_name(f"{path.name.partition('~')[0]}~{number}")
-    return path

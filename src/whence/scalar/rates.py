@@ -8,33 +8,52 @@ from whence.errors import WhenceError
 
 
 def verdict(losses: Sequence[float], best: float = 0.0) -> str:
-    """Return what a run's losses say of its rate, in a word.
+    """Return what a run's losses say of its rate, in a word that ten times the steps won't undo.
+
+    What is left to fall, loss − best, is followed to the end and then on for nine times as many
+    steps by the factor at which it changed over the last half, as a line's does.
 
     Args:
         losses: the loss at each step.
         best: the lowest loss that can be reached.
 
     Returns:
-        `diverged`, `swings` (no nearer to the best than it began), `crawls` (less than nine tenths
-        of the way), `arrived` (less than a ten-thousandth of the way left) or `on its way`.
+        `diverged` (it leaves, in these steps or in ten times as many), `swings` (neither nearer
+        nor further, however long), `crawls` (less than nine tenths of the way), `arrived` (less
+        than a ten-thousandth of the way left) or `on its way`.
 
     Example:
         >>> verdict([4.0, 3.9, 3.8]), verdict([4.0, 1.0, 0.0]), verdict([4.0, 16.0, 256.0])
         ('crawls', 'arrived', 'diverged')
+        >>> verdict([4.0 * 1.005**i for i in range(100)]), verdict([4.0] * 100)
+        ('diverged', 'swings')
     """
     first, last = losses[0] - best, losses[-1] - best
     if not math.isfinite(last) or last > 10.0 * abs(first):
         return "diverged"
-    if last >= 0.99 * first and min(losses) - best < 2.0 * first and _turns(losses):
+    growth = _growth([x - best for x in losses])  # ln of the factor at each step
+    later = math.log(max(last, 1e-300) / first) + 9 * len(losses) * growth if first > 0 else 0.0
+    if growth > 0 and later > math.log(10.0):
+        return "diverged"
+    if last <= 1e-4 * first:
+        return "arrived"
+    if last >= 0.99 * first and abs(later) < math.log(10.0):
         return "swings"
-    if last > 0.1 * first:
-        return "crawls"
-    return "arrived" if last <= 1e-4 * first else "on its way"
+    return "crawls" if last > 0.1 * first else "on its way"
 
 
-def _turns(losses: Sequence[float]) -> bool:
-    """Whether the loss no longer falls: its last move is no smaller than nothing."""
-    return len(losses) > 1 and losses[-1] >= losses[-2] * (1.0 - 1e-6)
+def _growth(left: Sequence[float]) -> float:
+    """Return ln of the factor by which what is left changes at each step, over the last half.
+
+    Two steps are compared at a time where they take turns, as they do beyond the lowest point.
+    """
+    back = max(1, (len(left) - 1) // 2)
+    start, end = left[-1 - back], left[-1]
+    if back > 2 and back % 2:
+        back, start = back - 1, left[-back]
+    if min(start, end) <= 0:
+        return 0.0
+    return math.log(end / start) / back
 
 
 class Range(NamedTuple):

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from whence.errors import WhenceError, in_bytes
+from whence.scale.limits import memory_left
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,9 @@ def check_disk(needed: int, folder, advice: str) -> None:
 
 
 def available_memory(device: str) -> int | None:
-    """Return how many bytes of memory are free for a program, or none where that isn't known.
+    """Return how many bytes of memory this process may take, or none where that isn't known.
+
+    On the CPU it is the least of what the machine has and what its cgroup and ulimit leave.
 
     Example:
         >>> available_memory("cpu") > 0
@@ -136,7 +139,5 @@ def available_memory(device: str) -> int | None:
     if device == "cuda":
         return torch.cuda.mem_get_info()[0]
     if device == "cpu":
-        import psutil
-
-        return psutil.virtual_memory().available
+        return memory_left()
     return None

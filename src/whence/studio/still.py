@@ -9,6 +9,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from whence.data.files import written_whole
 from whence.studio.answers import answer
 from whence.studio.bundle import script, style
 from whence.studio.wire import split
@@ -90,7 +91,8 @@ class Still:
     def save(self, path: str | Path) -> int:
         """Write the page and return its size in bytes."""
         data = self.html.encode("utf-8")
-        Path(path).write_bytes(data)
+        with written_whole(Path(path)) as file:
+            file.write(data)
         return len(data)
 
     def _repr_html_(self) -> str:

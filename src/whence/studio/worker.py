@@ -89,7 +89,10 @@ def state_now(path: Path, summary: Summary) -> tuple[str, str | None]:
 
 def _state(path: Path, look: Callable[[], State], done: int) -> tuple[str, str | None]:
     with _looking:
-        state = look()
+        try:
+            state = look()
+        except WhenceError as error:
+            return "damaged", str(error)
         if state == "training":
             _seen.add(path)
         starting = _is_starting(path)

@@ -187,6 +187,38 @@ def evaluate_parts(
     return Evaluation(total / max(1, count), count, n_bytes)
 
 
+@torch.inference_mode()
+def window_losses(model: Any, rows: np.ndarray) -> np.ndarray:
+    """Return the loss at each place of windows that are read each from its start.
+
+    Args:
+        model: tokens [B, T] → logits [B, T, V]. Its training mode is put back after.
+        rows: [N, T + 1], token numbers.
+
+    Returns:
+        Nats, float64 [N, T].
+
+    Example:
+        >>> uniform = lambda tokens: torch.zeros(*tokens.shape, 4)
+        >>> window_losses(uniform, np.array([[0, 1, 2]])).round(6).tolist()
+        [[1.386294, 1.386294]]
+    """
+    module = model if isinstance(model, torch.nn.Module) else torch.nn.Module()
+    device = next((p.device for p in module.parameters()), torch.device("cpu"))
+    was_training, found = module.training, []
+    size = max(1, 8192 // rows.shape[1])
+    module.eval()
+    try:
+        for start in range(0, len(rows), size):
+            part = torch.from_numpy(rows[start : start + size].astype(np.int64)).to(device)
+            logits = model(part[:, :-1]).float()
+            losses = F.cross_entropy(logits.mT, part[:, 1:], reduction="none")
+            found.append(losses.double().cpu().numpy())
+    finally:
+        module.train(was_training)
+    return np.concatenate(found)
+
+
 def _batched(tokens, length, stride, batch_size) -> Iterator[tuple[Tensor, Tensor]]:
     rows: list[tuple[Tensor, Tensor]] = []
     for start, new in windows(len(tokens), length, stride):

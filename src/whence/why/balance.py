@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from whence.errors import WhenceError
 from whence.why.open import open_call
 from whence.why.opening import bound
 from whence.why.receipt import finite
@@ -31,6 +32,9 @@ class Row:
         residual: largest |stored − Σ terms| / Σ|terms|.
         used: largest |stored − Σ terms| / bound.
         wrong: addresses of numbers whose residual is larger than rounding allows.
+        refused: why numbers of this operation could not be opened, each reason once.
+        limits: bound / |stored| of each number that isn't 0: an error of that share would be
+            overlooked.
     """
 
     operation: str
@@ -38,6 +42,19 @@ class Row:
     residual: float = 0.0
     used: float = 0.0
     wrong: list[str] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+    limits: list[float] = field(default_factory=list, repr=False)
+
+    @property
+    def overlooked(self) -> float:
+        """The error, as a share of the number, that half of the numbers would not show."""
+        return float(np.median(self.limits)) if self.limits else 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain numbers and strings, ready for JSON."""
+        plain = {k: v for k, v in asdict(self).items() if k != "limits"}
+        worst = max(self.limits, default=0.0)
+        return {**plain, "overlooked": {"median": self.overlooked, "worst": worst}}
 
 
 @dataclass(slots=True)
@@ -64,13 +81,20 @@ class Balance:
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain numbers and strings, ready for JSON."""
-        return finite({"schema": 1, "numbers": self.numbers, **asdict(self)})
+        rows = [row.to_dict() for row in self.rows]
+        return finite(
+            {"schema": 1, "numbers": self.numbers, "rows": rows, "closed": dict(self.closed)}
+        )
 
     def __str__(self) -> str:
-        lines = [f"{'operation':<52}{'numbers':>8}{'residual':>10}{'of bound':>10}"]
+        lines = [
+            f"{'operation':<52}{'numbers':>8}{'residual':>10}{'of bound':>10}{'overlooked':>12}"
+        ]
         lines += [
             f"{r.operation:<52}{r.numbers:>8,}{r.residual:>10.1e}{r.used:>10.3f}"
+            f"{r.overlooked:>12.1e}"
             + (f"  {len(r.wrong)} WRONG: {r.wrong[0]}" if r.wrong else "")
+            + (f"  not opened: {r.refused[0]}" if r.refused else "")
             for r in sorted(self.rows, key=lambda r: -r.used)
         ]
         lines.append(f"{self.numbers:,} numbers, {len(self.wrong)} wrong")
@@ -147,7 +171,11 @@ def _check(
     for call, count in zip(calls, counts, strict=True):
         if count:
             at = random.choice(call.output.numel, size=int(count), replace=False)
-            _weigh(trace, row, call, np.sort(at))
+            try:
+                _weigh(trace, row, call, np.sort(at))
+            except WhenceError as error:
+                if str(error) not in row.refused:
+                    row.refused.append(str(error))
     return row
 
 
@@ -165,6 +193,8 @@ def _weigh(trace: Trace, row: Row, call: Call, at: Index) -> None:
             used = np.where(residual > 0, residual / limit, 0.0)
         row.residual = max(row.residual, float(np.nanmax(share)))
         row.used = max(row.used, float(np.nanmax(used)))
+        there = np.isfinite(stored) & (stored != 0)
+        row.limits += np.abs(limit[there] / stored[there]).tolist()
         for i in np.flatnonzero(~(residual <= limit)):
             row.wrong.append(
                 f"{trace.address(call.output, int(some[i]))} = {stored[i]:.9g}, off by "

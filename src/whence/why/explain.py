@@ -10,7 +10,7 @@ from whence.why.open import open_element
 from whence.why.opening import Cells, Factor, Opened, Part, bound
 from whence.why.receipt import CLOSED, EXACT, GIVEN, NOISE, ROUNDED, Receipt, Term, figure, verdict
 from whence.why.storage import Ref
-from whence.why.tape import Call
+from whence.why.tape import Call, flatten
 from whence.why.unroll import Node, unroll
 from whence.why.update import Update
 
@@ -135,7 +135,21 @@ def _closed(number: Number, call: Call, quantity: str) -> Receipt:
         value=number.value,
         dtype=str(number.ref.dtype).removeprefix("torch."),
         verdict=CLOSED,
+        names=_read(number.trace, call),
+        notes=(
+            "what it reads and what it made is recorded; how one came of the other is not known",
+        ),
     )
+
+
+def _read(trace: Trace, call: Call) -> dict[str, str]:
+    """Tell which tensor each argument of a call is."""
+    refs = {name: flatten(value, Ref) for name, value in call.values.items()}
+    return {
+        name if len(several) == 1 else f"{name}[{i}]": trace.name_of(ref)
+        for name, several in refs.items()
+        for i, ref in enumerate(several)
+    }
 
 
 def _terms(

@@ -8,6 +8,7 @@ import numpy as np
 
 from whence.errors import WhenceError
 from whence.why.opening import Cells, Derived, Factor, Opened, Part
+from whence.why.reinterpreted import reinterpreted
 from whence.why.rules import RULES, SCHEMAS
 from whence.why.storage import Index, Ref
 from whence.why.tape import Call
@@ -47,6 +48,9 @@ def open_element(cells: Cells, at: int) -> tuple[Opened | None, Call | None]:
     if not isinstance(cells, Ref):
         derived = cast(Derived, cells)
         return derived.open(np.array([at])), derived.call
+    other = reinterpreted(cells, np.array([at]))
+    if other is not None:
+        return other, None
     ((op, slot, where, _),) = cells.writers(np.array([at]))
     original = cells.version.stands_for
     if op is None and original is not None:

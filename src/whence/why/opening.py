@@ -20,8 +20,14 @@ UNIT = {
     torch.float32: 2.0**-24,
     torch.bfloat16: 2.0**-8,
     torch.float16: 2.0**-11,
+    torch.complex64: 3 * 2.0**-24,  # a product of two takes four products and two sums
+    torch.complex128: 3 * 2.0**-53,
 }
-TINY = {torch.float64: 2.0**-1022, torch.float16: 2.0**-24}  # below it, numbers underflow
+TINY = {
+    torch.float64: 2.0**-1022,
+    torch.complex128: 2.0**-1022,
+    torch.float16: 2.0**-24,
+}  # below it, numbers underflow
 
 
 class Cells(Protocol):
@@ -93,6 +99,12 @@ class Factor:
         return self._values
 
 
+def real_or_complex(values: Any) -> np.ndarray:
+    """Return numbers in float64, complex ones in complex128."""
+    values = np.asarray(values)
+    return values.astype(np.complex128 if np.iscomplexobj(values) else np.float64, copy=False)
+
+
 @dataclass(slots=True)
 class Part:
     """One sum of an element's terms, written once for all: Σ coefficient · Π factors.
@@ -118,9 +130,9 @@ class Part:
     def terms(self) -> np.ndarray:
         """Return the terms, broadcastable to [elements opened, terms], in float64."""
         if self.value is not None:
-            terms = np.asarray(self.value, dtype=np.float64)
+            terms = real_or_complex(self.value)
         else:
-            terms = np.asarray(self.coefficient, dtype=np.float64)
+            terms = real_or_complex(self.coefficient)
             for factor in self.factors:
                 terms = terms * factor.values
         if terms.ndim < 2:
@@ -168,7 +180,7 @@ class Opened:
         total, size, number = np.zeros(count), np.zeros(count), 0
         for part in self.parts:
             terms = part.terms()
-            total += terms.sum(1)
+            total = total + terms.sum(1)
             size += np.abs(terms).sum(1)
             number += terms.shape[1]
         return total, size if self.magnitude is None else self.magnitude, number
@@ -190,7 +202,7 @@ def bound(opened: Opened, dtype: Any, total: np.ndarray, size: np.ndarray, numbe
         number: n.
     """
     if opened.exact or dtype not in UNIT:
-        return np.zeros_like(total)
+        return np.zeros_like(size)
     out = UNIT[dtype]
     unit = opened.unit if opened.unit is not None else min(out, UNIT[torch.float32])
     sums = min(number - 1, 6 * math.sqrt(number)) + opened.roundings

@@ -93,10 +93,11 @@ class Recorder(TorchDispatchMode):
             self._pay(memory.nbytes)
         version = memory.versions[-1]
         offset, size, stride = int(tensor.storage_offset()), tensor.size(), tensor.stride()
-        key = (version, offset, size, stride, tensor.dtype)
+        turned = tensor.is_conj(), tensor.is_neg()
+        key = (version, offset, size, stride, tensor.dtype, turned)
         found = self._refs.get(key)
         if found is None:
-            found = self._refs[key] = Ref(version, offset, size, stride, tensor.dtype)
+            found = self._refs[key] = Ref(version, offset, size, stride, tensor.dtype, *turned)
             version.seen.append(found)
         return found
 
@@ -131,7 +132,9 @@ class Recorder(TorchDispatchMode):
         if op.phase == "backward" and not op.carries:
             op.carries = any(ref.carries for ref in flatten(op.args, Ref))
         targets: list[Tensor] = []
-        for i, name in written(func):
+        # With a scale, the fused optimisers divide the gradients by it where they lie.
+        scaled = kwargs.get("grad_scale") is not None
+        for i, name in written(func, scaled):
             targets += flatten(args[i] if i < len(args) else kwargs.get(name), Tensor)
         for target in targets:
             self._keep(target)

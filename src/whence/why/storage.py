@@ -104,12 +104,26 @@ class Ref:
         stride: how many elements apart neighbours along each dimension lie.
         dtype: its type.
         dense: its elements lie side by side, row by row.
+        conjugate: it reads complex numbers conjugated, as `z.conj()` does without copying them.
+        negative: it reads numbers with their sign turned, as `z.conj().imag` does.
     """
 
-    __slots__ = ("dense", "dtype", "offset", "size", "stride", "version")
+    __slots__ = (
+        "conjugate", "dense", "dtype", "negative", "offset", "size", "stride", "version",
+    )  # fmt: skip
 
-    def __init__(self, version: Version, offset: int, size: tuple, stride: tuple, dtype: Any):
+    def __init__(
+        self,
+        version: Version,
+        offset: int,
+        size: tuple,
+        stride: tuple,
+        dtype: Any,
+        conjugate: bool = False,
+        negative: bool = False,
+    ):
         self.version, self.offset = version, offset
+        self.conjugate, self.negative = conjugate, negative
         self.size, self.stride, self.dtype = tuple(size), tuple(stride), dtype
         self.dense = _is_dense(self.size, self.stride)
 
@@ -138,7 +152,9 @@ class Ref:
     def over(self, storage: torch.UntypedStorage) -> Tensor:
         """Lay this tensor's shape over a storage."""
         empty = torch.empty(0, dtype=self.dtype, device=storage.device)
-        return empty.set_(storage, self.offset, self.size, self.stride)
+        laid = empty.set_(storage, self.offset, self.size, self.stride)
+        laid = laid.conj() if self.conjugate else laid
+        return torch._neg_view(laid) if self.negative else laid
 
     def tensor(self) -> Tensor:
         """Return the tensor as it was; it shares the recorded memory, so don't write to it."""
@@ -175,16 +191,20 @@ class Ref:
         return np.where(inside & (rest == 0) & (self.numel > 0), found, -1)
 
     def gather(self, at: Index) -> np.ndarray:
-        """Return the values at logical positions, as float64."""
+        """Return the values at logical positions, as float64 or complex128."""
         storage = self.version.content()
         count = storage.nbytes() // self.dtype.itemsize
         empty = torch.empty(0, dtype=self.dtype, device=storage.device)
         flat = empty.set_(storage, 0, (count,), (1,))
         places = self.places(at)
         if flat.dtype in _NUMPY and flat.device.type == "cpu":  # sooner than by torch
-            return flat.numpy(force=True)[places].astype(np.float64)
+            values = flat.numpy(force=True)[places].astype(np.float64)
+            return -values if self.negative else values
         values = flat[torch.from_numpy(places).to(flat.device)]
-        return values.double().numpy(force=True)
+        wide = torch.complex128 if values.is_complex() else torch.float64
+        values = values.to(wide).numpy(force=True)
+        values = values.conj() if self.conjugate else values
+        return -values if self.negative else values
 
     def writers(self, at: Index) -> list[tuple[Op | None, int, Index, np.ndarray]]:
         """Tell which operation wrote each element.
@@ -198,6 +218,8 @@ class Ref:
         found = []
         for version in reversed(self.version.memory.versions[: self.version.number + 1]):
             for region, slot in version.regions:
+                if region.dtype.is_complex != self.dtype.is_complex:
+                    continue  # its places are counted in numbers of another size
                 inside = region.locate(places[left])
                 hit = inside >= 0
                 if hit.any():

@@ -129,6 +129,8 @@ _SPELLINGS = {
     "addcdiv": {"scalars": "value"},
     "lerp": {"tensors1": "end", "weights": "weight", "scalars": "weight"},
     "norm": {},
+    "clamp_max": {"scalar": "max", "scalars": "max", "other": "max"},
+    "clamp_min": {"scalar": "min", "scalars": "min", "other": "min"},
     "pow": {"scalar": "exponent"},
 }
 
@@ -161,18 +163,29 @@ _RESHAPES = {
 }
 
 
+# What an operation writes although its schema doesn't say so.
+_UNSAID = {"native_batch_norm": ("running_mean", "running_var")}
+
+
 @functools.cache
-def written(func: Any) -> tuple[tuple[int, str], ...]:
-    """Tell which arguments an operation writes: (position, name) of each."""
+def written(func: Any, scaled: bool = False) -> tuple[tuple[int, str], ...]:
+    """Tell which arguments an operation writes: (position, name) of each.
+
+    Args:
+        func: the operation.
+        scaled: a fused optimiser was given the scale of its gradients.
+    """
     schema = func._schema
     # The fused optimisers say that they write the gradients, but do so only to unscale them.
-    spared = {"grads"} if plain_name(func).startswith("_fused_") else set()
+    spared = {"grads"} if plain_name(func).startswith("_fused_") and not scaled else set()
     if plain_name(func) in _RESHAPES:
         return ()
+    unsaid = _UNSAID.get(plain_name(func), ())
     return tuple(
         (i, a.name)
         for i, a in enumerate(schema.arguments)
-        if a.alias_info is not None and a.alias_info.is_write and a.name not in spared
+        if a.name in unsaid
+        or (a.alias_info is not None and a.alias_info.is_write and a.name not in spared)
     )
 
 

@@ -19,6 +19,7 @@ from whence.data.tokenizers.vocabulary import SCHEMA
 from whence.data.tokenizers.words import WordTokenizer, train_words
 from whence.errors import WhenceError
 
+LARGEST = 512 << 20  # bytes of tokenizer.json
 KINDS = ("chars", "bytes", "words", "bpe")
 
 
@@ -120,6 +121,8 @@ def load_tokenizer(path: Path) -> Tokenizer:
     """
     path = Path(path)
     try:
+        if path.stat().st_size > LARGEST:
+            raise _damaged(path, "it is too large")
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise WhenceError(
@@ -150,4 +153,4 @@ def load_tokenizer(path: Path) -> Tokenizer:
 
 
 def _damaged(path: Path, why: object) -> WhenceError:
-    return WhenceError(f"{path} is damaged ({why}): restore it, or train again.")
+    return WhenceError(f"{path} is damaged ({str(why)[:200]}): restore it, or train again.")

@@ -84,7 +84,7 @@ class Seq2Seq(nn.Module):
         S = max(1, int(cut.max()))
         visible = places[:S] < cut[:, None].clamp(min=1)  # [B, S]; an empty source reads its tab
         memory = self.encode(tokens[:, :S], visible)
-        logits = torch.zeros(*tokens.shape, self.vocab_size, device=tokens.device)
+        logits = self.head.weight.new_zeros(*tokens.shape, self.vocab_size)
         logits[:, -1, self.config.separator] = SURE * (cut == T)
         first = int(cut.min())
         if first < T:

@@ -53,6 +53,9 @@ HOUSES = (
 """Prices of houses by size, rooms and age: an example made up for it."""
 
 
+REPEATS = 1e-10  # share of a feature's variation that the others don't tell: below it, rounding
+
+
 class Line:
     """ŷ = start + x · change, on whichever engine the parameters are.
 
@@ -160,7 +163,7 @@ def least_squares(rows: Sequence[Sequence[float]], targets: Sequence[float]) -> 
     scale = Scale.of(rows)
     x = np.asarray(scale.inside(rows))
     y = np.asarray(targets, dtype=np.float64)
-    change, *_ = np.linalg.lstsq(x, y - y.mean(), rcond=None)
+    change, *_ = np.linalg.lstsq(x, y - y.mean(), rcond=REPEATS)
     return scale.fit(float(y.mean()), change.tolist())
 
 

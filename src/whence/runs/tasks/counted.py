@@ -93,8 +93,13 @@ class Counted(Text):
         tokens = self.dataset.validation[:n_tokens]
         return self._measure(model, tokens, self.dataset.bytes_behind(tokens[1:]))
 
-    def _measure(self, model: NGram, tokens: np.ndarray, n_bytes: int) -> Evaluation:
-        """Each token but the first, which the other kinds of models don't predict either."""
+    def _measure(
+        self, model: NGram, tokens: np.ndarray, n_bytes: int, overlap: bool = False
+    ) -> Evaluation:
+        """Each token but the first, which the other kinds of models don't predict either.
+
+        Counts see all that stands before a token, so there are no windows to overlap.
+        """
         if len(tokens) < 2:
             raise WhenceError(
                 f"the text has {len(tokens)} token(s): at least 2 are needed to predict one."

@@ -15,7 +15,7 @@ from whence.data.labels import LabelBatches, LabelledPart, lay
 from whence.data.pairs import split_pairs
 from whence.errors import WhenceError, shell_word
 from whence.fields import short
-from whence.generate import inference
+from whence.generate import evaluating
 from whence.generate.reader import CachedLanguageModel, LanguageModel
 from whence.models.seq2seq.config import ClassifierConfig
 from whence.runs.recipe import Recipe
@@ -114,13 +114,22 @@ class Labels(Text):
         """Measure on the held-out lines."""
         return self._measure_lines(model, self.lines[1], precision)
 
-    def measure(self, model: Any, text: str | Source | None) -> Evaluation:
+    def measure(self, model: Any, text: str | Source | None, overlap: bool = False) -> Evaluation:
         """Measure on the lines of a text, or on those held out."""
         if text is None:
             return self._measure_lines(model, self.lines[1])
         whole = text if isinstance(text, str) else "".join(text.chunks())
         tokens = np.asarray(self.dataset.tokenizer.encode(whole))
         return self._measure_lines(model, self._read(tokens, True, True))
+
+    def stretches(self, model: Any, n_tokens: int) -> list[float]:
+        """The loss of twenty groups of held-out texts."""
+        texts, classes, _ = self.lines[1]
+        ends = np.cumsum([len(text) for text in texts])
+        n = max(1, int(np.searchsorted(ends, n_tokens)))
+        logits, targets = self._logits(model, texts[:n]), torch.tensor(classes[:n])
+        losses = -logits.double().log_softmax(-1).gather(1, targets[:, None])[:, 0]
+        return [part.mean().item() for part in losses.tensor_split(min(20, n))]
 
     def probabilities(self, model: Any, texts: list[str]) -> Tensor:
         """P of each class for each text, [N, C].
@@ -219,7 +228,7 @@ class Labels(Text):
     ) -> Tensor:
         device = model.head.weight.device
         found = []
-        with inference(model), torch.inference_mode(), precision():
+        with evaluating(model), torch.inference_mode(), precision():
             for start in range(0, len(texts), BATCH):
                 inputs, visible = lay(texts[start : start + BATCH])
                 found.append(model(inputs.to(device), visible.to(device)).float().cpu())

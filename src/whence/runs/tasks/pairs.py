@@ -73,13 +73,21 @@ class Pairs(Text):
             model, self.pairs[1], self.dataset.tokenizer, n_tokens, precision, each
         )
 
-    def measure(self, model: Any, text: str | Source | None) -> Evaluation:
+    def measure(self, model: Any, text: str | Source | None, overlap: bool = False) -> Evaluation:
         """Measure on the pairs of a text, or on those held out."""
         pairs = self.pairs[1]
         if text is not None:
             whole = text if isinstance(text, str) else "".join(text.chunks())
             pairs = parse_pairs(whole, self.dataset.tokenizer, self.config)
         return measure_pairs(model, pairs, self.dataset.tokenizer)
+
+    def stretches(self, model: Any, n_tokens: int) -> list[float]:
+        """The loss of twenty groups of held-out pairs."""
+        ends = np.cumsum([len(pair) for pair in self.pairs[1]])
+        pairs = self.pairs[1][: max(1, int(np.searchsorted(ends, n_tokens)))]
+        c, groups = self.config, np.array_split(np.arange(len(pairs)), min(20, len(pairs)))
+        parts = [as_part([pairs[i] for i in rows], c.separator, c.end) for rows in groups]
+        return [evaluate_parts(model, [part], n_bytes=1).loss for part in parts]
 
     @property
     def prompt(self) -> str:
@@ -91,6 +99,16 @@ class Pairs(Text):
     def stop(self) -> tuple[str, ...]:
         """A target ends with its line."""
         return ("\n",)
+
+    def asked(self, prompt: str) -> str:
+        """Put the tab behind a source, where the answer begins.
+
+        Raises:
+            WhenceError: an empty source.
+        """
+        if not prompt.strip():
+            raise WhenceError("the run's model answers a source: give one as the prompt.")
+        return prompt if "\t" in prompt else prompt + "\t"
 
     def answers(self, model: Any, n: int) -> list[tuple[str, str, str]]:
         """Greedy targets of some held-out sources."""

@@ -19,7 +19,13 @@ from whence.generate import generate
 from whence.generate.reader import CachedLanguageModel, LanguageModel
 from whence.runs.recipe import Recipe
 from whence.scale.hardware import find_device
-from whence.train.evaluation import Evaluation, Progress, evaluate, no_progress
+from whence.train.evaluation import (
+    Evaluation,
+    Progress,
+    evaluate,
+    no_progress,
+    window_losses,
+)
 from whence.train.losses import next_token_loss
 from whence.train.optimizer import Optimizer
 
@@ -121,31 +127,53 @@ class Text:
             each=each,
         )
 
-    def measure(self, model: Any, text: str | Source | None) -> Evaluation:
-        """Measure a trained model on all of a text, or of the validation part, in float32."""
+    def measure(self, model: Any, text: str | Source | None, overlap: bool = False) -> Evaluation:
+        """Measure a trained model on all of a text, or of the validation part.
+
+        As during training: windows side by side, in the run's precision where this machine has
+        its device (else in float32). With `overlap` windows overlap by half, in float32, so that
+        each prediction but the first few has at least half a window before it.
+        """
         tokenizer = self.dataset.tokenizer
         source = text_source("the text", lambda: [text]) if isinstance(text, str) else text
         left_out: Counter[str] = Counter()
         if source is not None and isinstance(tokenizer, CharTokenizer):
             source, left_out = _readable(source, tokenizer)
-        with self._tokens_of(source) as (tokens, n_bytes):
-            found = self._measure(model, tokens, n_bytes - tokenizer.n_bytes(tokens[:1]))
+        with self.tokens_of(source) as (tokens, n_bytes):
+            counted = n_bytes - tokenizer.n_bytes(tokens[:1])
+            if source is None:  # as during training, to the last bit
+                counted = self.dataset.bytes_behind(tokens[1:])
+            found = self._measure(model, tokens, counted, overlap)
             unknown = int((tokens[1:] == UNKNOWN_ID).sum()) if tokenizer.kind == "words" else 0
         return replace(found, n_unknown=unknown, left_out=dict(left_out))
 
-    def _measure(self, model: Any, tokens: np.ndarray, n_bytes: int) -> Evaluation:
-        """Windows overlap by half, so that a prediction has at least half a window before it."""
-        context_length = self.recipe.model.context_length
+    def _measure(self, model: Any, tokens: np.ndarray, n_bytes: int, overlap: bool) -> Evaluation:
+        context_length, hardware = self.recipe.model.context_length, self.recipe.hardware
         device = find_device("auto")
+        same = device == hardware.device and not overlap
         return evaluate(
             model.to(device),
             tokens,
             context_length=context_length,
-            stride=max(1, context_length // 2),
+            stride=max(1, context_length // 2) if overlap else None,
             n_bytes=n_bytes,
             device=device,
+            precision=hardware.context if same else nullcontext,
             vocab_size=self.dataset.tokenizer.vocab_size,
         )
+
+    def stretches(self, model: Any, n_tokens: int) -> list[float]:
+        """The loss of each of some stretches of the validation part, at most so many tokens.
+
+        Args:
+            model: the run's model, perhaps with a part silenced.
+            n_tokens: at most so many tokens are read.
+        """
+        tokens = np.asarray(self.dataset.validation[:n_tokens])
+        window = min(self.recipe.model.context_length, max(1, (len(tokens) - 1) // 2))
+        n = (len(tokens) - 1) // window
+        rows = np.lib.stride_tricks.sliding_window_view(tokens, window + 1)[::window][:n]
+        return window_losses(model, rows).mean(1).tolist()
 
     @property
     def prompt(self) -> str:
@@ -173,6 +201,14 @@ class Text:
     def stop(self) -> tuple[str, ...]:
         """Where a sample ends, besides its length."""
         return ()
+
+    def asked(self, prompt: str) -> str:
+        """Return what the model goes on from where a person asks this.
+
+        Raises:
+            WhenceError: where the model can't be asked so.
+        """
+        return prompt
 
     def writer(self, model: Any) -> LanguageModel | CachedLanguageModel:
         """Return a model as one that writes.
@@ -212,7 +248,7 @@ class Text:
             raise WhenceError(f"tokens can't be left out of {self.unit}: leave out whole batches.")
 
     @contextmanager
-    def _tokens_of(self, source: Source | None) -> Iterator[tuple[np.ndarray, int]]:
+    def tokens_of(self, source: Source | None) -> Iterator[tuple[np.ndarray, int]]:
         """Give a text's tokens, mapped from disk, and how many bytes it has."""
         if source is None:
             yield self.dataset.validation, self.dataset.n_bytes_validation

@@ -7,6 +7,7 @@ import numpy as np
 
 from whence.errors import shell_word
 from whence.models import MODELS, NGramConfig
+from whence.runs.checkpoints import saved_steps
 from whence.runs.curves import thin
 from whence.runs.recipe import kind_of
 from whence.studio.answers.place import open_run, origin_of, python_path
@@ -53,7 +54,7 @@ def live(folder: Path, *, run: str, buckets: int = 400) -> dict[str, Any]:
         "best": best,
         "samples": curves.samples[-50:],
         "origin": origin_of(opened),
-        "checkpoints": opened.checkpoints,
+        "checkpoints": saved_steps(opened.checkpoint_folder),
         "tokens_per_second": curves.tokens_per_second,
         "seconds_left": curves.seconds_left(opened.recipe.steps),
         "python": f"from whence import Run; Run.open({python_path(opened.path)}).steps",

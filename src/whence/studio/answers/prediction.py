@@ -9,7 +9,8 @@ import torch
 
 from whence.errors import WhenceError, shell_word
 from whence.generate import Distribution, Sampling, stream
-from whence.generate.generate import encode_prompt, inference
+from whence.generate.generate import encode_prompt
+from whence.generate.inference import evaluating
 from whence.generate.reader import LanguageModel, Reader
 from whence.generate.sampling import filter_logits, pick
 from whence.models.seq2seq.config import ClassifierConfig, Seq2SeqConfig
@@ -153,7 +154,7 @@ def _asked(
         raise WhenceError(f"position is {position}: there are {given + len(drawn)} tokens to read.")
     if position >= given:  # one that was drawn
         return ids + drawn, drawn, found, None
-    with inference(model):
+    with evaluating(model):
         logits = Reader(model, torch.tensor([ids[:position]])).logits()[0]
     generator = torch.Generator().manual_seed(seed)
     taken = int(pick(filter_logits(logits[None], sampling), sampling, generator))

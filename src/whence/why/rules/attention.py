@@ -176,7 +176,10 @@ def attention(call: Call, at: Index) -> Opened:
             fused.scores, position([b, h, i, np.arange(S).reshape(1, -1)], fused.scores_size)
         )
         top = across.values.max(1, keepdims=True)
-        value = np.log(np.exp(across.values - top).sum(1, keepdims=True)) + top
+        seen = np.isfinite(top)  # of a row that sees nothing, the kernel keeps 0
+        safe = np.where(seen, top, 0.0)
+        total = np.exp(across.values - safe).sum(1, keepdims=True)
+        value = np.where(seen, np.log(np.where(seen, total, 1.0)) + safe, 0.0)
         part = Part("ln Σⱼ e^s[i,j]", value=value, shared=(across,))
         slack = fused.errors(at, (*size, 1)) + fused.unit * 2 * np.abs(value[:, 0])
         return Opened("ln Σⱼ e^s[i,j]", [part], absolute=slack, recomputed=True, notes=[NOTE])

@@ -7,8 +7,8 @@ import torch
 
 from whence.why.opening import UNIT, Factor, Opened, Part, Rule
 from whence.why.rules.positions import operand
-from whence.why.storage import Index
-from whence.why.tape import Call
+from whence.why.storage import Index, Ref
+from whence.why.tape import Call, flatten
 
 
 def product(
@@ -45,7 +45,7 @@ def add(call: Call, at: Index) -> Opened:
     alpha = float(call.get("alpha") or 1)
     symbol = "y" if alpha == 1 else f"{alpha:g}·y"
     parts = [product("x", x), product(symbol, alpha, y)]
-    return Opened(f"x + {symbol}", parts, absolute=_coarse(call, y))
+    return Opened(f"x + {symbol}", parts, absolute=_coarse(call, y, alpha))
 
 
 def subtract(call: Call, at: Index) -> Opened:
@@ -54,19 +54,23 @@ def subtract(call: Call, at: Index) -> Opened:
     alpha = float(call.get("alpha") or 1)
     symbol = "y" if alpha == 1 else f"{alpha:g}·y"
     parts = [product("x", x), product(f"−{symbol}", -alpha, y)]
-    return Opened(f"x − {symbol}", parts, absolute=_coarse(call, y))
+    return Opened(f"x − {symbol}", parts, absolute=_coarse(call, y, alpha))
 
 
-def _coarse(call: Call, y: Factor | float) -> float:
+def _coarse(call: Call, y: Factor | float, alpha: float = 1.0) -> np.ndarray | float:
     """Error of a plain number that the kernel takes in the tensor's own type."""
-    return 0.0 if isinstance(y, Factor) else UNIT.get(call.output.dtype, 0.0) * abs(y)
+    unit = UNIT.get(call.output.dtype, 0.0)
+    if isinstance(y, Factor):
+        return 0.0 if alpha == 1 else unit * np.abs(alpha * y.values)[:, 0]
+    return unit * abs(y)
 
 
 def subtract_reversed(call: Call, at: Index) -> Opened:
     """Open y − α·x."""
     x, y = operand(call, "self", at), operand(call, "other", at)
     alpha = float(call.get("alpha") or 1)
-    return Opened("y − x", [product("y", y), product("−x", -alpha, x)])
+    parts = [product("y", y), product("−x", -alpha, x)]
+    return Opened("y − x", parts, absolute=_coarse(call, y))
 
 
 def negate(call: Call, at: Index) -> Opened:
@@ -77,7 +81,8 @@ def negate(call: Call, at: Index) -> Opened:
 def multiply(call: Call, at: Index) -> Opened:
     """Open x · y."""
     x, y = operand(call, "self", at), operand(call, "other", at)
-    return Opened("x·y", [product("x·y", x, y)])
+    coarse = 0.0 if isinstance(y, Factor) else narrow(call)
+    return Opened("x·y", [product("x·y", x, y)], inner=coarse)
 
 
 def divide(call: Call, at: Index) -> Opened:
@@ -103,7 +108,9 @@ def add_quotient(call: Call, at: Index) -> Opened:
     x, y, z = (operand(call, name, at) for name in ("self", "tensor1", "tensor2"))
     c = _scale(call)
     terms = [product("x", x), quotient(f"{c:g}·y/z", c, y, over=z)]
-    return Opened(f"x + {c:g}·y/z", terms, roundings=3)
+    with np.errstate(divide="ignore"):
+        vanished = 2.0**-126 * np.abs(c / number(z))[:, 0]  # of a y too small for its type
+    return Opened(f"x + {c:g}·y/z", terms, roundings=3, absolute=vanished)
 
 
 def _scale(call: Call) -> float:
@@ -133,12 +140,38 @@ def accuracy(call: Call) -> float:
     return min(UNIT.get(call.output.dtype, 0.0), UNIT[torch.float32])
 
 
+def narrow(call: Call) -> float:
+    """Relative size of a rounding in the narrowest type among what is read and made.
+
+    Some kernels round what lies between to it; 0 where all are float32 or wider.
+    """
+    refs = [*flatten(list(call.values.values()), Ref), call.output]
+    worst = max((UNIT.get(ref.dtype, 0.0) for ref in refs), default=0.0)
+    return worst if worst > UNIT[torch.float32] else 0.0
+
+
 def copy(call: Call, at: Index) -> Opened:
-    """Open a copy, perhaps into another type."""
+    """Open a copy, perhaps into another type: into integers by leaving out the fraction."""
     source = "src" if "src" in call.values else "self"
     x = operand(call, source, at)
-    same = isinstance(x, Factor) and x.cells.dtype == call.output.dtype
+    if not isinstance(x, Factor):
+        return Opened("x", [product("x", x)], roundings=0)
+    if call.output.dtype not in UNIT and x.cells.dtype in UNIT:
+        truth = call.output.dtype == torch.bool
+        value = x.values != 0 if truth else _fitted(np.real(x.values), call.output.dtype)
+        words = "x ≠ 0" if truth else "x, its fraction left out"
+        return Opened(words, [Part(words, value=value, shared=(x,))], exact=True)
+    if x.cells.dtype.is_complex > call.output.dtype.is_complex:
+        return Opened("Re x", [Part("Re x", value=np.real(x.values), shared=(x,))], roundings=0)
+    same = x.cells.dtype == call.output.dtype
     return Opened("x", [product("x", x)], roundings=0, exact=same)
+
+
+def _fitted(values: np.ndarray, dtype: torch.dtype) -> np.ndarray:
+    """Leave out the fraction; what an integer can't hold, processors turn into its least one."""
+    limits = torch.iinfo(dtype)
+    fits = (values > limits.min - 1) & (values < limits.max + 1.0)
+    return np.where(fits, np.trunc(values), float(limits.min))
 
 
 def dropout(call: Call, at: Index) -> Opened:

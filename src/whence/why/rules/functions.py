@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from whence.why.opening import UNIT, Factor, Opened, Part, Rule
-from whence.why.rules.elementwise import accuracy, number
+from whence.why.rules.elementwise import accuracy, narrow, number
 from whence.why.rules.positions import operand
 from whence.why.storage import Index
 from whence.why.tape import Call
@@ -23,7 +23,7 @@ def evaluate(formula: Formula, *values: np.ndarray) -> np.ndarray:
     """Compute a formula in float64."""
     with torch.no_grad():
         result = formula(*(torch.from_numpy(np.ascontiguousarray(v)) for v in values))
-    return result.double().numpy()
+    return (result if result.is_complex() else result.double()).numpy()
 
 
 def slope(formula: Formula, x: np.ndarray, *rest: np.ndarray) -> np.ndarray:
@@ -42,6 +42,7 @@ def function(
     roundings: float = 4,
     slack: Callable[..., np.ndarray] | None = None,
     exact: bool = False,
+    narrowly: float = 0,
 ) -> Rule:
     """Make the rule of a function of some arguments at the same place.
 
@@ -52,6 +53,7 @@ def function(
         roundings: how accurate the kernel is, in roundings of its result.
         slack: further error in roundings, from the arguments' values, for what cancels inside.
         exact: no rounding, as in a comparison.
+        narrowly: how many roundings it makes, in between, in a type narrower than float32.
     """
     names = names or ("self",)
 
@@ -67,7 +69,8 @@ def function(
             slope=(lambda: slope(formula, *values)) if smooth else None,
         )
         extra = 0.0 if slack is None else accuracy(call) * slack(*values).reshape(-1)
-        return Opened(symbol, [part], roundings=roundings, absolute=extra, exact=exact)
+        between = narrowly * narrow(call)
+        return Opened(symbol, [part], roundings, inner=between, absolute=extra, exact=exact)
 
     return opened
 
@@ -125,6 +128,18 @@ def _gelu_rule(backward: bool) -> Rule:
         return wide(call, at)
 
     return opened
+
+
+def _tanh_slope(y: Tensor) -> Tensor:
+    return (1 - y * y).conj().resolve_conj()
+
+
+def _sigmoid_slope(y: Tensor) -> Tensor:
+    return (y * (1 - y)).conj().resolve_conj()
+
+
+def _rounded(times: float) -> Callable[[np.ndarray], np.ndarray]:
+    return lambda y: np.full(y.shape, times)
 
 
 def _silu_slope(x: Tensor) -> Tensor:
@@ -232,7 +247,7 @@ RULES: dict[str, Rule] = {
     "log2": function("log₂ x", torch.log2, slack=lambda x: np.ones_like(x)),
     "log1p": function("ln(1+x)", torch.log1p),
     "sqrt": function("√x", torch.sqrt),
-    "rsqrt": function("1/√x", torch.rsqrt),
+    "rsqrt": function("1/√x", torch.rsqrt, narrowly=1),
     "reciprocal": function("1/x", torch.reciprocal),
     "sin": function("sin x", torch.sin, slack=lambda x: np.ones_like(x)),
     "cos": function("cos x", torch.cos, slack=lambda x: np.ones_like(x)),
@@ -269,27 +284,15 @@ RULES: dict[str, Rule] = {
     "bitwise_xor": function("x xor y", _whole(torch.bitwise_xor), "self", "other", exact=True),
     "__and__": function("x and y", _whole(torch.bitwise_and), "self", "other", exact=True),
     "__or__": function("x or y", _whole(torch.bitwise_or), "self", "other", exact=True),
-    "nan_to_num": function("x, or 0 where it is no number", torch.nan_to_num, exact=True),
-    "isnan": function("x is not a number", torch.isnan, exact=True),
-    "isinf": function("x is infinite", torch.isinf, exact=True),
-    "floor": function("⌊x⌋", torch.floor, exact=True),
-    "ceil": function("⌈x⌉", torch.ceil, exact=True),
     "remainder": function("x mod y", torch.remainder, "self", "other"),
     "threshold_backward": derivative(
         "g·[x > 0]", _threshold_slope, "self", "threshold", roundings=0
     ),
-    "tanh_backward": derivative(
-        "g·(1 − y²)", lambda y: 1 - y * y, "output", slack=lambda y: np.full_like(y, 4)
-    ),
-    "sigmoid_backward": derivative(
-        "g·y·(1 − y)", lambda y: y * (1 - y), "output", slack=lambda y: np.full_like(y, 2)
-    ),
+    "tanh_backward": derivative("g·(1 − y²)", _tanh_slope, "output", slack=_rounded(4)),
+    "sigmoid_backward": derivative("g·y·(1 − y)", _sigmoid_slope, "output", slack=_rounded(2)),
     "gelu_backward": _gelu_rule(backward=True),
     "silu_backward": derivative(
         "g·silu'(x)", _silu_slope, "self", roundings=12, slack=lambda x: 8 + 8 * np.abs(x)
-    ),
-    "softplus_backward": derivative(
-        "g·σ(β·x)", lambda x, beta, _: torch.sigmoid(beta * x), "self", "beta", "threshold"
     ),
     "leaky_relu_backward": derivative(
         "g or slope·g", lambda x, s: torch.where(x > 0, 1.0, s), "self", "negative_slope"

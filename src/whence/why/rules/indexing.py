@@ -135,6 +135,8 @@ def index_put(call: Call, at: Index) -> Opened:
     """Open a tensor some of whose elements were replaced, or added to."""
     x, values = call["self"], call["values"]
     layout = _Indexed(x.size, call["indices"])
+    if not values.numel or 0 in layout.shape:
+        return moved("x, for nothing was put anywhere", x, at)
     places, valid = layout.hits(at)
     source = broadcast(places.reshape(-1), layout.shape, values).reshape(places.shape)
     if call["accumulate"]:
@@ -204,7 +206,8 @@ def scatter(call: Call, at: Index) -> Opened:
     for c, n in zip(where, picks.size, strict=True):
         inside = inside & (c < n)
     safe = [np.minimum(c, n - 1) for c, n in zip(where, picks.size, strict=True)]
-    found = picks.gather(position(safe, picks.size).reshape(-1)).reshape(len(at), -1)
+    across = np.broadcast_to(position(safe, picks.size), (len(at), picks.size[dim]))
+    found = picks.gather(across.reshape(-1)).reshape(across.shape)
     places, valid = chosen((found == target) & inside)
     if isinstance(call.get("value"), int | float):
         hit = np.asarray(valid.any(1, keepdims=True))

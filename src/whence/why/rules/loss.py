@@ -6,13 +6,21 @@ import math
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from whence.why.opening import Factor, Opened, Part, Rule
-from whence.why.rules.elementwise import accuracy, number, product
+from whence.why.opening import UNIT, Factor, Opened, Part, Rule
+from whence.why.rules.elementwise import accuracy, narrow, number, product
 from whence.why.rules.functions import evaluate, slope
-from whence.why.rules.positions import column, column_values, coordinates, operand, position
+from whence.why.rules.positions import (
+    broadcast,
+    column,
+    column_values,
+    coordinates,
+    operand,
+    position,
+)
 from whence.why.storage import Index, Ref
 from whence.why.tape import Call
 
@@ -46,6 +54,7 @@ def softmax(call: Call, at: Index) -> Opened:
     distance = np.abs(np.take_along_axis(values.values, own, 1) - top)[:, 0]
     slack = accuracy(call) * np.where(np.isfinite(distance), distance, 0.0)
     n = across.shape[1]
+    slack = slack + narrow(call) / 2  # the powers, where they are kept in the narrower types
     return Opened("e^x[i] / Σₖ e^x[k]", [part], _exp_roundings(n), inner=slack)
 
 
@@ -73,6 +82,8 @@ def log_softmax(call: Call, at: Index) -> Opened:
     mine = Factor(x, np.take_along_axis(across, own, 1))
     parts = [product("x[i]", mine), Part("−ln Σₖ e^x[k]", value=-rest, shared=(values,))]
     slack = accuracy(call) * (_exp_roundings(across.shape[1]) + 2 * np.abs(top[:, 0]))
+    if UNIT[x.dtype] > accuracy(call):  # in the narrower types the logarithm is rounded to them
+        slack = slack + UNIT[x.dtype] * (1.5 * np.abs(rest[:, 0]) + np.abs(top[:, 0]))
     return Opened("x[i] − ln Σₖ e^x[k]", parts, roundings=4, absolute=slack)
 
 
@@ -107,6 +118,8 @@ def nll_loss(call: Call, at: Index) -> Opened:
     x: Ref = call["self"]
     classes, counts, weights = _targets(call)
     if call.slot:
+        if call["reduction"] == NONE:
+            return Opened("0, for nothing is divided", [Part("0", value=np.zeros((1, 1)))])
         part = Part("w[n]", value=weights.reshape(1, -1))
         return Opened("Σₙ w[n]", [part])
     width = x.size[-1]
@@ -114,11 +127,12 @@ def nll_loss(call: Call, at: Index) -> Opened:
     picked = Factor(x, (rows * width + classes).reshape(1, -1), "x")
     if call["reduction"] == NONE:
         picked.at = column(rows[at] * width + classes[at])
-        return Opened("−x[n, target]", [product("−x[n, target]", picked, coefficient=-1.0)])
+        weight = column_values(-weights[at])
+        return Opened("−w·x[n, target]", [product("−w·x[n, target]", picked, coefficient=weight)])
     whole = weights.sum() if call["reduction"] == MEAN else 1.0
     coefficient = (-weights / whole).reshape(1, -1)
     part = Part("−x[n, target[n]] / N", (picked,), coefficient, valid=counts.reshape(1, -1))
-    return Opened("−Σₙ x[n, target[n]] / N", [part], roundings=3)
+    return Opened("−Σₙ x[n, target[n]] / N", [part], roundings=3, unit=UNIT.get(x.dtype))
 
 
 def nll_loss_backward(call: Call, at: Index) -> Opened:
@@ -144,42 +158,85 @@ def _absolute(x: Tensor, y: Tensor) -> Tensor:
     return (x - y).abs()
 
 
-def _binary(x: Tensor, y: Tensor) -> Tensor:
-    return F.binary_cross_entropy(x, y, reduction="none")
+def _smooth(x: Tensor, y: Tensor, beta: Tensor) -> Tensor:
+    return F.smooth_l1_loss(x, y, reduction="none", beta=float(beta))
 
 
-def _binary_logits(x: Tensor, y: Tensor) -> Tensor:
-    return F.binary_cross_entropy_with_logits(x, y, reduction="none")
+def _huber(x: Tensor, y: Tensor, delta: Tensor) -> Tensor:
+    return F.huber_loss(x, y, reduction="none", delta=float(delta))
 
 
-def pointwise_loss(symbol: str, formula: Any) -> Rule:
-    """Make the rule of a loss that compares element by element, and then adds up or averages."""
+def _soft_margin(x: Tensor, y: Tensor) -> Tensor:
+    return torch.log1p(torch.exp(-y * x))
+
+
+def _binary(x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
+    return weight * F.binary_cross_entropy(x, y, reduction="none")
+
+
+def _binary_logits(x: Tensor, y: Tensor, weight: Tensor, positive: Tensor) -> Tensor:
+    raised = 1 + (positive - 1) * y  # weighs what is true
+    return weight * ((1 - y) * x + raised * (F.softplus(-x.abs()) + F.relu(-x)))
+
+
+def _compared(call: Call, at: Index | None, names: tuple[str, ...]) -> list[Factor | float]:
+    """A loss's operands at some elements, or at all of them; a weight that isn't given is 1."""
+    x: Ref = call["self"]
+    found: list[Factor | float] = []
+    for name in names:
+        value = call.get(name)
+        if isinstance(value, Ref):
+            every = np.arange(x.numel) if at is None else at
+            where = broadcast(every, x.size, value)
+            found.append(Factor(value, where.reshape(1, -1) if at is None else column(where)))
+        else:
+            found.append(1.0 if value is None else float(value))
+    return found
+
+
+def _cancelling(call: Call, factors: list[Factor | float], options: tuple[str, ...]) -> np.ndarray:
+    """What a loss of logits leaves of a rounding of x, in the narrower types: its parts cancel."""
+    if "pos_weight" not in options:
+        return np.zeros(1)
+    x, _, weight, positive = (np.abs(number(f)) for f in factors)
+    size = (x + 1) * weight * np.maximum(positive, 1)
+    return 2 * narrow(call) * size.mean(1)
+
+
+def pointwise_loss(symbol: str, formula: Any, *options: str) -> Rule:
+    """Make the rule of a loss that compares element by element, and then adds up or averages.
+
+    Args:
+        symbol: one element's loss in symbols.
+        formula: the same on tensors.
+        options: what it takes beside prediction and target.
+    """
 
     def opened(call: Call, at: Index) -> Opened:
         reduce, x = call["reduction"], call["self"]
-        if reduce == NONE:
-            factors = [operand(call, name, at) for name in ("self", "target")]
-        else:
-            every = np.arange(x.numel).reshape(1, -1)
-            factors = [Factor(x, every), Factor(call["target"], every)]
+        factors = _compared(call, at if reduce == NONE else None, ("self", "target", *options))
         values = evaluate(formula, *(number(f) for f in factors))
         if reduce == MEAN:
             values = values / x.numel
         shared = tuple(f for f in factors if isinstance(f, Factor))
-        extra = 4 * accuracy(call) * np.abs(shared[0].values * 0 + 1).sum(1) / values.shape[1]
+        # Each element's error is some roundings of 1 or of itself.
+        extra = 4 * accuracy(call) * np.abs(number(factors[2]) if options else 1.0)
+        extra = np.broadcast_to(extra, values.shape).mean(1) * (1 if reduce != SUM else x.numel)
+        extra = extra + _cancelling(call, factors, options) * (1 if reduce != SUM else x.numel)
         over = " / n" if reduce == MEAN else ""
         words = symbol if reduce == NONE else f"Σ {symbol}{over}"
-        return Opened(words, [Part(symbol + over, value=values, shared=shared)], 24, absolute=extra)
+        part = Part(symbol + over, value=values, shared=shared)
+        return Opened(words, [part], 24, inner=narrow(call), absolute=extra)
 
     return opened
 
 
-def pointwise_loss_backward(symbol: str, formula: Any) -> Rule:
+def pointwise_loss_backward(symbol: str, formula: Any, *options: str) -> Rule:
     """Make the rule of such a loss's backward pass: g · slope (/ n)."""
 
     def opened(call: Call, at: Index) -> Opened:
         x: Ref = call["self"]
-        factors = [operand(call, name, at) for name in ("self", "target")]
+        factors = _compared(call, at, ("self", "target", *options))
         local = slope(formula, *(number(f) for f in factors))
         if call["reduction"] == MEAN:
             local = local / x.numel
@@ -189,7 +246,9 @@ def pointwise_loss_backward(symbol: str, formula: Any) -> Rule:
         over = " / n" if call["reduction"] == MEAN else ""
         part = Part(f"g·{symbol}{over}", (arriving,), local, shared)
         wide = 4 * accuracy(call) * np.abs(arriving.values * (1 if not over else 1 / x.numel))
-        return Opened(f"g·{symbol}{over}", [part], roundings=16, absolute=wide.reshape(-1))
+        return Opened(
+            f"g·{symbol}{over}", [part], 16, inner=3 * narrow(call), absolute=wide.reshape(-1)
+        )
 
     return opened
 
@@ -205,7 +264,17 @@ RULES: dict[str, Rule] = {
     "mse_loss": pointwise_loss("(x − y)²", _squared),
     "mse_loss_backward": pointwise_loss_backward("2·(x − y)", _squared),
     "l1_loss": pointwise_loss("|x − y|", _absolute),
-    "binary_cross_entropy": pointwise_loss("−y·ln x − (1−y)·ln(1−x)", _binary),
-    "binary_cross_entropy_backward": pointwise_loss_backward("(x − y)/(x·(1−x))", _binary),
-    "binary_cross_entropy_with_logits": pointwise_loss("ln(1+e^x) − y·x", _binary_logits),
+    "binary_cross_entropy": pointwise_loss("w·(−y·ln x − (1−y)·ln(1−x))", _binary, "weight"),
+    "binary_cross_entropy_backward": pointwise_loss_backward(
+        "w·(x − y)/(x·(1−x))", _binary, "weight"
+    ),
+    "binary_cross_entropy_with_logits": pointwise_loss(
+        "w·(ln(1+e^x) − y·x)", _binary_logits, "weight", "pos_weight"
+    ),
+    "smooth_l1_loss": pointwise_loss("(x−y)²/2β near, |x−y| − β/2 far", _smooth, "beta"),
+    "smooth_l1_loss_backward": pointwise_loss_backward("(x−y)/β near, ±1 far", _smooth, "beta"),
+    "huber_loss": pointwise_loss("(x−y)²/2 near, δ·(|x−y| − δ/2) far", _huber, "delta"),
+    "huber_loss_backward": pointwise_loss_backward("x−y near, ±δ far", _huber, "delta"),
+    "soft_margin_loss": pointwise_loss("ln(1 + e^−y·x)", _soft_margin),
+    "soft_margin_loss_backward": pointwise_loss_backward("−y/(1 + e^y·x)", _soft_margin),
 }

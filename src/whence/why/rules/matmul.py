@@ -59,7 +59,7 @@ def vector(call: Call, at: Index) -> Opened:
         a, b, x = call["mat"], call["vec"], call["self"]
         alpha, beta = float(call["alpha"]), float(call["beta"])
     else:
-        a, b = call["self"], call["vec"] if "vec" in call.values else call["tensor"]
+        a, b = call["self"], next(call[n] for n in ("vec", "tensor", "other") if n in call.values)
         x, alpha, beta = None, 1.0, 0.0
     first = _rows(a, [], None if len(a.size) == 1 else at)
     second = Factor(b, np.arange(b.size[0]).reshape(1, -1), "b")

@@ -105,7 +105,8 @@ def _weight_gradient(
     rows = np.arange(x.numel // width).reshape(1, -1)
     where = rows * width + column(at)
     arriving = Factor(gradient, where, "g")
-    unit = UNIT.get(call.output.dtype)  # this sum is kept in the weight's own type
+    # This sum is kept in the weight's own type, or in the gradient's where that is narrower.
+    unit = max(UNIT.get(call.output.dtype, 0.0), UNIT.get(gradient.dtype, 0.0))
     if call.slot == 2:
         return Opened("Σₙ g[n, j]", [product("g[n,j]", arriving)], unit=unit)
     shared = (Factor(x, where), Factor(mean, rows), Factor(rstd, rows))
@@ -115,7 +116,7 @@ def _weight_gradient(
     return Opened(
         "Σₙ g[n,j]·(x[n,j] − mean[n])·rstd[n]",
         [part],
-        roundings=4,
+        roundings=1,
         unit=unit,
         absolute=wide * accuracy(call) * 4,
         inner=inner,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
+from whence.errors import WhenceError
 from whence.why.opening import Factor
 from whence.why.storage import Index, Ref
 from whence.why.tape import Call
@@ -61,6 +63,13 @@ def operand(call: Call, name: str, at: Index) -> Factor | float:
     if isinstance(value, Ref):
         at = column(broadcast(at, call.output.size, value))
         return Factor(value, at, _SYMBOLS.get(name, ""))
+    if value is None:
+        raise WhenceError(
+            f"{call.op.func} read a tensor that isn't recorded, such as a sparse one: its numbers "
+            "cannot be opened."
+        )
+    if isinstance(value, complex):
+        return cast(float, value)  # what is done with it here, NumPy does with either
     return float(value)
 
 
@@ -89,7 +98,8 @@ def reduced(at: Index, source: Ref, dims: Sequence[int], out: Sequence[int]) -> 
     where = coordinates(at, out)
     if len(out) == rank:
         where = [where[d] for d in kept]
-    inner = np.indices([source.size[d] for d in dims]).reshape(len(dims), -1)
+    many = math.prod(source.size[d] for d in dims)
+    inner = np.indices([source.size[d] for d in dims]).reshape(len(dims), many)
     full: list[Any] = [0] * rank
     for d, i in zip(kept, where, strict=True):
         full[d] = column(i)

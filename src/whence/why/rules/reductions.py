@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from whence.why.opening import Factor, Opened, Part, Rule
-from whence.why.rules.elementwise import accuracy, product
+from whence.why.rules.elementwise import accuracy, narrow, product
 from whence.why.rules.positions import (
     column,
     column_values,
@@ -74,10 +74,12 @@ def deviation(call: Call, at: Index) -> Opened:
 def norm(call: Call, at: Index) -> Opened:
     """Open (Σₖ |x[k]|^p)^(1/p)."""
     x, n = along(call, at)
-    order = float(call.get("ord", 2) if call.get("ord") is not None else call.get("p") or 2)
+    order = float(next((v for n in ("ord", "p") if (v := call.get(n)) is not None), 2))
     size = np.abs(x.values)
-    if order == math.inf:
-        value, symbol = size.max(1), "maxₖ |x[k]|"
+    if math.isinf(order):
+        value, symbol = (size.max(1), "maxₖ |x[k]|") if order > 0 else (size.min(1), "minₖ |x[k]|")
+    elif order == 0:
+        value, symbol = (size != 0).sum(1), "how many x[k] aren't 0"
     else:
         value, symbol = (size**order).sum(1) ** (1 / order), f"(Σₖ |x[k]|^{order:g})^(1/{order:g})"
     part = Part(symbol, value=column_values(value), shared=(x,))
@@ -88,7 +90,7 @@ def product_of_all(call: Call, at: Index) -> Opened:
     """Open Πₖ x[k]."""
     x, n = along(call, at)
     part = Part("Πₖ x[k]", value=column_values(x.values.prod(1)), shared=(x,))
-    return Opened("Πₖ x[k]", [part], roundings=n)
+    return Opened("Πₖ x[k]", [part], roundings=n, inner=n * narrow(call))
 
 
 def extreme(call: Call, at: Index) -> Opened:
@@ -111,6 +113,7 @@ def log_sum_exp(call: Call, at: Index) -> Opened:
     value = np.log(np.exp(x.values - peak).sum(1)) + peak[:, 0]
     part = Part("ln Σₖ e^x[k]", value=column_values(value), shared=(x,))
     slack = accuracy(call) * (8 + min(n, 6 * math.sqrt(n)) + np.abs(peak[:, 0]))
+    slack = slack + narrow(call) * (np.abs(value) + np.abs(peak[:, 0]))
     return Opened("ln Σₖ e^x[k]", [part], absolute=slack)
 
 

@@ -193,6 +193,8 @@ RULES: dict[str, Rule] = {
     "repeat": repeat,
     "arange": sequence,
     "linspace": constant("evenly spaced numbers"),
+    "resize": constant("memory that nothing was written to yet"),
+    "resize_as": constant("memory that nothing was written to yet"),
     "eye": constant("1 on the diagonal, else 0"),
     "tril_indices": constant("indices of a triangle"),
     "triu_indices": constant("indices of a triangle"),
@@ -202,7 +204,8 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(
         _names(
             "rand randn randint randperm rand_like randn_like randint_like bernoulli normal "
-            "uniform exponential random multinomial geometric cauchy log_normal"
+            "uniform exponential random multinomial geometric cauchy log_normal poisson "
+            "binomial _standard_gamma _sample_dirichlet"
         ),
         sampled,
     ),

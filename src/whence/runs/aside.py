@@ -1,0 +1,118 @@
+"""Folders that are made and removed under a name of chance, so that nobody sees half of one."""
+
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from whence.errors import WhenceError, shell_word
+
+SUFFIX = r"\.[0-9a-f]{8}\.(part|gone)"
+
+
+class TakenError(WhenceError):
+    """Another run has this name."""
+
+    def __init__(self, path: Path):
+        super().__init__(
+            f"{path} already exists: continue it with 'whence resume {shell_word(path)}', or "
+            "choose another name with --out."
+        )
+
+
+@contextmanager
+def made_aside(path: Path) -> Iterator[Path]:
+    """Give a folder to fill that gets its name at the end, whole or not at all.
+
+    Any number of processes may make folders at once, of one name too: the first to end has it.
+
+    Args:
+        path: the folder, not there yet.
+
+    Raises:
+        TakenError: where something has the name by now.
+        WhenceError: where it can't be written.
+    """
+    if os.path.lexists(path):
+        raise TakenError(path)
+    part = None
+    try:
+        part, lock = _begin(path)
+        try:
+            sweep(path.parent)
+            yield part
+            if os.name == "nt":  # an open file can't move there
+                lock.release()
+            try:
+                part.rename(path)
+            except OSError:
+                if os.path.lexists(path):
+                    raise TakenError(path) from None
+                raise
+        finally:
+            lock.release()
+    except OSError as error:
+        raise WhenceError(
+            f"{path} can't be made ({error.strerror or error}): choose another folder."
+        ) from error
+    finally:
+        if part is not None:
+            shutil.rmtree(part, ignore_errors=True)
+
+
+def _begin(path: Path) -> tuple[Path, FileLock]:
+    """Make a folder and hold it, so that nobody takes it for what a killed process left."""
+    while True:
+        part = path.with_name(f".{path.name[:200]}.{secrets.token_hex(4)}.part")
+        part.mkdir(parents=True)
+        lock = FileLock(part / ".lock")
+        with suppress(Timeout, FileNotFoundError):  # swept before it was held
+            lock.acquire(blocking=False)
+            if part.is_dir():
+                return part, lock
+            lock.release()
+
+
+def remove_aside(path: Path) -> None:
+    """Remove a folder: its name is free at once, and a kill leaves no half of it under it.
+
+    Raises:
+        WhenceError: where it can't be removed, or not all of it.
+    """
+    gone = path.with_name(f".{path.name[:200]}.{secrets.token_hex(4)}.gone")
+    try:
+        path.rename(gone)
+    except OSError as error:
+        raise WhenceError(
+            f"{path} can't be removed ({error.strerror or error}): check the permissions of its "
+            "folder."
+        ) from error
+    try:
+        shutil.rmtree(gone)
+    except OSError as error:
+        raise WhenceError(
+            f"{path} is removed, but not all of it ({error.strerror or error}): what is left lies "
+            f"in {gone}, and the next 'whence train' or 'whence runs remove' tries again."
+        ) from error
+
+
+def sweep(folder: Path) -> None:
+    """Remove what processes that were killed had begun to make or to remove in a folder."""
+    found: list[Path] = []
+    with suppress(OSError):  # another time
+        found = sorted(folder.iterdir())
+    for left in found:
+        if re.fullmatch(rf"\..+{SUFFIX}", left.name) and not left.is_symlink():
+            if left.name.endswith(".gone"):
+                shutil.rmtree(left, ignore_errors=True)
+                continue
+            lock = FileLock(left / ".lock")
+            with suppress(Timeout, OSError):  # someone is filling it
+                lock.acquire(blocking=False)
+                shutil.rmtree(left, ignore_errors=True)
+                lock.release()

@@ -1,0 +1,130 @@
+"""Two processes that want one name, and folders that are removed: nobody sees half of anything."""
+
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from tests.runs.tiny import RECIPE, SOURCE, finish, make
+from whence.data import text_source
+from whence.errors import WhenceError
+from whence.runs import run as run_module
+from whence.runs.aside import TakenError, sweep
+from whence.runs.run import Run
+from whence.runs.verify import verify
+
+ROOT = Path(__file__).parents[2]
+CREATE = """
+import sys, time
+from dataclasses import replace
+from tests.runs.tiny import RECIPE, SOURCE
+from whence.runs.run import Run
+data = replace(RECIPE.data, tokenizer=sys.argv[1])
+print("ready", flush=True)
+time.sleep(float(sys.stdin.readline()))
+run = Run.create(replace(RECIPE, data=data, steps=3), source=SOURCE)
+for event in run.train():
+    pass
+print(run.path)
+"""
+
+
+@pytest.mark.parametrize("offset", [0.0, 0.01, 0.05])
+def test_two_creations_of_one_text_at_once(tmp_path, offset):
+    """Different tokenizers, as two people at one machine would: each has its own run."""
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"}
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-c", CREATE, kind],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=tmp_path,
+            env=environment,
+        )
+        for kind in ("chars", "bytes")
+    ]
+    for process in both:
+        assert process.stdout
+        assert process.stdout.readline() == "ready\n"
+    said = []
+    for process, wait in zip(both, (0.0, offset), strict=True):
+        assert process.stdin
+        process.stdin.write(f"{wait}\n")
+        process.stdin.flush()
+    for process in both:
+        said.append(process.communicate(timeout=100)[0].strip())
+        assert process.returncode == 0
+    assert sorted(said) == [str(Path("runs/bottles-1")), str(Path("runs/bottles-2"))]
+    for path, kind in zip(said, ("chars", "bytes"), strict=True):
+        run = Run.open(tmp_path / path)
+        assert run.recipe.data.tokenizer == kind
+        assert verify(run).exact
+    assert sorted(p.name for p in (tmp_path / "runs").iterdir()) == ["bottles-1", "bottles-2"]
+
+
+def test_the_next_name_is_taken_where_another_was_first(tmp_path, monkeypatch):
+    """The other one ends between the choice of the name and the end of making it."""
+    monkeypatch.chdir(tmp_path)
+    prepare = run_module.prepare_tokens
+    began = threading.Event()
+
+    def slow(*arguments, **options):
+        if not began.is_set():
+            began.set()
+            make(Path("runs/bottles-1"), seed=1)
+        return prepare(*arguments, **options)
+
+    monkeypatch.setattr(run_module, "prepare_tokens", slow)
+    run = Run.create(RECIPE, source=SOURCE)
+    assert run.path == Path("runs/bottles-2")
+    assert Run.open("runs/bottles-1").recipe.seed == 1
+    with pytest.raises(TakenError, match="already exists: continue it with"):
+        Run.create(RECIPE, "runs/bottles-2", SOURCE)
+
+
+def test_what_a_killed_creation_left_is_swept_and_what_lives_is_not(tmp_path):
+    left = tmp_path / ".mine.0123abcd.part"
+    left.mkdir()
+    (left / "tokens.bin").write_bytes(b"x" * 99)
+    (tmp_path / ".mine.part").mkdir()  # not a name of ours
+    seen = []
+
+    def chunks():
+        seen.append(sorted(p.name for p in tmp_path.iterdir() if p.name != ".mine.part"))
+        sweep(tmp_path)  # as another creation would
+        yield SOURCE_TEXT
+
+    SOURCE_TEXT = "some text to read, again and again. " * 50
+    run = Run.create(RECIPE, tmp_path / "mine", text_source("t", chunks))
+    assert run.state == "new"
+    assert not left.exists()
+    assert any(len(names) == 1 and names[0].endswith(".part") for names in seen)
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".mine.part", "mine"]
+
+
+def test_a_removal_that_fails_half_way_frees_the_name(own, monkeypatch):
+    def fails(path, **_):
+        (path / "run.toml").unlink()
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(shutil, "rmtree", fails)
+    with pytest.raises(WhenceError, match=r"removed, but not all of it \(Input/output error\)"):
+        own.remove()
+    monkeypatch.undo()
+    assert not own.path.exists()
+    finish(make(own.path, steps=2))  # the name is free, and what was left is swept
+    assert [p.name for p in own.path.parent.iterdir()] == ["own"]
+
+
+def test_a_run_that_is_trained_is_not_removed(own):
+    training = own.train(steps=30)
+    next(training)
+    with pytest.raises(WhenceError, match="another process is training"):
+        Run.open(own.path).remove()
+    training.close()
+    assert Run.open(own.path).checkpoints == [5, 10, 15, 20]
