@@ -55,14 +55,15 @@ class Lines:
 
 
 def places(
-    dataset: Dataset, parts: Sequence[Part | LabelledPart], listed: str = ""
+    dataset: Dataset, parts: Sequence[Part | LabelledPart], each: str = ""
 ) -> Callable[[int, int], str]:
     """Tell for (example, position) of a batch where in the training text that token stands.
 
     Args:
         dataset: the text.
         parts: the parts of the batch; examples are counted over all of them.
-        listed: what the text is a list of, such as `pair`, where `Part.starts` holds their numbers.
+        each: what the examples are where they are whole lines, such as "pair", and `starts` holds
+            their numbers.
 
     Returns:
         A function that gives such as `line 812 of topics`.
@@ -73,8 +74,8 @@ def places(
     """
     name = Path(dataset.source).name
     starts = [int(start) for part in parts for start in part.starts]
-    if listed:
-        return lambda row, position: f"{listed} {starts[row]:,} of {name}"
+    if each:
+        return lambda row, position: f"{each} {starts[row]:,} of {name}"
     starts_on = [line for _, line in dataset.files]
     lines, length = Lines(dataset.train, dataset.tokenizer), parts[0].inputs.shape[1]
     known: dict[int, np.ndarray] = {}

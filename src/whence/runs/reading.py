@@ -17,8 +17,8 @@ def part_of(session: Session, text: str) -> Part | LabelledPart:
     """Cut a text into one window: what is read, and the token after each.
 
     Args:
-        session: its model reads it. An encoder–decoder takes lines of source, tab, target, and an
-            encoder that names classes lines of class, tab, text.
+        session: its model reads it. An encoder–decoder takes lines of source, tab, target, a
+            classifier lines of label, tab, text.
         text: at least two tokens, and at most one more than the model reads.
 
     Raises:
@@ -29,10 +29,10 @@ def part_of(session: Session, text: str) -> Part | LabelledPart:
         torch.Size([1, 6])
     """
     tokenizer, config = session.dataset.tokenizer, session.recipe.model
+    device = session.hardware.device
     if isinstance(session.task, Labels):
-        part = session.task.part_of(text)
-        part = part._replace(visible=part.visible.to(session.hardware.device))
-    elif isinstance(config, Seq2SeqConfig):
+        return session.task.part(text, device)
+    if isinstance(config, Seq2SeqConfig):
         pairs = parse_pairs(text if text.endswith("\n") else text + "\n", tokenizer, config)
         part = as_part(pairs, config.separator, config.end)
     else:
@@ -46,5 +46,4 @@ def part_of(session: Session, text: str) -> Part | LabelledPart:
             )
         row = torch.from_numpy(ids)[None]
         part = Part(row[:, :-1], row[:, 1:], np.zeros(1, dtype=np.int64), 0)
-    device = session.hardware.device
     return part._replace(inputs=part.inputs.to(device), targets=part.targets.to(device))

@@ -10,13 +10,12 @@ from torch import Tensor
 
 from whence.data import Part
 from whence.data.batches import NOT_COUNTED
-from whence.data.labels import LabelledPart
+from whence.data.labels import LabelBatches, LabelledPart
 from whence.data.pairs import PairBatches
 from whence.errors import WhenceError, in_bytes
 from whence.runs.places import places
 from whence.runs.reading import part_of
 from whence.runs.replay import Moment
-from whence.runs.tasks.labels import Labels
 from whence.train.loop import train
 from whence.why.budget import available
 from whence.why.step import trace
@@ -52,10 +51,23 @@ def trace_moment(moment: Moment, text: str | None = None, **options: Any) -> Tra
     }
     if text is not None:
         return trace(_reading(moment, parts[0]), **{**known, **options})
-    known["where"] = places(moment.dataset, parts, _listed(moment))
+    known["where"] = places(moment.dataset, parts, in_lines(moment))
     recorded = moment.recorded
-    t = trace(lambda: moment.do(moment.model), **{**known, **options})
-    t.notes.append(_compared(recorded, float(t.result), moment))
+    step = moment.step
+
+    def do() -> float:
+        """Do the step, also when it has been done before, as `check` does it again."""
+        after, moment.step = moment.step, step
+        try:
+            return moment.do(moment.model)
+        finally:
+            moment.step = max(after, moment.step)
+
+    t = trace(do, **{**known, **options})
+    t.add_up_losses()
+    t.labels.by_example = bool(in_lines(moment))
+    if not t.refused:
+        t.notes.append(_compared(recorded, float(t.result), moment))
     return t
 
 
@@ -79,7 +91,7 @@ def foresee(moment: Moment, parts: Sequence[Part | LabelledPart], update: bool =
         412345678
     """
     part, count = parts[0], sum(len(part.inputs) for part in parts)
-    rows = _longest(part) if is_pairs(moment) and update else [0]
+    rows = _longest(part) if update else [0]
     base = _measure(moment, part, rows, update)
     if count <= len(rows):
         return base
@@ -92,17 +104,27 @@ def foresee(moment: Moment, parts: Sequence[Part | LabelledPart], update: bool =
 
 
 def _longest(part: Part | LabelledPart) -> list[int]:
-    """The pairs with the longest source and the longest target: all others are padded to them."""
+    """The examples that all others are padded to, one or two; the first where none are padded.
+
+    Of pairs, those with the longest source and the longest target.
+    """
+    if isinstance(part, LabelledPart):
+        return [int(part.visible.sum(1).argmax())]
     counted = part.targets != NOT_COUNTED
     return list({int(counted.int().argmax(1).argmax()), int(counted.sum(1).argmax())})
 
 
 def _measure(
-    moment: Moment, part: Part | LabelledPart, rows: list[int], update: bool, twice: bool = False
+    moment: Moment,
+    part: Part | LabelledPart,
+    rows: list[int],
+    update: bool,
+    twice: bool = False,
 ) -> int:
     model, optimizer = copy.deepcopy((moment.model, moment.optimizer))
-    kept = {name: value[rows] for name, value in part._asdict().items() if name != "seed"}
-    few = part._replace(**kept)
+    few = part._replace(
+        **{name: value[rows] for name, value in part._asdict().items() if name != "seed"}
+    )
     if not update:
         return trace(_reading(moment, few, model), model=model).nbytes
     batch = {moment.step: [(0.5, few), (0.5, few)] if twice else [(1.0, few)]}
@@ -140,17 +162,11 @@ def shown(moment: Moment, token: int) -> str:
     return moment.tokenizer.token(token) if "\ufffd" in text else text
 
 
-def is_pairs(moment: Moment) -> bool:
-    """Tell whether the run trains on pairs of source and target."""
+def in_lines(moment: Moment) -> str:
+    """Name what the run's examples are where each is a whole line; "" where they are windows."""
     batches = moment.batches
-    return isinstance(getattr(batches, "batches", batches), PairBatches)
-
-
-def _listed(moment: Moment) -> str:
-    """Say what the run's text is a list of; "" of prose."""
-    if is_pairs(moment):
-        return "pair"
-    return "text" if isinstance(moment.session.task, Labels) else ""
+    kind = type(getattr(batches, "batches", batches))
+    return {PairBatches: "pair", LabelBatches: "text"}.get(kind, "")
 
 
 def _compared(recorded: float | None, loss: float, moment: Moment) -> str:

@@ -93,6 +93,19 @@ class Labels(Text):
         texts, classes, _ = self.lines[0]
         return LabelBatches(texts, classes, **self._batch_options(device))
 
+    def part(self, text: str, device: str) -> LabelledPart:
+        """Lay the lines of a text side by side, as a batch of its own.
+
+        Raises:
+            WhenceError: a line isn't label, tab, text, or is of a class that the run doesn't know.
+        """
+        texts, classes, _ = self._read(np.asarray(self.dataset.tokenizer.encode(text)), True, True)
+        if not texts:
+            raise WhenceError("the text has no labelled lines: give lines of label, tab, text.")
+        inputs, visible = (t.to(device) for t in lay(texts))
+        targets = torch.tensor(classes, device=device)
+        return LabelledPart(inputs, visible, targets, np.arange(len(texts)), 0)
+
     def loss(self, model: Callable[..., Any], part: Any) -> Tensor:
         """Return the cross-entropy of the classes."""
         seed_dropout(part)
@@ -167,26 +180,6 @@ class Labels(Text):
             (decode(text), names[mine], names[right])
             for text, mine, right in zip(texts, said, classes, strict=False)
         ]
-
-    def part_of(self, text: str) -> LabelledPart:
-        """Lay out lines of class, tab, text as one part of a batch.
-
-        Raises:
-            WhenceError: a line that is none, a class the run doesn't know, or a character that its
-                tokenizer lacks.
-        """
-        lines = text.removesuffix("\n").split("\n")
-        for line in lines:
-            label, _, rest = line.partition("\t")
-            if label not in self.config.classes or not rest.strip() or "\t" in rest:
-                raise WhenceError(
-                    f"{line[:60]!r} is no labelled text: write its class "
-                    f"({', '.join(self.config.classes)}), a tab, and the text."
-                )
-        tokens = np.asarray(self.dataset.tokenizer.encode("\n".join(lines) + "\n"))
-        texts, classes, _ = self._read(tokens, True, True)
-        inputs, visible = lay(texts)
-        return LabelledPart(inputs, visible, torch.tensor(classes), np.arange(len(texts)), 0)
 
     def _cut(self, tokens: np.ndarray) -> np.ndarray:
         return tokens[: self.config.context_length]
