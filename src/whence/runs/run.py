@@ -116,7 +116,7 @@ class Run:
                 folder,
                 validation_source=data.open_validation(),
             )
-            return Header(recipe, _now())
+            return Header(recipe, now())
 
         if path is not None:
             return cls.make(Path(path), fill)
@@ -127,12 +127,18 @@ class Run:
                 continue
 
     @classmethod
-    def make(cls, path: Path, fill: Callable[[Path], Header]) -> "Run":
+    def make(
+        cls,
+        path: Path,
+        fill: Callable[[Path], Header],
+        check: Callable[["Run"], None] | None = None,
+    ) -> "Run":
         """Make a run's folder under a temporary name, so that it is there whole or not at all.
 
         Args:
             path: the folder.
             fill: writes the tokens into the folder it is given and returns the header.
+            check: refuses a run that could take no step; none: by taking the run to its first.
 
         Raises:
             TakenError: where the folder exists, also where another process was the first to end.
@@ -142,7 +148,7 @@ class Run:
             header = fill(folder)
             share_tokens(folder, path.parent)
             header.pin(folder)
-            _check_trainable(cls(folder, header))
+            (check or _check_trainable)(cls(folder, header))
             Logs(folder, header.id).begin()
             header.write(folder)
         return cls(path, header)
@@ -256,10 +262,9 @@ class Run:
         """How far the run has come: new, training (in some process), stopped or finished."""
         if is_held(self.path):
             return "training"
-        saved = self.checkpoints
-        if not saved:
-            return "stopped" if any(True for _ in self.logs.steps) else "new"  # one line is enough
-        return "finished" if self.is_complete else "stopped"
+        if self.checkpoints and self.is_complete:
+            return "finished"
+        return "stopped" if any(True for _ in self.logs.steps) else "new"  # one line is enough
 
     @property
     def is_complete(self) -> bool:
@@ -516,6 +521,16 @@ class Run:
 def _check_trainable(run: Run) -> None:
     """Find out now whether the run can take its first step, and be measured."""
     run.session().batches[run.origin.step if run.origin else 0]
+    check_text(run)
+
+
+def check_text(run: Run) -> None:
+    """Find out whether a run's text is long enough to be trained on and measured.
+
+    Raises:
+        WhenceError: saying what is too short.
+    """
+    run.batches[run.origin.step if run.origin else 0]
     n_validation = len(run.dataset.validation)
     if n_validation < 2:
         raise WhenceError(
@@ -524,7 +539,8 @@ def _check_trainable(run: Run) -> None:
         )
 
 
-def _now() -> str:
+def now() -> str:
+    """Return the time in ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
