@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from whence.data import Dataset, Source, Tokenizer, load_tokenizer, open_dataset
 from whence.data import prepare as prepare_tokens
@@ -45,6 +45,7 @@ from whence.train.evaluation import Evaluation
 if TYPE_CHECKING:
     from whence.runs.replay import Moment
 
+T = TypeVar("T")
 State = Literal["new", "training", "stopped", "finished"]
 
 
@@ -222,18 +223,17 @@ class Run:
             WhenceError: where it is damaged, or the run's files don't belong to each other; so do
                 the measurements, samples, checkpoints and the state.
         """
-        self._check()
-        return self._step_lines.all()
+        return self._checked(self._step_lines.all)
 
     @property
     def evals(self) -> list[dict[str, Any]]:
         """The measurements on the validation text."""
-        return list(self._sound_logs.evals)
+        return self._checked(lambda: list(self.logs.evals))
 
     @property
     def samples(self) -> list[dict[str, Any]]:
         """What the model wrote during training."""
-        return list(self._sound_logs.samples)
+        return self._checked(lambda: list(self.logs.samples))
 
     @property
     def checkpoint_folder(self) -> Path:
@@ -243,23 +243,19 @@ class Run:
     @property
     def checkpoints(self) -> list[int]:
         """The steps whose state is on disk."""
-        self._check()
-        return saved_steps(self.checkpoint_folder)
+        return self._checked(lambda: saved_steps(self.checkpoint_folder))
 
-    @property
-    def _sound_logs(self) -> Logs:
-        """The files of the record, after a look whether they belong to this run."""
-        self._check()
-        return self.logs
-
-    def _check(self) -> None:
+    def _checked(self, read: Callable[[], T]) -> T:
+        """Read something, after a look whether the run's files belong to each other."""
         try:
             check_run(self.path, self.header)
         except DamagedError as error:
             if error.path.name == "run.toml":
                 raise
+            read()  # what is wrong inside the file says more, where something is
             advice = f"'whence verify {shell_word(self.path)} --repair' puts aside what is damaged"
             raise DamagedError(error.path, f"{error.why}; {advice}") from error
+        return read()
 
     @property
     def state(self) -> State:
