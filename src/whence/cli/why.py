@@ -12,6 +12,7 @@ from whence.cli.reach import reach
 from whence.cli.receipts import show_blame, show_receipt
 from whence.cli.terminal import Console
 from whence.errors import WhenceError, in_bytes
+from whence.interop.answers import find_answer, load_answer
 from whence.runs.run import Run
 from whence.why import Address, Balance, Trace, balance
 from whence.why import first_bad as first_bad_of
@@ -21,9 +22,11 @@ By = Literal["token", "position", "example", "where", "head", "module", "path"]
 
 
 def why(
-    run: Annotated[Path, tyro.conf.Positional],
+    run: Annotated[Path | None, tyro.conf.Positional] = None,
     address: Annotated[str, tyro.conf.Positional] = "",
     *,
+    answer: str | None = None,
+    token: int = 1,
     step: int | None = None,
     text: str | None = None,
     depth: int = 1,
@@ -45,7 +48,11 @@ def why(
     Args:
         run: the run's folder.
         address: loss, logits[0,12,'e'], a module's output, a variable of the model's code, a
-            parameter or an optimiser's tensor, with .grad, .update, .after and @STEP; none: loss.
+            parameter or an optimiser's tensor, with .grad, .update, .after and @STEP; none: loss,
+            of an answer the token's logit.
+        answer: the number of an answer of `whence chat` or `whence serve`: the model that gave it
+            reads it again, up to the token that is asked about. The run may be left out.
+        token: which token of the answer, from 1.
         step: from 0 to the number of steps done; none: the last one done.
         text: instead of the step's batch, let the model of that step read this text (forward and
             backward, no update); `-` reads standard input.
@@ -63,6 +70,18 @@ def why(
         json: print JSON.
     """
     _refuse(depth, top, numbers, by, check, list, balance, first_bad)
+    if answer is not None:
+        if text is not None or step is not None:
+            raise WhenceError(
+                "--answer says what is read, and at which step: leave out the others."
+            )
+        run = run or find_answer(Path("runs"), answer)
+        step, read, logit = _answer(run, answer, token)
+        address = address or logit
+    else:
+        read = sys.stdin.read() if text == "-" else text
+    if run is None:
+        raise WhenceError("name a run, such as runs/topics-1, or an --answer.")
     whole = list or balance or first_bad
     wanted = None if whole else Address.parse(address or "loss")
     if wanted is not None and wanted.step is not None:
@@ -74,14 +93,14 @@ def why(
         step = len(opened.steps)  # where it was refused, the state before is saved
     moment = reach(opened, step, approximate, json)
     step, told = moment.step, []
-    text = sys.stdin.read() if text == "-" else text
+    shown = read if read is None or isinstance(read, str) else moment.tokenizer.decode(read)
     err = Console(stderr=True)
     with err.status("tracing", spinner="dots") if err.is_terminal and not json else _Nothing():
-        t = moment.trace(text, tell=told.append)
+        t = moment.trace(read, tell=told.append)
     if moment.differences:
         t.notes.append(moment.how_far_off())
     head: dict[str, Any] = {
-        "schema": 1, "run": str(run), "step": step, "text": text,
+        "schema": 1, "run": str(run), "step": step, "text": shown,
         "loss": finite(t.loss.value) if t.losses else None,
         "notes": t.notes, "bytes": {"told": told[0], "kept": t.nbytes},
     }  # fmt: skip
@@ -104,7 +123,7 @@ def why(
         print(strict({**head, name: found.to_dict()}))
         return 0
     console = Console(soft_wrap=True)
-    _say_head(console, run, step, t, text)
+    _say_head(console, run, step, t, shown)
     if name == "receipt":
         show_receipt(console, found)
         if found.verdict == GIVEN and step and t.after_of(number.numbers.name) is not None:
@@ -115,6 +134,15 @@ def why(
     else:
         console.print(str(found))
     return 0
+
+
+def _answer(run: Path, number: str, token: int) -> tuple[int, list[int], str]:
+    """The step of an answer, what was read up to one of its tokens, and that token's logit."""
+    found = load_answer(run, number)
+    if not 1 <= token <= len(found.written):
+        raise WhenceError(f"the answer has {len(found.written)} tokens: --token {token} is none.")
+    read = [*found.prompt, *found.written[:token]]
+    return found.step, read, f"logits[0,{len(read) - 2},{read[-1]}]"
 
 
 class _Nothing:

@@ -61,8 +61,9 @@ def growth(
         raise WhenceError(f"{run.path} names classes: it gives no token a probability.")
     tokenizer, length = run.tokenizer, run.recipe.model.context_length
     if run.task.is_prose:
-        ids = encode_prompt(tokenizer, "") + encode_prompt(tokenizer, text)
-        first, kept = 1, ids[: length + 1]
+        before = encode_prompt(tokenizer, "")
+        ids = before + tokenizer.encode(text).tolist()
+        first, kept = len(before), ids[: length + 1]
     else:
         source, tab, target = text.partition("\t")
         if not tab or not target:

@@ -47,7 +47,7 @@ class Summary:
         tokens_per_second: the speed of the last steps.
         spark: a few (step, loss) that draw the curve.
         bytes: what the folder takes.
-        origin: (run, step) it was forked from.
+        origin: (run, step, how): where its first state comes from, if it wasn't drawn.
         trouble: what is wrong with it, in a sentence.
     """
 
@@ -64,7 +64,7 @@ class Summary:
     tokens_per_second: float | None = None
     spark: tuple[tuple[int, float], ...] = ()
     bytes: int = 0
-    origin: tuple[str, int] | None = None
+    origin: tuple[str, int, str] | None = None
     trouble: str | None = None
 
 
@@ -150,7 +150,7 @@ def _make(run: Run) -> Summary:
         tokens_per_second=curves.tokens_per_second,
         spark=tuple(zip(shown.tolist(), loss[shown].tolist(), strict=True)),
         bytes=run.disk_use,
-        origin=(run.origin.run, run.origin.step) if run.origin else None,
+        origin=(run.origin.run, run.origin.step, run.origin.how) if run.origin else None,
         trouble=_one_line(str(trouble)) if trouble else None,
     )
 
@@ -178,7 +178,10 @@ def _read(path: Path, stamps: list[list[int] | None]) -> Summary | None:
             return None
         origin = record.pop("origin")
         spark = tuple((int(step), float(loss)) for step, loss in record.pop("spark"))
-        found = Summary(**record, spark=spark, origin=tuple(origin) if origin else None)
+        if origin is not None:
+            run, step, how = origin  # of an older cache it has two: then it is made anew
+            origin = (str(run), int(step), str(how))
+        found = Summary(**record, spark=spark, origin=origin)
         return found if _is_sound(found) else None
     except (OSError, WhenceError, KeyError, TypeError, ValueError, ArithmeticError):
         return None
@@ -192,7 +195,6 @@ def _is_sound(s: Summary) -> bool:
         and all(type(count) is int and 0 <= count < 2**63 for count in (s.steps, s.done, s.bytes))
         and all(number is None or type(number) in (int, float) for number in numbers)
         and all(0 <= step < 2**31 for step, _ in s.spark)
-        and (s.origin is None or tuple(map(type, s.origin)) == (str, int))
     )
 
 

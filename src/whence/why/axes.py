@@ -155,7 +155,11 @@ class Layouts:
         streams = {axis.stream for _, axes in known for several in axes for axis in several}
         streams.discard(None)
         only = streams.pop() if len(streams) == 1 else None
-        if known and all(_broadcasts(source.size, output.size) for source, _ in known):
+        joined = call.name in ("cat", "stack")
+        broadcast = known and all(_broadcasts(s.size, output.size) for s, _ in known)
+        if joined and only is not None and (axes := _shaped(output.size, only)) is not None:
+            return axes  # its steps, put together again
+        if broadcast:
             return _merged(known, output, only)
         for source, axes in known:
             if source.size[:-1] == output.size[:-1] and len(source.size) > 1:

@@ -156,7 +156,7 @@ def blame(number: Number, by: str) -> Blame:
         groups = _with_text(trace, unrolled.leaves, groups)
     for words, value in unrolled.constants:
         label = SPOILED if spoiled and not math.isfinite(value) else f"constant {words}"
-        groups[label].append(np.array([value]))
+        groups.setdefault(label, []).append(np.array([value]))
     return _blame(number, by, unrolled, groups)
 
 

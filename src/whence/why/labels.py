@@ -104,6 +104,13 @@ class Labels:
         """Count the examples of the parts before one."""
         return sum(p.layouts.examples for p in self.parts[: self.parts.index(part)])
 
+    def ids_of(self, ref: Cells) -> np.ndarray | None:
+        """Return the token ids [B, T] that a tensor was made from; `None` where none are known."""
+        stream = self.place(ref, np.zeros(1, dtype=np.int64)).stream if ref.numel else None
+        if stream is None:
+            return None
+        return stream.ids.T if stream.rows_are_examples is False else stream.ids
+
     def place(self, ref: Cells, at: Index) -> Place:
         """Tell where in the batch the elements of a tensor stand."""
         part = self.part_of(ref)

@@ -22,7 +22,7 @@ from whence.why.step import trace
 from whence.why.trace import Trace
 
 
-def trace_moment(moment: Moment, text: str | None = None, **options: Any) -> Trace:
+def trace_moment(moment: Moment, text: str | Sequence[int] | None = None, **options: Any) -> Trace:
     """Trace a step of a run, or a text read by its model; see `Moment.trace`.
 
     What the trace will need is told to `tell`, and refused where it isn't there, before anything
