@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from whence.errors import WhenceError
 from whence.why.open import open_element, reads_opaque
 from whence.why.opening import Cells, Factor, Opened, Part, bound, difference
 from whence.why.receipt import (
@@ -42,6 +43,11 @@ def explain(number: Number, top: int, depth: int) -> Receipt:
         top: how many terms are listed.
         depth: how many levels are opened.
     """
+    if number.ref.dtype.is_complex:
+        raise WhenceError(
+            f"{number.address} is a complex number, and a receipt is of a real one: ask for its "
+            "torch.view_as_real, or check it with balance."
+        )
     opened, call = open_element(number.ref, number.at)
     quantity = _quantity(number, call)
     if call is None and isinstance(number.ref, Ref) and number.ref.version.unseen:

@@ -18,8 +18,8 @@ from whence.data import Part
 from whence.data.batches import NOT_COUNTED
 from whence.data.labels import LabelledPart
 from whence.errors import WhenceError
-from whence.models.kinds import ClassifierConfig
 from whence.runs.replay import Moment
+from whence.runs.tasks.labels import Labels
 from whence.train.losses import seed_dropout
 
 
@@ -81,14 +81,15 @@ class Question:
 
 def _class(moment: Moment, name: str) -> int | None:
     """The number of a classifier's class, `None` for other models."""
-    config = moment.recipe.model
-    if not isinstance(config, ClassifierConfig):
+    task = moment.session.task
+    if not isinstance(task, Labels):
         return None
-    if name not in config.classes:
+    classes = task.config.classes
+    if name not in classes:
         raise WhenceError(
-            f"{name!r} is no class of this run: give --next one of {', '.join(config.classes)}."
+            f"{name!r} is no class of this run: give --next one of {', '.join(classes)}."
         )
-    return config.classes.index(name)
+    return classes.index(name)
 
 
 def token_slopes(

@@ -68,6 +68,12 @@ class Node:
 
 def added_up(at: Index, weight: np.ndarray) -> tuple[Index, np.ndarray]:
     """Add up the weights of places that come more than once, and leave out what weighs nothing."""
+    if np.iscomplexobj(weight):
+        places, which = np.unique(at, return_inverse=True)
+        real, imaginary = (
+            np.bincount(which, part, len(places)) for part in (np.real(weight), np.imag(weight))
+        )
+        return places, real + 1j * imaginary
     low, high = (int(at.min()), int(at.max())) if len(at) else (0, 0)
     if high - low < _SPARSE * len(at):  # an array as long as that is made sooner than a sort
         sums = np.bincount(at - low, weight)
