@@ -204,7 +204,7 @@ def test_a_busy_machine_takes_no_threads_away():
 
 
 def test_hardware_says_which_limit(monkeypatch):
-    monkeypatch.setattr("whence.scale.hardware.thread_limit", lambda: 2)
+    monkeypatch.setattr("whence.scale.openmp.thread_limit", lambda: 2)
     assert Hardware(device="cpu", threads=2).resolved().threads == 2
     with pytest.raises(WhenceError, match=r"threads is 3 .* --hardware.threads 2"):
         Hardware(device="cpu", threads=3).resolved()

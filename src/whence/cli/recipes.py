@@ -137,7 +137,7 @@ def _exportable(model: ModelConfig) -> ModelConfig:
 
 def _value_of(flag: str, words: list[str]) -> str | None:
     """The value of a flag, as `--flag VALUE` or `--flag=VALUE`."""
-    for word, after in zip(words, [*words[1:], ""], strict=True):
+    for word, after in zip(words, [*words[1:], ""], strict=False):
         if word == flag:
             return after
         if word.startswith(flag + "="):

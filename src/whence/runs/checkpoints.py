@@ -1,21 +1,19 @@
 """Checkpoints: model and optimiser as safetensors, so that nothing is ever unpickled."""
 
+from __future__ import annotations
+
 import json
 import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
 
 from whence.errors import WhenceError
 from whence.fields import short
-from whence.models.ngram.model import NGram
 from whence.runs.files import (
     SCHEMA,
     DamagedError,
@@ -26,6 +24,9 @@ from whence.runs.files import (
     write_folder_whole,
 )
 from whence.runs.record import Logs, id_of
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 PARTS = ("model.safetensors", "optimizer.safetensors")
 
@@ -67,6 +68,8 @@ def save_checkpoint(
     Raises:
         WhenceError: where it can't be written; no part of it is left.
     """
+    from safetensors.torch import save_file
+
     aliases: dict[str, str] = {}
     first: dict[int, str] = {}
     for name, tensor in model.items():
@@ -233,6 +236,10 @@ def put_weights(tensors: dict[str, Tensor], model: nn.Module, where: Path) -> No
     Raises:
         WhenceError: naming the first that doesn't fit.
     """
+    import torch
+
+    from whence.models.ngram.model import NGram
+
     if isinstance(model, NGram):  # its sizes depend on the text
         model.load_state({name: tensor.numpy() for name, tensor in tensors.items()})
         return
@@ -265,6 +272,8 @@ def load_optimizer(folder: Path, step: int) -> dict[str, Tensor]:
 
 
 def _load(path: Path) -> dict[str, Tensor]:
+    from safetensors.torch import load_file
+
     try:
         return load_file(path)
     except FileNotFoundError as error:

@@ -4,20 +4,24 @@ The wishes stand in a small file of the run's folder that is looked at between s
 is a generator, so a pause is only its caller not asking for the next step yet.
 """
 
+from __future__ import annotations
+
 import json
 import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from whence.errors import WhenceError
 from whence.fields import check_fields
 from whence.runs.events import Event, Stepped
 from whence.runs.files import SCHEMA, read_json, write_whole
 from whence.runs.run import Run
-from whence.runs.training import Measuring
+
+if TYPE_CHECKING:
+    from whence.runs.training import Measuring
 
 FILE = "control.json"
 LOOK = 0.05  # seconds between two looks while waiting
@@ -57,7 +61,7 @@ class Control:
         return self.pause_at is None or step < self.pause_at
 
     @classmethod
-    def read(cls, folder: Path) -> "Control":
+    def read(cls, folder: Path) -> Control:
         """Read what a run is asked to do; what can't be read asks for nothing."""
         try:
             tree = read_json(folder / FILE)

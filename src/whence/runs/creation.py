@@ -6,7 +6,6 @@ from pathlib import Path
 
 from whence.data import Source
 from whence.runs.recipe import Recipe
-from whence.runs.tasks import settle
 
 LARGEST_CHARACTER_TEXT = 20_000_000
 
@@ -17,6 +16,8 @@ def resolve(recipe: Recipe, source: Source) -> Recipe:
     Raises:
         WhenceError: where the machine lacks what was asked for.
     """
+    from whence.runs.tasks import settle
+
     data = replace(recipe.data, source=tuple(str(s) for s in recipe.data.source))
     if data.tokenizer == "auto":
         kind = "chars" if source.n_bytes <= LARGEST_CHARACTER_TEXT else "bpe"

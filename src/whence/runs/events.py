@@ -1,9 +1,12 @@
 """What a training run tells its caller as it goes."""
 
-from dataclasses import dataclass
-from typing import Literal
+from __future__ import annotations
 
-from whence.train.evaluation import Evaluation
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from whence.train.evaluation import Evaluation
 
 
 @dataclass(frozen=True)

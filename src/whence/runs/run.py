@@ -1,5 +1,7 @@
 """A run: the folder that holds a recipe, its tokens, the record of each step and checkpoints."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -13,12 +15,6 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from whence.data import Dataset, Source, Tokenizer, load_tokenizer, open_dataset
 from whence.data import prepare as prepare_tokens
 from whence.errors import WhenceError, shell_word
-from whence.generate import Event as WrittenToken
-from whence.generate import stream
-from whence.generate.generate import encode_prompt
-from whence.generate.pairs import Hypothesis, beam_search
-from whence.generate.reader import CachedLanguageModel, LanguageModel
-from whence.models import Model
 from whence.runs.aside import TakenError, made_aside, remove_aside, sweep
 from whence.runs.chain import check_run
 from whence.runs.checkpoints import saved_steps
@@ -30,20 +26,24 @@ from whence.runs.lock import hold, is_held
 from whence.runs.recipe import Recipe
 from whence.runs.record import Logs
 from whence.runs.resume import resume_point
-from whence.runs.saver import check_room
-from whence.runs.session import Session, assemble, batches_of
 from whence.runs.steps import StepLines, Steps
-from whence.runs.tasks import Text, task_of
-from whence.runs.tasks.text import Batches
 from whence.runs.tidy import let_go_of_surplus, tidy
 from whence.runs.tokens import share_tokens
-from whence.runs.training import Measuring, Training
 from whence.runs.trouble import told
 from whence.scale.hardware import find_device, manifest
-from whence.train.evaluation import Evaluation
 
+# What computes is imported by the methods that compute: a list of runs needs no PyTorch.
 if TYPE_CHECKING:
+    from whence.generate import Event as WrittenToken
+    from whence.generate.pairs import Hypothesis
+    from whence.generate.reader import CachedLanguageModel, LanguageModel
+    from whence.models import Model
     from whence.runs.replay import Moment
+    from whence.runs.session import Session
+    from whence.runs.tasks import Text
+    from whence.runs.tasks.text import Batches
+    from whence.runs.training import Measuring
+    from whence.train.evaluation import Evaluation
 
 T = TypeVar("T")
 State = Literal["new", "training", "stopped", "finished"]
@@ -91,7 +91,7 @@ class Run:
     @classmethod
     def create(
         cls, recipe: Recipe, path: Path | str | None = None, source: Source | None = None
-    ) -> "Run":
+    ) -> Run:
         """Make a run's folder: cut the text into tokens and save the recipe, all resolved.
 
         Args:
@@ -131,8 +131,8 @@ class Run:
         cls,
         path: Path,
         fill: Callable[[Path], Header],
-        check: Callable[["Run"], None] | None = None,
-    ) -> "Run":
+        check: Callable[[Run], None] | None = None,
+    ) -> Run:
         """Make a run's folder under a temporary name, so that it is there whole or not at all.
 
         Args:
@@ -154,7 +154,7 @@ class Run:
         return cls(path, header)
 
     @classmethod
-    def open(cls, path: Path | str) -> "Run":
+    def open(cls, path: Path | str) -> Run:
         """Open a run's folder.
 
         Raises:
@@ -310,6 +310,9 @@ class Run:
             WhenceError: where the run is finished, another process is training it, or a file that
                 it must go on from is damaged: which one, and from which step it can go on.
         """
+        from whence.runs.saver import check_room
+        from whence.runs.training import Training
+
         with self.locked(), told(self.path):
             self.header = Header.read(self.path)
             recipe = replace(self.header.recipe, steps=steps or self.header.recipe.steps)
@@ -349,7 +352,7 @@ class Run:
             )
         return start, recorded
 
-    def at(self, step: int, approximate: bool = False) -> "Moment":
+    def at(self, step: int, approximate: bool = False) -> Moment:
         """Go back to the state before a step; see `whence.runs.replay.go_to`.
 
         Args:
@@ -363,11 +366,15 @@ class Run:
     @cached_property
     def task(self) -> Text:
         """What the model is trained to do."""
+        from whence.runs.tasks import task_of
+
         return task_of(self.recipe, self.dataset)
 
     @cached_property
     def batches(self) -> Batches:
         """What each step reads: `batches[step]` gives its (weight, part) pairs."""
+        from whence.runs.session import batches_of
+
         return batches_of(self.recipe, self.task, "cpu")
 
     def refuse_counted(self) -> None:
@@ -397,6 +404,8 @@ class Run:
 
     def session(self) -> Session:
         """Return model, batches and optimiser as they are before step 0."""
+        from whence.runs.session import assemble
+
         return assemble(self.recipe, self.dataset)
 
     def model(self, at: int | Literal["best", "last"] = "best") -> Model:
@@ -452,6 +461,8 @@ class Run:
         Raises:
             WhenceError: a setting out of range, or a prompt that the model can't go on from.
         """
+        from whence.generate import stream
+
         return stream(self.writer(at), self.tokenizer, self.task.asked(prompt), **options)
 
     def search(
@@ -476,6 +487,9 @@ class Run:
         Raises:
             WhenceError: an empty prompt, a width below 1, or a text the tokenizer can't read.
         """
+        from whence.generate.generate import encode_prompt
+        from whence.generate.pairs import beam_search
+
         end = int(self.tokenizer.encode("\n")[0])
         ids = encode_prompt(self.tokenizer, self.task.asked(prompt))
         return beam_search(self.writer(at), ids, end, width=width, max_tokens=max_tokens)

@@ -1,5 +1,7 @@
 """What a run is computed on: probed at the start, so that the default always works."""
 
+from __future__ import annotations
+
 import os
 import platform
 import shutil
@@ -10,14 +12,13 @@ from dataclasses import dataclass, replace
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
-from typing import Literal
-
-import torch
+from typing import TYPE_CHECKING, Literal
 
 from whence.errors import WhenceError
 from whence.fields import check_fields
-from whence.scale.conditions import conditions
-from whence.scale.openmp import thread_limit
+
+if TYPE_CHECKING:
+    import torch
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "fp32", "bf16"]
@@ -54,7 +55,7 @@ class Hardware:
         if self.threads is not None and not 1 <= self.threads <= 1024:
             raise WhenceError(f"hardware.threads is {self.threads}: give 1 to 1024.")
 
-    def resolved(self) -> "Hardware":
+    def resolved(self) -> Hardware:
         """Replace every `auto` by what this machine has.
 
         Raises:
@@ -83,6 +84,8 @@ class Hardware:
             ...     torch.get_num_threads()
             1
         """
+        from whence.scale.conditions import conditions
+
         return conditions(self.threads, self.deterministic, self.device)
 
     def context(self) -> AbstractContextManager[None]:
@@ -92,6 +95,8 @@ class Hardware:
     @property
     def matmul_dtype(self) -> torch.dtype:
         """The dtype of matrix products outside autocast, such as Muon's."""
+        import torch
+
         return torch.bfloat16 if self.precision == "bf16" else torch.float32
 
     def summary(self) -> str:
@@ -107,6 +112,8 @@ class Hardware:
 
 @contextmanager
 def _bfloat16(device: str) -> Iterator[None]:
+    import torch
+
     with torch.autocast(device, torch.bfloat16):
         yield
     # Inside an autocast of the caller's the weights' copies in bfloat16 would outlive their update.
@@ -114,6 +121,10 @@ def _bfloat16(device: str) -> Iterator[None]:
 
 
 def _threads(wanted: int | None) -> int:
+    import torch
+
+    from whence.scale.openmp import thread_limit
+
     limit = thread_limit() or 1024
     if wanted is not None and wanted > limit:
         raise WhenceError(
@@ -131,6 +142,8 @@ def device_name(device: str) -> str:
         >>> device_name("cpu").startswith("CPU")
         True
     """
+    import torch
+
     if device == "cuda":
         return f"CUDA: {torch.cuda.get_device_name()}"
     return "Apple GPU" if device == "mps" else f"CPU ({platform.machine() or 'unknown'})"
@@ -144,6 +157,7 @@ def manifest(hardware: Hardware) -> dict[str, str | int]:
         ['code', 'cpu', 'device']
     """
     import numpy
+    import torch
 
     from whence import __version__
 
@@ -187,6 +201,8 @@ def _environment() -> str:
 
 def _processor() -> str:
     """The processor's name and what oneDNN chooses kernels by, where PyTorch tells it."""
+    import torch
+
     known = getattr(torch.cpu, "get_capabilities", dict)()
     parts = [str(known.get("cpu_name", platform.machine() or "unknown"))]
     parts += [name for name in INSTRUCTIONS if known.get(name)]
@@ -219,6 +235,8 @@ def find_device(wanted: Device) -> str:
         >>> find_device("cpu")
         'cpu'
     """
+    import torch
+
     there = {
         "cuda": torch.cuda.is_available(),
         "mps": torch.backends.mps.is_available(),
@@ -235,6 +253,8 @@ def find_device(wanted: Device) -> str:
 
 
 def _bfloat16_is_faster(device: str) -> bool:
+    import torch
+
     if device == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if device == "mps":
@@ -244,6 +264,8 @@ def _bfloat16_is_faster(device: str) -> bool:
 
 def _cpu_multiplies_bfloat16() -> bool:
     """Whether the CPU has instructions for it; timing it instead goes wrong on a busy machine."""
+    import torch
+
     if torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported():
         return True
     flags = Path("/proc/cpuinfo")  # 64-bit Arm on Linux tells it there
