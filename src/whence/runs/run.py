@@ -333,6 +333,7 @@ class Run:
             WhenceError: as `train`.
         """
         with self.locked(), told(self.path):
+            self.header = Header.read(self.path)  # another process may have trained it meanwhile
             self._check_unfinished(steps or self.recipe.steps)
 
     def _check_unfinished(self, steps: int) -> tuple[int, int]:
