@@ -16,7 +16,6 @@ from whence.errors import WhenceError
 from whence.runs.control import train_controlled
 from whence.runs.export import FORMATS, export_metrics
 from whence.runs.run import Run, free_path
-from whence.runs.start import start_from
 
 LONGER = 500  # characters or so of the last sample
 
@@ -34,6 +33,8 @@ def train(words: list[str]) -> None:
     if arguments.start is None:
         run = Run.create(arguments.recipe, arguments.out, source)
     else:
+        from whence.runs.start import start_from  # which computes: --help needs no PyTorch
+
         path = arguments.out or free_path(Path("runs"), source.name)
         run = start_from(Run.open(arguments.start), arguments.recipe, path, source)
     watch(run, None, arguments.json, arguments.export_metrics)

@@ -1,0 +1,63 @@
+"""What computes nothing loads no PyTorch, which takes seconds."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[2] / "src"
+COMMAND = """
+import sys
+from whence.cli import main
+try:
+    main(sys.argv[1:])
+except SystemExit:
+    pass
+"""
+
+
+def modules(program: str, *words: object) -> set[str]:
+    """Run a program in a process of its own; give the packages that it loaded."""
+    told = program + "\nprint('loaded', *{name.partition('.')[0] for name in sys.modules})"
+    done = subprocess.run(
+        [sys.executable, "-c", told, *map(str, words)],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        env={**os.environ, "PYTHONPATH": str(SOURCE)},
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.splitlines()[-1].split()[1:])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--help"],
+        ["--version"],
+        ["runs"],
+        ["runs", "--json"],
+        ["train", "--help"],
+        ["train", "--help", "all"],
+        ["control", "--help"],
+        ["journey", "--list"],
+    ],
+    ids=" ".join,
+)
+def test_a_command_that_computes_nothing(words, tmp_path):
+    assert "torch" not in modules(COMMAND, *words)
+
+
+def test_a_list_of_runs(tmp_path):
+    from tests.runs.tiny import finish, make
+
+    finish(make(tmp_path / "one", steps=2))
+    assert "torch" not in modules(COMMAND, "runs", "--folder", tmp_path)
+
+
+def test_the_names_to_begin_with():
+    program = "import sys\nfrom whence import Data, GPTConfig, Recipe, Run, Value, list_runs"
+    assert "torch" not in modules(program)
