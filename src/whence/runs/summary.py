@@ -10,12 +10,13 @@ import numpy as np
 from whence.errors import WhenceError
 from whence.models.kinds import MODELS
 from whence.runs.curves import Curves, thin
-from whence.runs.files import SCHEMA
+from whence.runs.files import SCHEMA, disk_use, refuse_links
 from whence.runs.index import keep
 from whence.runs.lines import Lines, encode_line
 from whence.runs.lock import is_held
 from whence.runs.recipe import kind_of
 from whence.runs.run import Run, State
+from whence.runs.watched import Watched, is_watched
 
 FILE = ".summary.json"
 SPARKLINE = 24  # buckets
@@ -69,7 +70,9 @@ class Summary:
 def runs_in(folder: Path) -> Iterator[Path]:
     """Give the folders of runs in a folder, in the order of their names."""
     for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-        if not path.name.startswith(".") and (path / "run.toml").is_file():
+        if path.name.startswith("."):
+            continue
+        if (path / "run.toml").is_file() or is_watched(path):
             yield path
 
 
@@ -87,7 +90,7 @@ def summary_of(path: Path) -> Summary:
     if kept is not None:
         return kept
     try:
-        found = _make(Run.open(path))
+        found = _make_watched(path) if is_watched(path) else _make(Run.open(path))
     except (WhenceError, OSError, ArithmeticError) as error:
         return Summary(trouble=str(error))
     if stamps == _stamps(path):  # nothing has changed meanwhile
@@ -131,6 +134,26 @@ def _make(run: Run) -> Summary:
         bytes=run.disk_use,
         origin=(run.origin.run, run.origin.step) if run.origin else None,
         trouble=str(trouble) if trouble else None,
+    )
+
+
+def _make_watched(path: Path) -> Summary:
+    """Sum up a loop that was watched: it has a record of steps, and no recipe."""
+    refuse_links(path)
+    watched, curves = Watched.read(path), Curves(path)
+    loss = curves["loss"]
+    shown = thin(loss, SPARKLINE)
+    return Summary(
+        created=watched.created,
+        model=", ".join(watched.models),
+        text="(watched)",
+        steps=curves.n_steps,
+        done=curves.n_steps,
+        loss=float(loss[-1]) if len(loss) else None,
+        tokens_per_second=curves.tokens_per_second,
+        spark=tuple(zip(shown.tolist(), loss[shown].tolist(), strict=True)),
+        bytes=disk_use(path),
+        trouble=str(curves.damage) if curves.damage else None,
     )
 
 
