@@ -41,8 +41,15 @@ class NotFinite:
     places: tuple[str, ...]
     count: int
 
+    @property
+    def arrived(self) -> bool:
+        """Whether it is a gradient that came from outside the models."""
+        return not self.operation and self.name.endswith(".grad")
+
     def __str__(self) -> str:
-        if not self.operation:
+        if self.arrived:
+            made = f"{self.address} arrived from outside the models and wasn't finite"
+        elif not self.operation:
             made = f"{self.address} wasn't finite before any operation of the step"
         else:
             where = f" in {self.module}" if self.module else " outside the modules"

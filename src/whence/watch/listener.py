@@ -13,6 +13,7 @@ from whence.watch.events import Arrival, Backward, Call, Step, Update
 from whence.watch.gradients import Gradients
 from whence.watch.nested import mapped, tensors
 from whence.watch.numbers import copied, norm_of, sample
+from whence.watch.outlet import Outlet
 from whence.watch.surroundings import Generators, autocast_now
 from whence.watch.world import World, cloned
 
@@ -150,20 +151,18 @@ class Listener:
         return mapped(output, lambda tensor: self._hand_on(call, tensor))
 
     def _hand_on(self, call: Call, tensor: Tensor) -> Tensor:
-        """Return a view of an output, so that uses inside and outside the model are told apart."""
+        """Return an output such that the gradient from outside the model is heard of."""
         if not tensor.requires_grad:
             return tensor
         number = len(call.outputs)
         call.outputs.append(sample(tensor))
         if tensor.numel() == 1:
-            call.scalars[number] = tensor.detach()
-        view = tensor if tensor.is_sparse else tensor.view_as(tensor)
+            call.scalars[number] = tensor.detach().clone()
 
         def arrive(gradient: Tensor) -> None:
             self._arrive(call, number, gradient)
 
-        view.register_hook(arrive)
-        return view
+        return Outlet.apply(tensor, arrive)
 
     def _state(self, i: int) -> dict[int, Tensor]:
         """Copy the tensors that a model keeps; a large one that hasn't changed isn't copied again.

@@ -12,6 +12,7 @@ from whence.watch.events import Backward, Call, Snapshot, Step, Update
 from whence.watch.nested import mapped, tensors
 from whence.watch.numbers import copied, factor, how_far, same_bits, sample
 from whence.watch.surroundings import Generators, Regions
+from whence.watch.unrecorded import unrecorded
 from whence.watch.world import Copies, World, cloned
 
 
@@ -109,34 +110,39 @@ class Redo:
     def _call(self, call: Call) -> list[Tensor]:
         model = list(self.copies.models.values())[call.model]
         self._move(call)
-        with torch.no_grad():
-            for number, value in call.state.items():
-                owner, name = self.copies.owners[number], self.world.places[number][1]
-                if name in owner._buffers:
-                    owner._buffers[name] = value.clone()
-                else:
-                    setattr(owner, name, value.clone())
+        with unrecorded():
+            self._put_state(call)
+            args, kwargs = mapped(call.args, copied), mapped(call.kwargs, copied)
         modules = self.copies.modules[call.model]
         for module, training in zip(modules, call.training, strict=True):
             module.training = training
         numbers = self.world.of_model[call.model]
         for number, trainable in zip(numbers, call.trainable, strict=True):
             self.copies.parameters[number].requires_grad_(trainable)
-        args, kwargs = mapped(call.args, copied), mapped(call.kwargs, copied)
         call.generators.restore()
         with torch.enable_grad():
             result = model(*args, **kwargs)
         outputs = [t for t in tensors(result) if t.requires_grad]
         which = self.step.calls.index(call)
-        for i, was in enumerate(call.outputs):
-            now = sample(outputs[i]) if i < len(outputs) else None
-            if not same_bits(was, now):
-                self.differences.append(Difference(which, i, how_far(was, now)))
+        with unrecorded():
+            for i, was in enumerate(call.outputs):
+                now = sample(outputs[i]) if i < len(outputs) else None
+                if not same_bits(was, now):
+                    self.differences.append(Difference(which, i, how_far(was, now)))
         return outputs
 
+    def _put_state(self, call: Call) -> None:
+        for number, value in call.state.items():
+            owner, name = self.copies.owners[number], self.world.places[number][1]
+            if name in owner._buffers:
+                owner._buffers[name] = value.clone()
+            else:
+                setattr(owner, name, value.clone())
+
     def _begin_from(self, event: Backward) -> None:
-        for number, value in event.before.items():
-            self.copies.parameters[number].grad = None if value is None else value.clone()
+        with unrecorded():
+            for number, value in event.before.items():
+                self.copies.parameters[number].grad = None if value is None else value.clone()
 
     def _backward(
         self, event: Backward, made: dict[int, list[Tensor]], n: int, last_use: dict[int, int]
@@ -163,45 +169,65 @@ class Redo:
 
     def _see(self, event: Update) -> None:
         """Give the update the gradients that it saw, saying what had been done to them."""
-        parameters, names = self.copies.parameters, self.world.names
-        off = [n for n, seen in event.gradients.items() if not same_bits(parameters[n].grad, seen)]
-        both = [
-            (parameters[n].grad, seen)
-            for n, seen in event.gradients.items()
-            if parameters[n].grad is not None and seen is not None
-        ]
-        dense = not any(a.is_sparse or b.is_sparse for a, b in both)
-        if off and dense and len(both) == sum(s is not None for s in event.gradients.values()):
-            multiplier = factor([a for a, _ in both], [b for _, b in both])
-            if multiplier is not None:
-                with torch.no_grad():
-                    for gradient, _ in both:
-                        gradient.mul_(multiplier)
-                self._note(
-                    f"between backward() and the update all gradients were multiplied by "
-                    f"{float(multiplier):.6g}, as clipping or a GradScaler does"
-                )
-                off = [n for n in off if not same_bits(parameters[n].grad, event.gradients[n])]
-        if off:
-            far = {n: how_far(parameters[n].grad, event.gradients[n]) for n in off}
-            known = {n: f for n, f in far.items() if f != float("inf")} or far
-            worst = max(known, key=known.__getitem__)
-            more = f" (and {len(off) - 1} more)" if len(off) > 1 else ""
+        parameters = self.copies.parameters
+        with unrecorded():
+            off = self._off(event)
+            multiplied_by = self._factor(event) if off else None
+        if multiplied_by is not None:
+            with torch.no_grad():
+                for n in event.gradients:
+                    gradient = parameters[n].grad
+                    if gradient is not None:
+                        gradient.mul_(multiplied_by)
             self._note(
-                f"the gradient of {names[worst]}{more} was changed outside the models, by up to "
-                f"{far[worst]:.3g}: it is taken as the update saw it"
+                f"between backward() and the update all gradients were multiplied by "
+                f"{float(multiplied_by):.6g}, as clipping or a GradScaler does"
             )
+            return
+        if off:
+            with unrecorded():
+                self._note_changed(event, off)
         with torch.no_grad():
             for n in off:
-                seen = event.gradients[n]
-                parameters[n].grad = None if seen is None else seen.clone()
+                gradient, as_seen = parameters[n].grad, event.gradients[n]
+                if gradient is None or as_seen is None or gradient.is_sparse or as_seen.is_sparse:
+                    with unrecorded():
+                        parameters[n].grad = None if as_seen is None else as_seen.clone()
+                else:
+                    gradient.copy_(as_seen)
+
+    def _off(self, event: Update) -> list[int]:
+        """The parameters whose gradients aren't those that the update saw."""
+        found = self.copies.parameters
+        return [n for n, seen in event.gradients.items() if not same_bits(found[n].grad, seen)]
+
+    def _factor(self, event: Update) -> Tensor | None:
+        pairs = [(self.copies.parameters[n].grad, seen) for n, seen in event.gradients.items()]
+        if any((raw is None) != (seen is None) for raw, seen in pairs):
+            return None
+        there = [(raw, seen) for raw, seen in pairs if raw is not None and seen is not None]
+        if any(raw.is_sparse or seen.is_sparse for raw, seen in there):
+            return None
+        return factor([raw for raw, _ in there], [seen for _, seen in there])
+
+    def _note_changed(self, event: Update, off: list[int]) -> None:
+        far = {n: how_far(self.copies.parameters[n].grad, event.gradients[n]) for n in off}
+        known = {n: f for n, f in far.items() if f != float("inf")} or far
+        worst = max(known, key=known.__getitem__)
+        more = f" (and {len(off) - 1} more)" if len(off) > 1 else ""
+        by = f" by up to {far[worst]:.3g}" if far[worst] != float("inf") else ""
+        self._note(
+            f"the gradient of {self.world.names[worst]}{more} was changed outside the models{by}: "
+            "it is taken as the update saw it"
+        )
 
     def _update(self, event: Update) -> None:
         if not event.done:
             return
         optimizer = self.copies.optimizers[event.optimizer]
-        for group, settings in zip(optimizer.param_groups, event.settings, strict=True):
-            group.update(cloned(settings))
+        with unrecorded():
+            for group, settings in zip(optimizer.param_groups, event.settings, strict=True):
+                group.update(cloned(settings))
         for name, value in event.extras.items():
             setattr(optimizer, name, value)
         optimizer.step()

@@ -40,7 +40,7 @@ def _first(trace: Trace, found: NotFinite | None) -> list[str]:
         lines += ["All numbers of the step are finite.", ""]
     else:
         lines += [f"{found}.", ""]
-        if not found.operation and found.name.startswith("arrived_from_outside"):
+        if found.arrived:
             lines += [
                 "The models' outputs were finite and the gradient that came back to them wasn't: "
                 "the loss, or another part of the loop outside the models, made it.",
