@@ -228,6 +228,8 @@ class Listener:
         ]
         extras = {k: cloned(v) for k in _EXTRAS if (v := getattr(optimizer, k, None)) is not None}
         update = Update(j, gradients, settings, extras)
+        if not step.updates:
+            step.rate = float(self.world.optimizers[0].param_groups[0].get("lr", 0.0))
         norm, finite = norm_of(gradients.values())
         known = 0.0 if step.grad_norm != step.grad_norm and not step.updates else step.grad_norm
         step.grad_norm = (known**2 + norm**2) ** 0.5
@@ -247,7 +249,6 @@ class Listener:
         if j == len(self.world.optimizers) - 1:
             step.seconds = time.perf_counter() - step.started
             self.step, self.number = None, self.number + 1
-            step.rate = float(self.world.optimizers[0].param_groups[0].get("lr", 0.0))
             _leave_evaluations_out(step)
             self.closed(step)
 

@@ -31,8 +31,9 @@ class Outlet(torch.autograd.Function):
         ctx.set_materialize_grads(False)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor | None) -> tuple[Tensor | None, None]:
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, None]:
         """Tell the gradient and pass it on."""
+        (gradient,) = gradients
         if gradient is not None:
             ctx.arrive(gradient)
         return gradient, None

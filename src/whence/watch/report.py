@@ -28,7 +28,7 @@ def report_of(past: Past, reason: str, before: list[Step], folder: Path) -> str:
         found = first_not_finite(trace)
         lines += _first(trace, found)
     except (WhenceError, ArithmeticError, RuntimeError, ValueError, TypeError) as error:
-        lines += [f"The step could not be opened: {type(error).__name__}: {error}", ""]
+        lines += [f"Doing the step again raises {type(error).__name__}: {error}", ""]
     lines += ["## The steps before", "", *_table([*before, past.step])]
     lines += ["", "## Go on from here", "", "```python", *_commands(folder, found), "```", ""]
     return "\n".join(lines)

@@ -59,7 +59,7 @@ class World:
         self.find_places()
 
     def _found(self) -> list[tuple[str, Tensor]]:
-        found = [
+        found: list[tuple[str, Tensor]] = [
             (f"{prefix}.{name}" if prefix else name, p)
             for prefix, m in self.models.items()
             for name, p in m.named_parameters()
