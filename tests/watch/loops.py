@@ -357,7 +357,40 @@ def sparse(watch, note):
     return model
 
 
+def compiled(watch, note):
+    """The compiled module is watched; without a fusing backend it computes the same bits."""
+    torch._dynamo.reset()
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 2))
+    fast = torch.compile(model, backend="eager")
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    watch(fast, optimizer)
+    for _ in range(5):
+        optimizer.zero_grad()
+        fast(torch.randn(3, 4)).pow(2).mean().backward()
+        optimizer.step()
+        note(model)
+    return model
+
+
+def partly_frozen(watch, note):
+    """A frozen layer, and one whose weight is made of two parameters."""
+    torch.manual_seed(0)
+    last = nn.utils.parametrizations.weight_norm(nn.Linear(6, 2))
+    model = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), last)
+    model[0].requires_grad_(False)
+    optimizer = torch.optim.NAdam([p for p in model.parameters() if p.requires_grad], lr=0.1)
+    watch(model, optimizer)
+    for _ in range(5):
+        optimizer.zero_grad()
+        model(torch.randn(3, 4)).pow(2).mean().backward()
+        optimizer.step()
+        note(model)
+    return model
+
+
 LOOPS = [
     nanogpt, amp, amp_in_one_region, scaler, gan, wgan, rnn, stateful, vision, in_place, retained,
     forgot_zero_grad, closure, checkpointed, sparse,
+    compiled, partly_frozen,
 ]  # fmt: skip

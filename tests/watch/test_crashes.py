@@ -181,15 +181,18 @@ def test_skip_leaves_the_parameters(tmp_path):
 def test_an_exception_that_leaves_the_loop_is_reported(tmp_path):
     model = Net()
     optimizer = torch.optim.Adam(model.parameters())
-    with (
-        pytest.raises(ValueError, match="Using a target size"),
-        watch(model, optimizer, out=tmp_path / "run", tell=quiet) as recorder,
-    ):
-        for step in range(3):
-            y = model(torch.randn(5, 4))
-            F.binary_cross_entropy(y.sigmoid(), torch.ones(5, 2 + (step == 2))).backward()
-            optimizer.step()
-            optimizer.zero_grad()
+    recorder = watch(model, optimizer, out=tmp_path / "run", tell=quiet)
+
+    def loop():
+        with recorder:
+            for step in range(3):
+                y = model(torch.randn(5, 4))
+                F.binary_cross_entropy(y.sigmoid(), torch.ones(5, 2 + (step == 2))).backward()
+                optimizer.step()
+                optimizer.zero_grad()
+
+    with pytest.raises(ValueError, match="Using a target size"):
+        loop()
     (folder,) = recorder.crashes
     report = (folder / "report.md").read_text()
     assert folder.name == "000002"
@@ -224,12 +227,12 @@ def test_a_dump_opens_in_another_process(tmp_path):
         assert torch.equal(mine, theirs)
     assert math.isfinite(past.trace()["lm_head.weight"][0, 0].value)
     wider = NanoGPT(d=18)
-    with pytest.raises(WhenceError, match="parameter lm_head.weight differs|parameter wte"):
+    with pytest.raises(WhenceError, match=r"parameter \S+ differs"):
         open_crash(folder, wider, torch.optim.AdamW(wider.parameters()))
 
 
 def test_a_damaged_dump_is_refused(tmp_path):
-    report, recorder, model = train(tmp_path, lambda model, x: x.fill_(float("nan")))
+    _, recorder, model = train(tmp_path, lambda model, x: x.fill_(float("nan")))
     path = recorder.crashes[0] / "tensors.safetensors"
     raw = bytearray(path.read_bytes())
     raw[-1] ^= 1

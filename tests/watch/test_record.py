@@ -15,7 +15,6 @@ from tests.cli.command import whence as command
 from whence.errors import WhenceError
 from whence.runs.run import Run
 
-
 ROOT = Path(__file__).parents[2]
 
 
@@ -119,7 +118,7 @@ def test_optimizers_in_the_wrong_order_are_told(tmp_path):
 
 def test_bad_input_gets_a_sentence(tmp_path):
     model, optimizer = line()
-    with pytest.raises(WhenceError, match="isn't a torch.optim.Optimizer"):
+    with pytest.raises(WhenceError, match="isn't a torch"):
         whence.watch(model, object(), out=tmp_path / "a")
     with pytest.raises(WhenceError, match="given a int as a model"):
         whence.watch(3, optimizer, out=tmp_path / "a")
@@ -174,3 +173,33 @@ def test_the_package_may_be_called_too():
 
     assert callable(whence.watch)
     assert whence.watch.watch.__doc__
+
+
+def test_lbfgs_trains_alike_and_is_said_not_to_be_redone(tmp_path):
+    x, y = torch.ones(5, 3), torch.ones(5, 1)
+
+    def train(watched):
+        torch.manual_seed(0)
+        model = nn.Linear(3, 1)
+        optimizer = torch.optim.LBFGS(model.parameters(), max_iter=3)
+        notes = None
+        if watched:
+            recorder = whence.watch(model, optimizer, out=tmp_path / "mine", tell=quiet)
+
+        def closure():
+            optimizer.zero_grad()
+            loss = (model(x) - y).pow(2).mean()
+            loss.backward()
+            return loss
+
+        for _ in range(3):
+            optimizer.step(closure)
+        if watched:
+            notes = recorder.at(0).redo().notes
+            recorder.close()
+        return list(model.parameters()), notes
+
+    plain, _ = train(False)
+    watched, notes = train(True)
+    assert all(torch.equal(a, b) for a, b in zip(plain, watched, strict=True))
+    assert any("closure more than once" in note for note in notes)

@@ -113,7 +113,10 @@ def _written(past: Past, store: Store, reason: str) -> dict[str, Any]:
             ]
             events.append({"backward": store.written((event.before, arrivals, event.adds))})
         else:
-            values = (event.optimizer, event.gradients, event.settings, event.extras, event.done)
+            values = (
+                event.optimizer, event.gradients, event.settings, event.extras, event.done,
+                event.closures,
+            )  # fmt: skip
             events.append({"update": store.written(values)})
     return {
         "schema": SCHEMA,

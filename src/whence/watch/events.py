@@ -84,7 +84,8 @@ class Update:
         gradients: as the update saw them: of each parameter, by number; `None` where it had none.
         settings: of each group of parameters: rate, weight decay and whatever it holds.
         extras: what a GradScaler hands to a fused optimizer.
-        done: whether it was carried through.
+        done: whether it was carried through, and can be again.
+        closures: how often it called the loop's closure; LBFGS does so several times.
     """
 
     optimizer: int
@@ -92,6 +93,7 @@ class Update:
     settings: list[dict[str, Any]]
     extras: dict[str, Any] = field(default_factory=dict)
     done: bool = False
+    closures: int = 0
 
 
 @dataclass(eq=False)

@@ -94,10 +94,8 @@ class Listener:
                 loss = closure()
                 if first:
                     self._begin_update(j)
-                elif self.step is not None:
-                    self.step.notes.append(
-                        "the optimizer called its closure more than once: its update is not redone"
-                    )
+                if self.step is not None:
+                    self.step.updates[-1].closures += 1
                 first = False
                 return loss
 
@@ -242,7 +240,7 @@ class Listener:
             return
         for update in reversed(step.updates):
             if update.optimizer == j:
-                update.done = True
+                update.done = update.closures < 2
                 break
         for number in self.world.parameters_of(j):
             self._versions[number] = self.world.parameters[number]._version

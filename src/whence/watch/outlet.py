@@ -1,4 +1,4 @@
-"""An output of a watched model as it is handed on: itself, with an ear for what comes back to it."""
+"""An output of a watched model as it is handed on: the gradient that comes back is heard of."""
 
 from __future__ import annotations
 

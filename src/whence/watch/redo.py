@@ -222,6 +222,8 @@ class Redo:
         )
 
     def _update(self, event: Update) -> None:
+        if event.closures > 1:
+            self._note("an optimizer called its closure more than once: its update is not redone")
         if not event.done:
             return
         optimizer = self.copies.optimizers[event.optimizer]
@@ -230,7 +232,10 @@ class Redo:
                 group.update(cloned(settings))
         for name, value in event.extras.items():
             setattr(optimizer, name, value)
-        optimizer.step()
+        if event.closures:
+            optimizer.step(lambda: torch.zeros(()))  # what it would compute is there already
+        else:
+            optimizer.step()
         for name in event.extras:
             delattr(optimizer, name)
 

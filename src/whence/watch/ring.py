@@ -38,6 +38,8 @@ class Ring:
 
     def add(self, step: Step) -> None:
         """Keep a step, and let go of the oldest where there are too many."""
+        if any(not update.done for update in step.updates):
+            self._since = self.every  # nothing leads on from here but a copy
         self.steps.append(step)
         self._sizes.append(step.nbytes())
         self.nbytes += self._sizes[-1]
