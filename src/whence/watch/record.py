@@ -85,17 +85,18 @@ def loss_of(step: Step) -> float:
     """Return a step's loss; NaN where nothing tells it.
 
     It is what the loop logged; else, where the model returns a loss of one number and gradients
-    arrive at it, the mean of what the calls returned, weighted by these gradients: dividing the
-    loss by the number of parts, or scaling it, changes nothing.
+    arrive at it, the sum of what the calls returned, each times its gradient: the number whose
+    gradient the step follows. Under a GradScaler, whose factor would be in it, the weighted mean.
     """
     if isinstance(step.loss, Tensor):
         step.loss = float(step.loss.detach())
     if step.loss is not None:
         return step.loss
-    weighted = weight = 0.0
-    for value, arrived in _returned(step):
-        weighted, weight = weighted + arrived * value, weight + arrived
-    return weighted / weight if weight else float("nan")
+    found = list(_returned(step))
+    if not found:
+        return float("nan")
+    total, weight = sum(a * value for value, a in found), sum(a for _, a in found)
+    return total / weight if weight > len(found) else total
 
 
 def has_bad_loss(step: Step) -> bool:
