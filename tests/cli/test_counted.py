@@ -9,6 +9,8 @@ from collections import Counter
 import pytest
 
 from tests.cli.command import TEXT, whence
+from whence.runs.chain import note
+from whence.runs.header import Header
 from whence.runs.run import Run
 
 
@@ -67,6 +69,7 @@ def test_a_run_killed_before_it_counted_counts_when_resumed(counted, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(counted, copy)
     shutil.rmtree(copy / "checkpoints")
+    note(copy, Header.read(copy), [])
     assert whence("resume", copy) == 0
     again, before = Run.open(copy), Run.open(counted)
     assert again.steps[0]["loss_hex"] == before.steps[0]["loss_hex"]

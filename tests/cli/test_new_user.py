@@ -14,7 +14,8 @@ from whence import GPTConfig, Recipe, Run
 from whence.generate.sampling import Sampling
 from whence.models.layers.attention import attend
 from whence.models.layers.attention_fast import attend_fast
-from whence.runs.checkpoints import folder_name, save_checkpoint
+from whence.runs.chain import link, note
+from whence.runs.checkpoints import folder_name, save_checkpoint, saved_steps
 from whence.scalar import Value
 from whence.scalar.gradcheck import check_gradient
 
@@ -73,10 +74,11 @@ def test_characters_never_seen_are_left_out_of_a_measurement_and_told(tmp_path, 
 
 def test_a_model_that_diverged_neither_writes_nor_is_measured_as_if_it_were_sound(tmp_path, capsys):
     run = run_on(tmp_path, "plain words and nothing else " * 40)
-    for step in run.checkpoints:
+    for step in saved_steps(run.checkpoint_folder):
         weights = {name: w * torch.nan for name, w in run.model(step).state_dict().items()}
         shutil.rmtree(run.checkpoint_folder / folder_name(step))
-        save_checkpoint(run.checkpoint_folder, step, weights, {})
+        save_checkpoint(run.checkpoint_folder, step, weights, {}, link(run.header, {}))
+    note(run.path, run.header, saved_steps(run.checkpoint_folder))
     for words in (["generate", run.path, "plain"], ["evaluate", run.path]):
         assert whence(*words) == 2
         told = capsys.readouterr()

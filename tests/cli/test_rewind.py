@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 from tests.cli.command import whence
+from tests.runs.tiny import sign
 from whence.runs.run import Run
 
 
@@ -101,6 +102,7 @@ def test_verify_and_repair(trained, tmp_path, read, capsys):
     records = list(run.steps)
     records[5]["loss_hex"] = (2.5).hex()
     run.logs.steps.replace(records)
+    sign(run)
     assert whence("verify", own) == 1
     assert "step 5:" in capsys.readouterr().out
     path = own / "checkpoints/000040/model.safetensors"

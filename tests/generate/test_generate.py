@@ -19,6 +19,7 @@ class Characters:
 
     characters = "\nabcdefghijklmnopqrstuvwxyz"
     vocab_size = 27
+    beginning = ends = ()
 
     def encode(self, text):
         if bad := set(text) - set(self.characters):
@@ -31,6 +32,7 @@ class Characters:
 
 class Bytes:
     vocab_size = 256
+    beginning = ends = ()
 
     def encode(self, text):
         return list(text.encode())
@@ -43,6 +45,7 @@ class Words:
     """Decodes with spaces between, as word tokenizers do."""
 
     vocab_size = 3
+    beginning = ends = ()
     words = ("to", "be", "or")
 
     def encode(self, text):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.runs.tiny import CPU, RECIPES, WIDE, finish, losses, make
+from tests.runs.tiny import CPU, RECIPES, WIDE, finish, losses, make, sign
 from whence.errors import WhenceError
 from whence.runs.replay import ReplayError
 from whence.runs.run import Run
@@ -148,11 +148,13 @@ def test_a_difference_that_no_setting_explains_blames_none(usual):
     records[2] |= {"loss": 1.25, "loss_hex": (1.25).hex()}
     kept = (run.path / "steps.jsonl").read_bytes()
     run.logs.steps.replace(records)
+    sign(run)
     try:
         with pytest.raises(ReplayError, match="nothing the manifest knows of has changed"):
             Run.open(run.path).at(3)
     finally:
         (run.path / "steps.jsonl").write_bytes(kept)
+        sign(run)
 
 
 SHORT = """

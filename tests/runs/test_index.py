@@ -208,10 +208,13 @@ def parsed(monkeypatch) -> list[int]:
 def test_resume_rewind_and_fork_of_a_long_record_read_its_end_alone(tmp_path, parsed):
     run = invented(tmp_path / "run", 20_000)
     session = run.session()
+    from whence.runs.chain import link, note
     from whence.runs.checkpoints import copied, save_checkpoint
+    from whence.runs.past import Past
 
     state = copied(session.model.state_dict(keep_vars=True)), copied(session.optimizer.state())
-    save_checkpoint(run.checkpoint_folder, 20_000, *state)
+    save_checkpoint(run.checkpoint_folder, 20_000, *state, link(run.header, Past(run.path).now()))
+    note(run.path, run.header, [20_000])
     parsed[0] = 0
     finish(Run.open(run.path), until=20_003)
     assert Run.open(run.path).at(20_002).replayed == 2

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tests.runs.tiny import RECIPES, abandon, finish, make, same
+from tests.runs.tiny import RECIPES, abandon, finish, make, same, sign
 from whence.errors import WhenceError
 from whence.runs.replay import ReplayError, estimate
 from whence.runs.run import Run
@@ -24,6 +24,7 @@ def test_every_step_is_had_again_to_the_bit(name, tmp_path):
     for folder in (run.path / "checkpoints").iterdir():
         if folder.name not in ("000005",):
             folder.rename(run.path / folder.name)
+    sign(run)
     moment = Run.open(run.path).at(8)
     assert moment.replayed == 3
     assert same(moment.model.state_dict(), session.model.state_dict())
@@ -72,6 +73,7 @@ def tamper(run: Run, step: int, loss: float) -> Run:
     records = list(run.steps)
     records[step] |= {"loss": loss, "loss_hex": loss.hex()}
     run.logs.steps.replace(records)
+    sign(run)
     return Run.open(run.path)
 
 

@@ -134,7 +134,7 @@ def sign(run: Run) -> None:
             state["sha256"][part] = sha256(path.with_name(part))
             state["bytes"][part] = path.with_name(part).stat().st_size
         state["run"] = run.header.id
-        for name in state["past"]:
+        for name in state.setdefault("past", {}):
             n = step if name == "steps.jsonl" else 0
             state["past"][name] = past_of(run.path / name, n)
         path.write_text(json.dumps(state) + "\n")

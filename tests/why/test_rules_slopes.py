@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from whence.errors import WhenceError
 from whence.why import balance, trace
 from whence.why.open import open_element
 from whence.why.opening import Factor
@@ -175,6 +176,21 @@ def test_a_conjugate_is_read_as_one():
     z = torch.tensor([1 + 2j, 3 - 1j])
     t = trace(lambda: z.conj() * torch.tensor([1j, 2.0]))
     assert not balance(t).wrong
+
+
+def test_a_complex_number_has_no_receipt_but_its_parts_have():
+    z = torch.tensor([1 + 2j, 3 - 1j])
+
+    def step():
+        product = z * z
+        parts = torch.view_as_real(product)
+        return parts * 1
+
+    t = trace(step)
+    with pytest.raises(WhenceError, match="is a complex number"):
+        t.why("product[1]")
+    assert [t.why(f"parts[1,{k}]").value for k in (0, 1)] == [8.0, -6.0]
+    assert t.why("parts[1,1]").total == -6.0
 
 
 def test_an_edit_behind_the_step_s_back_is_noticed():

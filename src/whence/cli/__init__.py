@@ -20,6 +20,10 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "control": ("whence.cli.control:control", "pause, slow, step or stop a training elsewhere"),
         "runs": ("whence.cli.runs:runs", "list runs; 'whence runs remove NAME' deletes one"),
         "generate": ("whence.cli.generate:generate", "let a trained model write"),
+        "chat": ("whence.cli.chat:chat", "talk to a model that was trained to talk"),
+        "serve": ("whence.cli.serve:serve", "answer programs as OpenAI's API does"),
+        "import": ("whence.cli.import_:import_", "make a run of a model that others trained"),
+        "export": ("whence.cli.export:export", "write a model so that other programs load it"),
         "evaluate": ("whence.cli.evaluate:evaluate", "measure a model on all of a text"),
     },
     "look inside": {

@@ -88,7 +88,7 @@ def _show(console: Console, path: Path, run: Run, life: Biography, top: int) -> 
     say(f"  value     {sparkline(values)}  {figure(low)} to {figure(high)}")
     sizes = [abs(change) for change in changes]
     say(f"  |change|  {sparkline(sizes)}  0 to {figure(max(sizes))}")
-    first = "drawn with seed" if not run.origin else f"of {run.origin.run} before the fork, seed"
+    first = f"of {run.origin.run}, seed" if run.origin else "drawn with seed"
     up = [change for change in changes if change > 0]
     down = [change for change in changes if change < 0]
     rows = [

@@ -148,6 +148,7 @@ class Display:
         run, recipe, data = self.run, self.run.recipe, self.run.dataset
         tokenizer = data.tokenizer
         names = {"chars": "characters", "bytes": "bytes", "words": "words", "bpe": "BPE tokens"}
+        names["imported"] = "tokens"
         kinds = names[tokenizer.kind]
         model, session = recipe.model, run.session()
         n_parameters = sum(p.numel() for p in session.model.parameters())

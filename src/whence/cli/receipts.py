@@ -4,7 +4,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from whence.why import Blame, Receipt
-from whence.why.receipt import CLOSED, EXACT, GIVEN, ROUNDED, WRONG, figure
+from whence.why.receipt import CLOSED, EXACT, GIVEN, NOT_FINITE, ROUNDED, UNSEEN, WRONG, figure
 
 _BAR = 12  # characters of the largest share
 _COLOURS = {EXACT: "green", ROUNDED: "green", WRONG: "bold red", CLOSED: "yellow"}
@@ -64,7 +64,7 @@ def _receipt(console: Console, receipt: Receipt, indent: str) -> None:
         s = "" if receipt.others[0] == 1 else "s"
         others = f"{'':{_BAR}} {'':9} {receipt.others[0]:,} other term{s}"
         say(f"  {figure(receipt.others[1]):>{width}}  [dim]{others}[/]")
-    if receipt.verdict not in (GIVEN, CLOSED):
+    if receipt.verdict not in (GIVEN, UNSEEN, CLOSED, NOT_FINITE):
         colour = _COLOURS.get(receipt.verdict, "yellow")
         say(
             f"  residual {receipt.residual:.3g} (rounding may leave {receipt.bound:.3g}), "

@@ -1,6 +1,7 @@
 """From the words of a command to a recipe."""
 
 import inspect
+import sys
 import tomllib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,8 +12,11 @@ import tyro
 from whence.cli.training_help import shortened
 from whence.cli.words import Texts, parse
 from whence.errors import WhenceError
-from whence.models.kinds import MODELS
-from whence.runs.recipe import Recipe, choose, usual
+from whence.interop.layouts import exportable
+from whence.models import GPTConfig
+from whence.models.kinds import MODELS, ModelConfig
+from whence.runs.recipe import Change, Recipe, choose, usual
+from whence.runs.settings import differences, settings
 from whence.train.optimizers import OPTIMIZERS
 
 SHORT = {
@@ -43,13 +47,17 @@ class TrainArguments:
 
     `--model NAME` and `--optimizer NAME` choose a kind and its usual settings; any of the fields
     below can then be changed, as in `whence train my.txt --model gpt2 --model.n-layers 6`. Given a
-    recipe (a .toml file such as a run's), it trains by that.
+    recipe (a .toml file such as a run's), it trains by that. `--from RUN` begins with the weights
+    and the tokenizer of another run, such as an imported model's.
 
     Args:
         text: files, folders, `-` for standard input, a built-in text, or one recipe (.toml).
         out: the run's folder; without it a free name under `runs/`.
         json: print one JSON line for each event instead of the display.
         export_metrics: also write the record as `csv`, or as `tensorboard` event files.
+        start: a run to begin with the weights and the tokenizer of.
+        exportable: keep the model to what 'whence export' can write for other programs: no
+            bigram_embedding, rotary or learned positions with their usual norm.
         recipe: what is trained and how.
     """
 
@@ -57,6 +65,8 @@ class TrainArguments:
     out: Path | None = None
     json: bool = False
     export_metrics: tuple[str, ...] | None = None
+    start: Annotated[Path | None, tyro.conf.arg(name="from")] = None
+    exportable: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     recipe: Annotated[Recipe, tyro.conf.arg(name=""), tyro.conf.FlagConversionOff] = field(
         default_factory=Recipe
     )
@@ -87,6 +97,13 @@ def parse_training(words: list[str]) -> TrainArguments:
             )
         words = [word for word in words if word != recipes[0]]
         base = read_recipe(Path(recipes[0]))
+    start = _value_of("--from", words)
+    if start is not None:
+        if "model" in kinds or recipes:
+            raise WhenceError("--from brings its model along: leave out --model and recipes.")
+        from whence.runs.run import Run  # with PyTorch, which nothing else here needs
+
+        base = replace(Run.open(start).recipe, change=Change())
     if "model" in kinds and not recipes:
         base = usual(base, kinds.pop("model"))
     for what, name in kinds.items():
@@ -103,7 +120,29 @@ def parse_training(words: list[str]) -> TrainArguments:
     if arguments.text:
         data = replace(arguments.recipe.data, source=arguments.text)
         arguments = replace(arguments, recipe=replace(arguments.recipe, data=data))
+    if arguments.exportable:
+        model = _exportable(arguments.recipe.model)
+        arguments = replace(arguments, recipe=replace(arguments.recipe, model=model))
     return arguments
+
+
+def _exportable(model: ModelConfig) -> ModelConfig:
+    if type(model) is not GPTConfig:
+        raise WhenceError("--exportable is for GPTs: other programs read no other kind of model.")
+    kept = exportable(model)
+    for name, old, new in differences(settings(model), settings(kept)):
+        print(f"--exportable: model.{name} is {new}, not {old}", file=sys.stderr)
+    return kept
+
+
+def _value_of(flag: str, words: list[str]) -> str | None:
+    """The value of a flag, as `--flag VALUE` or `--flag=VALUE`."""
+    for word, after in zip(words, [*words[1:], ""], strict=True):
+        if word == flag:
+            return after
+        if word.startswith(flag + "="):
+            return word.removeprefix(flag + "=")
+    return None
 
 
 def read_recipe(path: Path) -> Recipe:

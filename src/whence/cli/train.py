@@ -15,7 +15,8 @@ from whence.cli.recipes import parse_training
 from whence.errors import WhenceError
 from whence.runs.control import train_controlled
 from whence.runs.export import FORMATS, export_metrics
-from whence.runs.run import Run
+from whence.runs.run import Run, free_path
+from whence.runs.start import start_from
 
 LONGER = 500  # characters or so of the last sample
 
@@ -30,7 +31,11 @@ def train(words: list[str]) -> None:
         print(f"left out {len(source.skipped)} that aren't text: {names}", file=sys.stderr)
     if source.repeated:
         print(f"named or linked to twice, read once: {', '.join(source.repeated)}", file=sys.stderr)
-    run = Run.create(arguments.recipe, arguments.out, source)
+    if arguments.start is None:
+        run = Run.create(arguments.recipe, arguments.out, source)
+    else:
+        path = arguments.out or free_path(Path("runs"), source.name)
+        run = start_from(Run.open(arguments.start), arguments.recipe, path, source)
     watch(run, None, arguments.json, arguments.export_metrics)
 
 

@@ -12,17 +12,21 @@ from whence.cli.document import strict
 from whence.cli.reach import reach
 from whence.cli.receipts import show_blame, show_receipt
 from whence.errors import WhenceError, in_bytes
+from whence.interop.answers import find_answer, load_answer
 from whence.runs.run import Run
 from whence.why import Address, Balance, Trace, balance
-from whence.why.receipt import GIVEN
+from whence.why import first_bad as first_bad_of
+from whence.why.receipt import GIVEN, finite
 
 By = Literal["token", "position", "example", "where", "head", "module", "path"]
 
 
 def why(
-    run: Annotated[Path, tyro.conf.Positional],
+    run: Annotated[Path | None, tyro.conf.Positional] = None,
     address: Annotated[str, tyro.conf.Positional] = "",
     *,
+    answer: str | None = None,
+    token: int = 1,
     step: int | None = None,
     text: str | None = None,
     depth: int = 1,
@@ -31,6 +35,7 @@ def why(
     check: bool = False,
     list: bool = False,
     balance: bool = False,
+    first_bad: bool = False,
     numbers: int = 10_000,
     approximate: bool = False,
     json: bool = False,
@@ -43,7 +48,11 @@ def why(
     Args:
         run: the run's folder.
         address: loss, logits[0,12,'e'], a module's output, a variable of the model's code, a
-            parameter or an optimiser's tensor, with .grad, .update, .after and @STEP; none: loss.
+            parameter or an optimiser's tensor, with .grad, .update, .after and @STEP; none: loss,
+            of an answer the token's logit.
+        answer: the number of an answer of `whence chat` or `whence serve`: the model that gave it
+            reads it again, up to the token that is asked about. The run may be left out.
+        token: which token of the answer, from 1.
         step: from 0 to the number of steps done; none: the last one done.
         text: instead of the step's batch, let the model of that step read this text (forward and
             backward, no update); `-` reads standard input.
@@ -54,32 +63,54 @@ def why(
         list: list the step's tensors instead, those whose name has the address in it.
         balance: add up numbers drawn from every operation of the step instead; ends with code 1
             where one doesn't add up.
+        first_bad: open the first number of the step that isn't finite instead, of those that led
+            to its failure; without --step, of the step at which the run was refused, if it was.
         numbers: how many numbers --balance draws.
         approximate: go on where a replayed loss differs from the record.
         json: print JSON.
     """
-    _refuse(depth, top, numbers, by, check, list, balance)
-    wanted = None if list or balance else Address.parse(address or "loss")
+    _refuse(depth, top, numbers, by, check, list, balance, first_bad)
+    if answer is not None:
+        if text is not None or step is not None:
+            raise WhenceError(
+                "--answer says what is read, and at which step: leave out the others."
+            )
+        run = run or find_answer(Path("runs"), answer)
+        step, read, logit = _answer(run, answer, token)
+        address = address or logit
+    else:
+        read = sys.stdin.read() if text == "-" else text
+    if run is None:
+        raise WhenceError("name a run, such as runs/topics-1, or an --answer.")
+    whole = list or balance or first_bad
+    wanted = None if whole else Address.parse(address or "loss")
     if wanted is not None and wanted.step is not None:
         if step not in (None, wanted.step):
             raise WhenceError(f"{address!r} says step {wanted.step} and --step says {step}.")
         step, wanted = wanted.step, Address(wanted.name, wanted.index, wanted.quantity)
-    moment = reach(Run.open(run), step, approximate, json)
+    opened = Run.open(run)
+    if first_bad and step is None and len(opened.steps) in opened.checkpoints:
+        step = len(opened.steps)  # where it was refused, the state before is saved
+    moment = reach(opened, step, approximate, json)
     step, told = moment.step, []
-    text = sys.stdin.read() if text == "-" else text
+    shown = read if read is None or isinstance(read, str) else moment.tokenizer.decode(read)
     err = Console(stderr=True, highlight=False)
     with err.status("tracing", spinner="dots") if err.is_terminal and not json else _Nothing():
-        t = moment.trace(text, tell=told.append)
+        t = moment.trace(read, tell=told.append)
     if moment.differences:
         t.notes.append(moment.how_far_off())
     head: dict[str, Any] = {
-        "schema": 1, "run": str(run), "step": step, "text": text, "loss": t.loss.value,
+        "schema": 1, "run": str(run), "step": step, "text": shown,
+        "loss": finite(t.loss.value) if t.losses else None,
         "notes": t.notes, "bytes": {"told": told[0], "kept": t.nbytes},
     }  # fmt: skip
     if balance:
         return _balance(t, numbers, head, json)
     if list:
         _list(t, address, head, json)
+        return 0
+    if first_bad:
+        _first_bad(t, top, head, json)
         return 0
     number = t.number(str(wanted))
     if check:
@@ -92,7 +123,7 @@ def why(
         print(strict({**head, name: found.to_dict()}))
         return 0
     console = Console(highlight=False, soft_wrap=True)
-    _say_head(console, run, step, t, text)
+    _say_head(console, run, step, t, shown)
     if name == "receipt":
         show_receipt(console, found)
         if found.verdict == GIVEN and step and t.after_of(number.numbers.name) is not None:
@@ -105,6 +136,15 @@ def why(
     return 0
 
 
+def _answer(run: Path, number: str, token: int) -> tuple[int, list[int], str]:
+    """The step of an answer, what was read up to one of its tokens, and that token's logit."""
+    found = load_answer(run, number)
+    if not 1 <= token <= len(found.written):
+        raise WhenceError(f"the answer has {len(found.written)} tokens: --token {token} is none.")
+    read = [*found.prompt, *found.written[:token]]
+    return found.step, read, f"logits[0,{len(read) - 2},{read[-1]}]"
+
+
 class _Nothing:
     def __enter__(self) -> None:
         pass
@@ -114,12 +154,14 @@ class _Nothing:
 
 
 def _refuse(
-    depth: int, top: int, numbers: int, by: str | None, check: bool, list: bool, balance: bool
-) -> None:
+    depth: int, top: int, numbers: int, by: str | None, check: bool, list: bool, balance: bool,
+    first_bad: bool,
+) -> None:  # fmt: skip
     for name, value in {"depth": depth, "top": top, "numbers": numbers}.items():
         if value < 1:
             raise WhenceError(f"--{name} is {value}: give 1 or more.")
-    asked = {"--by": by is not None, "--check": check, "--list": list, "--balance": balance}
+    asked = {"--by": by is not None, "--check": check, "--list": list, "--balance": balance,
+             "--first-bad": first_bad}  # fmt: skip
     given = [name for name, is_given in asked.items() if is_given]
     if len(given) > 1:
         raise WhenceError(f"{' and '.join(given)} are different questions: ask one at a time.")
@@ -151,6 +193,28 @@ def _list(t: Trace, part: str, head: dict[str, Any], json: bool) -> None:
         f"{len(rows):,} tensors, {in_bytes(head['bytes']['kept'])}; each opens by its name and an "
         "index, and takes .grad; parameters also .update and .after"
     )
+
+
+def _first_bad(t: Trace, top: int, head: dict[str, Any], json: bool) -> None:
+    found = first_bad_of(t, top)
+    if json:
+        print(strict({**head, "first_bad": None if found is None else found.to_dict()}))
+        return
+    console = Console(highlight=False, soft_wrap=True)
+    console.print("; ".join(t.notes), markup=False)
+    if found is None:
+        console.print("loss, gradients, parameters and moments are all finite")
+        return
+    show_receipt(console, found.receipt)
+    for line in found.lines():
+        console.print(f"  {line}", markup=False)
+    name = found.receipt.address
+    if found.receipt.verdict == GIVEN and head["step"] and t.after_of(name.partition("[")[0]):
+        console.print(
+            f"  it was so before this step: whence why {head['run']} --first-bad --step "
+            f"{head['step'] - 1}",
+            markup=False,
+        )
 
 
 def _balance(t: Trace, numbers: int, head: dict[str, Any], json: bool) -> int:

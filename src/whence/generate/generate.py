@@ -25,6 +25,16 @@ class Tokenizer(Protocol):
         """Number of tokens."""
         ...
 
+    @property
+    def beginning(self) -> tuple[int, ...]:
+        """Ids that stand before each text."""
+        ...
+
+    @property
+    def ends(self) -> tuple[int, ...]:
+        """Ids after which nothing follows."""
+        ...
+
     def encode(self, text: str) -> Any:
         """Text to ids."""
         ...
@@ -45,7 +55,8 @@ class Event:
         text: what can be shown now. Joined, the texts of a sample are its text. It can lag behind
             the tokens by half a character, or by what could be a stop string.
         distribution: what the token was drawn from, when asked for.
-        finished: why the sample ended ("length" or "stop"), or None while it goes on.
+        finished: why the sample ended ("length", or "stop" at a stop string or a token that ends a
+            text), or None while it goes on.
     """
 
     sample: int
@@ -59,7 +70,7 @@ class Event:
 def stream(
     model: LanguageModel | CachedLanguageModel,
     tokenizer: Tokenizer,
-    prompt: str = "",
+    prompt: str | Sequence[int] = "",
     *,
     max_tokens: int = 200,
     temperature: float = 1.0,
@@ -78,8 +89,9 @@ def stream(
     Args:
         model: tokens [B, T] → logits [B, T, V]; one with `new_cache` reads each token once.
         tokenizer: the one that the model was trained with.
-        prompt: the beginning; an empty one stands for a line break (or the first token, where the
-            tokenizer has none). Only its last context_length tokens are read.
+        prompt: the beginning, as text or as ids; an empty one stands for a line break (or the
+            first token, where the tokenizer has none). Only its last context_length tokens are
+            read.
         max_tokens: how many tokens to write.
         temperature: see `Sampling`, as top_k, top_p and min_p.
         top_k: keep the k likeliest.
@@ -110,6 +122,8 @@ def stream(
         '' length
     """
     sampling = Sampling(temperature, top_k, top_p, min_p)
+    if not isinstance(prompt, str) and not prompt:
+        raise WhenceError("The prompt has no tokens in it: give at least one.")
     for name, count in (("max_tokens", max_tokens), ("n_samples", n_samples)):
         if count < 1:
             raise WhenceError(f"{name} is {count}: it must be 1 or more.")
@@ -137,7 +151,9 @@ def _stream(
     show_distributions: bool,
 ) -> Iterator[Event]:
     texts = {sample: TextStream(tokenizer.decode, stop) for sample in range(len(tokens))}
-    end = model.config.end if isinstance(model, Seq2Seq) else None  # its target is whole there
+    ends = set(tokenizer.ends)
+    if isinstance(model, Seq2Seq):
+        ends.add(model.config.end)  # its target is whole there
     with evaluating(model):
         reader = Reader(model, tokens)
         for index in range(max_tokens):
@@ -151,8 +167,8 @@ def _stream(
             reader.append(picked)
             ids = picked.tolist()
             for sample, text in list(texts.items()):
-                ended = ids[sample] == end
-                shown, drawn = text.finish() if ended else text.push(ids[sample]), None
+                ended, drawn = ids[sample] in ends, None
+                shown = text.finish() if ended else text.push(ids[sample])
                 if show_distributions:
                     drawn = Distribution.of(logits[sample], sampling, ids[sample])
                 yield Event(sample, index, ids[sample], shown, drawn)
@@ -170,7 +186,7 @@ def _stream(
 def generate(
     model: LanguageModel | CachedLanguageModel,
     tokenizer: Tokenizer,
-    prompt: str = "",
+    prompt: str | Sequence[int] = "",
     *,
     n_samples: int = 1,
     **settings: Any,
@@ -201,17 +217,24 @@ def generate(
     return texts
 
 
-def encode_prompt(tokenizer: Tokenizer, prompt: str) -> list[int]:
-    """The ids of the prompt; of a line break for an empty one, or else the first token.
+def encode_prompt(tokenizer: Tokenizer, prompt: str | Sequence[int]) -> list[int]:
+    """The ids of the prompt, with what stands before each text.
+
+    An empty one is that alone; where nothing does, a line break, or else the first token.
 
     Raises:
         WhenceError: the tokenizer can't read the prompt.
     """
+    if not isinstance(prompt, str):
+        return [int(i) for i in prompt]
+    beginning = [*tokenizer.beginning]
     if prompt:
         ids = [int(i) for i in tokenizer.encode(prompt)]
         if not ids:
             raise WhenceError(f"The prompt {prompt!r} has no tokens in it: give it a word.")
-        return ids
+        return beginning + ids
+    if beginning:
+        return beginning
     try:
         return [int(i) for i in tokenizer.encode("\n")] or [0]
     except WhenceError:

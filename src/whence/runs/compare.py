@@ -105,4 +105,5 @@ def _origin(child: Run, parent: Run) -> str | None:
     if origin is None or origin.run != str(parent.path):
         return None
     changes = "; ".join(origin.changes) or "nothing changed"
-    return f"{child.name} was forked from {parent.name} at step {origin.step}: {changes}"
+    made = "forked from" if origin.how == "fork" else "started from the weights of"
+    return f"{child.name} was {made} {parent.name} at step {origin.step}: {changes}"

@@ -3,7 +3,6 @@
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from whence.runs.past import Past
 from whence.runs.recipe import Recipe
 from whence.runs.record import Logs
 from whence.runs.replay import Moment, go_to
-from whence.runs.run import Run
+from whence.runs.run import Run, now
 from whence.runs.session import freeze, outline
 from whence.runs.settings import differences, nested
 from whence.runs.tokens import second_name
@@ -84,8 +83,7 @@ def fork(
     def fill(folder: Path) -> Header:
         _put_tokens(run, recipe, folder)
         sittings = [sitting for sitting in run.header.sittings if sitting.start < step]
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        header = Header(recipe, now, sittings, Origin(str(run.path), step, tuple(told)))
+        header = Header(recipe, now(), sittings, Origin(str(run.path), step, tuple(told)))
         _put_past(run, step, folder, header)
         memory = _memory_that_fits(moment, recipe)
         model, tie = moment.model.state_dict(keep_vars=True), link(header, Past(folder).now())
@@ -122,7 +120,7 @@ def changed_recipe(run: Run, step: int, changes: Mapping[str, Any]) -> Recipe:
             "another; train a new run, or change the rates of this one."
         )
     if any(name.startswith("model.") for name in changed):
-        _check_same_weights(run, new)
+        check_same_weights(run, new)
     if new.steps <= step:
         raise WhenceError(
             f"a fork at step {step} needs more than {new.steps} steps in all: set steps."
@@ -130,7 +128,12 @@ def changed_recipe(run: Run, step: int, changes: Mapping[str, Any]) -> Recipe:
     return new
 
 
-def _check_same_weights(run: Run, new: Recipe) -> None:
+def check_same_weights(run: Run, new: Recipe) -> None:
+    """Refuse a recipe whose model can't have the weights of a run's.
+
+    Raises:
+        WhenceError: naming the first weight that would differ.
+    """
     size = run.tokenizer.vocab_size
     mine, other = outline(run.recipe.model, size), outline(new.model, size)
     for name in [*mine, *other]:

@@ -58,8 +58,9 @@ def growth(
     run.refuse_counted()
     tokenizer, length = run.tokenizer, run.recipe.model.context_length
     if run.task.is_prose:
-        ids = encode_prompt(tokenizer, "") + encode_prompt(tokenizer, text)
-        first, kept = 1, ids[: length + 1]
+        before = encode_prompt(tokenizer, "")
+        ids = before + tokenizer.encode(text).tolist()
+        first, kept = len(before), ids[: length + 1]
     else:
         source, tab, target = text.partition("\t")
         if not tab or not target:

@@ -6,7 +6,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from whence.errors import WhenceError
 from whence.runs.files import SCHEMA, DamagedError, check_schema, read_text, sha256, write_whole
@@ -31,19 +31,34 @@ class Sitting:
     manifest: dict[str, str | int]
 
 
+How = Literal["fork", "start", "import"]
+
+
 @dataclass(frozen=True)
 class Origin:
-    """What a fork shares with another run.
+    """Where a run's first state comes from, if it wasn't drawn.
 
     Attributes:
-        run: the other run's folder, as it was named.
-        step: the state before this step is the last that they share.
+        run: the other run's folder, or the model's file, as it was named.
+        step: the state before this step is the first that the run has itself.
         changes: what differs from there on, in words.
+        how: `fork` shares the other's past; `start` begins anew with its weights; `import` with
+            those of a model that others trained.
     """
 
     run: str
     step: int
     changes: tuple[str, ...]
+    how: How = "fork"
+
+    @property
+    def again(self) -> str:
+        """What to do to have that state again."""
+        if self.how == "fork":
+            return f"fork {self.run} again at {self.step}"
+        return (
+            f"import {self.run} again" if self.how == "import" else f"start from {self.run} again"
+        )
 
 
 @dataclass
@@ -54,7 +69,7 @@ class Header:
         recipe: everything that decides what the run computes.
         created: when, in ISO 8601.
         sittings: who trained which steps; of two that hold a step, the later.
-        origin: what it was forked from, if it was.
+        origin: where its first state comes from, if it wasn't drawn.
         pins: sha256 of tokenizer.json and tokens.json.
         id: sixteen hexadecimal digits of chance that every file of the run repeats, so that one of
             another run is noticed; empty in runs made before there were any.
@@ -139,7 +154,10 @@ class Header:
         origin = tree.get("origin")
         if origin is not None:
             changes = tuple(_expect(c, str) for c in _expect(origin["changes"], list))
-            origin = Origin(_expect(origin["run"], str), _count(origin["step"]), changes)
+            how = origin.get("how", "fork")
+            if how not in get_args(How):
+                raise TypeError(f"{str(how)[:60]!r}, which is no kind of origin")
+            origin = Origin(_expect(origin["run"], str), _count(origin["step"]), changes, how)
         pins = {name: _expect(tree["pins"][name], str) for name in PINNED}
         sittings = [
             Sitting(_count(s["start"]), _count(s["steps"]), dict(_expect(s["manifest"], dict)))

@@ -1,12 +1,13 @@
 """Where in the training text a token of a batch stands: which line, or which pair."""
 
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from whence.data import Dataset, Part
+from whence.data.labels import LabelledPart
 from whence.data.tokenizers import Tokenizer
 
 BLOCK = 1 << 20  # tokens whose line breaks are counted at a time
@@ -53,13 +54,16 @@ class Lines:
         return int(self.breaks[self.tokens[start:stop]].sum())
 
 
-def places(dataset: Dataset, parts: list[Part], pairs: bool = False) -> Callable[[int, int], str]:
+def places(
+    dataset: Dataset, parts: Sequence[Part | LabelledPart], each: str = ""
+) -> Callable[[int, int], str]:
     """Tell for (example, position) of a batch where in the training text that token stands.
 
     Args:
         dataset: the text.
         parts: the parts of the batch; examples are counted over all of them.
-        pairs: the text is pairs, and `Part.starts` holds their numbers.
+        each: what the examples are where they are whole lines, such as "pair", and `starts` holds
+            their numbers.
 
     Returns:
         A function that gives such as `line 812 of topics`.
@@ -70,8 +74,8 @@ def places(dataset: Dataset, parts: list[Part], pairs: bool = False) -> Callable
     """
     name = Path(dataset.source).name
     starts = [int(start) for part in parts for start in part.starts]
-    if pairs:
-        return lambda row, position: f"pair {starts[row]:,} of {name}"
+    if each:
+        return lambda row, position: f"{each} {starts[row]:,} of {name}"
     starts_on = [line for _, line in dataset.files]
     lines, length = Lines(dataset.train, dataset.tokenizer), parts[0].inputs.shape[1]
     known: dict[int, np.ndarray] = {}

@@ -20,7 +20,8 @@ class Data:
 
     Attributes:
         source: files, folders, `-` for standard input, or a built-in text such as `topics`.
-        tokenizer: `auto` takes characters for text up to 20 MB and byte-pair encoding above.
+        tokenizer: `auto` takes characters for text up to 20 MB and byte-pair encoding above;
+            `imported` is that of a model which others trained, and comes with it.
         vocab_size: for words and bpe: at most so many tokens.
         validation: the share of the text, at its end, that is kept for validation; 0: none is, and
             what is measured is the text it learns from.
@@ -33,7 +34,7 @@ class Data:
     """
 
     source: tuple[str, ...] = ("topics",)
-    tokenizer: Literal["auto", "chars", "bytes", "words", "bpe"] = "auto"
+    tokenizer: Literal["auto", "chars", "bytes", "words", "bpe", "imported"] = "auto"
     vocab_size: int | None = None
     validation: float = 0.1
     validation_source: tuple[str, ...] = ()
@@ -184,6 +185,7 @@ class Recipe:
         change: what is left out of training.
         steps: how many updates.
         batch_size: windows in a batch.
+        window: tokens in a window of training; none: as many as the model reads.
         accumulate: parts that a batch is computed in, to save memory.
         seed: of the first weights, the order of the windows, and dropout.
 
@@ -206,6 +208,7 @@ class Recipe:
     change: Change = field(default_factory=Change)
     steps: int = 1000
     batch_size: int = 8
+    window: int | None = None
     accumulate: int = 1
     seed: int = 0
 
@@ -219,13 +222,28 @@ class Recipe:
                 f"a batch_size of {self.batch_size} can't be computed in {self.accumulate} equal "
                 "parts: make batch_size a multiple of accumulate."
             )
+        longest = getattr(self.model, "context_length", None)
+        if self.window is not None and (longest is None or not 1 <= self.window <= longest):
+            raise WhenceError(
+                f"window is {self.window}: "
+                + (
+                    f"give 1 to {longest} tokens, as many as the model reads."
+                    if longest
+                    else "a model that is counted has none."
+                )
+            )
         if not 0 <= self.seed < 2**63:
             raise WhenceError(f"seed is {self.seed}: give 0 or more, below 2^63.")
 
     @property
+    def window_length(self) -> int:
+        """How many tokens a window of training has."""
+        return self.window or self.model.context_length
+
+    @property
     def tokens_per_step(self) -> int:
         """How many tokens a batch has, where its windows are full."""
-        return self.batch_size * getattr(self.model, "context_length", 1)
+        return self.batch_size * (self.window or getattr(self.model, "context_length", 1))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the recipe as nested plain values, what is none left out."""

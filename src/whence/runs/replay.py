@@ -180,13 +180,13 @@ class Moment:
         self.session.batches = batches
         self._records = []
 
-    def trace(self, text: str | None = None, **options: Any):
+    def trace(self, text: str | Sequence[int] | None = None, **options: Any):
         """Do the step with every number of it recorded, and be the state before the next one.
 
         The model runs as written, also where the run is compiled.
 
         Args:
-            text: read this text instead, forward and backward, without an update.
+            text: read this text (or these ids) instead, forward and backward, without an update.
             **options: as of `whence.why.trace`.
 
         Returns:

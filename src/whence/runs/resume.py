@@ -42,9 +42,10 @@ def resume_point(run: Path, header: Header) -> tuple[int, int]:
             damage = damage or error
     if sound is None:
         assert header.origin
+        whose = "A fork" if header.origin.how == "fork" else "The run"
         raise WhenceError(
-            f"{damage or f'{checkpoints} is empty.'} A fork can't begin without the checkpoint it "
-            f"began with: fork {header.origin.run} again at {header.origin.step}."
+            f"{damage or f'{checkpoints} is empty.'} {whose} can't begin without the checkpoint it "
+            f"began with: {header.origin.again}."
         )
     if damage:
         raise WhenceError(

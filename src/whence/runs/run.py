@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from whence.data import Dataset, Source, Tokenizer, load_tokenizer, open_dataset
 from whence.data import prepare as prepare_tokens
@@ -45,6 +45,7 @@ from whence.train.evaluation import Evaluation
 if TYPE_CHECKING:
     from whence.runs.replay import Moment
 
+T = TypeVar("T")
 State = Literal["new", "training", "stopped", "finished"]
 
 
@@ -115,7 +116,7 @@ class Run:
                 folder,
                 validation_source=data.open_validation(),
             )
-            return Header(recipe, _now())
+            return Header(recipe, now())
 
         if path is not None:
             return cls.make(Path(path), fill)
@@ -126,12 +127,18 @@ class Run:
                 continue
 
     @classmethod
-    def make(cls, path: Path, fill: Callable[[Path], Header]) -> "Run":
+    def make(
+        cls,
+        path: Path,
+        fill: Callable[[Path], Header],
+        check: Callable[["Run"], None] | None = None,
+    ) -> "Run":
         """Make a run's folder under a temporary name, so that it is there whole or not at all.
 
         Args:
             path: the folder.
             fill: writes the tokens into the folder it is given and returns the header.
+            check: refuses a run that could take no step; none: by taking the run to its first.
 
         Raises:
             TakenError: where the folder exists, also where another process was the first to end.
@@ -141,7 +148,7 @@ class Run:
             header = fill(folder)
             share_tokens(folder, path.parent)
             header.pin(folder)
-            _check_trainable(cls(folder, header))
+            (check or _check_trainable)(cls(folder, header))
             Logs(folder, header.id).begin()
             header.write(folder)
         return cls(path, header)
@@ -216,18 +223,17 @@ class Run:
             WhenceError: where it is damaged, or the run's files don't belong to each other; so do
                 the measurements, samples, checkpoints and the state.
         """
-        self._check()
-        return self._step_lines.all()
+        return self._checked(self._step_lines.all)
 
     @property
     def evals(self) -> list[dict[str, Any]]:
         """The measurements on the validation text."""
-        return list(self._sound_logs.evals)
+        return self._checked(lambda: list(self.logs.evals))
 
     @property
     def samples(self) -> list[dict[str, Any]]:
         """What the model wrote during training."""
-        return list(self._sound_logs.samples)
+        return self._checked(lambda: list(self.logs.samples))
 
     @property
     def checkpoint_folder(self) -> Path:
@@ -237,33 +243,28 @@ class Run:
     @property
     def checkpoints(self) -> list[int]:
         """The steps whose state is on disk."""
-        self._check()
-        return saved_steps(self.checkpoint_folder)
+        return self._checked(lambda: saved_steps(self.checkpoint_folder))
 
-    @property
-    def _sound_logs(self) -> Logs:
-        """The files of the record, after a look whether they belong to this run."""
-        self._check()
-        return self.logs
-
-    def _check(self) -> None:
+    def _checked(self, read: Callable[[], T]) -> T:
+        """Read something, after a look whether the run's files belong to each other."""
         try:
             check_run(self.path, self.header)
         except DamagedError as error:
             if error.path.name == "run.toml":
                 raise
+            read()  # what is wrong inside the file says more, where something is
             advice = f"'whence verify {shell_word(self.path)} --repair' puts aside what is damaged"
             raise DamagedError(error.path, f"{error.why}; {advice}") from error
+        return read()
 
     @property
     def state(self) -> State:
         """How far the run has come: new, training (in some process), stopped or finished."""
         if is_held(self.path):
             return "training"
-        saved = self.checkpoints
-        if not saved:
-            return "stopped" if any(True for _ in self.logs.steps) else "new"  # one line is enough
-        return "finished" if self.is_complete else "stopped"
+        if self.checkpoints and self.is_complete:
+            return "finished"
+        return "stopped" if any(True for _ in self.logs.steps) else "new"  # one line is enough
 
     @property
     def is_complete(self) -> bool:
@@ -520,6 +521,16 @@ class Run:
 def _check_trainable(run: Run) -> None:
     """Find out now whether the run can take its first step, and be measured."""
     run.session().batches[run.origin.step if run.origin else 0]
+    check_text(run)
+
+
+def check_text(run: Run) -> None:
+    """Find out whether a run's text is long enough to be trained on and measured.
+
+    Raises:
+        WhenceError: saying what is too short.
+    """
+    run.batches[run.origin.step if run.origin else 0]
     n_validation = len(run.dataset.validation)
     if n_validation < 2:
         raise WhenceError(
@@ -528,7 +539,8 @@ def _check_trainable(run: Run) -> None:
         )
 
 
-def _now() -> str:
+def now() -> str:
+    """Return the time in ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 

@@ -230,13 +230,13 @@ def n_parameters(config: ModelConfig, vocab_size: int) -> int:
 def _check_memory(recipe: Recipe, vocab_size: int) -> None:
     """Refuse what can't fit: weights, gradients, two moments, and what a step keeps."""
     need = 16 * n_parameters(recipe.model, vocab_size)
-    need += 24 * recipe.batch_size * recipe.model.context_length
+    need += 24 * recipe.batch_size * recipe.window_length
     need += 20_000 * getattr(recipe.model, "n_layers", 0)  # the layers' Python objects
     advice = "take a smaller model (model.n_layers, model.d_model) or a smaller batch_size"
     check_memory(need, recipe.hardware.device, advice)
     if isinstance(recipe.model, GPTConfig):  # fused recurrent layers can't be planned
         windows = recipe.batch_size // recipe.accumulate
-        size = (windows, recipe.model.context_length)
+        size = (windows, recipe.window_length)
         planned = plan(lambda: build(recipe.model, vocab_size), size)
         # What autograd keeps is at least half as large in bfloat16 as in float32.
         kept = planned.activations // (2 if recipe.hardware.precision == "bf16" else 1)

@@ -46,7 +46,7 @@ class Summary:
         tokens_per_second: the speed of the last steps.
         spark: a few (step, loss) that draw the curve.
         bytes: what the folder takes.
-        origin: (run, step) it was forked from.
+        origin: (run, step, how): where its first state comes from, if it wasn't drawn.
         trouble: what is wrong with it, in a sentence.
     """
 
@@ -63,7 +63,7 @@ class Summary:
     tokens_per_second: float | None = None
     spark: tuple[tuple[int, float], ...] = ()
     bytes: int = 0
-    origin: tuple[str, int] | None = None
+    origin: tuple[str, int, str] | None = None
     trouble: str | None = None
 
 
@@ -132,7 +132,7 @@ def _make(run: Run) -> Summary:
         tokens_per_second=curves.tokens_per_second,
         spark=tuple(zip(shown.tolist(), loss[shown].tolist(), strict=True)),
         bytes=run.disk_use,
-        origin=(run.origin.run, run.origin.step) if run.origin else None,
+        origin=(run.origin.run, run.origin.step, run.origin.how) if run.origin else None,
         trouble=str(trouble) if trouble else None,
     )
 
@@ -180,7 +180,10 @@ def _read(path: Path, stamps: list[list[int] | None]) -> Summary | None:
             return None
         origin = record.pop("origin")
         spark = tuple((int(step), float(loss)) for step, loss in record.pop("spark"))
-        return Summary(**record, spark=spark, origin=tuple(origin) if origin else None)
+        if origin is not None:
+            run, step, how = origin  # of an older cache it has two: then it is made anew
+            origin = (str(run), int(step), str(how))
+        return Summary(**record, spark=spark, origin=origin)
     except (OSError, WhenceError, KeyError, TypeError, ValueError):
         return None
 

@@ -139,7 +139,7 @@ class WhatIf:
         """Return the mean loss of the left-out text's own tokens, read in its windows' context."""
         tokens = self.was.dataset.train
         start, stop = self.ranges[0]
-        length = self.was.recipe.model.context_length
+        length = self.was.recipe.window_length
         window = tokens[max(0, stop - length - 1) : max(stop, 2)].astype(np.int64)
         counted = min(stop - start, len(window) - 1)
         both = []
@@ -201,7 +201,7 @@ def what_if(run: Run, text: str, step: int, since: int = 0) -> WhatIf:
     ranges = find_text(run.dataset, text)
     if not ranges:
         raise WhenceError(f"{text[:60]!r} isn't in the training text: give it as it stands.")
-    without = WithoutWindows(run.batches, ranges, run.recipe.model.context_length)
+    without = WithoutWindows(run.batches, ranges, run.recipe.window_length)
     first = run.origin.step if run.origin else 0
     dropped = [
         (k, int(start))

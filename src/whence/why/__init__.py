@@ -5,6 +5,7 @@ from whence.why.balance import Balance, balance
 from whence.why.biography import Biography, biography
 from whence.why.blame import Blame
 from whence.why.check import Check
+from whence.why.first_bad import FirstBad, first_bad
 from whence.why.number import Number, Numbers
 from whence.why.receipt import Receipt
 from whence.why.step import trace
@@ -17,6 +18,7 @@ __all__ = [
     "Biography",
     "Blame",
     "Check",
+    "FirstBad",
     "Number",
     "Numbers",
     "Receipt",
@@ -24,6 +26,7 @@ __all__ = [
     "Trace",
     "balance",
     "biography",
+    "first_bad",
     "taught",
     "trace",
 ]

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from whence.errors import WhenceError
-from whence.why.open import open_call
-from whence.why.opening import bound
+from whence.why.open import open_call, reads_opaque
+from whence.why.opening import bound, difference
 from whence.why.receipt import finite
 from whence.why.rules import RULES
 from whence.why.storage import Index
@@ -64,10 +64,12 @@ class Balance:
     Attributes:
         rows: one for each operation.
         closed: operations without a rule, and how often each ran.
+        unseen: tensors that were made by operations which weren't recorded.
     """
 
     rows: list[Row]
     closed: dict[str, int]
+    unseen: list[str] = field(default_factory=list)
 
     @property
     def numbers(self) -> int:
@@ -102,6 +104,8 @@ class Balance:
             lines.append(
                 "without a rule: " + ", ".join(f"{n} ×{c}" for n, c in self.closed.items())
             )
+        if self.unseen:
+            lines.append("made by operations that weren't recorded: " + ", ".join(self.unseen))
         return "\n".join(lines)
 
 
@@ -140,7 +144,7 @@ def balance(trace: Trace, *, numbers: int = 10_000, each: int = 50, seed: int = 
             draws[name] += more
         left = numbers - sum(draws.values())
     rows = [_check(trace, n, several, draws[n], random) for n, several in sorted(calls.items())]
-    return Balance(rows, trace.closed())
+    return Balance(rows, trace.closed(), trace.unseen())
 
 
 def _calls(trace: Trace) -> list[Call]:
@@ -152,7 +156,7 @@ def _calls(trace: Trace) -> list[Call]:
         for slot, output in enumerate(op.outputs):
             if output is not None and output.numel:
                 call = op.call(slot)
-                if call.name in RULES:
+                if call.name in RULES and not reads_opaque(call):
                     found.append(call)
     return found
 
@@ -189,7 +193,7 @@ def _weigh(trace: Trace, row: Row, call: Call, at: Index) -> None:
         stored, residual, size, limit = weigh(call, some)
         row.numbers += len(some)
         with np.errstate(invalid="ignore", divide="ignore"):
-            share = np.where(size > 0, residual / size, 0.0)
+            share = np.where(residual > 0, residual / size, 0.0)
             used = np.where(residual > 0, residual / limit, 0.0)
         row.residual = max(row.residual, float(np.nanmax(share)))
         row.used = max(row.used, float(np.nanmax(used)))
@@ -209,8 +213,6 @@ def weigh(call: Call, at: Index) -> tuple[np.ndarray, Any, np.ndarray, np.ndarra
     stored = call.output.gather(at)
     total, size, count = opened.total(len(at))
     with np.errstate(invalid="ignore"):
-        # Infinities and NaNs that agree leave no residual.
-        same = (stored == total) | (np.isnan(stored) & np.isnan(total))
-        residual = np.where(same, 0.0, np.abs(stored - total))
+        residual = np.abs(difference(stored, total, size, call.output.dtype))
         limit = bound(opened, call.output.dtype, total, size, count)
-    return stored, residual, size, np.where(same, np.maximum(limit, 0.0), limit)
+    return stored, residual, size, np.where(residual == 0, 0.0, limit)

@@ -8,6 +8,7 @@ sum is made of: a token "accounts for" its share, and no more is claimed.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -19,15 +20,28 @@ from whence.why.boundary import PLACES, Boundary
 from whence.why.labels import Place
 from whence.why.opening import Cells
 from whence.why.paths import paths
-from whence.why.receipt import figure, finite
+from whence.why.receipt import figure, finite, ranked, shares
 from whence.why.unroll import Node, Unrolled, normal, unroll
 from whence.why.update import Update
+from whence.why.whole import Whole
 
 if TYPE_CHECKING:
     from whence.why.number import Number
     from whence.why.trace import Trace
 
-WAYS = ("token", "position", "example", "where", "head", "module", "path")
+SPOILED = "(finite, but multiplied by a number that isn't)"
+# What a grouping means, of every number and on every kind of model.
+_PLACED = "; a term that stands at none is put under what made it"
+MEANING = {
+    "token": f"a term counts for the token at its position{_PLACED}",
+    "position": f"a term counts for its position in the window{_PLACED}",
+    "example": f"a term counts for its example{_PLACED}",
+    "where": f"a term counts for where in the training text its token stands{_PLACED}",
+    "head": "a term counts for the attention head that made it; else for the module that did",
+    "module": "a term counts for the module that made it, or that sent the gradient back",
+    "path": "a term counts for the modules by which the gradient came back from the loss",
+}
+WAYS = tuple(MEANING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +51,7 @@ class Share:
     Attributes:
         label: the token, position, example, head or module.
         value: Σ of its terms, in the unit of the number.
-        share: |value| / Σ|value| over all groups.
+        share: |value| / Σ|value| over all groups; those that aren't finite share the whole.
         terms: how many terms there are in it.
     """
 
@@ -86,8 +100,10 @@ class Blame:
         rest = self.shares[len(shown) :]
         if rest:
             lines.append(f"    {figure(sum(s.value for s in rest)):>{width}}  in {len(rest)} more")
-        lines.append(f"  rounding {self.rounding:.3g} (at most {self.bound:.3g})")
-        return lines + [f"  {note}" for note in self.notes]
+        if math.isfinite(self.value):
+            lines.append(f"  rounding {self.rounding:.3g} (at most {self.bound:.3g})")
+        lines += [f"  {note}" for note in self.notes]
+        return [*lines, f"  by {self.by}: {MEANING[self.by]}"]
 
     def __str__(self) -> str:
         return "\n".join(self.lines())
@@ -118,6 +134,11 @@ def blame(number: Number, by: str) -> Blame:
     if by not in WAYS:
         raise WhenceError(f"A number cannot be grouped by {by!r}: choose {', '.join(WAYS)}.")
     trace = number.trace
+    if by in ("position", "example") and (shape := trace.labels.undecided()):
+        raise WhenceError(
+            f"Nothing tells what is an example and what a position in ids of shape {list(shape)}: "
+            "give trace() tokens=…, laid out [examples, positions]."
+        )
     start = _start(number)
     if by == "path":
         sums, ends = paths(start)
@@ -126,20 +147,42 @@ def blame(number: Number, by: str) -> Blame:
     stop = Boundary(trace, by, first, start[0][0])
     unrolled = unroll(start, lambda node: not stop(node), stop.at_place)
     groups: dict[str, list[np.ndarray]] = defaultdict(list)
+    unrolled.leaves, spoiled = _told_apart(unrolled.leaves)
     for leaf in unrolled.leaves:
         _group(trace, by, leaf, groups)
+    if spoiled:
+        groups[SPOILED] = spoiled
     if by == "where":
         groups = _with_text(trace, unrolled.leaves, groups)
     for words, value in unrolled.constants:
-        groups[f"constant {words}"].append(np.array([value]))
+        label = SPOILED if spoiled and not math.isfinite(value) else f"constant {words}"
+        groups.setdefault(label, []).append(np.array([value]))
     return _blame(number, by, unrolled, groups)
 
 
 def _start(number: Number) -> list[tuple[Cells, np.ndarray, np.ndarray]]:
     at = np.array([number.at])
-    if isinstance(number.ref, Update):
-        return number.ref.start(at)
+    if isinstance(number.ref, Update | Whole):
+        return list(number.ref.start(at))
     return [(number.ref, at, np.ones(1))]
+
+
+def _told_apart(leaves: list[Node]) -> tuple[list[Node], list[np.ndarray]]:
+    """Set aside terms that only their weight makes NaN or ±∞, where others are so by themselves.
+
+    A shared denominator that isn't finite would else put the blame on everything alike.
+    """
+    finite = [np.isfinite(leaf.own) for leaf in leaves]
+    if all(each.all() for each in finite):
+        return leaves, []
+    kept, spoiled = [], []
+    for leaf, own in zip(leaves, finite, strict=True):
+        terms = leaf.terms
+        apart = own & ~np.isfinite(terms)
+        given = None if leaf.given is None else leaf.given[~apart]
+        spoiled += [terms[apart]] if apart.any() else []
+        kept.append(Node(leaf.cells, leaf.at[~apart], leaf.weight[~apart], leaf.call, given))
+    return kept, spoiled
 
 
 def _group(trace: Trace, by: str, leaf: Node, groups: dict[str, list[np.ndarray]]) -> None:
@@ -175,10 +218,13 @@ def _group_by_place(
             raise WhenceError(
                 "Nothing says where in the training text the windows begin: give trace() where=…."
             )
-        if place.example is None or place.position is None:
+        position = place.position
+        if position is None and labels.by_example and place.example is not None:
+            position = np.zeros_like(place.example)
+        if place.example is None or position is None:
             groups[f"({_module(leaf)})"].append(terms)
             return
-        pairs = zip(place.example.tolist(), place.position.tolist(), strict=True)
+        pairs = zip(place.example.tolist(), position.tolist(), strict=True)
         words = np.array([labels.where(e, p) for e, p in pairs])
         for word in np.unique(words):
             groups[str(word)].append(terms[words == word])
@@ -208,7 +254,7 @@ def _with_text(
             example, position = int(place.example[i]), int(place.position[i])
             word = labels.where(example, position)
             if terms[i] >= largest.get(word, (-1.0, ""))[0]:
-                largest[word] = (terms[i], labels.stands(example, position))
+                largest[word] = (terms[i], labels.stands(example, position, place.stream))
     return {largest.get(word, (0.0, word))[1]: several for word, several in groups.items()}
 
 
@@ -233,20 +279,18 @@ def _blame(
         label: (sum(float(t.sum()) for t in several), sum(len(t) for t in several))
         for label, several in groups.items()
     }
-    size = sum(abs(value) for value, _ in sums.values()) or 1.0
-    shares = [Share(label, v, abs(v) / size, n) for label, (v, n) in sums.items() if v]
-    shares.sort(key=lambda share: -abs(share.value))
-    notes = []
+    rows = [(label, v, n) for label, (v, n) in sums.items() if v]
+    values = np.array([0.0 if label == SPOILED else v for label, v, _ in rows])
+    share = shares(values)
+    found = [Share(rows[i][0], rows[i][1], float(share[i]), rows[i][2]) for i in ranked(values)]
+    notes, value = [], number.value
+    bad = int((~np.isfinite(values)).sum())
+    if bad:
+        notes.append(f"{bad:,} of {len(rows):,} groups {'is' if bad == 1 else 'are'} not finite")
     if unrolled.shared:
         some = ", ".join(number.trace.address(c, i) for c, i in unrolled.shared[:4])
         notes.append(f"weighed by numbers that all groups share, such as {some}")
-    value = number.value
+    apart = 0.0 if bad and not math.isfinite(value) else value - float(values.sum())
     return Blame(
-        number.address,
-        by,
-        value,
-        tuple(shares),
-        value - sum(share.value for share in shares),
-        unrolled.bound,
-        tuple(notes),
+        number.address, by, value, tuple(found), apart, 0.0 if bad else unrolled.bound, tuple(notes)
     )

@@ -61,6 +61,8 @@ class Boundary:
     def at_place(self, cells: Cells, at: Index) -> bool:
         """Whether these elements stand at what is grouped by."""
         wanted = PLACES.get(self.by)
+        if self.by == "where" and not self.trace.labels.by_example:
+            wanted = "position"  # a line of a window is known by the position in it
         return wanted is not None and (
             getattr(self.trace.labels.place(cells, at[:1]), wanted) is not None
         )

@@ -50,6 +50,12 @@ class Check:
     step: float
 
     @property
+    def stored_error(self) -> float:
+        """|stored − finite difference| / the larger of the two."""
+        size = max(abs(self.stored), abs(self.difference))
+        return abs(self.stored - self.difference) / size if size else 0.0
+
+    @property
     def error(self) -> float:
         """|float64 − finite difference| / the larger of the two."""
         size = max(abs(self.exact), abs(self.difference))
@@ -57,10 +63,10 @@ class Check:
 
     def __str__(self) -> str:
         return (
-            f"{self.address}\n    stored             {self.stored:.9g}\n"
-            f"    in float64         {self.exact:.12g}\n"
-            f"    finite difference  {self.difference:.12g}   (nudged by ±{self.step:.1e})\n"
-            f"    relative error     {self.error:.1e}"
+            f"{self.address}\n"
+            f"    stored             {self.stored:<18.9g}  off by {self.stored_error:.1e}\n"
+            f"    in float64         {self.exact:<18.12g}  off by {self.error:.1e}\n"
+            f"    finite difference  {self.difference:.12g}   (nudged by ±{self.step:.1e})"
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -68,6 +74,7 @@ class Check:
         return {
             "schema": 1, "address": self.address, "stored": self.stored, "float64": self.exact,
             "finite_difference": self.difference, "step": self.step, "relative_error": self.error,
+            "stored_relative_error": self.stored_error,
         }  # fmt: skip
 
 

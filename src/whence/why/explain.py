@@ -6,13 +6,29 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from whence.why.open import open_element
-from whence.why.opening import Cells, Factor, Opened, Part, bound
-from whence.why.receipt import CLOSED, EXACT, GIVEN, NOISE, ROUNDED, Receipt, Term, figure, verdict
+from whence.errors import WhenceError
+from whence.why.open import open_element, reads_opaque
+from whence.why.opening import Cells, Factor, Opened, Part, bound, difference
+from whence.why.receipt import (
+    CLOSED,
+    EXACT,
+    GIVEN,
+    NOISE,
+    NOT_FINITE,
+    ROUNDED,
+    UNSEEN,
+    Receipt,
+    Term,
+    figure,
+    ranked,
+    shares,
+    verdict,
+)
 from whence.why.storage import Ref
 from whence.why.tape import Call, flatten
 from whence.why.unroll import Node, unroll
 from whence.why.update import Update
+from whence.why.whole import Whole
 
 if TYPE_CHECKING:
     from whence.why.number import Number
@@ -27,11 +43,19 @@ def explain(number: Number, top: int, depth: int) -> Receipt:
         top: how many terms are listed.
         depth: how many levels are opened.
     """
+    if number.ref.dtype.is_complex:
+        raise WhenceError(
+            f"{number.address} is a complex number, and a receipt is of a real one: ask for its "
+            "torch.view_as_real, or check it with balance."
+        )
     opened, call = open_element(number.ref, number.at)
     quantity = _quantity(number, call)
+    if call is None and isinstance(number.ref, Ref) and number.ref.version.unseen:
+        return _boxed(number, UNSEEN, UNSEEN, _UNSEEN)
     if opened is None:
         assert call is not None
-        return _closed(number, call, quantity)
+        words = f"{call.op.func}: a closed box, for {_reason(call)}"
+        return _boxed(number, quantity, CLOSED, words, call)
     return write(
         number.trace,
         number,
@@ -53,11 +77,10 @@ def write(
     given: bool = False,
 ) -> Receipt:
     """Write the receipt of a number whose terms are known."""
-    (total,), (size,), count = opened.total(1)
-    value = number.value
-    total, size = float(total), float(size)
-    residual = 0.0 if value == total else value - total
-    limit = float(bound(opened, number.ref.dtype, np.array([total]), np.array([size]), count)[0])
+    totals, sizes, count = opened.total(1)
+    limit = float(bound(opened, number.ref.dtype, totals, sizes, count)[0])
+    value, total, size = number.value, float(totals[0]), float(sizes[0])
+    residual = float(difference(np.array([value]), totals, sizes, number.ref.dtype)[0])
     judged = verdict(
         value, residual, limit, size, exact=opened.exact and residual == 0, sampled=opened.sampled
     )
@@ -66,7 +89,10 @@ def write(
         if abs(value) <= inherited:
             judged = NOISE
             limit = max(limit, inherited)
-    terms, others = _terms(trace, opened.parts, size, top, depth) if not given else ([], (0, 0.0))
+    terms, others, bad = ([], (0, 0.0), 0) if given else _terms(trace, opened.parts, top, depth)
+    notes = tuple(opened.notes)
+    if judged == NOT_FINITE and not given:
+        notes += (_not_finite(bad, len(terms) + others[0], number),)
     return Receipt(
         address=number.address,
         quantity=quantity,
@@ -84,7 +110,7 @@ def write(
         recomputed=opened.recomputed,
         names={} if given else _names(trace, opened),
         opens=tuple(dict.fromkeys(a for t in terms for a, _ in t.factors))[: 2 * top],
-        notes=tuple(opened.notes),
+        notes=notes,
     )
 
 
@@ -107,6 +133,8 @@ def _inherited(number: Number) -> float:
 def _quantity(number: Number, call: Call | None) -> str:
     if isinstance(number.ref, Update):
         return "this step's change"
+    if isinstance(number.ref, Whole):
+        return "the loss of the whole batch"
     if call is None:
         return "given"
     where = number.trace.labels.describe(number.ref, number.at)
@@ -126,17 +154,32 @@ def _names(trace: Trace, opened: Opened) -> dict[str, str]:
     return names
 
 
-def _closed(number: Number, call: Call, quantity: str) -> Receipt:
+_UNSEEN = "made by operations that weren't recorded: before the step, or in another thread"
+
+
+def _reason(call: Call) -> str:
+    """Say why a call's numbers can't be opened."""
+    if opaque := reads_opaque(call):
+        return f"it reads a tensor whose memory can't be read ({opaque[0].kind})"
+    return "there is no rule for it"
+
+
+_NOT_KNOWN = "what it reads and what it made is recorded; how one came of the other is not known"
+
+
+def _boxed(
+    number: Number, quantity: str, verdict: str, words: str, call: Call | None = None
+) -> Receipt:
     return Receipt(
         address=number.address,
         quantity=quantity,
-        symbols=f"{call.op.func}: a closed box, for there is no rule for it",
+        symbols=words,
         numbers="",
         value=number.value,
         dtype=str(number.ref.dtype).removeprefix("torch."),
-        verdict=CLOSED,
-        names=_read(number.trace, call),
-        notes=("what it reads and what it made is recorded; how one came of the other is not known",),
+        verdict=verdict,
+        names={} if call is None else _read(number.trace, call),
+        notes=() if call is None else (_NOT_KNOWN,),
     )
 
 
@@ -150,10 +193,19 @@ def _read(trace: Trace, call: Call) -> dict[str, str]:
     }
 
 
+def _not_finite(bad: int, count: int, number: Number) -> str:
+    """Say what took a number to NaN or ±∞."""
+    if bad:
+        are = "is" if bad == 1 else "are"
+        return f"{bad:,} of {count:,} term{'' if count == 1 else 's'} {are} not finite"
+    dtype = str(number.ref.dtype).removeprefix("torch.")
+    return f"every term is finite: on the way to their sum is more than {dtype} holds"
+
+
 def _terms(
-    trace: Trace, parts: Any, size: float, top: int, depth: int
-) -> tuple[list[Term], tuple[int, float]]:
-    """List the largest terms over all parts, and sum up the rest."""
+    trace: Trace, parts: Any, top: int, depth: int
+) -> tuple[list[Term], tuple[int, float], int]:
+    """List the largest terms over all parts, sum up the rest, and count those not finite."""
     rows = [part.terms()[0] for part in parts]
     valid = [
         np.ones(len(row), bool) if p.valid is None else np.broadcast_to(p.valid[0], row.shape)
@@ -163,19 +215,22 @@ def _terms(
     place = np.concatenate([np.arange(len(row)) for row in rows])
     values = np.concatenate(rows)
     real = np.flatnonzero(np.concatenate(valid))
-    order = real[np.argsort(-np.abs(values[real]), kind="stable")]
+    order, share = real[ranked(values[real])], np.zeros(len(values))
+    share[real] = shares(values[real])
     if len(order) == 1:
         depth += _handed_on(parts[which[order[0]]], int(place[order[0]]), float(values[order[0]]))
     terms = [
-        _term(trace, parts[which[i]], int(place[i]), float(values[i]), size, top, depth)
+        _term(trace, parts[which[i]], int(place[i]), float(values[i]), float(share[i]), top, depth)
         for i in order[:top]
     ]
-    rest = order[top:]
-    return terms, (len(rest), float(values[rest].sum()))
+    rest = values[order[top:]]
+    with np.errstate(all="ignore"):
+        others = len(rest), float(rest.sum())
+    return terms, others, int((~np.isfinite(values[real])).sum())
 
 
 def _term(
-    trace: Trace, part: Part, number: int, value: float, size: float, top: int, depth: int
+    trace: Trace, part: Part, number: int, value: float, share: float, top: int, depth: int
 ) -> Term:
     factors = [_element(f, number) for f in part.factors]
     shared = [_element(f, number) for f in part.shared if np.asarray(f.at).shape[-1] == 1]
@@ -193,7 +248,7 @@ def _term(
         receipt = trace.number_at(first[0], first[1]).why(top=top, depth=depth - 1)
     return Term(
         value=value,
-        share=abs(value) / size if size else 0.0,
+        share=share,
         label=part.symbol,
         detail=_detail(trace, part, number, factors),
         place=next((words for words in places if words), ""),
@@ -217,10 +272,9 @@ def _element(factor: Factor, place: int) -> tuple[Cells, int, float]:
 def _largest(factors: list[Factor], top: int) -> list[tuple[Cells, int, float]]:
     found = []
     for factor in factors:
-        size = np.abs(factor.values[0])
-        size[np.isinf(size)] = -1  # what a mask hides comes last
-        order = np.argsort(-size, kind="stable")[:top]
-        found += [_element(factor, int(i)) for i in order]
+        values = factor.values[0]
+        shown = np.where(values == -np.inf, 0.0, values)  # what a mask hides comes last
+        found += [_element(factor, int(i)) for i in ranked(shown)[:top]]
     return found
 
 

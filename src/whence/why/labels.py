@@ -12,6 +12,7 @@ from whence.why.axes import B, H, Layouts, T
 from whence.why.opening import Cells
 from whence.why.rules.positions import coordinates
 from whence.why.storage import Index, Memory, Ref
+from whence.why.streams import Stream
 from whence.why.tape import Op
 
 _NEAR = 16  # characters shown to either side of a token
@@ -23,17 +24,11 @@ class Part:
 
     Attributes:
         first: the ordinal of its first operation.
-        example: index of its first example within the whole step.
-        batch: number of examples.
         layouts: finds what the dimensions of its tensors run over.
-        tokens: [batch, length] token ids, `None` where there are none.
     """
 
     first: float
-    example: int
-    batch: int
     layouts: Layouts
-    tokens: np.ndarray | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,16 +36,22 @@ class Place:
     """Where numbers stand in the batch; arrays of one length, `None` where it means nothing.
 
     Attributes:
-        example: index within the whole step, over its parts.
+        example: index within the whole step, over its parts and passes.
         position: place in the window.
         head: attention head.
         token: token id that stands there.
+        row: row of the ids, where nothing tells whether rows are examples or positions.
+        column: the same of columns.
+        stream: the ids that they were made from.
     """
 
     example: np.ndarray | None = None
     position: np.ndarray | None = None
     head: np.ndarray | None = None
     token: np.ndarray | None = None
+    row: np.ndarray | None = None
+    column: np.ndarray | None = None
+    stream: Stream | None = None
 
 
 class Labels:
@@ -60,6 +61,9 @@ class Labels:
         parts: the parts of the batch, in order.
         decode: token id → its text.
         where: (example, position) → where in the training text it stands.
+
+    Attributes:
+        by_example: `where` needs no position: an example is a line of the text.
     """
 
     def __init__(
@@ -69,6 +73,7 @@ class Labels:
         where: Callable[[int, int], str] | None = None,
     ):
         self.parts, self.decode, self.where = parts, decode, where
+        self.by_example = False
 
     @classmethod
     def of(
@@ -78,19 +83,15 @@ class Labels:
         decode: Callable[[int], str] | None,
         where: Callable[[int, int], str] | None,
         parameters: set[Memory],
+        recurrent: set[str],
     ) -> Labels:
         """Find the parts of a batch: a part ends where a forward pass follows a backward pass."""
         parts: list[Part] = []
-        examples = 0
         for number, segment in enumerate(_segments(ops)):
-            ids = tokens[number] if tokens and number < len(tokens) else _embedded(segment)
-            if ids is not None:
-                batch, length = ids.shape
-            else:
-                batch, length = _first_batch(segment), 0
-            layouts = Layouts(batch, length, segment, parameters)
-            parts.append(Part(segment[0].ordinal, examples, batch, layouts, ids))
-            examples += batch
+            ids = tokens[number] if tokens and number < len(tokens) else None
+            batch = _first_batch(segment) if ids is None else len(ids)
+            layouts = Layouts(segment, parameters, ids, batch, recurrent)
+            parts.append(Part(segment[0].ordinal, layouts))
         return cls(parts, decode, where)
 
     def part_of(self, ref: Cells) -> Part | None:
@@ -99,6 +100,17 @@ class Labels:
             self.parts[0] if self.parts else None
         )
 
+    def before(self, part: Part) -> int:
+        """Count the examples of the parts before one."""
+        return sum(p.layouts.examples for p in self.parts[: self.parts.index(part)])
+
+    def ids_of(self, ref: Cells) -> np.ndarray | None:
+        """Return the token ids [B, T] that a tensor was made from; `None` where none are known."""
+        stream = self.place(ref, np.zeros(1, dtype=np.int64)).stream if ref.numel else None
+        if stream is None:
+            return None
+        return stream.ids.T if stream.rows_are_examples is False else stream.ids
+
     def place(self, ref: Cells, at: Index) -> Place:
         """Tell where in the batch the elements of a tensor stand."""
         part = self.part_of(ref)
@@ -106,22 +118,19 @@ class Labels:
         if part is None or axes is None:
             return Place()
         found: dict[str, np.ndarray] = {}
+        stream: Stream | None = None
         for where, several in zip(coordinates(at, ref.size), axes, strict=True):
             rest = where
             for axis in reversed(several):
                 rest, i = np.divmod(rest, axis.size)
-                found.setdefault(axis.role, i + axis.start)  # queries come before keys
-        # One example, or windows of one token: a dimension of size 1 tells nothing by itself.
-        nothing = np.zeros(len(at), dtype=np.int64)
-        if T in found and part.layouts.batch == 1:
-            found.setdefault(B, nothing)
-        if B in found and part.layouts.length == 1:
-            found.setdefault(T, nothing)
-        token = None
-        if part.tokens is not None and B in found and T in found:
-            token = part.tokens[found[B], found[T]]
-        example = found[B] + part.example if B in found else None
-        return Place(example, found.get(T), found.get(H), token)
+                if axis.role == H or stream in (None, axis.stream):  # queries come before keys
+                    found.setdefault(axis.role, i + axis.start)
+                    stream = stream or axis.stream
+        heads, before = found.get(H), self.before(part)
+        if stream is None:
+            example = found[B] + before if B in found else None
+            return Place(example=example, head=heads)
+        return _of_stream(stream, found, heads, before + stream.root.first)
 
     def text(self, token: int) -> str:
         """Return a token as text, in quotes; its number where there is no decoder."""
@@ -148,30 +157,81 @@ class Labels:
         words = []
         if place.token is not None:
             words.append(self.text(int(place.token[0])))
+        if place.row is not None and place.column is not None:
+            where = f"row {int(place.row[0])}, column {int(place.column[0])}"
+            return f"{words[0]} at {where}" if words else where
         if place.position is not None:
             words.append(f"{'at ' if words else ''}position {int(place.position[0])}")
-        several = self.parts and self.parts[-1].example + self.parts[-1].batch > 1
+        several = sum(part.layouts.examples for part in self.parts) > 1
         if place.example is not None and several:
             words.append(f"{'of ' if words else ''}example {int(place.example[0])}")
+        if place.example is not None and place.position is None and self.by_example:
+            words += [f"({self.where(int(place.example[0]), 0)})"] if self.where else []
         if place.example is not None and place.position is not None:
-            inside = self.stands(int(place.example[0]), int(place.position[0]))
+            inside = self.stands(int(place.example[0]), int(place.position[0]), place.stream)
             words += [f"({inside})"] if inside else []
         return " ".join(words)
 
-    def stands(self, example: int, position: int) -> str:
+    def stands(self, example: int, position: int, stream: Stream | None = None) -> str:
         """Say where in the training text a token stands: `line 812: …on the ⟨m⟩at and…`."""
         if self.where is None:
             return ""
-        around = self.around(example, position)
+        around = self.around(example, position, stream)
         return self.where(example, position) + (f": {around}" if around else "")
 
-    def around(self, example: int, position: int) -> str:
-        """Show a token between those beside it in its window; "" where that isn't known."""
-        part = next((p for p in reversed(self.parts) if p.example <= example), None)
-        if self.decode is None or part is None or part.tokens is None:
+    def around(self, example: int, position: int, stream: Stream | None = None) -> str:
+        """Show a token between those beside it in its window; "" where that isn't known.
+
+        Args:
+            example: which.
+            position: which of its tokens.
+            stream: whose tokens, where the example has several, such as a source and a target.
+        """
+        first, row = self._of_example(example)
+        stream = first if stream is None else stream
+        if self.decode is None or stream is None:
             return ""
-        row = part.tokens[example - part.example]
-        return around(row, position, self.decode)
+        ids = stream.of_example(row)
+        return around(ids, position, self.decode) if 0 <= position < len(ids) else ""
+
+    def _of_example(self, example: int) -> tuple[Stream | None, int]:
+        """Find the stream that an example is of, and which of its examples it is."""
+        for part in self.parts:
+            count = part.layouts.examples
+            if example < count:
+                streams = [s for s in part.layouts.streams if s.joined is None]
+                found = next((s for s in reversed(streams) if s.first <= example), None)
+                return found, example - (found.first if found else 0)
+            example -= count
+        return None, 0
+
+    def undecided(self) -> tuple[int, ...] | None:
+        """Return the shape of ids of which nothing tells what is an example; `None` if none is."""
+        streams = [s for part in self.parts for s in part.layouts.streams]
+        return next((s.ids.shape for s in streams if s.rows_are_examples is None), None)
+
+
+def _of_stream(
+    stream: Stream, found: dict[str, np.ndarray], heads: np.ndarray | None, before: int
+) -> Place:
+    """Say where in its stream numbers stand."""
+    row, column = found.get(B), found.get(T)
+    rows, columns = stream.ids.shape
+    some = row if row is not None else column
+    if some is None:
+        return Place(head=heads)
+    # One example, or windows of one token: a dimension of size 1 tells nothing by itself.
+    row = np.zeros_like(some) if row is None and rows == 1 else row
+    column = np.zeros_like(some) if column is None and columns == 1 else column
+    token = None
+    if row is not None and column is not None:
+        inside = (column >= 0) & (column < columns) & (row >= 0) & (row < rows)
+        token = stream.ids[row, column] if inside.all() else None
+    if stream.rows_are_examples is None:
+        return Place(head=heads, token=token, row=row, column=column)
+    example, position = (row, column) if stream.rows_are_examples else (column, row)
+    example = None if example is None else example + before
+    return Place(example, position, heads, token, stream=stream)
 
 
 def around(ids: np.ndarray, position: int, decode: Callable[[int], str]) -> str:
@@ -206,18 +266,6 @@ def _segments(ops: list[Op]) -> list[list[Op]]:
         if op.phase == "backward" or begins:
             phase = op.phase
     return segments
-
-
-def _embedded(ops: list[Op]) -> np.ndarray | None:
-    """The ids [B, T] that the first embedding of a forward pass looked up."""
-    for op in ops:
-        if op.name == "embedding":
-            indices: Ref = op.call(0)["indices"]
-            if len(indices.size) == 2:
-                return (
-                    indices.gather(np.arange(indices.numel)).astype(np.int64).reshape(indices.size)
-                )
-    return None
 
 
 def _first_batch(ops: list[Op]) -> int:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import Tensor
 
 from whence.data import Part
 from whence.data.batches import NOT_COUNTED
+from whence.data.labels import LabelBatches, LabelledPart
 from whence.data.pairs import PairBatches
 from whence.errors import WhenceError, in_bytes
 from whence.runs.places import places
@@ -21,7 +22,7 @@ from whence.why.step import trace
 from whence.why.trace import Trace
 
 
-def trace_moment(moment: Moment, text: str | None = None, **options: Any) -> Trace:
+def trace_moment(moment: Moment, text: str | Sequence[int] | None = None, **options: Any) -> Trace:
     """Trace a step of a run, or a text read by its model; see `Moment.trace`.
 
     What the trace will need is told to `tell`, and refused where it isn't there, before anything
@@ -50,14 +51,27 @@ def trace_moment(moment: Moment, text: str | None = None, **options: Any) -> Tra
     }
     if text is not None:
         return trace(_reading(moment, parts[0]), **{**known, **options})
-    known["where"] = places(moment.dataset, parts, pairs=is_pairs(moment))
+    known["where"] = places(moment.dataset, parts, in_lines(moment))
     recorded = moment.recorded
-    t = trace(lambda: moment.do(moment.model), **{**known, **options})
-    t.notes.append(_compared(recorded, float(t.result), moment))
+    step = moment.step
+
+    def do() -> float:
+        """Do the step, also when it has been done before, as `check` does it again."""
+        after, moment.step = moment.step, step
+        try:
+            return moment.do(moment.model)
+        finally:
+            moment.step = max(after, moment.step)
+
+    t = trace(do, **{**known, **options})
+    t.add_up_losses()
+    t.labels.by_example = bool(in_lines(moment))
+    if not t.refused:
+        t.notes.append(_compared(recorded, float(t.result), moment))
     return t
 
 
-def foresee(moment: Moment, parts: list[Part], update: bool = True) -> int:
+def foresee(moment: Moment, parts: Sequence[Part | LabelledPart], update: bool = True) -> int:
     """Say how many bytes the trace of a step will keep, by tracing it on very few examples.
 
     A copy of the model and its optimiser is traced on one example and on two. What a trace keeps
@@ -77,7 +91,7 @@ def foresee(moment: Moment, parts: list[Part], update: bool = True) -> int:
         412345678
     """
     part, count = parts[0], sum(len(part.inputs) for part in parts)
-    rows = _longest(part) if is_pairs(moment) and update else [0]
+    rows = _longest(part) if update else [0]
     base = _measure(moment, part, rows, update)
     if count <= len(rows):
         return base
@@ -89,16 +103,27 @@ def foresee(moment: Moment, parts: list[Part], update: bool = True) -> int:
     return base + (count - len(rows)) * each
 
 
-def _longest(part: Part) -> list[int]:
-    """The pairs with the longest source and the longest target: all others are padded to them."""
+def _longest(part: Part | LabelledPart) -> list[int]:
+    """The examples that all others are padded to, one or two; the first where none are padded.
+
+    Of pairs, those with the longest source and the longest target.
+    """
+    if isinstance(part, LabelledPart):
+        return [int(part.visible.sum(1).argmax())]
     counted = part.targets != NOT_COUNTED
     return list({int(counted.int().argmax(1).argmax()), int(counted.sum(1).argmax())})
 
 
-def _measure(moment: Moment, part: Part, rows: list[int], update: bool, twice: bool = False) -> int:
+def _measure(
+    moment: Moment,
+    part: Part | LabelledPart,
+    rows: list[int],
+    update: bool,
+    twice: bool = False,
+) -> int:
     model, optimizer = copy.deepcopy((moment.model, moment.optimizer))
     few = part._replace(
-        inputs=part.inputs[rows], targets=part.targets[rows], starts=part.starts[rows]
+        **{name: value[rows] for name, value in part._asdict().items() if name != "seed"}
     )
     if not update:
         return trace(_reading(moment, few, model), model=model).nbytes
@@ -112,7 +137,7 @@ def _measure(moment: Moment, part: Part, rows: list[int], update: bool, twice: b
     return trace(step, model=model, optimizer=optimizer).nbytes
 
 
-def _reading(moment: Moment, part: Part, model: Any = None) -> Callable[[], Tensor]:
+def _reading(moment: Moment, part: Part | LabelledPart, model: Any = None) -> Callable[[], Tensor]:
     """A forward and a backward pass over a part, without dropout and without an update."""
     model = moment.model if model is None else model
 
@@ -137,10 +162,11 @@ def shown(moment: Moment, token: int) -> str:
     return moment.tokenizer.token(token) if "\ufffd" in text else text
 
 
-def is_pairs(moment: Moment) -> bool:
-    """Tell whether the run trains on pairs of source and target."""
+def in_lines(moment: Moment) -> str:
+    """Name what the run's examples are where each is a whole line; "" where they are windows."""
     batches = moment.batches
-    return isinstance(getattr(batches, "batches", batches), PairBatches)
+    kind = type(getattr(batches, "batches", batches))
+    return {PairBatches: "pair", LabelBatches: "text"}.get(kind, "")
 
 
 def _compared(recorded: float | None, loss: float, moment: Moment) -> str:

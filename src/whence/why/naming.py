@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from types import CodeType, FrameType
 from typing import Any
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.modules import module as hooks
 
 from whence.why.storage import Ref
+from whence.why.tape import flatten
 
 # Which name is shown where a tensor has several: the lowest.
 PARAMETER, OUTPUT, VARIABLE, ARGUMENT, UNNAMED = range(5)
@@ -53,6 +55,7 @@ class Namer:
         self._stack: list[str] = []
         self._last: FrameType | None = None
         self._handles: list[Any] = []
+        self._thread = threading.get_ident()
 
     @property
     def module(self) -> str:
@@ -88,14 +91,22 @@ class Namer:
         ref.version.names.append((rank, full, ref))
 
     def _enter(self, module: nn.Module, _: Any) -> None:
+        if threading.get_ident() != self._thread:
+            return
         path = self.paths.get(id(module))
         self._stack.append(self.module if path is None else path)
 
     def _leave(self, module: nn.Module, _: Any, output: Any) -> None:
-        self._stack.pop()
+        elsewhere = threading.get_ident() != self._thread
+        if not elsewhere:
+            self._stack.pop()
         path = self.paths.get(id(module))
         if path is None:
             return
+        if elsewhere:
+            for tensor in flatten(output, Tensor):
+                if (ref := self.ref(tensor)) is not None and ref.version.writer is None:
+                    ref.version.unseen = True
         if isinstance(output, Tensor):
             self.give(path or "output", self.ref(output), OUTPUT)
         elif isinstance(output, Mapping):  # what transformers' models return

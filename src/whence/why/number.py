@@ -62,7 +62,7 @@ class Numbers:
         """The gradient of the loss by it."""
         found = self.trace.gradient_of(self.ref)
         if found is None:
-            raise WhenceError(f"{self.name} has no gradient in this step: none reached it.")
+            raise self.trace.no_gradient(self.name, self.ref)
         return Numbers(self.trace, found, f"{self.name}.grad")
 
     @property
@@ -80,6 +80,10 @@ class Numbers:
     def update(self) -> Numbers:
         """What this step added: after − before."""
         after = self.after.ref
+        if self.trace.refused and after is self.ref:
+            raise WhenceError(
+                f"{self.name} has no update: the step was refused before it came to that."
+            )
         return Numbers(
             self.trace, Update(self.trace, self.ref, after, self.name), f"{self.name}.update"
         )

@@ -13,6 +13,7 @@ from whence.why.opening import Cells
 from whence.why.paths import paths
 from whence.why.unroll import normal, unroll
 from whence.why.update import Update
+from whence.why.whole import Whole
 
 if TYPE_CHECKING:
     from whence.why.number import Number
@@ -69,8 +70,8 @@ def occurrences(number: Number, token: str) -> list[Occurrence]:
         [(0, 1.0), (2, 1.0)]
     """
     trace, labels, at = number.trace, number.trace.labels, np.array([number.at])
-    start = number.ref.start(at) if isinstance(number.ref, Update) else None
-    start = [(number.ref, at, np.ones(1))] if start is None else start
+    summed = isinstance(number.ref, Update | Whole)
+    start: Start = list(number.ref.start(at)) if summed else [(number.ref, at, np.ones(1))]  # type: ignore[union-attr]
     first = {id(n.op) for cells, i, w in start for n in normal(cells, i, w)}
     stop = Boundary(trace, "token", first, start[0][0])
     places: dict[tuple[int, int], Start] = {}

@@ -8,10 +8,11 @@ import numpy as np
 
 from whence.errors import WhenceError
 from whence.why.opening import Cells, Derived, Factor, Opened, Part
+from whence.why.plain import Opaque
 from whence.why.reinterpreted import reinterpreted
 from whence.why.rules import RULES, SCHEMAS
 from whence.why.storage import Index, Ref
-from whence.why.tape import Call
+from whence.why.tape import Call, flatten
 
 
 def open_call(call: Call, at: Index) -> Opened | None:
@@ -25,7 +26,7 @@ def open_call(call: Call, at: Index) -> Opened | None:
         WhenceError: the operation's arguments are not those that its rule was written for.
     """
     rule = RULES.get(call.name)
-    if rule is None:
+    if rule is None or reads_opaque(call):
         return None
     written_for = SCHEMAS.get(call.name)
     if written_for is not None:
@@ -36,7 +37,13 @@ def open_call(call: Call, at: Index) -> Opened | None:
                 f"The rule of {call.name} was written for arguments {written_for}, but this "
                 f"version of torch has {now}: its numbers cannot be opened."
             )
-    return rule(call, np.asarray(at, dtype=np.int64))
+    with np.errstate(all="ignore"):  # NaN and infinities are numbers like others
+        return rule(call, np.asarray(at, dtype=np.int64))
+
+
+def reads_opaque(call: Call) -> list[Opaque]:
+    """List the tensors among a call's arguments that can't be read."""
+    return flatten(list(call.values.values()), Opaque)
 
 
 def open_element(cells: Cells, at: int) -> tuple[Opened | None, Call | None]:

@@ -133,8 +133,9 @@ class Part:
             terms = real_or_complex(self.value)
         else:
             terms = real_or_complex(self.coefficient)
-            for factor in self.factors:
-                terms = terms * factor.values
+            with np.errstate(all="ignore"):
+                for factor in self.factors:
+                    terms = terms * factor.values
         if terms.ndim < 2:
             terms = terms.reshape(1, -1) if terms.ndim else terms.reshape(1, 1)
         return terms if self.valid is None else np.where(self.valid, terms, 0.0)
@@ -178,11 +179,12 @@ class Opened:
         The sum is correct to a few units of float64: NumPy adds pairwise.
         """
         total, size, number = np.zeros(count), np.zeros(count), 0
-        for part in self.parts:
-            terms = part.terms()
-            total = total + terms.sum(1)
-            size += np.abs(terms).sum(1)
-            number += terms.shape[1]
+        with np.errstate(all="ignore"):
+            for part in self.parts:
+                terms = part.terms()
+                total = total + terms.sum(1)
+                size += np.abs(terms).sum(1)
+                number += terms.shape[1]
         return total, size if self.magnitude is None else self.magnitude, number
 
 
@@ -208,7 +210,29 @@ def bound(opened: Opened, dtype: Any, total: np.ndarray, size: np.ndarray, numbe
     sums = min(number - 1, 6 * math.sqrt(number)) + opened.roundings
     relative = sums * unit + 4 * UNIT[torch.float64]
     tiny = TINY.get(dtype, 2.0**-126) * max(number, 4)
-    return (relative + opened.inner) * size + out * np.abs(total) + opened.absolute + tiny
+    with np.errstate(all="ignore"):
+        return (relative + opened.inner) * size + out * np.abs(total) + opened.absolute + tiny
 
+
+def difference(stored: np.ndarray, total: np.ndarray, size: np.ndarray, dtype: Any) -> np.ndarray:
+    """Return stored − Σ terms of each number, 0 where one that isn't finite is as it must be.
+
+    NaN is what a NaN term leaves. Where |terms| add up to more than the type holds, adding them in
+    it passes ±∞ on the way, so what is stored may be ±∞, or NaN where both were met.
+
+    Args:
+        stored: the numbers.
+        total: Σ terms of each.
+        size: Σ|terms| of each.
+        dtype: the type they are stored in.
+    """
+    with np.errstate(all="ignore"):
+        apart = stored - total
+        overflows = ~(size <= _LARGEST.get(dtype, math.inf))
+    agree = (stored == total) | (~np.isfinite(stored) & (overflows | np.isnan(total)))
+    return np.where(agree, 0.0, apart)
+
+
+_LARGEST = {dtype: torch.finfo(dtype).max for dtype in UNIT}
 
 Rule = Callable[[Call, Index], Opened]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
 from collections import defaultdict
 
 import numpy as np
@@ -61,7 +62,8 @@ def paths(start: Start) -> tuple[dict[str, list[np.ndarray]], Unrolled]:
         for module, nodes in forks.items():
             value = sum(float(node.terms.sum()) for node in nodes)
             onwards = [(node.cells, node.at, node.weight) for node in nodes]
-            heapq.heappush(todo, (-abs(value), next(count), (*path, module), onwards))
+            size = abs(value) if math.isfinite(value) else math.inf
+            heapq.heappush(todo, (-size, next(count), (*path, module), onwards))
     return groups, whole
 
 

@@ -6,8 +6,11 @@ import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import numpy as np
+
 EXACT, ROUNDED, NOISE, SAMPLED = "exact", "rounded", "rounding noise", "sampled"
 GIVEN, CLOSED, WRONG = "given", "closed box", "does not add up"
+NOT_FINITE, UNSEEN = "not finite", "not recorded"
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +19,7 @@ class Term:
 
     Attributes:
         value: its size, in the unit of the number it belongs to.
-        share: |value| / Σ|terms|.
+        share: |value| / Σ|terms|; terms that aren't finite share the whole among them.
         label: what it is, in symbols (`a[i,k]·b[k,j]`).
         detail: the same in figures, each with its address (`2.0 [h[0,3]] · 3.0 [w[3,7]]`).
         place: where in the batch it comes from (`'mat' at position 5 of example 0`).
@@ -54,7 +57,9 @@ class Receipt:
         magnitude: Σ|terms| over all of them.
         verdict: "exact", "rounded", "rounding noise" (no larger than rounding, here or in what it
             was made of, could have made it), "sampled", "given" (no operation of the step made
-            it), "closed box" (an operation without a rule) or "does not add up".
+            it), "closed box" (an operation without a rule), "not finite" (NaN or ±∞, as its terms
+            must leave it), "not recorded" (operations made it that weren't seen, as in another
+            thread) or "does not add up".
         recomputed: intermediate numbers were computed again, as the kernel kept none.
         names: the tensor behind each symbol of the formula.
         opens: addresses to open next, the largest terms first.
@@ -119,7 +124,7 @@ class Receipt:
             lines.append(
                 f"    {figure(self.others[1]):>{width}}           {self.others[0]:,} other term{s}"
             )
-        if self.verdict not in (GIVEN, CLOSED):
+        if self.verdict not in (GIVEN, UNSEEN, CLOSED, NOT_FINITE):
             lines.append(
                 f"  residual {self.residual:.3g} (rounding may leave {self.bound:.3g}), "
                 f"cancellation {self.cancellation:.3g}: {self.verdict}"
@@ -148,6 +153,27 @@ def finite(value: Any) -> Any:
     return value
 
 
+def ranked(values: np.ndarray) -> np.ndarray:
+    """Return the places of numbers sorted by size, those that aren't finite first."""
+    size = np.where(np.isfinite(values), np.abs(values), math.inf)
+    return np.argsort(-size, kind="stable")
+
+
+def shares(values: np.ndarray) -> np.ndarray:
+    """Return the share of each number: |value| / Σ|values|.
+
+    Where some aren't finite, the others have no share in what became of the sum.
+
+    Example:
+        >>> shares(np.array([1.0, -3.0])).tolist(), shares(np.array([1.0, np.nan])).tolist()
+        ([0.25, 0.75], [0.0, 1.0])
+    """
+    bad = ~np.isfinite(values)
+    size = bad.astype(np.float64) if bad.any() else np.abs(values)
+    whole = size.sum()
+    return size / whole if whole else size
+
+
 def figure(value: float) -> str:
     """Write a number with the digits that a float32 carries."""
     return f"{value:.9g}" if math.isfinite(value) else str(value)
@@ -157,8 +183,12 @@ def verdict(
     value: float, residual: float, bound: float, magnitude: float, *, exact: bool, sampled: bool
 ) -> str:
     """Judge a receipt by its residual and the bound that rounding sets to it."""
+    if not math.isfinite(value) and residual == 0:
+        return NOT_FINITE
     if sampled:
         return SAMPLED
+    if math.isnan(residual):
+        return WRONG
     if abs(residual) > bound and residual != 0:
         return WRONG
     if exact or (residual == 0 and abs(value) > bound):

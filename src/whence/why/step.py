@@ -10,10 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from whence.errors import WhenceError
 from whence.why.budget import available
+from whence.why.first_bad import is_not_finite
 from whence.why.labels import Labels
 from whence.why.naming import ARGUMENT, PARAMETER
-from whence.why.recorder import Recorder
+from whence.why.recorder import MemoryLimitError, Recorder
 from whence.why.storage import Ref
 from whence.why.titles import name_the_rest
 from whence.why.trace import Live, Trace
@@ -48,7 +50,8 @@ def trace(
             has been changed yet.
 
     Returns:
-        The step's `Trace`.
+        The step's `Trace`. Where a number that isn't finite makes `fn` raise, as an optimiser or
+        `clip_grad_norm_` may, it is the trace up to there, and `refused` says what was raised.
 
     Raises:
         WhenceError: the trace would need more memory than there is.
@@ -83,16 +86,25 @@ def trace(
             before[name] = ref
             namer.give(name, ref, PARAMETER)
             recorder.moved += tensor.nbytes
-            recorder.trainable += tensor.nbytes if name in leaves else 0
+            if name in leaves:
+                recorder.trainable += tensor.nbytes
+                recorder.before[id(tensor)] = (tensor, ref)
     for name, value in found.items():
         if isinstance(value, Tensor) and name not in leaves:
             namer.give(name, recorder.ref(value), ARGUMENT)
     modules = {} if model is None else dict(model.named_modules())
     live = Live(fn, leaves, modules, torch.get_rng_state())
-    with recorder, warnings.catch_warnings():
-        # Our hooks, which name the modules, fire once more for a compiled one: it has no name.
-        warnings.filterwarnings("ignore", message="Using `torch.compile")
-        result = fn()
+    result, refused = None, ""
+    try:
+        with recorder, warnings.catch_warnings():
+            # Our hooks, which name the modules, fire once more for a compiled one: it has no name.
+            warnings.filterwarnings("ignore", message="Using `torch.compile")
+            result = fn()
+    except (WhenceError, ArithmeticError, RuntimeError, ValueError) as error:
+        if isinstance(error, MemoryLimitError) or not is_not_finite(recorder):
+            raise
+        refused = str(error)
+    recorder.settle()
     after: dict[str, Ref] = {}
     state = _state(optimizer, leaves)
     for name, tensor in {**leaves, **state}.items():
@@ -106,8 +118,12 @@ def trace(
     name_the_rest(recorder, parameters, before, after)
     ids = [t.numpy(force=True) for t in ([tokens] if isinstance(tokens, Tensor) else tokens or [])]
     memories = {ref.version.memory for ref in [*before.values(), *after.values()]}
-    labels = Labels.of(recorder.ops, ids, decode, where, memories)
+    recurrent = {name for name, module in modules.items() if isinstance(module, nn.RNNBase)}
+    labels = Labels.of(recorder.ops, ids, decode, where, memories, recurrent)
     done = Trace(recorder, parameters, after, result, labels, live)
+    if refused:
+        done.refused = refused
+        done.notes.append(f"traced up to where the step was refused: {refused}")
     if compiled:
         done.notes.append(
             "the module is compiled, but was run as it is written: a compiled step may round "

@@ -27,11 +27,13 @@ class Version:
         names: (rank, name, ref) of every name given to a part of it.
         carries: it is a gradient, or was worked out from one.
         seen: all tensors that were laid over it.
+        unseen: operations made it that weren't recorded.
         stands_for: the tensor of the step that this is a float64 copy of, element by element.
     """
 
     __slots__ = (
-        "carries", "kept", "memory", "names", "number", "regions", "seen", "stands_for", "writer",
+        "carries", "kept", "memory", "names", "number", "regions", "seen", "stands_for", "unseen",
+        "writer",
     )  # fmt: skip
 
     def __init__(self, memory: Memory, number: int, writer: Op | None):
@@ -42,6 +44,12 @@ class Version:
         self.carries = writer is not None and writer.carries
         self.seen: list[Ref] = []
         self.stands_for: Ref | None = None
+        self.unseen = False
+
+    @property
+    def from_behind(self) -> bool:
+        """Whether a backward pass made it."""
+        return self.carries or (self.writer is not None and self.writer.phase == "backward")
 
     def content(self) -> torch.UntypedStorage:
         """Return the whole storage as it was at this version."""
@@ -87,6 +95,18 @@ class Memory:
         self.storage, self.outside = storage, outside
         self.nbytes = storage.nbytes()
         self.versions = [Version(self, 0, writer)]
+
+    def resized(self) -> int:
+        """Keep all of it, as it will be given another size; return how many bytes that takes."""
+        if not self.storage.nbytes():
+            return 0
+        version, kept = self.current, self.storage.clone()
+        whole = torch.empty(0, dtype=torch.uint8).set_(kept, 0, (kept.nbytes(),), (1,))
+        ref = Ref(version, 0, whole.shape, whole.stride(), whole.dtype)
+        version.kept.append((ref, whole))
+        self.nbytes = kept.nbytes()
+        self.versions.append(Version(self, len(self.versions), None))
+        return kept.nbytes()
 
     @property
     def current(self) -> Version:

@@ -25,13 +25,14 @@ import torch
 from torch import Tensor
 
 from whence.data import Part
+from whence.data.labels import LabelledPart
 from whence.errors import WhenceError
 from whence.runs.places import places
 from whence.runs.replay import Moment, nearest_checkpoint, start_from
 from whence.runs.run import Run
 from whence.why.budget import available
 from whence.why.labels import around
-from whence.why.moments import is_pairs, shown
+from whence.why.moments import in_lines, shown
 from whence.why.pull import Pull, clipped, pulls
 from whence.why.receipt import finite
 from whence.why.slopes import Question, token_slopes
@@ -288,10 +289,14 @@ def describe(run: Run, windows: list[Window]) -> list[str]:
         ['line 812 of topics: …we love d⟨e⟩ep lear…']
     """
     moment = Moment(run, run.session(), 0)
-    pairs, told = is_pairs(moment), []
+    whole, told = in_lines(moment), []
     for window in windows:
         parts = [part for _, part in moment.batches[window.step]]
-        where = places(moment.dataset, parts, pairs)(window.example, window.position)
+        where = places(moment.dataset, parts, whole)(window.example, window.position)
+        if isinstance(parts[0], LabelledPart):
+            rows = [ids[seen] for p in parts for ids, seen in zip(p.inputs, p.visible, strict=True)]
+            told.append(f"{where}: {moment.tokenizer.decode(rows[window.example].tolist())}")
+            continue
         row = torch.cat([torch.cat((p.inputs, p.targets[:, -1:]), 1) for p in parts])
         ids = row[window.example].numpy(force=True)
         ids = ids if ids[-1] >= 0 else ids[:-1]

@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from whence.errors import WhenceError
 from whence.why.address import Address, unknown
 from whence.why.labels import Labels
+from whence.why.naming import OUTPUT
 from whence.why.number import Number, Numbers
+from whence.why.open import reads_opaque
 from whence.why.opening import Cells, Derived
 from whence.why.recorder import UNWRITTEN, Recorder
 from whence.why.rules import RULES, attention, attention_backward
@@ -22,6 +24,7 @@ from whence.why.rules.attention_backward import AttentionGradient
 from whence.why.rules.positions import coordinates
 from whence.why.storage import Ref, Version
 from whence.why.tape import flatten
+from whence.why.whole import Whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,7 @@ class Trace:
         parameters: the parameters as they were before the step.
         losses: the tensors that `backward()` was called on.
         live: what the step ran on, for running it again.
+        refused: what the step raised over a number that isn't finite, "" if nothing.
         notes: sentences a reader of its numbers needs, such as how its loss differs from a record.
 
     Example:
@@ -85,6 +89,12 @@ class Trace:
         self.ops, self.result, self.labels, self.live = recorder.ops, result, labels, live
         self.nbytes = recorder.nbytes
         self.notes: list[str] = []
+        self.refused = ""
+        if recorder.elsewhere:
+            self.notes.append(
+                "a backward pass ran in another thread, where nothing is recorded: its gradients "
+                "are there, and don't open"
+            )
         self.parameters = parameters
         self._after = after
         self._names: dict[str, Cells] = dict(recorder.namer.names)
@@ -153,20 +163,60 @@ class Trace:
 
     @property
     def loss(self) -> Number:
-        """The tensor that `backward()` was called on first."""
+        """The tensor that `backward()` was called on first; of a batch in parts, the sum."""
         if not self.losses:
             raise WhenceError("This step has no loss: backward() was not called in it.")
-        return Numbers(self, self.losses[0], "loss")[()]
+        return Numbers(self, self._names.get("loss", self.losses[0]), "loss")[()]
+
+    def add_up_losses(self) -> None:
+        """Let `loss` be the sum of what `backward()` was called on, as of a batch in parts.
+
+        What each part was left with is then `loss#1`, `loss#2` and so on.
+        """
+        if len(self.losses) < 2:
+            return
+        for i, loss in enumerate(self.losses, start=1):
+            names = loss.version.names
+            names[:] = [n for n in names if n[1].partition("#")[0] != "loss" or n[2] is not loss]
+            names.insert(0, (OUTPUT, f"loss#{i}", loss))
+            self._names[f"loss#{i}"] = loss
+        self._names["loss"] = Whole(self.losses)
 
     def closed(self) -> dict[str, int]:
         """Count the operations that have no rule, by name; they stay closed boxes."""
         count: Counter[str] = Counter()
         for op in self.ops:
-            if not op.alias and any(op.outputs) and op.name not in UNWRITTEN:
-                name = op.call(0).name
-                if name not in RULES:
-                    count[name] += 1
+            if op.outputs and not any(op.outputs):
+                count[f"{op.name}, whose result can't be read"] += 1
+            elif not op.alias and any(op.outputs) and op.name not in UNWRITTEN:
+                call = op.call(0)
+                if call.name not in RULES:
+                    count[call.name] += 1
+                elif opaque := reads_opaque(call):
+                    count[f"{call.name} of a {opaque[0].kind} tensor"] += 1
         return dict(count)
+
+    @property
+    def gradients(self) -> list[Cells]:
+        """The gradients, in the order in which they came back."""
+        return list(self._gradients.values())
+
+    @property
+    def afters(self) -> list[Ref]:
+        """Parameters and moments as the step left them."""
+        return list(self._after.values())
+
+    def unseen(self) -> list[str]:
+        """List the tensors that were made by operations which weren't recorded.
+
+        Such are the outputs of a module that ran in another thread, and what was kept of a graph
+        from before the step.
+        """
+        names: dict[Version, str] = {}
+        for name, ref in self._names.items():
+            if isinstance(ref, Ref) and ref.version.unseen:
+                names.setdefault(ref.version, name)
+        return list(names.values())
 
     def gradient_of(self, ref: Cells) -> Cells | None:
         """Return the gradient that reached a tensor, `None` if none did."""
@@ -182,13 +232,31 @@ class Trace:
         if direct is not None:
             return direct, at
         if not isinstance(ref, Ref):
-            raise WhenceError(f"{self.address(ref, at)} has no gradient in this step.")
+            raise self.no_gradient(self.address(ref, at), ref)
         place = ref.places(np.array([at]))
         same = [r for r in self._views.get(ref.version, ()) if r is not ref]
         for view in same:
             if (where := int(view.locate(place)[0])) >= 0:
                 return self._gradients[view], where
-        raise WhenceError(f"{self.address(ref, at)} has no gradient in this step: none reached it.")
+        raise self.no_gradient(self.address(ref, at), ref)
+
+    def no_gradient(self, name: str, cells: Cells) -> WhenceError:
+        """Make the error for a number without a gradient: it says what there is instead."""
+        base = name.partition("[")[0].partition("#")[0]
+        own = [n for n, ref in self._names.items() if ref in self._gradients and ref is not cells]
+        again = [n for n in own if n.partition("#")[0] == base]
+        if again:
+            return WhenceError(
+                f"{name} has no gradient in this step, as that pass was run without autograd: "
+                f"{again[0]}, which is the same run again, has one."
+            )
+        made = [
+            n
+            for n, ref in self._names.items()
+            if isinstance(ref, Ref) and ref.size == cells.size and ref.version.from_behind
+        ]
+        near = f"; of its shape, the backward pass made {', '.join(made[:3])}" if made else ""
+        return WhenceError(f"{name} has no gradient in this step: none reached it{near}.")
 
     def address(self, ref: Cells, at: int, name: str | None = None) -> str:
         """Write the address of a number, by the best name that its storage has.

@@ -16,7 +16,7 @@ import numpy as np
 
 from whence.why.axes import spread
 from whence.why.open import open_call
-from whence.why.opening import Cells, Factor, Opened, Part, bound
+from whence.why.opening import Cells, Factor, Opened, Part, bound, difference
 from whence.why.recomputed import Recomputed
 from whence.why.storage import Index, Ref
 from whence.why.tape import Call, Op
@@ -51,9 +51,15 @@ class Node:
         return None if self.call is None else self.call.op
 
     @property
+    def own(self) -> np.ndarray:
+        """What is followed of each element: its value, or its term where that is given."""
+        return self.cells.gather(self.at) if self.given is None else self.given
+
+    @property
     def terms(self) -> np.ndarray:
         """What each element contributes: weight · value."""
-        return self.weight * self.cells.gather(self.at) if self.given is None else self.given
+        with np.errstate(all="ignore"):
+            return self.weight * self.cells.gather(self.at) if self.given is None else self.given
 
     def merged(self) -> Node:
         """Add up the weights of elements that were reached more than once."""
@@ -62,6 +68,12 @@ class Node:
 
 def added_up(at: Index, weight: np.ndarray) -> tuple[Index, np.ndarray]:
     """Add up the weights of places that come more than once, and leave out what weighs nothing."""
+    if np.iscomplexobj(weight):
+        places, which = np.unique(at, return_inverse=True)
+        real, imaginary = (
+            np.bincount(which, part, len(places)) for part in (np.real(weight), np.imag(weight))
+        )
+        return places, real + 1j * imaginary
     low, high = (int(at.min()), int(at.max())) if len(at) else (0, 0)
     if high - low < _SPARSE * len(at):  # an array as long as that is made sooner than a sort
         sums = np.bincount(at - low, weight)
@@ -213,16 +225,19 @@ def _open(node: Node, opened: Opened, result: Unrolled) -> list[tuple[Cells, Ind
     count = len(node.at)
     total, size, number = opened.total(count)
     stored = node.cells.gather(node.at)
-    result.rounding += float((node.weight * (stored - total)).sum())
+    apart = difference(stored, total, size, node.cells.dtype)
     limit = bound(opened, node.cells.dtype, total, size, number)
-    result.bound += float((np.abs(node.weight) * limit).sum())
+    with np.errstate(all="ignore"):
+        result.rounding += float((node.weight * apart).sum())
+        result.bound += float((np.abs(node.weight) * limit).sum())
     result.recomputed = result.recomputed or opened.recomputed
     found: list[tuple[Cells, Index, np.ndarray]] = []
     for part in opened.parts:
         _note_shared(part, node, result)
         if not part.factors or (part.value is not None and not _is_product(part)):
             terms = np.broadcast_to(part.terms(), (count, part.terms().shape[1]))
-            terms = node.weight.reshape(-1, 1) * terms
+            with np.errstate(all="ignore"):
+                terms = node.weight.reshape(-1, 1) * terms
             paired = _paired(part, terms.shape[1])
             if paired is not None:
                 at = np.broadcast_to(paired.at, terms.shape).reshape(-1)
@@ -233,11 +248,15 @@ def _open(node: Node, opened: Opened, result: Unrolled) -> list[tuple[Cells, Ind
             continue
         chosen = followed(part, node.op)
         factor = part.factors[chosen]
-        weight = node.weight.reshape(-1, 1) * np.asarray(part.coefficient, dtype=np.float64)
-        for i, other in enumerate(part.factors):
-            if i != chosen:
-                weight = weight * other.values
+        with np.errstate(all="ignore"):
+            weight = node.weight.reshape(-1, 1) * np.asarray(part.coefficient, dtype=np.float64)
+            for i, other in enumerate(part.factors):
+                if i != chosen:
+                    weight = weight * other.values
         at, weight = np.broadcast_arrays(factor.at, weight)
+        if not np.isfinite(stored).all():  # 0·NaN is NaN: it is followed, where 0·x isn't
+            values = np.broadcast_to(factor.values, weight.shape)
+            weight = np.where((weight == 0) & ~np.isfinite(values), np.nan, weight)
         if part.valid is not None:
             at, weight, valid = np.broadcast_arrays(at, weight, part.valid)
             at, weight = at[valid], weight[valid]
@@ -255,7 +274,7 @@ def _is_product(part: Part) -> bool:
     """Whether a part given by its values is also the product of its factors (as in `where`)."""
     product = Part(part.symbol, part.factors, part.coefficient, valid=part.valid)
     with np.errstate(invalid="ignore"):
-        return bool(np.array_equal(product.terms(), part.terms()))
+        return bool(np.array_equal(product.terms(), part.terms(), equal_nan=True))
 
 
 def followed(part: Part, op: Op | None) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -69,7 +70,7 @@ def in_update(node: Node) -> bool:
 def as_opened(trace: Trace, unrolled: Unrolled) -> Opened:
     """Write an unrolled number as the sum of its leaves."""
     parts = []
-    for leaf in sorted(unrolled.leaves, key=lambda leaf: -np.abs(leaf.terms).sum()):
+    for leaf in sorted(unrolled.leaves, key=lambda leaf: -_size(leaf.terms)):
         if not leaf.terms.any():
             continue
         factor = Factor(leaf.cells, leaf.at.reshape(1, -1))
@@ -78,7 +79,9 @@ def as_opened(trace: Trace, unrolled: Unrolled) -> Opened:
     parts += [Part(words, value=np.array([[value]])) for words, value in unrolled.constants]
     if not parts:
         parts = [Part("nothing", value=np.zeros((1, 1)))]
-    notes = [f"the operations on the way rounded {unrolled.rounding:.3g} of it"]
+    notes = []
+    if math.isfinite(unrolled.rounding):
+        notes.append(f"the operations on the way rounded {unrolled.rounding:.3g} of it")
     shared = [f"{trace.address(c, i)} = {c.gather(np.array([i]))[0]:.9g}"
               for c, i in unrolled.shared]  # fmt: skip
     if shared:
@@ -91,6 +94,10 @@ def as_opened(trace: Trace, unrolled: Unrolled) -> Opened:
         recomputed=unrolled.recomputed,
         notes=notes,
     )
+
+
+def _size(terms: np.ndarray) -> float:
+    return float(np.where(np.isfinite(terms), np.abs(terms), np.inf).sum())
 
 
 def leaf_words(trace: Trace, leaf: Node) -> str:

@@ -1,8 +1,9 @@
-"""Tokenizers turn text into ids and back: four kinds behind one interface.
+"""Tokenizers turn text into ids and back: five kinds behind one interface.
 
 Read them in this order, each adds one idea: vocabulary (a table of bytes by id), bytes (the table
 is given), chars (it is learnt), words (entries grow to words, and some are unknown), bpe (entries
-are as long as they are frequent, and nothing is unknown).
+are as long as they are frequent, and nothing is unknown), imported (the rules are read from a file
+that others made).
 """
 
 import json
@@ -15,6 +16,7 @@ import numpy as np
 from whence.data.tokenizers.bpe import BPETokenizer, train_bpe
 from whence.data.tokenizers.bytes import ByteTokenizer
 from whence.data.tokenizers.chars import CharTokenizer, train_chars
+from whence.data.tokenizers.imported import ImportedTokenizer
 from whence.data.tokenizers.vocabulary import SCHEMA
 from whence.data.tokenizers.words import WordTokenizer, train_words
 from whence.errors import WhenceError
@@ -27,14 +29,18 @@ class Tokenizer(Protocol):
     """What every tokenizer can do; the rest of the product knows no more than this.
 
     Attributes:
-        kind: "chars", "bytes", "words" or "bpe".
+        kind: "chars", "bytes", "words", "bpe" or "imported".
         vocab_size: number of tokens; ids are 0 … vocab_size − 1.
         dtype: the smallest of uint8, uint16 and uint32 that holds every id.
+        beginning: ids that stand before each text.
+        ends: ids after which nothing follows.
     """
 
     kind: str
     vocab_size: int
     dtype: np.dtype
+    beginning: tuple[int, ...]
+    ends: tuple[int, ...]
 
     def encode(self, text: str) -> np.ndarray:
         """Cut text into tokens: a 1-D array of ids; WhenceError names what can't be encoded."""
@@ -87,6 +93,11 @@ def train_tokenizer(
         >>> train_tokenizer("chars", lambda: ["hello"]).vocab_size
         4
     """
+    if kind == "imported":
+        raise WhenceError(
+            "An imported tokenizer comes with its model: train from that with --from RUN, or "
+            f"choose one of {', '.join(KINDS)}."
+        )
     if kind not in KINDS:
         raise WhenceError(f"There is no tokenizer {kind!r}: choose one of {', '.join(KINDS)}.")
     if vocab_size is not None and kind in ("chars", "bytes"):
@@ -143,6 +154,8 @@ def load_tokenizer(path: Path) -> Tokenizer:
             return CharTokenizer(record["chars"])
         if record["kind"] == "words":
             return WordTokenizer(record["pieces"])
+        if record["kind"] == "imported":
+            return ImportedTokenizer(record)
         if record["kind"] == "bytes":
             return ByteTokenizer()
         raise _damaged(path, f"unknown kind {record['kind']!r}")

@@ -46,9 +46,10 @@ class BPETokenizer(Vocabulary):
 
     def __init__(self, file: str):
         self.hugging_face = HuggingFaceTokenizer.from_str(file)
+        self.hugging_face.encode_special_tokens = True  # `<|end|>` typed by a person is text
         record = json.loads(file)
         _check_layout(record)
-        byte_of = {char: value for value, char in enumerate(_byte_alphabet())}
+        byte_of = {char: value for value, char in enumerate(byte_alphabet())}
         ids: dict[str, int] = record["model"]["vocab"]
         extra = {entry["id"]: entry["content"] for entry in record.get("added_tokens") or []}
         highest = max([*ids.values(), *extra])
@@ -108,10 +109,14 @@ def train_bpe(texts: Iterable[str], vocab_size: int | None) -> BPETokenizer:
     return BPETokenizer(tokenizer.to_str())
 
 
-def _byte_alphabet() -> list[str]:
+def byte_alphabet() -> list[str]:
     """The printable character that stands for each byte in a byte-level vocabulary.
 
     Bytes that Latin-1 prints stand for themselves, the others get the code points from 256 on.
+
+    Example:
+        >>> byte_alphabet()[65], byte_alphabet()[32]
+        ('A', 'Ġ')
     """
     printable = {*range(33, 127), *range(161, 173), *range(174, 256)}
     others = iter(range(256, 512))

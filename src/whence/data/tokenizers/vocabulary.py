@@ -51,6 +51,8 @@ class Vocabulary:
     Attributes:
         vocab_size: number of tokens.
         dtype: the smallest of uint8, uint16 and uint32 that holds every id.
+        beginning: ids that stand before each text; of a tokenizer trained here, none.
+        ends: ids after which nothing follows; likewise.
 
     Example:
         >>> Vocabulary([b"a", b"b"]).decode([1, 0, 1])
@@ -58,6 +60,8 @@ class Vocabulary:
     """
 
     kind: str
+    beginning: tuple[int, ...] = ()
+    ends: tuple[int, ...] = ()
 
     def __init__(self, table: Sequence[bytes]):
         self.table = list(table)

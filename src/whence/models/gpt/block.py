@@ -71,7 +71,7 @@ def _attention(c: GPTConfig) -> nn.Module:
         d_head=c.d_head,
         causal=c.causal,
         qkv_bias=c.qkv_bias,
-        bias=c.bias,
+        bias=c.has_out_bias,
         qk_norm="rms" if c.qk_norm else "none",
         norm_weight=c.norm_weight,
         norm_eps=c.norm_eps,

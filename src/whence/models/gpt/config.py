@@ -1,12 +1,13 @@
 """Everything that decides the shape of a GPT, and the named forms of it."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from whence.errors import WhenceError
 from whence.fields import check_fields
 from whence.models.layers.names import GATED, Activation, NormKind
+from whence.models.layers.rope_scaling import RopeScaling
 
 
 @dataclass(frozen=True)
@@ -24,12 +25,14 @@ class GPTConfig:
             8/3·d_model rounded up to a multiple of 32.
         positions: rotary, learned, sinusoidal or none.
         rope_base: the base of the rotary angles.
+        rope_scaling: how the rotary speeds are lowered for longer texts.
         norm: rms, layer or none.
         norm_weight: norms have a weight (False: free of parameters).
         norm_eps: the norms' eps.
         activation: of the feed-forward part; swiglu and geglu are the gated ones.
         bias: biases in the feed-forward part, attention's output and LayerNorm.
         qkv_bias: biases of queries, keys and values.
+        out_bias: a bias of attention's output, where it isn't as `bias` says.
         qk_norm: norm of queries and keys.
         tied_embeddings: the head is the embedding table.
         dropout: share of activations set to 0 in training.
@@ -60,12 +63,14 @@ class GPTConfig:
     d_ff: int | None = None
     positions: Literal["rotary", "learned", "sinusoidal", "none"] = "rotary"
     rope_base: float = 10000.0
+    rope_scaling: RopeScaling = field(default_factory=RopeScaling)
     norm: NormKind = "rms"
     norm_weight: bool = False
     norm_eps: float = 1e-5
     activation: Activation = "relu2"
     bias: bool = False
     qkv_bias: bool = False
+    out_bias: bool | None = None
     qk_norm: bool = False
     tied_embeddings: bool = False
     dropout: float = 0.0
@@ -135,6 +140,11 @@ class GPTConfig:
     def head_size(self) -> int:
         """Length of a head's vectors."""
         return self.d_model // self.n_heads if self.d_head is None else self.d_head
+
+    @property
+    def has_out_bias(self) -> bool:
+        """Whether attention's output has a bias."""
+        return self.bias if self.out_bias is None else self.out_bias
 
     @property
     def hidden_size(self) -> int:

@@ -77,6 +77,16 @@ class GPT(nn.Module):
             )
         if cache is not None and cache.step is not None and T == 1:
             return cache.step(tokens, cache)
+        return self.head(self.vectors(tokens, cache))  # [B, T, V]
+
+    def vectors(self, tokens: Tensor, cache: Cache | None = None) -> Tensor:
+        """The vectors [B, T, D] that the head reads: each token in its context.
+
+        Args:
+            tokens: as of `forward`.
+            cache: as of `forward`.
+        """
+        T, start = tokens.shape[1], 0 if cache is None else cache.length
         x = self.embed(tokens)  # [B, T, D]
         if self.bigram is not None:
             x = x + self.bigram(tokens, None if cache is None else cache.last_token)
@@ -86,13 +96,13 @@ class GPT(nn.Module):
             x = block(x, rotation, memory)
         if cache is not None:
             cache.length, cache.last_token = start + T, tokens[:, -1:]
-        return self.head(self.norm(x))  # [B, T, V]
+        return self.norm(x)
 
     def new_cache(self, batch_size: int) -> Cache:
         """An empty cache for texts that are continued, `batch_size` at once."""
         c, weight = self.config, self.embed.weight
         shape = (c.n_layers, batch_size, c.kv_heads, c.context_length, c.head_size)
-        rotation = self._rotation_of(c.context_length, weight)
+        rotation = self.rotation_of(c.context_length, weight)
         cache = Cache(shape, rotation, weight.dtype, weight.device)
         if c.attention == "fast" and not c.without and not self.training:
             cache.step = Decoder(self, cache)
@@ -108,16 +118,18 @@ class GPT(nn.Module):
 
     def _rotation(self, tokens: Tensor, cache: Cache | None) -> Rotation | None:
         if cache is None:
-            return self._rotation_of(tokens.shape[1], tokens)
+            return self.rotation_of(tokens.shape[1], tokens)
         if cache.rotation is None:
             return None
         return cache.rotation[cache.length : cache.length + tokens.shape[1]]
 
-    def _rotation_of(self, length: int, like: Tensor) -> Rotation | None:
+    def rotation_of(self, length: int, like: Tensor) -> Rotation | None:
+        """The rotary positions of the first places, where the model has them; like: its device."""
         c = self.config
         if c.positions != "rotary":
             return None
-        return Rotation(position_angles(0, length, c.head_size, c.rope_base, like.device))
+        d, base, scaling = c.head_size, c.rope_base, c.rope_scaling
+        return Rotation(position_angles(0, length, d, base, like.device, scaling))
 
     def _initialise(self) -> None:
         """Draw every weight; what writes to the residual stream is scaled by 1/√(2·n_layers)."""

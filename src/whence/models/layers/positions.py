@@ -1,7 +1,13 @@
 """Positions: how a model can know which token comes first."""
 
+import math
+
 import torch
 from torch import Tensor, nn
+
+from whence.models.layers.rope_scaling import RopeScaling
+
+PLAIN = RopeScaling()
 
 
 class LearnedPositions(nn.Embedding):
@@ -63,9 +69,22 @@ class NoPositions(nn.Module):
 
 
 def position_angles(
-    start: int, length: int, d: int, base: float, device: torch.device | None = None
+    start: int,
+    length: int,
+    d: int,
+    base: float,
+    device: torch.device | None = None,
+    scaling: RopeScaling = PLAIN,
 ) -> Tensor:
     """The angle t / base^(2i/d) in radians for each place t and each pair of features i.
+
+    Args:
+        start: the first place.
+        length: number of places.
+        d: number of features.
+        base: of the geometric row of speeds.
+        device: where the angles are computed.
+        scaling: how the speeds are lowered.
 
     Returns:
         [length, d/2] in fp32, for t = start … start + length − 1.
@@ -77,7 +96,39 @@ def position_angles(
     """
     places = torch.arange(start, start + length, device=device, dtype=torch.float32)
     speeds = 1.0 / base ** (torch.arange(0, d, 2, device=device, dtype=torch.float32) / d)
-    return places[:, None] * speeds
+    return places[:, None] * scaled_speeds(speeds, scaling)
+
+
+def scaled_speeds(speeds: Tensor, scaling: RopeScaling) -> Tensor:
+    """The speeds, in radians a place, with the scaling applied.
+
+    Args:
+        speeds: 1 / base^(2i/d), [d/2].
+        scaling: how they are lowered.
+
+    Example:
+        >>> scaled_speeds(torch.tensor([1.0, 0.5]), RopeScaling("linear", factor=2.0))
+        tensor([0.5000, 0.2500])
+    """
+    if scaling.kind == "none":
+        return speeds
+    if scaling.kind == "linear":
+        return speeds / scaling.factor
+    low, high = scaling.low_freq_factor, scaling.high_freq_factor
+    turns = scaling.original_context_length * speeds / (2 * math.pi)  # in the first window
+    share = ((turns - low) / (high - low)).clamp(0, 1)  # 0 is slow, 1 is quick
+    return speeds * (share + (1 - share) / scaling.factor)
+
+
+def divisors(d: int, base: float, scaling: RopeScaling) -> Tensor:
+    """What each pair's speed is divided by, [d/2]: the form in which GGUF keeps a scaling.
+
+    Example:
+        >>> divisors(4, 10000.0, RopeScaling("linear", factor=2.0))
+        tensor([2., 2.])
+    """
+    speeds = 1.0 / base ** (torch.arange(0, d, 2, dtype=torch.float32) / d)
+    return speeds / scaled_speeds(speeds, scaling)
 
 
 class Rotation:

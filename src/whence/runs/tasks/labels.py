@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from whence.data import Dataset, Source
-from whence.data.labels import LabelBatches, lay
+from whence.data.labels import LabelBatches, LabelledPart, lay
 from whence.data.pairs import split_pairs
 from whence.errors import WhenceError, shell_word
 from whence.fields import short
@@ -92,6 +92,19 @@ class Labels(Text):
         """Return batches of whole texts."""
         texts, classes, _ = self.lines[0]
         return LabelBatches(texts, classes, **self._batch_options(device))
+
+    def part(self, text: str, device: str) -> LabelledPart:
+        """Lay the lines of a text side by side, as a batch of its own.
+
+        Raises:
+            WhenceError: a line isn't label, tab, text, or is of a class that the run doesn't know.
+        """
+        texts, classes, _ = self._read(np.asarray(self.dataset.tokenizer.encode(text)), True, True)
+        if not texts:
+            raise WhenceError("the text has no labelled lines: give lines of label, tab, text.")
+        inputs, visible = (t.to(device) for t in lay(texts))
+        targets = torch.tensor(classes, device=device)
+        return LabelledPart(inputs, visible, targets, np.arange(len(texts)), 0)
 
     def loss(self, model: Callable[..., Any], part: Any) -> Tensor:
         """Return the cross-entropy of the classes."""

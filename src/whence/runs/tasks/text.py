@@ -29,6 +29,8 @@ from whence.train.evaluation import (
 from whence.train.losses import next_token_loss
 from whence.train.optimizer import Optimizer
 
+LONGEST_MEASURED = 2048  # tokens
+
 Precision = Callable[[], AbstractContextManager]
 
 
@@ -81,7 +83,7 @@ class Text:
         """Return what the steps train on."""
         return WindowBatches(
             self.dataset.train,
-            context_length=self.recipe.model.context_length,
+            context_length=self.recipe.window_length,
             skip=[(start, stop) for start, stop in self.recipe.change.skip_tokens],
             **self._batch_options(device),
         )
@@ -105,7 +107,7 @@ class Text:
     @property
     def tokens_per_step(self) -> int:
         """How many tokens a batch holds, or about."""
-        return self.recipe.batch_size * self.recipe.model.context_length
+        return self.recipe.batch_size * self.recipe.window_length
 
     def evaluate(
         self,
@@ -119,7 +121,7 @@ class Text:
         return evaluate(
             model,
             tokens,
-            context_length=self.recipe.model.context_length,
+            context_length=self.recipe.window_length,
             n_bytes=self.dataset.bytes_behind(tokens[1:]),
             device=self.recipe.hardware.device,
             precision=precision,
@@ -148,7 +150,10 @@ class Text:
         return replace(found, n_unknown=unknown, left_out=dict(left_out))
 
     def _measure(self, model: Any, tokens: np.ndarray, n_bytes: int, overlap: bool) -> Evaluation:
-        context_length, hardware = self.recipe.model.context_length, self.recipe.hardware
+        context_length = self.recipe.window_length
+        if overlap:  # with all that the model reads, as far as its logits leave memory
+            context_length = min(self.recipe.model.context_length, LONGEST_MEASURED)
+        hardware = self.recipe.hardware
         device = find_device("auto")
         same = device == hardware.device and not overlap
         return evaluate(

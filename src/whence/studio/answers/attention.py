@@ -43,7 +43,7 @@ def _head(t: Trace, name: str, example: int, head: int) -> dict[str, Any]:
     """One head: q and k, scores, weights, v and the weighted values, each as a tile."""
     weights = t[name]
     part = t.labels.part_of(weights.ref)
-    batch = 1 if part is None else part.batch
+    batch = 1 if part is None else part.layouts.examples
     leads = int(np.prod(weights.shape[:-2]))
     heads = max(1, leads // batch)
     head = max(0, min(head, heads - 1))

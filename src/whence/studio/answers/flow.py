@@ -41,7 +41,7 @@ def flow(
     """
     asked = Asked(folder, run, step, text)
     with asked.opened() as t:
-        examples = sum(part.batch for part in t.labels.parts) or 1
+        examples = sum(part.layouts.examples for part in t.labels.parts) or 1
         if not 0 <= example < examples:
             raise WhenceError(f"example is {example}: the step has 0 to {examples - 1}.")
         stages = _stages(t)
@@ -149,14 +149,14 @@ def _is_step(t: Trace, name: str) -> bool:
 
 def _over_time(t: Trace, base: str, names: list[str], example: int) -> dict[str, Any] | None:
     """What a recurrent module made anew for each token: one row for each."""
-    part = t.labels.part_of(t[names[0]].ref)
-    if part is None or len(names) != part.layouts.length or part.tokens is None:
+    ids = t.labels.ids_of(t[names[0]].ref)
+    if ids is None or len(names) != ids.shape[1]:
         return None
     columns = t[names[0]].shape[1]
     at = example * columns + np.arange(min(columns, WIDE))
     values = np.stack([t[name].ref.gather(at) for name in names[:TOKENS]])
     decode = t.labels.decode
-    tokens = part.tokens[min(example, part.batch - 1), : len(values)]
+    tokens = ids[min(example, len(ids) - 1), : len(values)]
     cut = {
         "name": base,
         "names": names[:TOKENS],
@@ -190,8 +190,7 @@ def _predictions(t: Trace, example: int) -> list[dict[str, Any]]:
     if name is None or len(t[name].shape) != 3 or t.labels.decode is None:
         return []
     logits = t[name].ref.tensor()
-    part = t.labels.part_of(t[name].ref)
-    tokens = None if part is None else part.tokens
+    tokens = t.labels.ids_of(t[name].ref)
     rows = []
     for position, p in enumerate(
         logits[min(example, len(logits) - 1), :TOKENS].float().softmax(-1)

@@ -42,22 +42,25 @@ def open_run(folder: Path, run: str) -> Run:
 
 
 def origin_of(run: Run) -> str | None:
-    """Say of a fork where it comes from; the name alone where that lies beside it."""
-    return origin_told(run.path, (run.origin.run, run.origin.step) if run.origin else None)
+    """Say where a run comes from, if not from nothing; the name alone where that lies beside it."""
+    found = run.origin
+    return origin_told(run.path, (found.run, found.step, found.how) if found else None)
 
 
-def origin_told(path: Path, origin: tuple[str, int] | None) -> str | None:
-    """Say of the fork in a folder where it comes from: (run, step).
+def origin_told(path: Path, origin: tuple[str, int, str] | None) -> str | None:
+    """Say where the run in a folder comes from: (run or model, step, how).
 
     Example:
-        >>> origin_told(Path("runs/half"), ("runs/mine", 4300))
-        'mine at step 4,300'
+        >>> origin_told(Path("runs/half"), ("runs/mine", 4300, "fork"))
+        'fork of mine at step 4,300'
     """
     if origin is None:
         return None
-    parent, step = Path(origin[0]), origin[1]
+    parent, step, how = Path(origin[0]), origin[1], origin[2]
     shown = parent.name if parent.parent == path.parent else str(parent)
-    return f"{shown} at step {step:,}"
+    if how == "fork":
+        return f"fork of {shown} at step {step:,}"
+    return f"{'imported from' if how == 'import' else 'started from'} {shown}"
 
 
 def python_path(path: Path) -> str:

@@ -78,10 +78,12 @@ def ribbon(t: Trace, numbers: Numbers, example: int, most: int = MOST) -> dict[s
         As `tile`; `None` where its first two dimensions aren't examples and positions.
     """
     shape, part = numbers.shape, t.labels.part_of(numbers.ref)
-    if len(shape) < 3 or part is None or shape[0] != part.batch or not numbers.ref.numel:
+    if len(shape) < 3 or part is None or shape[0] != part.layouts.examples or not numbers.ref.numel:
         return None
     labels = _read(t, numbers, min(example, shape[0] - 1), min(shape[1], most))
-    if labels is None and (t.labels.decode is not None or shape[1] != part.layouts.length):
+    ids = t.labels.ids_of(numbers.ref)
+    length = 0 if ids is None else ids.shape[1]
+    if labels is None and (t.labels.decode is not None or shape[1] != length):
         return None
     rows, columns = shape[1], math.prod(shape[2:])
     first = min(example, shape[0] - 1) * rows * columns
@@ -149,8 +151,7 @@ def _read(t: Trace, numbers: Numbers, example: int, rows: int) -> list[str] | No
     if decode is None:
         return None
     if ids is None:
-        part = t.labels.part_of(numbers.ref)
-        tokens = None if part is None else part.tokens
+        tokens = t.labels.ids_of(numbers.ref)
         if tokens is None or tokens.shape[1] != shape[1]:
             return None
         return [decode(int(token)) for token in tokens[example, :rows]]

@@ -114,9 +114,11 @@ class Asked:
                 "probabilities are in the prediction table."
             )
         done = len(self.run.steps)
-        self.step = done - 1 if step is None else step
-        if done == 0:
-            raise WhenceError(f"{self.run.path} has done no step yet: train it first.")
+        self.step = max(done - 1, 0) if step is None else step
+        if done == 0 and not text:
+            raise WhenceError(
+                f"{self.run.path} has done no step yet: train it first, or give it a text to read."
+            )
         self.done, self.text = done, text or None
 
     def trace(self) -> Trace:

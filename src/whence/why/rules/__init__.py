@@ -30,6 +30,7 @@ from whence.why.rules import (
     sets,
     shape,
     sorting,
+    sparse,
     spectra,
     undecomposed,
 )
@@ -61,6 +62,7 @@ RULES: dict[str, Rule] = {
     **sets.RULES,
     **shape.RULES,
     **sorting.RULES,
+    **sparse.RULES,
     **spectra.RULES,
     **undecomposed.RULES,
 }

@@ -15,7 +15,7 @@ import torch
 
 from whence.why.opening import UNIT, Factor, Opened, Part, Rule
 from whence.why.recomputed import Recomputed
-from whence.why.rules.positions import column, coordinates, position
+from whence.why.rules.positions import column, column_values, coordinates, position
 from whence.why.storage import Index, Ref
 from whence.why.tape import Call
 
@@ -82,12 +82,16 @@ class Attention:
                 x.tensor()[b, i].double().numpy(force=True)
                 for x, i in ((self.q, h), (self.k, g), (self.v, g))
             )
-            scores = self.scale * q @ k.T + self._mask(b, h)
+            mask = self._mask(b, h)
+            scores = self.scale * q @ k.T + mask
+            if self.call["is_causal"]:  # what lies ahead is overwritten, also where it is NaN
+                ahead = np.triu_indices(len(q), 1, len(k))
+                scores[ahead] = -math.inf
             top = scores.max(1, keepdims=True)
-            powers = np.exp(scores - np.where(np.isfinite(top), top, 0.0))
+            powers = np.exp(scores - np.where(top == -math.inf, 0.0, top))
             total = powers.sum(1, keepdims=True)
             weights = powers / np.where(total == 0, 1.0, total)
-            size = self.scale * np.abs(q) @ np.abs(k).T
+            size = np.where(mask == -math.inf, 0.0, self.scale * np.abs(q) @ np.abs(k).T)
             d = q.shape[1]
             rounds = (min(d, 6 * math.sqrt(d)) + 6) * size.max(1, keepdims=True)
             # In the narrower types the kernel's exponential is a shorter polynomial.
@@ -176,10 +180,12 @@ def attention(call: Call, at: Index) -> Opened:
             fused.scores, position([b, h, i, np.arange(S).reshape(1, -1)], fused.scores_size)
         )
         top = across.values.max(1, keepdims=True)
-        seen = np.isfinite(top)  # of a row that sees nothing, the kernel keeps 0
+        seen = ~np.isneginf(top)  # of a row that sees nothing, the kernel keeps 0
         safe = np.where(seen, top, 0.0)
         total = np.exp(across.values - safe).sum(1, keepdims=True)
         value = np.where(seen, np.log(np.where(seen, total, 1.0)) + safe, 0.0)
+        # The kernel's maximum passes over NaN, so that anything may be left of a row with one.
+        value = np.where(np.isnan(top), column_values(call.output.gather(at)), value)
         part = Part("ln Σⱼ e^s[i,j]", value=value, shared=(across,))
         slack = fused.errors(at, (*size, 1)) + fused.unit * 2 * np.abs(value[:, 0])
         return Opened("ln Σⱼ e^s[i,j]", [part], absolute=slack, recomputed=True, notes=[NOTE])
@@ -187,7 +193,11 @@ def attention(call: Call, at: Index) -> Opened:
     j = np.arange(S).reshape(1, -1)
     values = Factor(fused.v, position([b, fused.group(h), j, d], fused.v.size), "v")
     weights = Factor(fused.weights, position([b, h, i, j], fused.scores_size), "p")
-    part = Part("p[i,j]·v[j,d]", (values, weights))
+    # Keys ahead are left out a block at a time: of those in the same block, 0·NaN is added.
+    seen = np.isfinite(values.values) | (weights.values != 0)
+    skipped = ~seen & np.isfinite(column_values(call.output.gather(at)))
+    valid = None if seen.all() else ~skipped
+    part = Part("p[i,j]·v[j,d]", (values, weights), valid=valid)
     return Opened(
         "Σⱼ p[i,j]·v[j,d]",
         [part],

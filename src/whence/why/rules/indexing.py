@@ -150,6 +150,8 @@ def index_put(call: Call, at: Index) -> Opened:
 
 def _replaced(x: Ref, at: Index, values: Ref, source: Index, valid: np.ndarray) -> Opened:
     """Say that x was replaced where there is a value; of several, the last one stays."""
+    if not source.shape[1]:
+        return Opened("x", [Part("x", (Factor(x, column(at)),))], roundings=0, exact=True)
     hit = np.asarray(valid.any(1, keepdims=True))
     last = np.maximum(valid.sum(1, keepdims=True) - 1, 0)
     new = np.take_along_axis(source, last, 1)

@@ -48,7 +48,7 @@ def softmax(call: Call, at: Index) -> Opened:
     across, own = _line(x, at, call["dim"])
     values = Factor(x, across, "x")
     top = values.values.max(1, keepdims=True)
-    powers = np.exp(values.values - np.where(np.isfinite(top), top, 0.0))
+    powers = np.exp(values.values - np.where(top == -np.inf, 0.0, top))
     value = np.take_along_axis(powers, own, 1) / powers.sum(1, keepdims=True)
     part = Part("e^x[i] / Σₖ e^x[k]", value=value, shared=(values,))
     distance = np.abs(np.take_along_axis(values.values, own, 1) - top)[:, 0]

@@ -27,6 +27,11 @@ def _narrow(*cells: Ref) -> float:
     return 2 * worst if worst > UNIT[torch.float32] else 0.0
 
 
+def _most(x: Ref) -> float:
+    """The most that the kernel's own type holds: it works in float32 where x is narrower."""
+    return torch.finfo(torch.float64 if x.dtype == torch.float64 else torch.float32).max
+
+
 def layer_norm(call: Call, at: Index) -> Opened:
     """Open γ·(x − mean)·rstd + β, or one of its statistics."""
     x: Ref = call["input"]
@@ -64,7 +69,10 @@ def _statistics(call: Call, at: Index, x: Ref) -> Opened:
     ) * np.sqrt(variance)
     part = Part("1/√(var + ε)", value=value, shared=(values,))
     rounds = 8 + min(width, 6 * math.sqrt(width))
-    return Opened("1/√(var(x) + ε)", [part], rounds, inner=off / variance)
+    # The kernel adds up squares, which may be more than its type holds.
+    squares = width * (variance + middle[:, 0] ** 2)
+    size = np.where(squares > _most(x), math.inf, np.abs(value[:, 0]))
+    return Opened("1/√(var(x) + ε)", [part], rounds, inner=off / variance, magnitude=size)
 
 
 def layer_norm_backward(call: Call, at: Index) -> Opened:
@@ -130,7 +138,9 @@ def rms_norm(call: Call, at: Index) -> Opened:
     if call.slot:
         values = Factor(x, column(at) * width + np.arange(width))
         eps = call["eps"] if call["eps"] is not None else torch.finfo(x.dtype).eps
-        value = 1 / np.sqrt((values.values**2).mean(1) + eps)
+        mean = (values.values**2).mean(1)
+        mean = np.where(mean * width > _most(x), math.inf, mean)  # the kernel adds up squares
+        value = 1 / np.sqrt(mean + eps)
         part = Part("1/√(mean(x²) + ε)", value=column_values(value), shared=(values,))
         return Opened("1/√(Σₖ x[k]²/D + ε)", [part], 8 + min(width, 6 * math.sqrt(width)))
     row, place = np.divmod(at, width)

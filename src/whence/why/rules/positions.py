@@ -106,4 +106,4 @@ def reduced(at: Index, source: Ref, dims: Sequence[int], out: Sequence[int]) -> 
     for d, i in zip(dims, inner, strict=True):
         full[d] = i.reshape(1, -1)
     flat = position(full, source.size) if rank else np.zeros((1, 1), dtype=np.int64)
-    return np.broadcast_to(flat, (len(at), max(inner.shape[1], 1)))
+    return np.broadcast_to(flat, (len(at), flat.shape[1]))

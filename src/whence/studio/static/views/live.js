@@ -76,7 +76,7 @@ function render({ model, el }) {
     state.samples = answer.samples;
     counted.hidden = !answer.counted;
     for (const each of steps) each.hidden = answer.counted;
-    put(el.querySelector(".what"), `${answer.model} on ${answer.text}${answer.origin ? ` · fork of ${answer.origin}` : ""}`);
+    put(el.querySelector(".what"), `${answer.model} on ${answer.text}${answer.origin ? ` · ${answer.origin}` : ""}`);
     draw();
     drawSamples();
     if (!foot.childElementCount) put(foot, copies(answer));

@@ -81,7 +81,7 @@ function render({ model, el }) {
         node.done = run.done || 0;
         node.size = run.bytes;
         if (live && run.model && !tick.isConnected) cells[0].append(tick);
-        if (!who.childElementCount) put(who, run.model ? h("a", { class: "name", href: `#/live?run=${encodeURIComponent(name)}`, onclick: (event) => (event.preventDefault(), go(model, "live", { run: name })) }, name) : h("span", { class: "name" }, name), h("div", { class: "quiet small" }, run.model ? `${run.model} on ${run.text}` : "", run.origin ? [h("br", {}), `fork of ${run.origin}`] : null));
+        if (!who.childElementCount) put(who, run.model ? h("a", { class: "name", href: `#/live?run=${encodeURIComponent(name)}`, onclick: (event) => (event.preventDefault(), go(model, "live", { run: name })) }, name) : h("span", { class: "name" }, name), h("div", { class: "quiet small" }, run.model ? `${run.model} on ${run.text}` : "", run.origin ? [h("br", {}), run.origin] : null));
         if (!run.model) return;
         put(steps, count(run.done), h("span", { class: "quiet" }, ` of ${count(run.steps)}`), h("progress", { max: run.steps, value: run.done, "aria-label": "steps done" }));
         put(loss, h("div", { class: "row tight" }, sparkline(run.spark.step.data, run.spark.loss.data), digits(run.loss)));

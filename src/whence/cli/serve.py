@@ -1,0 +1,60 @@
+"""`whence serve`: a run's model for programs that speak OpenAI's API."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from whence.errors import WhenceError
+from whence.interop.tokenizers_out import chat_template
+from whence.runs.run import Run
+
+
+def serve(
+    run: Annotated[Path, tyro.conf.Positional],
+    /,
+    *,
+    port: int = 8000,
+    host: str = "127.0.0.1",
+    api_key: str | None = None,
+    seats: int = 8,
+    waiting: int = 64,
+    context_length: int | None = None,
+) -> None:
+    """Answer programs as OpenAI's API does: chat, completions and embeddings.
+
+    `OpenAI(base_url="http://127.0.0.1:8000/v1", api_key="none")` is a client of it. The model's
+    name is the run's. Texts of several clients are written side by side.
+
+    Args:
+        run: the run's folder, such as runs/smollm-1.
+        port: where it listens.
+        host: 127.0.0.1 is this machine alone; others need an --api-key.
+        api_key: what clients must send; without it everybody on this machine is let in.
+        seats: how many texts are written at once.
+        waiting: how many more may wait; beyond that a client is told to try later.
+        context_length: how many tokens a prompt and its answer may have together; without it as
+            many as the model reads, 4,096 at most.
+    """
+    import uvicorn
+
+    from whence.interop.server.app import Service
+
+    if host not in ("127.0.0.1", "localhost", "::1") and not api_key:
+        raise WhenceError(f"--host {host} lets other machines in: give an --api-key too.")
+    if not 1 <= port <= 65535:
+        raise WhenceError(f"--port is {port}: give 1 to 65535.")
+    if api_key is not None and not (api_key.isascii() and api_key.strip() == api_key != ""):
+        raise WhenceError("--api-key must be of ASCII characters, without spaces around it.")
+    opened = Run.open(run)
+    longest = getattr(opened.recipe.model, "context_length", 0)
+    length = context_length or min(longest, 4096)
+    service = Service(opened, seats, waiting, length, api_key)
+    talks = "chat, completions" if chat_template(opened.tokenizer) else "completions"
+    print(
+        f"{opened.name}: {talks} and embeddings at http://{host}:{port}/v1 (Ctrl-C stops)",
+        file=sys.stderr,
+        flush=True,
+    )
+    uvicorn.run(service.app(), host=host, port=port, log_level="warning")

@@ -1,0 +1,1 @@
+"""The server that answers as OpenAI's API does: engine, fields, replies, app."""

@@ -1,0 +1,259 @@
+"""Many texts at once: requests join and leave the batch between any two tokens."""
+
+import threading
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from whence.data import Tokenizer
+from whence.errors import WhenceError
+from whence.generate.sampling import Sampling, filter_logits, pick
+from whence.generate.text import TextStream
+from whence.models import GPT
+from whence.models.gpt.batch_decode import BatchDecoder
+
+Finished = Literal["stop", "length"]
+
+
+class BusyError(WhenceError):
+    """More requests are waiting than there is room for."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One token that was written, or the end of a text.
+
+    Attributes:
+        token: its id; None where the text ends without one more token.
+        text: what can be shown now: whole characters, and nothing of a stop string.
+        logprob: ln P of the token, before temperature and filters.
+        top: the likeliest tokens with their ln P, as many as were asked for.
+        finished: why the text ended, or None while it goes on.
+    """
+
+    token: int | None
+    text: str
+    logprob: float = 0.0
+    top: tuple[tuple[int, float], ...] = ()
+    finished: Finished | None = None
+
+
+@dataclass(eq=False)
+class Job:
+    """A text to be written on.
+
+    Attributes:
+        ids: what is read.
+        deliver: takes each `Piece`, or the error that ended the text, in the engine's thread.
+        max_tokens: how many to write; None for as many as there is room.
+        sampling: how tokens are picked.
+        seed: of the draws.
+        stop: strings that end the text.
+        frequency_penalty: taken from a token's logit for each time it was written.
+        presence_penalty: taken once from each token that was written.
+        bias: token → added to its logit.
+        n_top: how many likeliest tokens a piece tells.
+        cancelled: nobody waits for it any more.
+    """
+
+    ids: list[int]
+    deliver: Callable[[Piece | Exception], None]
+    max_tokens: int | None = None
+    sampling: Sampling = field(default_factory=Sampling)
+    seed: int = 0
+    stop: tuple[str, ...] = ()
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+    bias: dict[int, float] = field(default_factory=dict)
+    n_top: int = 0
+    cancelled: bool = False
+
+
+class _Seat:
+    """A job that is being written."""
+
+    def __init__(self, job: Job, tokenizer: Tokenizer):
+        self.job = job
+        self.text = TextStream(tokenizer.decode, job.stop)
+        self.generator = torch.Generator().manual_seed(job.seed)
+        self.counts: Counter[int] = Counter()
+        self.n_written = 0
+        self.last = 0
+
+    def choose(self, logits: Tensor) -> int:
+        """Pick the next token from logits [V]."""
+        job = self.job
+        if self.counts and (job.frequency_penalty or job.presence_penalty):
+            ids = torch.tensor(list(self.counts))
+            times = torch.tensor(list(self.counts.values()), dtype=logits.dtype)
+            logits = logits.clone()
+            logits[ids] -= job.frequency_penalty * times + job.presence_penalty
+        if job.bias:
+            logits = logits.clone()
+            logits[torch.tensor(list(job.bias))] += torch.tensor(list(job.bias.values()))
+        filtered = filter_logits(logits[None], job.sampling)
+        return int(pick(filtered, job.sampling, self.generator))
+
+
+class Engine:
+    """Writes many texts side by side, in a thread of its own.
+
+    Args:
+        model: a GPT in evaluation mode, on the CPU.
+        tokenizer: its tokenizer.
+        seats: how many texts are written at once.
+        waiting: how many more may wait.
+        length: how many tokens a text may have, prompt and answer together.
+
+    Example:
+        >>> engine = Engine(model, tokenizer)  # doctest: +SKIP
+        >>> engine.submit(Job([1, 2, 3], print, max_tokens=2))  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        model: GPT,
+        tokenizer: Tokenizer,
+        seats: int = 8,
+        waiting: int = 64,
+        length: int | None = None,
+    ):
+        self.decoder = BatchDecoder(model, seats, length)
+        self.tokenizer, self.limit = tokenizer, waiting
+        self._ends = set(tokenizer.ends)
+        self._waiting: deque[Job] = deque()
+        self._seated: dict[int, _Seat] = {}
+        self._changed = threading.Condition()
+        self._closed = False
+        self._thread = threading.Thread(target=self._work, name="whence-engine", daemon=True)
+        self._thread.start()
+
+    @property
+    def length(self) -> int:
+        """How many tokens a text may have."""
+        return self.decoder.length
+
+    @property
+    def load(self) -> tuple[int, int]:
+        """How many texts are being written, and how many wait."""
+        return len(self._seated), len(self._waiting)
+
+    def submit(self, *jobs: Job) -> None:
+        """Take jobs, all or none.
+
+        Raises:
+            BusyError: where too many are waiting.
+            WhenceError: where a text leaves no room for an answer.
+        """
+        for job in jobs:
+            if not 1 <= len(job.ids) < self.length:
+                raise WhenceError(
+                    f"the prompt has {len(job.ids):,} tokens, and prompt and answer together may "
+                    f"have {self.length:,}: shorten it."
+                )
+        with self._changed:
+            if self._closed or len(self._waiting) + len(jobs) > self.limit:
+                raise BusyError(f"{len(self._waiting)} requests are waiting already: try later.")
+            self._waiting.extend(jobs)
+            self._changed.notify()
+
+    def cancel(self, *jobs: Job) -> None:
+        """Write no more of some jobs."""
+        for job in jobs:
+            job.cancelled = True
+        with self._changed:
+            self._changed.notify()
+
+    def close(self) -> None:
+        """End the thread, and with it every text."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        self._thread.join()
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                self._leave()
+                while not (self._closed or self._waiting or self._seated):
+                    self._changed.wait()
+                if self._closed:
+                    for job in [*(s.job for s in self._seated.values()), *self._waiting]:
+                        job.deliver(WhenceError("the server is being shut down."))
+                    return
+                # One text is read at a time, so that those being written go on in between.
+                free = next((s for s in range(self.decoder.seats) if s not in self._seated), None)
+                job = self._waiting.popleft() if self._waiting and free is not None else None
+            if job is not None and free is not None:
+                self._seat(free, job)
+            if self._seated:
+                self._step()
+
+    def _leave(self) -> None:
+        """Let go of what nobody waits for."""
+        self._waiting = deque(job for job in self._waiting if not job.cancelled)
+        gone = [seat for seat, seated in self._seated.items() if seated.job.cancelled]
+        for seat in gone:
+            del self._seated[seat]
+
+    def _seat(self, seat: int, job: Job) -> None:
+        try:
+            self._seated[seat] = _Seat(job, self.tokenizer)
+            self._take(seat, self.decoder.read(seat, job.ids))
+        except Exception as error:
+            self._fail(seat, error)
+
+    def _step(self) -> None:
+        tokens = {seat: seated.last for seat, seated in self._seated.items()}
+        try:
+            rows = self.decoder.step(tokens)
+        except Exception as error:
+            for seat in tokens:
+                self._fail(seat, error)
+            return
+        for seat, logits in zip(tokens, rows, strict=True):
+            try:
+                self._take(seat, logits)
+            except Exception as error:
+                self._fail(seat, error)
+
+    def _fail(self, seat: int, error: Exception) -> None:
+        seated = self._seated.pop(seat, None)
+        if seated is not None:
+            seated.job.deliver(error)
+
+    @torch.inference_mode()
+    def _take(self, seat: int, logits: Tensor) -> None:
+        """Pick a token for a seat, hand it on, and free the seat where the text ends."""
+        seated = self._seated[seat]
+        job = seated.job
+        logits = logits.float()
+        token = seated.last = seated.choose(logits)
+        seated.counts[token] += 1
+        seated.n_written += 1
+        ended = token in self._ends
+        text = seated.text.finish() if ended else seated.text.push(token)
+        finished: Finished | None = None
+        if ended or seated.text.stopped is not None:
+            finished = "stop"
+        elif self._is_full(seat, seated):
+            text += seated.text.finish()
+            finished = "length" if seated.text.stopped is None else "stop"
+        logs = logits.log_softmax(-1)
+        best = logs.topk(job.n_top) if job.n_top else None
+        top = () if best is None else tuple(
+            zip(best.indices.tolist(), best.values.tolist(), strict=True)
+        )  # fmt: skip
+        if finished is not None:
+            del self._seated[seat]
+        job.deliver(Piece(token, text, float(logs[token]), top, finished))
+
+    def _is_full(self, seat: int, seated: _Seat) -> bool:
+        most = seated.job.max_tokens
+        return (most is not None and seated.n_written >= most) or (
+            self.decoder.lengths[seat] >= self.length
+        )

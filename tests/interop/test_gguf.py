@@ -1,0 +1,189 @@
+"""GGUF files come in: every kind of numbers, and files that lie."""
+
+import shutil
+from contextlib import suppress
+from pathlib import Path
+
+import gguf
+import numpy as np
+import pytest
+import torch
+from gguf import GGMLQuantizationType as Kind
+
+from tests.interop.test_tokenizers import imported
+from tests.interop.theirs import byte_level, theirs
+from whence.errors import WhenceError
+from whence.interop.gguf_file import GGUFFile
+from whence.interop.gguf_reading import open_gguf
+from whence.interop.gguf_writing import write_gguf
+from whence.interop.huggingface import open_folder
+from whence.models import GPT, gpt2, llama, modern, qwen3
+from whence.models.layers.rope_scaling import RopeScaling
+
+SIZES = {"n_layers": 2, "n_heads": 4, "d_model": 64, "context_length": 64, "zero_head": False}
+FORMS = {
+    "gpt2": gpt2(**SIZES),
+    "gpt2, untied": gpt2(**SIZES, tied_embeddings=False),
+    "llama": llama(**SIZES, n_kv_heads=2),
+    "llama, tied": llama(**SIZES, tied_embeddings=True, d_head=32),
+    "llama, biases": llama(**SIZES, bias=True, qkv_bias=True),
+    "llama, out": llama(**SIZES, qkv_bias=True, out_bias=True),
+    "llama 3": llama(**SIZES, rope_scaling=RopeScaling("llama3", 8.0, 1.0, 4.0, 512), d_head=32),
+    "llama, linear": llama(**SIZES, rope_scaling=RopeScaling("linear", 4.0)),
+    "qwen2": llama(**SIZES, qkv_bias=True),
+    "qwen3": qwen3(**SIZES, n_kv_heads=1, d_head=32),
+    "modern": modern(**SIZES),
+}
+QUANTISED = ["BF16", "F16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1"]
+BY_BYTES = ["Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K"]  # the package has no writer of these
+
+
+def tokenizer():
+    return imported(byte_level(), ends=[2], special_tokens={"eos_token": "<|im_end|>"})
+
+
+def model(config, vocab_size) -> GPT:
+    torch.manual_seed(0)
+    made = GPT(config, vocab_size).eval()
+    for parameter in made.parameters():
+        torch.nn.init.normal_(parameter, mean=float(parameter.dim() == 1), std=0.2)
+    return made
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_what_goes_out_comes_back_to_the_bit(name, tmp_path):
+    tokens = tokenizer()
+    ours = model(FORMS[name], tokens.vocab_size)
+    write_gguf(ours, tokens, tmp_path / "m.gguf", "fp32")
+    found = open_gguf(tmp_path / "m.gguf")
+    again = GPT(found.config, tokens.vocab_size).eval()
+    again.load_state_dict(found.weights())
+    x = torch.randint(0, tokens.vocab_size, (2, 40))
+    with torch.inference_mode():
+        assert torch.equal(again(x), ours(x))
+    assert found.tokenizer.ends == (2,)
+    assert found.config.rope_scaling == FORMS[name].rope_scaling
+    assert again.config.tied_embeddings == ours.config.tied_embeddings
+
+
+def rewritten(path: Path, out: Path, change) -> None:
+    """A copy of a file by the gguf package alone, with `change(name, values)` of each tensor."""
+    reader = gguf.GGUFReader(path)
+    writer = gguf.GGUFWriter(out, reader.fields["general.architecture"].contents())
+    for name, field in reader.fields.items():
+        if name.startswith("GGUF.") or name == "general.architecture":
+            continue
+        kind = field.types[0]
+        sub = field.types[-1] if kind == gguf.GGUFValueType.ARRAY else None
+        writer.add_key_value(name, field.contents(), kind, sub)
+    for tensor in reader.tensors:
+        data, kind = change(tensor.name, np.array(tensor.data))
+        writer.add_tensor(tensor.name, data, raw_dtype=kind)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory) -> Path:
+    """A model whose rows are as long as a block of K-quants, 256."""
+    config = llama(n_layers=1, n_heads=4, d_model=256, d_ff=256, context_length=32)
+    path = tmp_path_factory.mktemp("gguf") / "wide.gguf"
+    write_gguf(model(config, tokenizer().vocab_size), tokenizer(), path, "fp32")
+    return path
+
+
+@pytest.mark.parametrize("kind", [*QUANTISED, *BY_BYTES])
+def test_each_kind_of_numbers_is_read_as_the_package_reads_it(kind, wide, tmp_path):
+    rng = np.random.default_rng(0)
+    wanted: dict[str, np.ndarray] = {}
+
+    def change(name, values):
+        if values.ndim != 2:
+            return values, None
+        if kind in BY_BYTES:
+            block, size = gguf.GGML_QUANT_SIZES[Kind[kind]]
+            raw = rng.integers(0, 32, (values.shape[0], values.shape[1] // block * size), np.uint8)
+        else:
+            raw = gguf.quantize(values, Kind[kind])
+        wanted[name] = gguf.dequantize(raw, Kind[kind])
+        return raw, Kind[kind]
+
+    rewritten(wide, tmp_path / "m.gguf", change)
+    found = open_gguf(tmp_path / "m.gguf")
+    got = found.weights()
+    assert found.notes == (
+        () if kind in ("BF16", "F16") else (f"its weights were rounded to {kind}",)
+    )
+    assert np.array_equal(got["blocks.0.mlp.up.weight"], wanted["blk.0.ffn_up.weight"])
+    assert np.array_equal(got["embed.weight"], wanted["token_embd.weight"])
+
+
+def test_q4_1_by_hand():
+    """Sixteen bytes of two numbers each, a scale d and a least m: x = d·q + m."""
+    block = np.concatenate(
+        [np.array([0.5, -1.0], np.float16).view(np.uint8), np.full(16, 0x93, np.uint8)]
+    )
+    values = gguf.dequantize(block[None], Kind.Q4_1)[0]
+    assert values.tolist() == [0.5 * 3 - 1] * 16 + [0.5 * 9 - 1] * 16
+
+
+def test_a_file_cut_short_anywhere_is_told(wide, tmp_path):
+    whole = wide.read_bytes()
+    assert GGUFFile(wide).shapes
+    for size in [0, 3, 4, 11, 23, 24, 60, 200, 1000, 5000, len(whole) // 2, len(whole) - 1]:
+        (tmp_path / "m.gguf").write_bytes(whole[:size])
+        with pytest.raises(WhenceError, match=r"damaged|no GGUF"):
+            open_gguf(tmp_path / "m.gguf").weights()
+
+
+@pytest.mark.parametrize("at", range(4, 400, 9))
+def test_a_header_that_lies_is_told_or_read(wide, tmp_path, at):
+    raw = bytearray(wide.read_bytes())
+    raw[at : at + 4] = b"\xff\xff\xff\x7f"
+    (tmp_path / "m.gguf").write_bytes(raw)
+    with suppress(WhenceError):  # any other error fails
+        open_gguf(tmp_path / "m.gguf").weights()
+
+
+def test_what_can_t_be_read_is_named(wide, tmp_path):
+    def renamed(name: str, old: bytes, new: bytes) -> Path:
+        assert len(old) == len(new)
+        path = tmp_path / name
+        path.write_bytes(wide.read_bytes().replace(old, new))
+        return path
+
+    with pytest.raises(WhenceError, match="mamba model"):
+        open_gguf(renamed("a.gguf", b"llama", b"mamba"))
+    with pytest.raises(WhenceError, match="rule 'gpt-9'"):
+        open_gguf(renamed("b.gguf", b"gpt-2", b"gpt-9"))
+    with pytest.raises(WhenceError, match=r"lacks blk\.0.ffn_up.weight"):
+        open_gguf(renamed("c.gguf", b"ffn_up", b"ffn_xx")).weights()
+
+
+def test_a_hugging_face_model_and_its_gguf_are_the_same(tmp_path):
+    from tests.interop.theirs import folder
+
+    found = open_folder(folder(tmp_path / "hf", theirs("llama 3")))
+    first = GPT(found.config, 400).eval()
+    first.load_state_dict(found.weights())
+    write_gguf(first, found.tokenizer, tmp_path / "m.gguf", "fp32")
+    assert open_gguf(tmp_path / "m.gguf").config == found.config
+    shutil.rmtree(tmp_path / "hf")
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        (gpt2(**SIZES, activation="relu"), "computes the gpt2 layout with gelu_tanh"),
+        (modern(**SIZES, qkv_bias=True), "no biases in the arcee layout"),
+        (qwen3(**SIZES, rope_scaling=RopeScaling("llama3", 8.0)), "in its own layout"),
+        (modern(**SIZES, bigram_embedding=True), "no published layout has bigram_embedding"),
+    ],
+)
+def test_what_llama_cpp_doesn_t_compute_is_refused(config, said, tmp_path):
+    tokens = tokenizer()
+    with pytest.raises(WhenceError, match=said):
+        write_gguf(GPT(config, tokens.vocab_size), tokens, tmp_path / "m.gguf", "fp16")
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,156 @@
+"""Every verb of `why` answers on every kind of run, and its answers are the run's."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from tests.cli.command import whence
+from tests.runs.tiny import LABELS, PAIRS, RECIPE, RUNGS, TEXT, finish, make
+from whence.runs.run import Run
+
+KINDS = {
+    **RUNGS,
+    "accumulate": replace(RECIPE, accumulate=2),
+    "encoder, accumulate": replace(RUNGS["encoder"], accumulate=2),
+    "seq2seq, accumulate": replace(RUNGS["seq2seq"], accumulate=2),
+}
+STEP = 3
+READ = {"seq2seq": "88 bottles\t088", "encoder": "many\t88 bottles"}
+ASKED = {"seq2seq": ("88 bottles\t", "0"), "encoder": ("88 bottles", "many")}
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def run(request, tmp_path_factory) -> Run:
+    made = make(tmp_path_factory.mktemp("run") / "run", replace(KINDS[request.param], steps=6))
+    finish(made)
+    return made
+
+
+@pytest.fixture
+def ask(run, capsys):
+    def call(verb: str, *words: object, step: bool = True) -> dict:
+        at = ("--step", STEP) if step else ()
+        assert whence(verb, run.path, *words, *at, "--json") == 0, capsys.readouterr().err
+        return json.loads(capsys.readouterr().out)
+
+    return call
+
+
+def kind_of(run: Run) -> str:
+    return {"Seq2SeqConfig": "seq2seq", "ClassifierConfig": "encoder"}.get(
+        type(run.recipe.model).__name__, "text"
+    )
+
+
+def weight_of(run: Run) -> tuple[str, torch.Tensor]:
+    """A weight in the middle of the model, and its gradient at the step, as autograd has it."""
+    moment = run.at(STEP)
+    moment.model.zero_grad()
+    for weight, part in moment.batch:
+        (weight * moment.loss_fn(moment.model, part)).backward()
+    named = [(n, p) for n, p in moment.model.named_parameters() if p.ndim == 2]
+    name, parameter = named[len(named) // 2]
+    assert parameter.grad is not None
+    return name, parameter.grad
+
+
+def test_the_loss_is_the_steps(run, ask):
+    recorded = run.steps[STEP]["loss"]
+    found = ask("why", "loss")
+    assert found["loss"] == pytest.approx(recorded, rel=1e-6)
+    assert found["receipt"]["value"] == pytest.approx(recorded, rel=1e-6)
+    assert found["receipt"]["verdict"] in ("exact", "rounded")
+
+
+@pytest.mark.parametrize("by", ["token", "position", "example", "where", "module", "head"])
+def test_groups_add_up_and_say_what_they_mean(run, ask, capsys, by):
+    name, gradient = weight_of(run)
+    row, column = divmod(int(gradient.abs().argmax()), gradient.shape[1])
+    address = f"{name}[{row},{column}].grad"
+    blame = ask("why", address, "--by", by)["blame"]
+    assert blame["value"] == pytest.approx(float(gradient[row, column]), rel=1e-4, abs=1e-9)
+    assert sum(s["value"] for s in blame["shares"]) + blame["rounding"] == pytest.approx(
+        blame["value"], rel=1e-9
+    )
+    if by in ("token", "example", "where"):  # it is all of the batch
+        assert not [s for s in blame["shares"] if s["label"].startswith(("constant", "("))]
+    assert whence("why", run.path, "loss", "--by", by, "--step", STEP) == 0
+    assert f"by {by}: a term counts for" in capsys.readouterr().out
+
+
+def test_examples_of_the_loss_are_told_apart(run, ask):
+    blame = ask("why", "loss", "--by", "example")["blame"]
+    examples = {s["label"] for s in blame["shares"] if s["label"].startswith("example")}
+    assert examples == {f"example {i}" for i in range(4)}
+    where = ask("why", "loss", "--by", "where")["blame"]["shares"]
+    word = {"seq2seq": "pair ", "encoder": "text "}.get(kind_of(run), "line ")
+    assert [s for s in where if s["label"].startswith(word)]
+
+
+def test_nudging_is_done_on_the_same_batch(run, ask):
+    name, gradient = weight_of(run)
+    row, column = divmod(int(gradient.abs().argmax()), gradient.shape[1])
+    check = ask("why", f"{name}[{row},{column}]", "--check")["check"]
+    assert check["stored"] == pytest.approx(float(gradient[row, column]), rel=1e-4, abs=1e-9)
+    assert check["finite_difference"] == pytest.approx(check["stored"], rel=1e-3)
+    assert check["stored_relative_error"] < 1e-3
+    assert check["relative_error"] < 1e-5
+
+
+def test_after_a_check_the_moment_is_behind_the_step(run):
+    moment = run.at(STEP)
+    t = moment.trace()
+    name, _ = weight_of(run)
+    t.number(f"{name}[1,1]").check()
+    assert moment.step == STEP + 1
+    assert moment.advance() == float.fromhex(run.steps[STEP + 1]["loss_hex"])
+
+
+def test_lists_balances_and_bad_numbers(run, ask, capsys):
+    assert ask("why", "--list")["tensors"]
+    balance = ask("why", "--balance", "--numbers", 400)["balance"]
+    assert not [row for row in balance["rows"] if row["wrong"]]
+    assert ask("why", "--first-bad")["first_bad"] is None
+
+
+def test_a_text_is_read(run, ask):
+    kind = kind_of(run)
+    text = READ.get(kind, "88 bottles")
+    found = ask("why", "loss", "--text", text, "--by", "token", step=False)
+    moment = run.at(len(run.steps) - 1)
+    moment.model.eval()
+    if kind == "encoder":
+        tokens = moment.tokenizer.encode(text.partition("\t")[2])
+        logits = moment.model(torch.from_numpy(np.asarray(tokens).astype(np.int64))[None])[0]
+        classes = run.recipe.model.classes  # type: ignore[union-attr]
+        expected = -logits.detach().log_softmax(-1)[classes.index("many")]
+        assert found["loss"] == pytest.approx(float(expected), rel=1e-5)
+    name, _ = weight_of(run)
+    checked = ask("why", f"{name}[1,1]", "--text", text, "--check", step=False)["check"]
+    assert checked["stored"] == pytest.approx(checked["finite_difference"], rel=1e-3, abs=1e-7)
+
+
+def test_a_biography_and_what_taught_it(run, ask, capsys):
+    name, _ = weight_of(run)
+    life = ask("biography", f"{name}[1,1]", "--largest", 1, step=False)["biography"]
+    assert life["residual"] == 0.0
+    prompt, following = ASKED.get(kind_of(run), ("88 bott", "l"))
+    found = ask("taught", prompt, "--next", following, "--top", 2, step=False)["taught"]
+    change = found["curve"][-1] - found["curve"][0]
+    told = found["accounted"] + found["decay"] + found["past"] + found["bent"] + found["rounded"]
+    assert told == pytest.approx(change, abs=1e-9)
+    assert abs(found["accounted"] + found["decay"]) > 0.3 * abs(change)
+    lines = {"seq2seq": PAIRS, "encoder": LABELS}.get(kind_of(run), TEXT)
+    for window in found["largest"]:
+        assert window["text"].rpartition(": ")[2].strip("…⟨⟩")[:2].strip("⟨⟩↵ ·") in lines
+
+
+def test_an_unknown_class_is_one_sentence(run, capsys):
+    if kind_of(run) == "encoder":
+        assert whence("taught", run.path, "88 bottles", "--next", "none") == 2
+        assert "give --next one of few, many" in capsys.readouterr().err
+        assert whence("why", run.path, "loss", "--text", "88 bottles") == 2
+        assert "tab" in capsys.readouterr().err

@@ -1,0 +1,395 @@
+"""Steps of unusual kinds: each runs to the same bits, opens, adds up, and has torch's gradients."""
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, grad_and_value, jvp
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from whence.errors import WhenceError
+from whence.why import balance, trace
+
+Kind = tuple[nn.Module, Callable[[nn.Module], Tensor]]  # a model, and what its loss is
+
+
+def plain() -> nn.Module:
+    return nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3))
+
+
+def sparse() -> Kind:
+    model = nn.Sequential(nn.Embedding(10, 4, sparse=True), nn.Linear(4, 3))
+    tokens = torch.tensor([[1, 2, 3], [4, 5, 1]])
+    return model, lambda m: F.cross_entropy(m(tokens).flatten(0, 1), tokens.flatten() % 3)
+
+
+def max_norm() -> Kind:
+    tokens = torch.tensor([[1, 2, 3], [4, 5, 1]])
+    return nn.Embedding(10, 4, max_norm=0.5), lambda m: m(tokens).square().mean()
+
+
+def jagged() -> Kind:
+    rows = [torch.randn(2, 4), torch.randn(5, 4)]
+
+    def loss(model: nn.Module) -> Tensor:
+        x = torch.nested.nested_tensor(rows, layout=torch.jagged)
+        return model(x).values().square().mean()
+
+    return nn.Linear(4, 3), loss
+
+
+def nested() -> Kind:
+    rows = [torch.randn(2, 4), torch.randn(5, 4)]
+
+    def loss(model: nn.Module) -> Tensor:
+        return model(torch.nested.nested_tensor(rows)).to_padded_tensor(0.0).square().mean()
+
+    return nn.Linear(4, 3), loss
+
+
+def mesh() -> Any:
+    import torch.distributed as dist
+    from torch.distributed.device_mesh import init_device_mesh
+
+    if not dist.is_initialized():
+        dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    return init_device_mesh("cpu", (1,))
+
+
+def sharded() -> Kind:
+    from torch.distributed.fsdp import fully_shard
+
+    model, x, where = plain(), torch.randn(2, 4), mesh()
+    for module in (model[0], model[2], model):
+        fully_shard(module, mesh=where)
+    return model, lambda m: m(x).square().mean()
+
+
+def distributed() -> Kind:
+    from torch.distributed.tensor.parallel import (
+        ColwiseParallel,
+        RowwiseParallel,
+        parallelize_module,
+    )
+
+    model, x = plain(), torch.randn(2, 4)
+    parallelize_module(model, mesh(), {"0": ColwiseParallel(), "2": RowwiseParallel()})
+    return model, lambda m: m(x).square().mean()
+
+
+class Own(Tensor):
+    """A subclass that changes nothing."""
+
+
+def subclass() -> Kind:
+    x = torch.randn(2, 4).as_subclass(Own)
+    return plain(), lambda m: m(x).square().mean()
+
+
+def branch() -> Kind:
+    x = torch.randn(2, 4)
+
+    def loss(model: nn.Module) -> Tensor:
+        y = torch.cond(x.sum() > 0, lambda a: model(a).sin(), lambda a: model(a).cos(), (x,))
+        return y.square().mean()
+
+    return plain(), loss
+
+
+def loop() -> Kind:
+    from torch._higher_order_ops.while_loop import while_loop
+
+    x = torch.randn(2, 4)
+
+    def loss(model: nn.Module) -> Tensor:
+        with torch.no_grad():
+            _, y = while_loop(
+                lambda i, a: i < 3, lambda i, a: (i + 1, torch.tanh(a) * 2), (torch.tensor(0), x)
+            )
+        return model(y).square().mean()
+
+    return plain(), loss
+
+
+def forward_mode() -> Kind:
+    x = torch.randn(2, 4)
+
+    def loss(model: nn.Module) -> Tensor:
+        y, slope = jvp(model, (x,), (torch.ones_like(x),))
+        return y.square().mean() + slope.square().mean()
+
+    return plain(), loss
+
+
+def reentrant() -> Kind:
+    model, x = nn.Sequential(nn.Linear(4, 4), plain()), torch.randn(2, 4)
+    return model, lambda m: checkpoint(m[1], m[0](x), use_reentrant=True).square().mean()  # type: ignore[index,union-attr]
+
+
+def scalars() -> Kind:
+    class Scaled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner, self.scale = plain(), nn.Parameter(torch.tensor(1.0))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.inner(x) * self.scale.exp()
+
+    x = torch.randn(2, 4)
+    return Scaled(), lambda m: m(x).square().mean()
+
+
+class Cube(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return x * x * x
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        return 3 * x * x * g
+
+
+def custom() -> Kind:
+    x = torch.randn(2, 4)
+
+    def loss(model: nn.Module) -> Tensor:
+        cubes = Cube.apply(model(x))
+        return cubes.mean()
+
+    return plain(), loss
+
+
+def penalty() -> Kind:
+    model, x = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 1)), torch.randn(2, 4)
+
+    def loss(model: nn.Module) -> Tensor:
+        at = x.clone().requires_grad_()
+        y = model(at)
+        (slope,) = torch.autograd.grad(y.sum(), at, create_graph=True)
+        return y.mean() + (slope.norm(dim=1) - 1).square().mean()
+
+    return model, loss
+
+
+def hooked() -> Kind:
+    model, x = nn.Linear(4, 3), torch.randn(2, 4)
+    model.weight.register_hook(lambda g: g * 2)
+    model.bias.register_post_accumulate_grad_hook(lambda p: p.grad.mul_(0.5) and None)
+    return model, lambda m: m(x).square().mean()
+
+
+def empty() -> Kind:
+    x = torch.randn(2, 4)
+    return plain(), lambda m: m(torch.cat([x, x[:0]])).square().mean()
+
+
+KINDS = [
+    sparse, max_norm, jagged, nested, sharded, distributed, subclass, branch, loop, forward_mode,
+    reentrant, scalars, custom, penalty, empty,
+]  # fmt: skip
+
+
+def whole(tensor: Tensor) -> Tensor:
+    tensor = tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor  # type: ignore[operator]
+    return tensor.detach().to_dense() if tensor.is_sparse else tensor.detach().clone()
+
+
+def run(kind: Callable[[], Kind], traced: bool):
+    torch.manual_seed(0)
+    model, loss_of = kind()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+
+    def step() -> Tensor:
+        optimizer.zero_grad()
+        loss = loss_of(model)
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    t = trace(step, model=model, optimizer=optimizer) if traced else None
+    if t is None:
+        step()
+    left = [(n, p, p.grad) for n, p in model.named_parameters() if p.grad is not None]
+    return t, {n: (whole(p), whole(gradient)) for n, p, gradient in left}
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+@pytest.mark.filterwarnings("ignore")
+def test_a_step_of_an_unusual_kind_opens(kind):
+    _, expected = run(kind, traced=False)
+    t, found = run(kind, traced=True)
+    assert t is not None
+    assert found.keys() == expected.keys() != set()
+    for name, (weight, gradient) in expected.items():
+        assert torch.equal(found[name][0], weight)
+        assert torch.equal(found[name][1], gradient)
+        ours = t[name].grad
+        assert torch.equal(ours.value, gradient)
+        assert torch.equal(t[name].after.value, weight)
+        number = ours[(0,) * gradient.ndim]
+        assert number.why().verdict in ("exact", "rounded", "rounding noise", "closed box")
+        assert number.numbers.trace is t
+        assert number.blame("token").value == number.value
+    assert not balance(t, numbers=300, each=10).wrong
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda p: torch.optim.Rprop(p),
+        lambda p: torch.optim.Rprop(p, foreach=False),
+        lambda p: torch.optim.SparseAdam(p, lr=0.1),
+        lambda p: torch.optim.LBFGS(p, max_iter=3),
+    ],
+    ids=["rprop", "rprop one by one", "sparse adam", "lbfgs"],
+)
+def test_other_optimisers_do_not_end_the_balance(make):
+    torch.manual_seed(0)
+    lookup = nn.Embedding(10, 4, sparse=True)
+    dense, x, tokens = plain(), torch.randn(2, 4), torch.tensor([[1, 2, 1]])
+    optimizer = make(list(lookup.parameters()))
+    if not isinstance(optimizer, torch.optim.SparseAdam):
+        optimizer = make(list(dense.parameters()))
+
+    def loss() -> Tensor:
+        optimizer.zero_grad()
+        if isinstance(optimizer, torch.optim.SparseAdam):
+            value = lookup(tokens).square().mean()
+        else:
+            value = dense(x).square().mean()
+        value.backward()
+        return value
+
+    def step() -> None:
+        optimizer.step(loss) if isinstance(optimizer, torch.optim.LBFGS) else (
+            loss(), optimizer.step()
+        )  # fmt: skip
+
+    model = lookup if isinstance(optimizer, torch.optim.SparseAdam) else dense
+    t = trace(step, model=model, optimizer=optimizer)
+    assert not balance(t, numbers=500, each=10).wrong
+    name = "weight" if model is lookup else "0.weight"
+    assert t[name].update[1, 2].why().verdict in ("exact", "rounded")
+
+
+def test_gradients_that_were_asked_for_or_set_by_hand_open():
+    torch.manual_seed(0)
+    model, x = nn.Linear(4, 3), torch.randn(2, 4)
+
+    def asked() -> None:
+        loss = model(x).square().mean()
+        for weight, slope in zip(
+            model.parameters(), torch.autograd.grad(loss, list(model.parameters())), strict=True
+        ):
+            weight.grad = slope
+
+    def by_hand() -> None:
+        with torch.no_grad():
+            y = model(x)
+            model.weight.grad, model.bias.grad = y.T @ x, y.sum(0)
+
+    for step in (asked, by_hand):
+        t = trace(step, model=model)
+        assert model.weight.grad is not None
+        assert torch.equal(t["weight"].grad.value, model.weight.grad)
+        assert t.number("weight[1,2].grad").why().verdict in ("exact", "rounded")
+
+
+def test_the_first_of_two_runs_says_where_its_gradient_is():
+    t, _ = run(reentrant, traced=True)
+    assert t is not None
+    with pytest.raises(WhenceError, match=r"1\.0#2, which is the same run again, has one"):
+        t.number("1.0[0,1].grad")
+    assert t.number("1.0#2[0,1].grad").why().verdict in ("exact", "rounded")
+
+
+def test_gradients_of_functions_are_offered_by_their_names():
+    torch.manual_seed(0)
+    model, x = nn.Linear(4, 3), torch.randn(2, 4)
+
+    def step() -> Tensor:
+        of = grad_and_value(lambda p: functional_call(model, p, (x,)).square().mean())
+        gradients, _ = of(dict(model.named_parameters()))
+        return gradients["weight"]
+
+    with pytest.raises(WhenceError, match="of its shape, the backward pass made") as error:
+        trace(step, model=model).number("weight[1,2].grad")
+    name = str(error.value).rpartition("made ")[2].rstrip(".").split(", ")[0]
+    t = trace(step, model=model)
+    assert torch.equal(t[name].value, t.result)
+
+
+KERNELS = {"aten::_transformer_encoder_layer_fwd", "aten::_native_multi_head_attention",
+           "aten::mkldnn_rnn_layer", "aten::addmm", "aten::bmm",
+           "aten::_scaled_dot_product_flash_attention_for_cpu"}  # fmt: skip
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode, torch.enable_grad])
+def test_in_evaluation_the_same_kernels_run(mode):
+    torch.manual_seed(0)
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True, dropout=0.1)
+    encoder = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False).eval()
+    heads, memory = nn.MultiheadAttention(8, 2, batch_first=True).eval(), nn.LSTM(8, 4)
+    x = torch.randn(3, 5, 8)
+    for model in (encoder, lambda x: heads(x, x, x)[0], lambda x: memory(x)[0], plain_of(8)):
+
+        def step(model=model) -> Tensor:
+            with mode():
+                return model(x)
+
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as alone:
+            expected = step()
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as recorded:
+            t = trace(step)
+        assert torch.equal(t.result, expected)
+        kernels = [{e.name for e in p.events() or ()} & KERNELS for p in (alone, recorded)]
+        assert kernels[0] == kernels[1] != set()
+        assert not balance(t, numbers=200, each=10).wrong
+
+
+def plain_of(width: int) -> nn.Module:
+    return nn.Sequential(nn.Linear(width, 5), nn.LayerNorm(5), nn.GELU(), nn.Linear(5, 3)).eval()
+
+
+def test_what_ran_in_another_thread_is_said():
+    torch.manual_seed(0)
+    model, x = nn.Linear(4, 3), torch.randn(2, 4)
+
+    def forward() -> Tensor:
+        outputs: list[Tensor] = []
+        thread = threading.Thread(target=lambda: outputs.append(model(x)))
+        thread.start()
+        thread.join()
+        y = outputs[0]
+        loss = y.square().mean()
+        loss.backward()
+        return loss
+
+    t = trace(forward, model=model)
+    receipt = t.number("output[0,1]").why()
+    assert receipt.verdict == "not recorded"
+    assert "another thread" in str(receipt)
+    assert receipt.value == model(x)[0, 1].item()
+    assert t.unseen() == ["output"]
+    assert "made by operations that weren't recorded: output" in str(balance(t, numbers=50))
+
+    def backward() -> Tensor:
+        model.zero_grad()
+        loss = model(x).square().mean()
+        thread = threading.Thread(target=loss.backward)
+        thread.start()
+        thread.join()
+        return loss
+
+    t = trace(backward, model=model)
+    assert model.weight.grad is not None
+    number = t.number("weight[1,2].grad")
+    assert number.value == model.weight.grad[1, 2].item()
+    assert number.why().verdict == "not recorded"
+    assert any("another thread" in note for note in t.notes)
