@@ -65,8 +65,9 @@ def watch(
 
     Example:
         >>> import tempfile
+        >>> import torch
         >>> from torch import nn
-        >>> net = nn.Linear(2, 1)
+        >>> net = nn.Linear(2, 1)  # any module, and any loop around it
         >>> optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
         >>> out = Path(tempfile.mkdtemp()) / "mine"
         >>> with watch(net, optimizer, out=out, tell=lambda sentence: None) as recorder:
@@ -77,8 +78,9 @@ def watch(
         ...         optimizer.zero_grad()
         ...         recorder.log(loss=loss)
         ...     trace = recorder.at(1).trace()
-        >>> trace.number("weight[0,1].update").why().verdict
-        'rounded'
+        >>> receipt = trace.number("weight[0,1].update").why()
+        >>> abs(receipt.residual) <= receipt.bound
+        True
     """
     if on_bad not in get_args(OnBad):
         raise WhenceError(f"on_bad is {on_bad!r}: give report, stop or skip.")

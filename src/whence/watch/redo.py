@@ -67,6 +67,8 @@ class Redo:
                         grad = None if seen is None else seen.clone()
                         self.copies.parameters[number].grad = grad
                     self._update(event)
+        if step.calls:
+            self._move(step.calls[0])
 
     def run(self) -> list[Tensor]:
         """Do the step; return the outputs that gradients arrived at."""
@@ -105,7 +107,11 @@ class Redo:
 
     def _move(self, call: Call) -> None:
         for number, value in call.moved.items():
-            self.copies.parameters[number].data.copy_(value)
+            parameter = self.copies.parameters[number]
+            with unrecorded():
+                moved = not same_bits(parameter, value)
+            if moved:
+                parameter.data.copy_(value)
 
     def _call(self, call: Call) -> list[Tensor]:
         model = list(self.copies.models.values())[call.model]
@@ -233,7 +239,7 @@ class Redo:
         for name, value in event.extras.items():
             setattr(optimizer, name, value)
         if event.closures:
-            optimizer.step(lambda: torch.zeros(()))  # what it would compute is there already
+            optimizer.step(lambda: 0.0)  # what it would compute is there already
         else:
             optimizer.step()
         for name in event.extras:

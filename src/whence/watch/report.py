@@ -6,10 +6,10 @@ from pathlib import Path
 
 from whence.errors import WhenceError
 from whence.watch.events import Step
-from whence.watch.findings import NotFinite, first_not_finite
 from whence.watch.past import Past
 from whence.watch.record import loss_of
-from whence.why.trace import Trace
+from whence.why import FirstBad, Trace, first_bad
+from whence.why.receipt import GIVEN
 
 
 def report_of(past: Past, reason: str, before: list[Step], folder: Path) -> str:
@@ -21,11 +21,11 @@ def report_of(past: Past, reason: str, before: list[Step], folder: Path) -> str:
         before: the last steps done, oldest first.
         folder: where the step lies.
     """
-    found: NotFinite | None = None
+    found: FirstBad | None = None
     lines = [f"# Step {past.step.number}: {reason}", ""]
     try:
         trace = past.trace()
-        found = first_not_finite(trace)
+        found = first_bad(trace)
         lines += _first(trace, found)
     except (WhenceError, ArithmeticError, RuntimeError, ValueError, TypeError) as error:
         lines += [f"Doing the step again raises {type(error).__name__}: {error}", ""]
@@ -34,21 +34,28 @@ def report_of(past: Past, reason: str, before: list[Step], folder: Path) -> str:
     return "\n".join(lines)
 
 
-def _first(trace: Trace, found: NotFinite | None) -> list[str]:
+def _first(trace: Trace, found: FirstBad | None) -> list[str]:
     lines = ["## The first number that isn't finite", ""]
     if found is None:
-        lines += ["All numbers of the step are finite.", ""]
+        lines += ["The loss, all gradients and all parameters of the step are finite.", ""]
     else:
-        lines += [f"{found}.", ""]
-        if found.arrived:
-            lines += [
-                "The models' outputs were finite and the gradient that came back to them wasn't: "
-                "the loss, or another part of the loop outside the models, made it.",
-                "",
-            ]
-        if found.receipt is not None:
-            lines += ["```text", *str(found.receipt).splitlines(), "```", ""]
+        lines += [_sentence(found), "", "```text", *str(found).splitlines(), "```", ""]
     return lines + [f"- {note}" for note in trace.notes] + ([""] if trace.notes else [])
+
+
+def _sentence(found: FirstBad) -> str:
+    receipt = found.receipt
+    if receipt.verdict != GIVEN:
+        return (
+            f"`{receipt.address}` is {receipt.value}: the operation below made it, of numbers that "
+            "were finite."
+        )
+    if receipt.address.endswith(".grad"):
+        return (
+            f"`{receipt.address}` arrived from outside and was {receipt.value}: what the models "
+            "returned was finite, and the loss, or another part of the loop, sent this back."
+        )
+    return f"`{receipt.address}` was {receipt.value} before any operation of the step."
 
 
 def _table(steps: list[Step]) -> list[str]:
@@ -59,12 +66,14 @@ def _table(steps: list[Step]) -> list[str]:
     ]
 
 
-def _commands(folder: Path, found: NotFinite | None) -> list[str]:
-    address = found.address if found else "loss"
+def _commands(folder: Path, found: FirstBad | None) -> list[str]:
+    address = found.receipt.address if found else "loss"
     return [
         "from whence.watch import open_crash",
+        "from whence.why import first_bad",
         f'past = open_crash("{folder.as_posix()}", model, optimizer)  # built as they were',
         "trace = past.trace()",
-        f'print(trace.number("{address}").why())',
+        "print(first_bad(trace))",
+        f'print(trace.number("{address}").why(depth=2))',
         "print(past.redo().differences)  # empty: the same bits",
     ]
