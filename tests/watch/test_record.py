@@ -89,6 +89,24 @@ def test_memory_is_bounded(tmp_path):
             recorder.at(0)
 
 
+def test_a_step_without_end_is_let_go(tmp_path):
+    """Such as a long evaluation that forgot no_grad."""
+    model, optimizer = line()
+    most = 100_000
+    with whence.watch(model, optimizer, out=tmp_path / "mine", memory=most, tell=quiet) as recorder:
+        step(model, optimizer)
+        for _ in range(50):
+            model(torch.randn(100, 3, 100).transpose(1, 2))
+        assert not recorder._listener.step.events
+        step(model, optimizer)
+        step(model, optimizer)
+        with pytest.raises(WhenceError, match=r"step 1 took more than the 100\.0 kB"):
+            recorder.at(1)
+        redone = recorder.at(2).redo()
+        assert redone.differences == []
+        assert torch.equal(redone.copies.models[""].weight, model.weight)
+
+
 def test_a_write_past_autograd_is_told(tmp_path):
     model, optimizer = line()
     with whence.watch(model, optimizer, out=tmp_path / "mine", tell=quiet) as recorder:

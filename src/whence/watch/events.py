@@ -127,6 +127,8 @@ class Step:
         rate: of the first optimizer's first group.
         started: when its first call began, in seconds.
         seconds: how long it took.
+        lost: it took more memory than there is for steps: its calls and backward passes were
+            let go.
         tokens: how many numbers the first inputs of its calls hold, where these are ids.
     """
 
@@ -140,6 +142,12 @@ class Step:
     started: float = 0.0
     seconds: float = 0.0
     tokens: int = 0
+    lost: bool = False
+
+    def lose(self) -> None:
+        """Let go of what would be needed to do it again."""
+        self.lost = True
+        self.events = list(self.updates)
 
     @property
     def calls(self) -> list[Call]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from whence.watch.events import Arrival, Backward, Call, Step, Update
 from whence.watch.gradients import Gradients
-from whence.watch.nested import mapped, tensors
+from whence.watch.nested import mapped, nbytes, tensors
 from whence.watch.numbers import copied, norm_of, sample
 from whence.watch.outlet import Outlet
 from whence.watch.surroundings import Generators, autocast_now
@@ -26,6 +26,7 @@ class Listener:
 
     Args:
         world: what is watched.
+        memory: bytes that one step may take.
         opened: is given each step as it begins.
         seen: is given a step and an update, when its gradients are there and it isn't done yet.
         closed: is given each step when the last optimizer has updated.
@@ -38,10 +39,12 @@ class Listener:
     def __init__(
         self,
         world: World,
+        memory: int,
         opened: Callable[[Step], None],
         seen: Callable[[Step, Update, bool], None],
         closed: Callable[[Step], None],
     ):
+        self.memory, self._taken = memory, 0
         self.world, self.opened, self.seen, self.closed = world, opened, seen, closed
         self.step: Step | None = None
         self.number = 0
@@ -116,6 +119,7 @@ class Listener:
         if self.step is None:
             self.step = Step(self.number, started=time.perf_counter())
             self._gradients.begin_step()
+            self._taken = 0
             self.opened(self.step)
         return self.step
 
@@ -124,6 +128,10 @@ class Listener:
         if self._depth > 1 or not torch.is_grad_enabled():
             return
         step = self._now()
+        ids = next((t for t in tensors((args, kwargs)) if not t.is_floating_point()), None)
+        step.tokens += ids.numel() if ids is not None else 0
+        if not self._has_room(step, (args, kwargs)):
+            return
         self._call = Call(
             i,
             mapped(args, copied),
@@ -135,8 +143,13 @@ class Listener:
             tuple(self.world.parameters[n].requires_grad for n in self.world.of_model[i]),
             moved=self._moved(),
         )
-        ids = next((t for t in tensors((args, kwargs)) if not t.is_floating_point()), None)
-        step.tokens += ids.numel() if ids is not None else 0
+
+    def _has_room(self, step: Step, more: Any) -> bool:
+        """Whether a step may keep more; where not, it is let go of."""
+        self._taken += nbytes(more)
+        if self._taken > self.memory and not step.lost:
+            step.lose()
+        return not step.lost
 
     def _after(self, output: Any) -> Any:
         self._depth -= 1
@@ -192,6 +205,8 @@ class Listener:
     def _arrive(self, call: Call, output: int, gradient: Tensor) -> None:
         task = torch._C._current_graph_task_id()
         step = self._now()
+        if not self._has_room(step, gradient):
+            return
         backward = self._open.get(task)
         if backward is None:
             before, wiped = self._gradients.before_backward()

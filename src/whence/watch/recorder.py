@@ -131,7 +131,7 @@ class Recorder:
         self._on_bad, self._tell = on_bad, tell
         self._last: Step | None = None
         self._was_bad = self._closed = False
-        self._listener = Listener(world, self._opened, self._seen, self._done)
+        self._listener = Listener(world, ring.memory, self._opened, self._seen, self._done)
         self._excepthook = sys.excepthook
         self._hook = self._at_exception
         sys.excepthook = self._hook
@@ -223,6 +223,11 @@ class Recorder:
         """The step that is going on, up to here."""
         step = self._listener.step
         assert step is not None
+        if step.lost:
+            raise WhenceError(
+                f"step {step.number} took more than the {in_bytes(self._ring.memory)} there are "
+                "for steps: give watch() more memory."
+            )
         kept = self._ring.leading_to(step)
         if not any(update.done for update in step.updates):
             # What it began with is still there, and whatever was written to it by hand as well.

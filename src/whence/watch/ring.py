@@ -38,7 +38,7 @@ class Ring:
 
     def add(self, step: Step) -> None:
         """Keep a step, and let go of the oldest where there are too many."""
-        if any(not update.done for update in step.updates):
+        if step.lost or any(not update.done for update in step.updates):
             self._since = self.every  # nothing leads on from here but a copy
         self.steps.append(step)
         self._sizes.append(step.nbytes())
@@ -61,6 +61,11 @@ class Ring:
         where = next((i for i, s in enumerate(steps) if s.number == number), None)
         if where is None:
             raise WhenceError(f"step {number} isn't in memory: {self.told()}.")
+        if steps[where].lost:
+            raise WhenceError(
+                f"step {number} took more than the {in_bytes(self.memory)} there are for steps: "
+                "give watch() more memory, or a part of the loop's batch at a time."
+            )
         start = max(i for i in range(where + 1) if steps[i].snapshot)
         snapshot = steps[start].snapshot
         assert snapshot is not None

@@ -178,8 +178,14 @@ class Copies:
             if id(tensor) not in memo:
                 memo[id(tensor)] = _parameter(tensor)
         written = {name: getattr(m, "_orig_mod", m) for name, m in world.models.items()}
-        models = {name: copy.deepcopy(m, memo) for name, m in written.items()}
-        optimizers = [copy.deepcopy(one, memo) for one in world.optimizers]
+        try:
+            models = {name: copy.deepcopy(m, memo) for name, m in written.items()}
+            optimizers = [copy.deepcopy(one, memo) for one in world.optimizers]
+        except (TypeError, RuntimeError, AttributeError) as error:
+            raise WhenceError(
+                f"the model or the optimizer can't be copied, so no step can be redone ({error}): "
+                "give it a __deepcopy__."
+            ) from error
         for several in world.modules:
             for module in several:
                 made = memo.get(id(module))
