@@ -24,7 +24,6 @@ from whence.runs.recipe import Data, Recipe, Record
 from whence.runs.record import Logs
 from whence.runs.run import Run
 from whence.studio.answers import ANSWERS
-from whence.studio.guard import token_of
 
 STEPS = 10_000
 ROUNDS = 4
@@ -59,16 +58,23 @@ class Served:
             stdout=subprocess.PIPE,
             text=True,
         )
+        address = self.address()
+        self.base, _, code = address.partition("/?code=")
+        answer = httpx.post(f"{self.base}/enter", content=code, headers={"origin": self.base})
+        self.secret = answer.json()["secret"]
+
+    def address(self) -> str:
+        """The address that the studio printed next: each lets one page in."""
         assert self.process.stdout
-        self.address = self.process.stdout.readline().split()[-1]
-        self.base, _, self.token = self.address.partition("/?token=")
-        assert self.token == token_of(folder)
+        line = ""
+        while "?code=" not in line:
+            line = self.process.stdout.readline()
+        return line.split()[-1]
 
     def client(self) -> httpx.Client:
         """Something that asks as the page does."""
-        made = httpx.Client(base_url=self.base, headers={"origin": self.base}, timeout=120)
-        made.get(f"/?token={self.token}")
-        return made
+        headers = {"origin": self.base, "x-whence-secret": self.secret}
+        return httpx.Client(base_url=self.base, headers=headers, timeout=120)
 
     def close(self) -> None:
         """End the studio."""
@@ -114,7 +120,7 @@ def first_paint(browser: Browser, served: Served, folder: Path) -> list[dict]:
         context = browser.new_context(viewport={"width": 1280, "height": 800})
         page = context.new_page()
         start = time.perf_counter()
-        page.goto(f"{served.address}#/live?run=long")
+        page.goto(f"{served.address()}#/live?run=long")
         page.wait_for_selector("[data-view=live][data-step='10000'] .chart .line")
         seconds.append(time.perf_counter() - start)
         context.close()
@@ -196,7 +202,7 @@ class streams:  # noqa: N801  # used as a function
     """Connections that read events and do nothing with them, in another process."""
 
     def __init__(self, browser: Browser, served: Served, run: str, n: int):
-        given = json.dumps([served.base, served.token, run, n])
+        given = json.dumps([served.base, served.secret, run, n])
         words = [sys.executable, "-m", "benchmarks.studio", given]
         self.process = subprocess.Popen(words, stdout=subprocess.PIPE)
 
@@ -216,7 +222,7 @@ class pages:  # noqa: N801
         self.context = browser.new_context(viewport={"width": 1280, "height": 800})
         for _ in range(n):
             page = self.context.new_page()
-            page.goto(f"{served.address}#/live?run={run}")
+            page.goto(f"{served.address()}#/live?run={run}")
             page.wait_for_selector("[data-view=live][data-ready]")
         time.sleep(1)
 
@@ -227,10 +233,12 @@ class pages:  # noqa: N801
         self.context.close()
 
 
-async def read_streams(base: str, token: str, run: str, n: int) -> None:
+async def read_streams(base: str, secret: str, run: str, n: int) -> None:
     limits = httpx.Limits(max_connections=40)
-    async with httpx.AsyncClient(base_url=base, timeout=None, limits=limits) as client:
-        await client.get(f"/?token={token}")
+    headers = {"x-whence-secret": secret}
+    async with httpx.AsyncClient(
+        base_url=base, headers=headers, timeout=None, limits=limits
+    ) as client:
 
         async def one() -> None:
             start = 0

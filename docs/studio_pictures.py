@@ -9,8 +9,8 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import quote
 
 from playwright.sync_api import sync_playwright
 
@@ -19,8 +19,8 @@ from whence.models import GPTConfig
 from whence.runs.fork import fork
 from whence.runs.recipe import Data, Recipe, Record
 from whence.runs.run import Run
-from whence.studio.guard import token_of
 from whence.studio.server import Server, listen
+from whence.studio.texts import Texts
 
 IMAGES = Path(__file__).resolve().parent / "images"
 # name: (the view's address, what must be there before the picture is taken)
@@ -58,16 +58,15 @@ def main(words: list[str]) -> None:
     if not words:
         os.chdir(tempfile.mkdtemp())
         train(folder)
-    token, listener = token_of(folder), listen(0)
-    port = listener.getsockname()[1]
-    server = Server(folder, token, port)
+    listener = listen(0)
+    server = Server(Texts(folder), listener.getsockname()[1])
     listener.listen(16)
     thread = threading.Thread(target=server.run, args=([listener],))
     thread.start()
     while not server.started:
         time.sleep(0.05)
     try:
-        take(f"http://127.0.0.1:{port}/?token={quote(token)}")
+        take(server.address)
     finally:
         server.should_exit = True
         thread.join()
@@ -89,7 +88,7 @@ def train(folder: Path) -> None:
         pass
 
 
-def take(address: str) -> None:
+def take(address: Callable[[], str]) -> None:
     """Take each view in each look."""
     IMAGES.mkdir(exist_ok=True)
     with sync_playwright() as playwright:
@@ -103,7 +102,7 @@ def take(address: str) -> None:
             page = context.new_page()
             for name, (view, there) in VIEWS.items():
                 page.goto("about:blank")
-                page.goto(address + view)
+                page.goto(address() + view)
                 page.locator(there).first.wait_for(timeout=120_000)
                 page.wait_for_timeout(500)
                 tall = page.evaluate("document.documentElement.scrollHeight")

@@ -21,15 +21,28 @@ class WhenceError(Exception):
 
 
 def shell_word(path: Path | str) -> str:
-    """Write a path as it must stand in a command, quoted where it needs to be.
+    r"""Write a path as it must stand in a command, quoted where it needs to be.
+
+    What can't be printed is written as its bytes, which bash and zsh read back.
 
     Example:
-        >>> shell_word("runs/topics-1")
-        'runs/topics-1'
+        >>> shell_word("runs/topics-1"), shell_word("a\x1b b")
+        ('runs/topics-1', "$'a\\x1b b'")
     """
+    text = str(path)
     if sys.platform == "win32":
-        return subprocess.list2cmdline([str(path)])
-    return shlex.quote(str(path))
+        return subprocess.list2cmdline([text])
+    if text.isprintable():
+        return shlex.quote(text)
+    return f"$'{''.join(map(_in_ansi_quotes, text))}'"
+
+
+def _in_ansi_quotes(char: str) -> str:
+    if char in "\\'":
+        return f"\\{char}"
+    if char.isprintable():
+        return char
+    return "".join(f"\\x{byte:02x}" for byte in char.encode("utf-8", "surrogateescape"))
 
 
 def memory_ran_out(error: BaseException) -> bool:

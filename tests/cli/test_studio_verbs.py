@@ -64,7 +64,7 @@ def still(folder) -> int:
 def test_studio_until_ctrl_c(tmp_path):
     process = start("studio", "--no-browser", "--runs", tmp_path / "the runs", "--port", 0)
     try:
-        address = re.search(r"http://127\.0\.0\.1:\d+/\?token=\S+", process.stdout.readline())[0]
+        address = re.search(r"http://127\.0\.0\.1:\d+/\?code=\S+", process.stdout.readline())[0]
         assert httpx.get(address, trust_env=False).status_code == 200
         if sys.platform != "win32":
             process.send_signal(signal.SIGINT)

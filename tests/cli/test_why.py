@@ -90,14 +90,14 @@ def test_check_list_and_balance(trained, read):
     assert result["balance"]["closed"] == {}
 
 
-def test_a_saved_step_needs_no_record(trained, tmp_path, read):
+def test_a_step_whose_record_is_gone_is_refused(trained, tmp_path, capsys):
     import shutil
 
     own = shutil.copytree(trained, tmp_path / "own")
-    (own / "steps.jsonl").unlink()
     last = Run.open(own).checkpoints[-1]
-    printed = read("why", own, "embed.weight[3,4].grad", "--step", last)
-    assert "the run never did this step" in printed
+    (own / "steps.jsonl").unlink()
+    assert whence("why", own, "embed.weight[3,4].grad", "--step", last) == 2
+    assert "steps.jsonl is damaged: it is missing" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import httpx
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
@@ -15,8 +16,8 @@ from tests.studio.chromium import MISSING, Watch, launch
 from whence.data import text_source
 from whence.runs.run import Run
 from whence.studio import worker
-from whence.studio.guard import token_of
 from whence.studio.server import Server, listen
+from whence.studio.texts import Texts
 
 expect.set_options(timeout=20_000)
 
@@ -27,11 +28,10 @@ class Studio:
     Attributes:
         folder: the folder of runs.
         port: where it is served.
-        token: what a page must know.
     """
 
     def __init__(self, folder: Path):
-        self.folder, self.token = folder, token_of(folder)
+        self.folder = folder
         self.port = 0
         self.start()
 
@@ -39,7 +39,7 @@ class Studio:
         """Serve, on the port of before where there was one."""
         listener = listen(self.port)
         self.port = listener.getsockname()[1]
-        self.server = Server(self.folder, self.token, self.port)
+        self.server = Server(Texts(self.folder), self.port)
         listener.listen(64)
         self.thread = threading.Thread(target=self.server.run, args=([listener],))
         self.thread.start()
@@ -52,8 +52,17 @@ class Studio:
         self.thread.join()
 
     def address(self, view: str = "#/runs") -> str:
-        """The address of a view, token and all."""
-        return f"http://127.0.0.1:{self.port}/?token={self.token}{view}"
+        """An address of a view that lets one page in."""
+        return self.server.address() + view
+
+    def client(self, **options) -> httpx.Client:
+        """A client that has come in as a page does."""
+        base = f"http://127.0.0.1:{self.port}"
+        own = {"base_url": base, "trust_env": False}
+        with httpx.Client(**own, headers={"origin": base}) as stranger:
+            answer = stranger.post("/enter", content=self.server.door.code())
+        secret = answer.json()["secret"]
+        return httpx.Client(**own, headers={"origin": base, "x-whence-secret": secret}, **options)
 
 
 @pytest.fixture(scope="session")
@@ -75,6 +84,15 @@ def studio(tiny_run, tmp_path) -> Iterator[Studio]:
     for path, process in list(worker._started.items()):
         if folder in path.parents:
             process.wait(60)
+
+
+@pytest.fixture
+def ended():
+    """Let no process outlive its test."""
+    yield
+    for process in worker._started.values():
+        process.kill()
+        process.wait()
 
 
 @pytest.fixture(scope="session")

@@ -4,8 +4,8 @@ import json
 import signal
 import sys
 import time
+from pathlib import Path
 
-import httpx
 import pytest
 
 from tests.runs.tiny import finish, make
@@ -29,25 +29,14 @@ def told(run: Run) -> tuple[str, str | None]:
     return found["state"], found["trouble"]
 
 
-@pytest.fixture
-def ended():
-    """Let no process outlive its test."""
-    yield
-    for process in worker._started.values():
-        process.kill()
-        process.wait()
-
-
 def test_events_leave_no_step_out(studio, ended):
     run = make(studio.folder / "watched", steps=400)
     worker.start(run, pause_at=0)
     with pytest.raises(WhenceError, match="trained already"):
         worker.start(run)
     wait(run, lambda: told(run)[0] == "paused")
-    base = f"http://127.0.0.1:{studio.port}"
     frames = []
-    with httpx.Client(base_url=base, trust_env=False, timeout=60) as client:
-        client.get(f"/?token={studio.token}")
+    with studio.client(timeout=60) as client:
         with client.stream("GET", "/events?run=watched&from=0") as reply:
             for line in reply.iter_lines():
                 if not line.startswith("data: "):
@@ -103,3 +92,16 @@ def test_finished_runs_are_refused(tmp_path):
     finish(run)
     with pytest.raises(WhenceError, match="is finished"):
         worker.start(run)
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="zombies are looked up in /proc")
+def test_an_ended_training_leaves_no_zombie(tmp_path, ended):
+    """Nobody asks about the run after its end."""
+    run = make(tmp_path / "runs" / "run", steps=2)
+    worker.start(run)
+    stat = Path(f"/proc/{worker._started[run.path].pid}/stat")
+    end = time.monotonic() + 60
+    while stat.exists():
+        assert time.monotonic() < end, stat.read_text()
+        time.sleep(0.05)
+    assert run.state == "finished"

@@ -34,7 +34,7 @@ def test_the_guide_runs(desk, monkeypatch, capsys):
     code = re.findall(r"```python\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL)
     exec("\n".join(code), {})
     printed = capsys.readouterr().out
-    for words in ("'we' at position 1", "gradient", "relative error", "0 wrong", "Window("):
+    for words in ("'we' at position 1", "gradient", "off by", "0 wrong", "Window("):
         assert words in printed
 
 

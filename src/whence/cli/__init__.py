@@ -5,9 +5,11 @@ import io
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stderr, redirect_stdout
 
 from whence import __version__
 from whence.cli.interrupts import remembered
+from whence.cli.screen import Screen
 from whence.errors import WhenceError, memory_ran_out
 from whence.scale.process import tune_process
 
@@ -104,6 +106,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and stream.encoding.lower() != "utf-8":
             stream.reconfigure(encoding="utf-8", errors="replace")
+    with redirect_stdout(Screen(sys.stdout)), redirect_stderr(Screen(sys.stderr)):
+        return _told(arguments)
+
+
+def _told(arguments: list[str]) -> int:
+    """Run a verb, and say in a sentence what it refuses."""
     try:
         with remembered():
             status = _run(arguments)

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from rich.console import Console
 from rich.progress import Progress, TaskID
+from rich.text import Text
 
 from whence.cli.document import strict
 from whence.cli.receipts import show_blame
+from whence.cli.terminal import Console
 from whence.errors import WhenceError
 from whence.runs.run import Run
 from whence.why.biography import Biography, biography_cost
@@ -60,13 +61,13 @@ def biography(
     if json:
         print(strict({"schema": 1, "run": str(run), "biography": life.to_dict()}))
     else:
-        _show(Console(highlight=False, soft_wrap=True), run, opened, life, top)
+        _show(Console(soft_wrap=True), run, opened, life, top)
 
 
 @contextmanager
 def bars(quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
     """Show a bar for each thing that is told of: what, how many are done, of how many."""
-    console = Console(stderr=True, highlight=False)
+    console = Console(stderr=True)
     tasks: dict[str, TaskID] = {}
     disable = quiet or not console.is_terminal
     with Progress(console=console, transient=True, disable=disable) as progress:
@@ -80,10 +81,10 @@ def bars(quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
 
 
 def _show(console: Console, path: Path, run: Run, life: Biography, top: int) -> None:
-    say = lambda text: console.print(text, markup=False)  # noqa: E731
+    say = console.print
     values, changes = life.values, life.changes
     end = life.begin + len(changes)
-    console.print(f"[bold]{life.address.replace('[', chr(92) + '[')}[/], {len(changes):,} steps")
+    say(Text.assemble((life.address, "bold"), f", {len(changes):,} steps"))
     low, high = min(values), max(values)
     say(f"  value     {sparkline(values)}  {figure(low)} to {figure(high)}")
     sizes = [abs(change) for change in changes]

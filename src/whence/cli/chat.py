@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from rich.console import Console
 from rich.table import Table
 
+from whence.cli.terminal import Console
 from whence.errors import WhenceError, shell_word
 from whence.interop.chat import Chat
 from whence.interop.spoken import Spoken
@@ -144,7 +144,7 @@ def show_why(talk: Chat, number: float) -> None:
     """Print what spoke for a token of the last answer: layers, heads, and the words they read."""
     before, token, found = talk.why(int(number))
     show = talk.run.tokenizer.token
-    console = Console(highlight=False, soft_wrap=True, markup=False)
+    console = Console(soft_wrap=True)
     console.print(f"{show(token)!r} has the logit {found.logit:.4f}, the sum of")
     table = Table(box=None, pad_edge=False, show_header=False)
     rows = speakers(found, [show(i) for i in before])

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import tyro
-from rich.console import Console
 
 from whence.cli.document import strict
+from whence.cli.terminal import Console
 from whence.errors import WhenceError
 from whence.scalar import Adam
 from whence.scalar.mail import read_folder
@@ -55,7 +55,7 @@ def classify(
     """
     if (steps is not None and steps < 1) or (learning_rate is not None and not learning_rate > 0):
         raise WhenceError("Training needs one step or more and a learning rate above 0.")
-    console = Console(highlight=False, soft_wrap=True, markup=False)
+    console = Console(soft_wrap=True)
     say: Callable[[str], None] = (lambda text: None) if json else console.print
     if (Path(what) / "run.toml").is_file():
         from whence.cli.classify_run import classify_by_run

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from whence.cli.chart import bars
 from whence.cli.document import strict
+from whence.cli.terminal import Console
 from whence.runs.compare import compare as compare_runs
 from whence.runs.compare import curves
 from whence.runs.run import Run
@@ -37,11 +37,11 @@ def compare(
     if json:
         print(strict({"schema": 1, "a": str(a), "b": str(b), **asdict(result)}))
         return
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(soft_wrap=True)
     if result.origin:
-        console.print(escape(result.origin))
+        console.print(result.origin)
     if not result.same_text:
-        console.print("[yellow]their texts differ: losses do not compare")
+        console.print("their texts differ: losses do not compare", style="yellow")
     table = _table("recipe", one.name, other.name)
     for name, mine, theirs in result.recipe:
         table.add_row(name, _said(mine), _said(theirs))
@@ -59,7 +59,8 @@ def compare(
     console.print(table)
     for name, text in zip((one.name, other.name), result.samples, strict=True):
         if text is not None:
-            console.print(f"\n[bold]{escape(name)}[/] wrote: {escape(' '.join(text.split()))}")
+            wrote = f" wrote: {' '.join(text.split())}"
+            console.print(Text.assemble("\n", (name, "bold"), wrote))
 
 
 def _draw(one: Run, other: Run, console: Console) -> None:
@@ -77,7 +78,7 @@ def _draw(one: Run, other: Run, console: Console) -> None:
         (other.name, bars((b for _, _, b in lines), low, high), "the same scale"),
         ("apart", bars(apart, 0.0, most), f"their distance, 0 to {most:.2g}"),
     ):
-        console.print(f"{escape(name.ljust(width))}  {curve}  [dim]{scale}")
+        console.print(Text.assemble(f"{name.ljust(width)}  {curve}  ", (scale, "dim")))
     console.print()
 
 
@@ -94,7 +95,7 @@ def _table(*columns: str) -> Table:
 
 
 def _said(value: object) -> str:
-    return "–" if value is None else escape(str(value))
+    return "–" if value is None else str(value)
 
 
 def _number(value: float | None) -> str:

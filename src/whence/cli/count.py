@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 import numpy as np
 import tyro
-from rich.console import Console
 
 from whence.cli.document import strict
+from whence.cli.terminal import Console
 from whence.data import open_source
 from whence.errors import WhenceError
 from whence.experiments.sentences import SentenceCounts, Step, sentences
@@ -68,7 +68,7 @@ def count(
         }
         print(strict(record))
         return
-    console = Console(highlight=False, soft_wrap=True, markup=False)
+    console = Console(soft_wrap=True)
     n = len(counts.outcomes)
     console.print(
         f"{len(found):,} sentences, {sum(map(len, found)):,} words; {n:,} outcomes: "

@@ -5,12 +5,12 @@ import sys
 import time
 from typing import Any
 
-from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
+from rich.text import Text
 
 from whence import __version__
 from whence.cli.document import strict
+from whence.cli.terminal import Console
 from whence.data.floors import Floor, floors
 from whence.errors import in_bytes, shell_word
 from whence.models.kinds import MODELS, ModelConfig
@@ -27,7 +27,7 @@ SCHEMA = 1
 
 def display_for(run: Run) -> "Display":
     """Return the display for standard output: live on a terminal, plain elsewhere."""
-    return Display(run, Console(highlight=False, soft_wrap=True))
+    return Display(run, Console(soft_wrap=True))
 
 
 class Display:
@@ -51,9 +51,9 @@ class Display:
         self.loss: float | None = None
         self.ended: Ended | None = None
         self.progress = Progress(
-            TextColumn("[bold]{task.fields[step]}"),
+            TextColumn("{task.fields[step]}", style="bold", markup=False),
             BarColumn(bar_width=24),
-            TextColumn("{task.fields[numbers]}"),
+            TextColumn("{task.fields[numbers]}", markup=False),
             console=console,
             refresh_per_second=4,
             transient=True,
@@ -81,15 +81,16 @@ class Display:
         elif isinstance(event, Evaluated):
             self._evaluated(event)
         elif isinstance(event, Sampled):
-            self.console.print(f"[dim]writes[/] {escape(_one_paragraph(event.text))}")
+            self._named("writes ", _one_paragraph(event.text))
         elif isinstance(event, Differed):
             self.console.print(
-                f"[yellow]step {event.step} gave the loss {event.loss!r} and the record says "
+                f"step {event.step} gave the loss {event.loss!r} and the record says "
                 f"{event.recorded!r}: another machine, thread count or version; from here on the "
-                "record is this one's."
+                "record is this one's.",
+                style="yellow",
             )
         elif isinstance(event, Noted):
-            self.console.print(f"[yellow]note[/]   {escape(event.text)}")
+            self._named("note   ", event.text, "yellow")
         elif isinstance(event, Ended):
             self.ended = event
 
@@ -112,9 +113,9 @@ class Display:
         if not run.task.is_prose:
             self._answers()
         else:
-            self.console.print("\n[bold]it writes[/] [dim](temperature 0.8)[/]")
+            self._named("\nit writes", " (temperature 0.8)", "bold")
             text = run.generate("", max_tokens=500, temperature=0.8, seed=0)
-            self.console.print(escape(text.strip()))
+            self.console.print(text.strip())
         n = len(run.checkpoints)
         kept = f"{n} checkpoint{'s' * (n != 1)}, {in_bytes(run.disk_use)} in all"
         if run.task.by_steps:
@@ -134,10 +135,13 @@ class Display:
         )
 
     def _answers(self) -> None:
-        self.console.print("\n[bold]it answers[/] [dim](to what was held out)[/]")
+        self._named("\nit answers", " (to what was held out)", "bold")
         for question, answer, right in self.run.task.answers(self.run.model("last"), 5):
-            verdict = "" if answer == right else f"  [red](should be {escape(right)})[/]"
-            self.console.print(f"  {escape(question)} → {escape(answer)}{verdict}")
+            verdict = "" if answer == right else f"  (should be {right})"
+            self.console.print(Text.assemble(f"  {question} → {answer}", (verdict, "red")))
+
+    def _named(self, name: str, text: str, style: str = "dim") -> None:
+        self.console.print(Text.assemble((name, style), text))
 
     @property
     def elapsed(self) -> float:
@@ -181,17 +185,17 @@ class Display:
                 f"a checkpoint {policy(recipe.record)}; each takes at most "
                 f"{in_bytes(12 * n_parameters)} (weights, and what the optimizer remembers)"
             )
-        self.console.print(f"[bold]Whence[/] {__version__}")
+        self._named("Whence ", __version__, "bold")
         for name, text in rows.items():
-            self.console.print(f"[dim]{name:<7}[/]{escape(text)}")
+            self._named(f"{name:<7}", text)
         for remark in remarks(recipe, data):
-            self.console.print(f"[yellow]note[/]   {escape(remark)}")
+            self._named("note   ", remark, "yellow")
         if not run.task.is_prose:
             self.console.print("")
             return
         self.floors = floors(data)
         told = " · ".join(f"{f.name} {f.bits_per_byte:.3f}" for f in self.floors)
-        self.console.print(f"[dim]{'beat':<7}[/]{told} bits per byte of the validation text\n")
+        self._named(f"{'beat':<7}", f"{told} bits per byte of the validation text\n")
 
     def _stepped(self, event: Stepped) -> None:
         self.seconds += event.seconds
@@ -231,9 +235,8 @@ class Display:
             text += " · it gives probability 0 to a token there: smooth it (--model.smoothing)"
         elif event.best and event.step:
             text += " · best"
-        if below:
-            text += f" [green]· now below {', '.join(below)}[/]"
-        self.console.print(text)
+        passed = f" · now below {', '.join(below)}" if below else ""
+        self.console.print(Text.assemble(text, (passed, "green")))
 
     def _bits(self, loss: float) -> float:
         return bits_per_byte(loss, 1, 1) * self.tokens_per_byte

@@ -4,11 +4,10 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from whence.cli.document import strict
+from whence.cli.terminal import Console
 from whence.runs.embed import cosines, unknown
 from whence.runs.run import Run
 
@@ -45,8 +44,8 @@ def embed(
     for number in range(1, len(texts) + 1):
         table.add_column(f"{number}", justify="right")
     for number, (text, row) in enumerate(zip(texts, found, strict=True), start=1):
-        table.add_row(f"{number} {escape(text[:60])}", *(f"{c:.3f}" for c in row))
-    Console(highlight=False, soft_wrap=True).print(table)
+        table.add_row(f"{number} {text[:60]}", *(f"{c:.3f}" for c in row))
+    Console(soft_wrap=True).print(table)
     for number, (text, n) in enumerate(zip(texts, missing, strict=True), start=1):
         if n:
             read = opened.tokenizer.decode(opened.tokenizer.encode(text))

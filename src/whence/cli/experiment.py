@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from whence.cli.document import strict
+from whence.cli.terminal import Console
 from whence.errors import WhenceError
 from whence.experiments.common import Drawing, Report
 from whence.experiments.on_run import ELSEWHERE, ON_RUN
@@ -45,10 +45,11 @@ def put(
         threads: CPU threads; models as small as these are fastest on one.
         json: print JSON instead of a table.
     """
-    console = Console(highlight=False)
+    console = Console()
     if not name:
         for known, (_, question) in EXPERIMENTS.items():
-            console.print(f"  whence experiment {known:<10} [dim]{question}[/]")
+            told = f"  whence experiment {known:<10} "
+            console.print(Text.assemble(told, (question, "dim")))
         return
     function = experiment(name)
     if run is not None:
@@ -81,17 +82,18 @@ def record_of(name: str, report: Report) -> dict[str, Any]:
 
 def print_report(console: Console, report: Report) -> None:
     """Print the question, the table and the answer."""
-    console.print(f"[bold]{escape(report.question)}[/]\n[dim]{escape(report.setting)}[/]")
+    console.print(report.question, style="bold")
+    console.print(report.setting, style="dim")
     table = Table()
     for i, column in enumerate(report.columns):
-        table.add_column(escape(column), justify="left" if i == 0 else "right")
+        table.add_column(column, justify="left" if i == 0 else "right")
     for row in report.rows:
-        table.add_row(*map(escape, row))
+        table.add_row(*row)
     console.print(table)
-    console.print(escape(report.answer))
+    console.print(report.answer)
     if report.drawing is not None:
         picture = _picture(report.drawing)
-        console.print(f"\n{escape(picture.text)}", soft_wrap=True)
+        console.print(f"\n{picture.text}", soft_wrap=True)
 
 
 def save_drawing(report: Report, path: Path | None) -> None:

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from whence.cli.document import strict
 from whence.cli.evaluate import which
+from whence.cli.terminal import Console
 from whence.errors import WhenceError
 from whence.generate import Distribution, Event
 from whence.generate.pairs import Hypothesis
@@ -126,8 +126,8 @@ def _print_beam(
             table.add_column(name, justify="left" if name == "answer" else "right")
         for text, h in zip(texts, found, strict=True):
             p = math.exp(h.log_probability)
-            table.add_row(escape(text), f"{h.log_probability:.4f}", f"{p:.4g}", f"{h.score:.4f}")
-        Console(highlight=False, soft_wrap=True).print(table)
+            table.add_row(text, f"{h.log_probability:.4f}", f"{p:.4g}", f"{h.score:.4f}")
+        Console(soft_wrap=True).print(table)
 
 
 def _events(run: Run, checkpoint, prompt: str, **settings):
@@ -164,17 +164,18 @@ def _token_record(event: Event, run: Run, candidates: int) -> dict:
 
 
 def _print_probabilities(events, run: Run, prompt: str, candidates: int) -> None:
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(soft_wrap=True)
     texts: dict[int, str] = {}
     for event in events:
         if event.distribution is not None:
             many = f"sample {event.sample}, " if event.sample else ""
             so_far = (prompt + texts.get(event.sample, ""))[-40:]
-            console.print(f"\n{many}token {event.index} after [dim]{escape(repr(so_far))}[/]")
+            after = f"\n{many}token {event.index} after "
+            console.print(Text.assemble(after, (repr(so_far), "dim")))
             console.print(_table(event.distribution, run, candidates))
         texts[event.sample] = texts.get(event.sample, "") + event.text
     for text in texts.values():
-        console.print(f"\n{escape(prompt + text)}")
+        console.print(f"\n{prompt}{text}")
 
 
 def _table(distribution: Distribution, run: Run, candidates: int) -> Table:
@@ -187,7 +188,7 @@ def _table(distribution: Distribution, run: Run, candidates: int) -> Table:
     for c in rows:
         table.add_row(
             "→" if c.drawn else "",
-            escape(repr(run.tokenizer.token(c.token_id))),
+            repr(run.tokenizer.token(c.token_id)),
             f"{c.logit:.4g}",
             f"{c.scaled:.4g}",
             f"{c.exp:.4g}",

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import tyro
-from rich.console import Console
 
 from whence.cli.document import strict
 from whence.cli.net import EXAMPLES
+from whence.cli.terminal import Console
 from whence.errors import WhenceError
 from whence.models.small.line import COFFEE_SHOP, Line, Scale, squared_error
 from whence.models.small.mlp import MLP, half_squared_error, initial
@@ -54,7 +54,7 @@ def gradcheck(
         raise WhenceError("A check needs a step above 0 and one parameter or more.")
     subject = _subject(model)
     names = _chosen(subject, parameter, count, seed)
-    console = Console(highlight=False, soft_wrap=True, markup=False)
+    console = Console(soft_wrap=True)
     say: Callable[[str], None] = (lambda text: None) if json else console.print
     width = max(map(len, names))
     say(f"{'':<{width}}{'backpropagation':>22}{'difference':>22}{'relative error':>17}")

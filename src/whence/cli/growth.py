@@ -4,11 +4,10 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from whence.cli.document import strict
+from whence.cli.terminal import Console
 from whence.runs.growth import growth as measure
 from whence.runs.run import Run
 
@@ -39,8 +38,9 @@ def growth(
     for step in found.steps:
         table.add_column(f"{step:,}", justify="right")
     for token, row in zip(found.tokens, found.probabilities.T, strict=True):
-        table.add_row(escape(repr(token)), *(f"{p:.4f}" if p >= 5e-5 else f"{p:.0e}" for p in row))
-    console = Console(highlight=False, soft_wrap=True)
+        table.add_row(repr(token), *(f"{p:.4f}" if p >= 5e-5 else f"{p:.0e}" for p in row))
+    console = Console(soft_wrap=True)
     console.print(table)
     if found.left_out:
-        console.print(f"[dim]the last {found.left_out} tokens don't fit into the model's window")
+        left = f"the last {found.left_out} tokens don't fit into the model's window"
+        console.print(left, style="dim")

@@ -4,13 +4,12 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from whence.cli.document import strict
 from whence.cli.evaluate import open_text, which
 from whence.cli.experiment import print_report, record_of, save_drawing
+from whence.cli.terminal import Console
 from whence.cli.words import Texts
 from whence.data.minimal import PAIRS, read_pairs
 from whence.errors import WhenceError
@@ -44,7 +43,7 @@ def prefer(
     if json:
         print(strict(record_of("prefer", report)))
         return
-    console = Console(highlight=False)
+    console = Console()
     print_report(console, report)
     if all_pairs:
         table = Table(box=None, pad_edge=False)
@@ -52,7 +51,7 @@ def prefer(
             table.add_column(name, justify="right" if "ln" in name else "left")
         margin = lambda row: row["ln_p_better"] - row["ln_p_worse"]  # noqa: E731
         for row in sorted(report.data["pairs"], key=margin):
-            table.add_row(escape(row["better"]), escape(row["worse"]), f"{margin(row):+.2f}")
+            table.add_row(row["better"], row["worse"], f"{margin(row):+.2f}")
         console.print(table)
 
 
@@ -84,4 +83,4 @@ def context(
     if json:
         print(strict(record_of("context", report)))
         return
-    print_report(Console(highlight=False), report)
+    print_report(Console(), report)

@@ -3,11 +3,11 @@
 from dataclasses import replace
 from pathlib import Path
 
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from whence.cli.document import strict
+from whence.cli.terminal import Console
 from whence.cli.words import Texts
 from whence.data.files import written_whole
 from whence.data.stories import stories
@@ -52,7 +52,7 @@ def ladder(
     if entropy is None and text == ("stories",):
         entropy = stories().entropy_rate()
     base = replace(Recipe(seed=seed), hardware=Hardware(threads=threads))
-    console = Console(highlight=False)
+    console = Console()
     rows: list[Row] = []
     for row in climb(text, seconds_each, rungs, out, base):
         rows.append(row)
@@ -70,7 +70,8 @@ def ladder(
     console.print(_table(rows, title, entropy))
     for row in sorted(rows, key=lambda r: r.bits_per_byte):
         room = max(20, console.width - 11)
-        console.print(f"[dim]{row.rung:<10}[/] {escape(row.text[:room])}", soft_wrap=True)
+        wrote = Text.assemble((f"{row.rung:<10} ", "dim"), row.text[:room])
+        console.print(wrote, soft_wrap=True)
     folders = [row.folder for row in rows if row.folder]
     if folders:
         console.print(f"\nsaved in {folders[0].parent}")

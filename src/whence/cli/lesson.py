@@ -5,11 +5,12 @@ import sys
 from typing import Annotated
 
 import tyro
-from rich.console import Console
 from rich.markdown import Markdown
 from rich.padding import Padding
 from rich.syntax import Syntax
+from rich.text import Text
 
+from whence.cli.terminal import Console
 from whence.errors import WhenceError
 from whence.lessons import Cell, Lesson, Output, Play, lessons
 from whence.lessons import lesson as find
@@ -54,7 +55,8 @@ def journey(
     """
     known = lessons()
     console = _console()
-    console.print("[bold]The journey[/]: from one dial to a GPT, every number computed as you go\n")
+    rest = ": from one dial to a GPT, every number computed as you go\n"
+    console.print(Text.assemble(("The journey", "bold"), rest))
     for found in known:
         console.print(f"  {found.n:>2}  {found.title}")
     if list:
@@ -73,13 +75,13 @@ def journey(
 
 
 def _console() -> Console:
-    console = Console(highlight=False)
+    console = Console()
     console.width = min(console.width, WIDTH)
     return console
 
 
 def _goes_on(console: Console, found: Lesson) -> bool:
-    said = console.input(f"\n[dim]Enter for lesson {found.n}, {found.title}; q to stop:[/] ")
+    said = console.input(Text(f"\nEnter for lesson {found.n}, {found.title}; q to stop: ", "dim"))
     return said.strip().lower() not in ("q", "quit")
 
 
@@ -96,24 +98,24 @@ def _play(found: Lesson, console: Console, wait: bool) -> None:
         if wait and cell.kind == "exercise":
             _exercise(play, cell, console)
         if wait and cell.kind in ("picture", "answer"):
-            console.input("[dim]Enter to go on[/] ")
+            console.input(Text("Enter to go on ", "dim"))
 
 
 def _show(output: Output, console: Console) -> None:
     if output.markdown:
         console.print(Padding(Markdown(bold_words(output.markdown)), (1, 0, 0, 0)))
     elif output.text:
-        console.print(Padding(output.text, (1, 2, 0, 2)), markup=False, style="cyan")
+        console.print(Padding(output.text, (1, 2, 0, 2)), style="cyan")
 
 
 def _predict(play: Play, cell: Cell, console: Console) -> None:
     while True:
-        said = console.input("[bold]your letter[/] [dim](Enter to skip)[/]: ")
+        said = console.input(Text.assemble(("your letter", "bold"), " (Enter to skip): "))
         try:
             play.run(cell.index, choice=said)
             return
         except WhenceError as error:
-            console.print(str(error), style="yellow", markup=False)
+            console.print(str(error), style="yellow")
 
 
 def _exercise(play: Play, cell: Cell, console: Console) -> None:
@@ -121,14 +123,16 @@ def _exercise(play: Play, cell: Cell, console: Console) -> None:
     while True:
         values = {}
         for blank in cell.blanks:
-            said = console.input(f"[bold]{blank.name}[/], {blank.what} [dim](Enter to go on)[/]: ")
+            said = console.input(
+                Text.assemble((blank.name, "bold"), f", {blank.what} (Enter to go on): ")
+            )
             if not said.strip():
                 return
             values[blank.name] = said
         try:
             output = play.run(cell.index, values=values)
         except WhenceError as error:
-            console.print(str(error), style="yellow", markup=False)
+            console.print(str(error), style="yellow")
             continue
         _show(output, console)
         if output.right:

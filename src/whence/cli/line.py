@@ -8,9 +8,9 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import tyro
-from rich.console import Console
 
 from whence.cli.document import strict
+from whence.cli.terminal import Console
 from whence.errors import WhenceError
 from whence.models.small.axes import Spread, Turned
 from whence.models.small.line import (
@@ -91,7 +91,7 @@ def line(
         raise WhenceError("A fit needs one step or more and a learning rate above 0.")
     if not csv and not predict and example == "coffee":
         predict = (2.3,)
-    console = Console(highlight=False, soft_wrap=True, markup=False)
+    console = Console(soft_wrap=True)
     say: Callable[[str], None] = (lambda text: None) if json else console.print
     spread = Spread.of(table.rows)
     needed = spread.steps(learning_rate)

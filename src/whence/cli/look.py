@@ -4,13 +4,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from whence.cli.document import strict
 from whence.cli.evaluate import which
 from whence.cli.experiment import print_report, record_of
+from whence.cli.terminal import Console
 from whence.errors import WhenceError
 from whence.experiments.silence import silence as by_silence
 from whence.lessons.attending import attention_picture
@@ -62,7 +61,7 @@ def attention(
         ]
         print(strict({"schema": 1, "run": str(run), "text": text, "layers": layers}))
         return
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(soft_wrap=True)
     console.print(_table(maps))
     if token is not None:
         _print_token(console, maps, token)
@@ -107,7 +106,7 @@ def _print_token(console: Console, maps: list[Map], token: str) -> None:
     """What one token reads, in every head."""
     table = Table(box=None, pad_edge=False)
     table.add_column("head")
-    table.add_column(f"{escape(repr(token))} reads hardest")
+    table.add_column(f"{token!r} reads hardest")
     found = False
     for i, m in enumerate(maps, start=1):
         # A token such as " it" is found by its word, too.
@@ -119,7 +118,7 @@ def _print_token(console: Console, maps: list[Map], token: str) -> None:
             row = rows[places[-1]]
             best = sorted(range(len(row)), key=lambda s: -row[s])[:4]
             said = ", ".join(f"{m.read[s]!r} {row[s]:.2f}" for s in best)
-            table.add_row(f"layer {i}, head {h + 1}", escape(said))
+            table.add_row(f"layer {i}, head {h + 1}", said)
     if not found:
         known = ", ".join(map(repr, dict.fromkeys(maps[0].reads)))
         raise WhenceError(f"the text has no token {token!r}, as the model reads it: {known[:200]}.")
@@ -131,11 +130,11 @@ def _print_map(console: Console, m: Map, head: int) -> None:
     """Rows read columns; the fuller a cell, the more attention it gets."""
     weights, reads = m.weights[head][-WIDE:, -WIDE:], m.reads[-WIDE:]
     width = max(len(name) for name in reads) + 2
-    console.print(f"\n{escape(m.name)}, head {head + 1}: each row is a token that reads, and each")
+    console.print(f"\n{m.name}, head {head + 1}: each row is a token that reads, and each")
     console.print("column one that is read, in the same order; fuller is more, a full cell all")
     for name, row in zip(reads, weights.tolist(), strict=True):
         cells = "".join(SHADES[min(4, round(4 * w))] * 2 for w in row)
-        console.print(f"{escape(name):>{width}} {cells}")
+        console.print(f"{name:>{width}} {cells}")
     hidden = len(m.reads) - len(reads)
     if hidden > 0:
         console.print(f"the last {WIDE} tokens; {hidden} more before them")
@@ -166,4 +165,4 @@ def silence(
     if json:
         print(strict(record_of("silence", report)))
         return
-    print_report(Console(highlight=False), report)
+    print_report(Console(), report)

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 import tyro
-from rich.console import Console
 
 from whence.cli.death import Outcome, death_of, is_better, row_of, tell, told_of
 from whence.cli.document import strict
 from whence.cli.engines import Parts, compare, compare_gpt
+from whence.cli.terminal import Console
 from whence.errors import WhenceError
 from whence.models.small.mlp import MLP, Numbers, half_squared_error, initial
 from whence.scalar import SGD, Matrix
@@ -106,7 +106,7 @@ def net(
     )
     if given.epochs < 1 or not given.learning_rate > 0:
         raise WhenceError("Training needs one epoch or more and a learning rate above 0.")
-    console = Console(highlight=False, soft_wrap=True, markup=False)
+    console = Console(soft_wrap=True)
     say: Callable[[str], None] = (lambda text: None) if json else console.print
     if two_engines:
         compare(given, activation, batch, json)

@@ -3,9 +3,9 @@
 from typing import Annotated, Literal
 
 import tyro
-from rich.console import Console
 
 from whence.cli.document import strict
+from whence.cli.terminal import Console
 from whence.play import at
 from whence.play.opened import Opened
 
@@ -87,7 +87,7 @@ def play(
         }
         print(strict(record))
         return
-    console = Console(highlight=False, soft_wrap=True, markup=False)
+    console = Console(soft_wrap=True)
     if receipts:
         for receipt in receipts:
             console.print(str(receipt))

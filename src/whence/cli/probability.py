@@ -5,12 +5,11 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from whence.cli.document import strict
 from whence.cli.evaluate import which
+from whence.cli.terminal import Console
 from whence.errors import WhenceError
 from whence.runs.run import Run
 from whence.runs.scores import Scores, score
@@ -53,7 +52,7 @@ def probability(
         }
         print(strict(record))
         return
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(soft_wrap=True)
     console.print(_table(scores))
     n = len(scores.tokens)
     if n > SHOWN:
@@ -80,14 +79,14 @@ def _read(text: str) -> str:
 
 def _table(scores: Scores) -> Table:
     table = Table(box=None, pad_edge=False)
-    table.add_column(f"token, after {escape(scores.before)!r}")
+    table.add_column(f"token, after {scores.before!r}")
     for name in ("P given all before", "ln P", "ln P so far"):
         table.add_column(name, justify="right")
     so_far = 0.0
     rows = zip(scores.tokens, scores.log_probabilities.tolist(), strict=True)
     for token, x in [*rows][:SHOWN]:
         so_far += x
-        table.add_row(escape(repr(token)), f"{math.exp(x):.6f}", f"{x:.6f}", f"{so_far:.6f}")
+        table.add_row(repr(token), f"{math.exp(x):.6f}", f"{x:.6f}", f"{so_far:.6f}")
     return table
 
 

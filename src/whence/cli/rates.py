@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import tyro
-from rich.console import Console
 
 from whence.cli.chart import bars
 from whence.cli.document import strict
 from whence.cli.line import Whole
+from whence.cli.terminal import Console
 from whence.errors import WhenceError
 from whence.models.small.line import (
     COFFEE_SHOP,
@@ -52,7 +52,7 @@ def rates(
         raise WhenceError("Comparing rates needs two steps or more and rates above 0.")
     table = read_table(csv) if csv else table_of(*COFFEE_SHOP)
     best = mean_squared_error(least_squares(table.rows, table.targets), table.rows, table.targets)
-    console = Console(highlight=False, soft_wrap=True, markup=False)
+    console = Console(soft_wrap=True)
     say: Callable[[str], None] = (lambda text: None) if json else console.print
     say("a parameter of 0.5 with gradient −0.2, after one step:")
     one_step = {rate: _one_step(rate) for rate in rates}
@@ -104,7 +104,7 @@ def _of_run(path: Path, steps: int, json: bool) -> None:
     if json:
         print(strict(record_of("rates", report)))
         return
-    console = Console(highlight=False)
+    console = Console()
     print_report(console, report)
     losses = report.data["losses"]
     console.print(

@@ -1,8 +1,8 @@
 """Going to a step of a run, with a bar while it is replayed."""
 
-from rich.console import Console
 from rich.progress import Progress
 
+from whence.cli.terminal import Console
 from whence.runs.replay import Moment, nearest_checkpoint, start_from
 from whence.runs.run import Run
 
@@ -21,7 +21,7 @@ def reach(run: Run, step: int | None, approximate: bool = False, quiet: bool = F
     if step in run.checkpoints:
         return start_from(run, step, approximate)
     moment = start_from(run, nearest_checkpoint(run, step), approximate)
-    console = Console(stderr=True, highlight=False)
+    console = Console(stderr=True)
     disable = quiet or not console.is_terminal
     with Progress(console=console, transient=True, disable=disable) as bar:
         task = bar.add_task("replaying", total=step - moment.step)

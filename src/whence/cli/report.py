@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import tyro
-from rich.console import Console
 
+from whence.cli.terminal import Console
 from whence.errors import WhenceError
 from whence.runs.run import Run
 
@@ -32,6 +32,4 @@ def report(
     except OSError as error:
         raise WhenceError(f"{html} can't be written: {error.strerror or error}.") from None
     said = ", ".join(each.view for each in made.shown)
-    Console(highlight=False, soft_wrap=True, markup=False).print(
-        f"report: {html}, {size / 1000:,.0f} kB: {said}"
-    )
+    Console(soft_wrap=True).print(f"report: {html}, {size / 1000:,.0f} kB: {said}")

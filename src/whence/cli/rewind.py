@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
-from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
 from whence.cli.document import strict
+from whence.cli.terminal import Console
 from whence.generate import generate
 from whence.runs.replay import Moment, estimate
 from whence.runs.run import Run
@@ -49,8 +49,8 @@ def rewind(
     if json:
         print(strict({"schema": 1, **_record(moment), "text": text}))
         return
-    console = Console(highlight=False, soft_wrap=True)
-    console.print(f"[bold]{escape(str(run))}[/] before step {moment.step:,}")
+    console = Console(soft_wrap=True)
+    console.print(Text.assemble((str(run), "bold"), f" before step {moment.step:,}"))
     console.print(f"  {moment.how_far_off()}")
     if moment.recorded is not None:
         record = opened.steps[moment.step]
@@ -61,12 +61,13 @@ def rewind(
         for _, part in moment.batch:
             for start, row in list(zip(part.starts, part.inputs, strict=True))[:SHOWN]:
                 written = moment.tokenizer.decode(row.tolist())
-                console.print(f"  [dim]token {start:>9,}[/]  {escape(repr(written))}")
+                where = f"  token {start:>9,}  "
+                console.print(Text.assemble((where, "dim"), repr(written)))
         more = opened.recipe.batch_size - SHOWN * opened.recipe.accumulate
         if more > 0:
-            console.print(f"  [dim]and {more} more windows[/]")
+            console.print(f"  and {more} more windows", style="dim")
     if text is not None:
-        console.print(f"\n{escape(prompt or '')}{escape(text)}")
+        console.print(f"\n{prompt or ''}{text}")
 
 
 def _record(moment: Moment) -> dict[str, Any]:

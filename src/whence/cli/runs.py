@@ -3,10 +3,11 @@
 import sys
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from whence.cli.document import strict
+from whence.cli.screen import one_line
+from whence.cli.terminal import Console
 from whence.cli.words import call
 from whence.errors import WhenceError, in_bytes
 from whence.runs.files import disk_use
@@ -53,10 +54,10 @@ def _list(*, folder: Path = Path("runs"), json: bool = False) -> None:
     for row in rows:
         best = row["bits_per_byte"]
         table.add_row(
-            row["path"],
+            one_line(row["path"]),
             row["state"],
             row["model"],
-            row["text"],
+            one_line(row["text"]),
             f"{row['done']:,} of {row['steps']:,}" if row["steps"] else "–",
             f"{best:.4f}" if best is not None else "–",
             in_bytes(row["disk"]),
@@ -67,7 +68,7 @@ def _list(*, folder: Path = Path("runs"), json: bool = False) -> None:
     )
     for row in rows:
         if row["trouble"]:
-            print(f"{row['path']}: {row['trouble']}")
+            print(f"{one_line(row['path'])}: {one_line(row['trouble'])}")
 
 
 def _remove(runs: tuple[Path, ...], /, *, yes: bool = False) -> None:

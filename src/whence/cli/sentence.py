@@ -6,12 +6,12 @@ from typing import Annotated, Any
 
 import tyro
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from whence.cli.chart import bars
 from whence.cli.document import strict
+from whence.cli.terminal import Console
 from whence.errors import WhenceError
 from whence.experiments.prediction import Position, noted_positions, total_loss
 from whence.experiments.sentence import (
@@ -79,15 +79,16 @@ def sentence(
     if json:
         print(strict(_document(course, model, show)))
         return
-    console = Console(highlight=False)
+    console = Console()
     loss = "mean over" if mean else "sum over"
     console.print(
-        f"[bold]{' '.join(parsed.words)}[/]\n"
-        f"model: {model}, {course.n_parameters} parameters: {escape(MEANS[model])}\n"
+        Text(" ".join(parsed.words), "bold"),
+        f"\nmodel: {model}, {course.n_parameters} parameters: {MEANS[model]}\n"
         f"vocabulary: {len(parsed.vocabulary)} words: {' '.join(parsed.vocabulary)}\n"
         f"loss: {loss} the {len(parsed.targets)} targets of −ln P(target); "
         f"a model that knows nothing has the sum {_floor(course):.4f}\n"
         f"step: parameter − {rate:g} · gradient",
+        sep="",
         soft_wrap=True,
     )
     for step in show:
@@ -100,7 +101,7 @@ def _floor(course: Course) -> float:
 
 
 def _show_step(console: Console, snapshot: Snapshot, rate: float) -> None:
-    console.print(f"\n[bold]step {snapshot.step}[/]")
+    console.print(f"\nstep {snapshot.step}", style="bold")
     for number, position in enumerate(snapshot.positions, start=1):
         _print_prediction(console, number, position)
     loss = total_loss(snapshot.positions)
@@ -194,14 +195,14 @@ def _show_course(console: Console, course: Course) -> None:
 def _show_likeliest(console: Console, course: Course) -> None:
     """The five likeliest words after the last word read, at each snapshot."""
     context = " ".join(course.snapshots[0].positions[-1].context)
-    title = f"\nlikeliest after {escape(context)}"
+    title = f"\nlikeliest after {context}"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("step", justify="right")
     for rank in range(1, min(5, len(course.sentence.vocabulary)) + 1):
         table.add_column(f"{rank}.")
     for step, snapshot in sorted(course.snapshots.items()):
         top = snapshot.positions[-1].top(5)
-        table.add_row(f"{step:,}", *(f"{escape(w)} {_probability(p)}" for w, p in top))
+        table.add_row(f"{step:,}", *(f"{w} {_probability(p)}" for w, p in top))
     console.print(table)
 
 
@@ -234,8 +235,8 @@ def _show_notes(as_json: bool) -> None:
         }
         print(strict(record))
         return
-    console = Console(highlight=False)
-    console.print("[bold]the notes' fixed logits, worked out[/]")
+    console = Console()
+    console.print("the notes' fixed logits, worked out", style="bold")
     for number, position in enumerate(found, start=1):
         _print_prediction(console, number, position)
     parts = " + ".join(f"{p.loss:.6f}" for p in found)

@@ -9,28 +9,51 @@ from pathlib import Path
 from whence.errors import WhenceError
 
 
-def studio(*, runs: Path = Path("runs"), port: int | None = None, browser: bool = True) -> None:
+def studio(
+    *,
+    runs: Path = Path("runs"),
+    port: int | None = None,
+    browser: bool = True,
+    allow: tuple[Path, ...] = (),
+) -> None:
     """Serve the studio, a page to watch, train and open runs in, until Ctrl-C.
 
-    It listens on this machine alone, and asks for the token that stands in the address. What was
-    started from the page trains on when the page or the studio is closed.
+    It listens on this machine alone. The address works once, for one browser; the next one is
+    printed then. What was started from the page trains on when the page or the studio is closed.
 
     Args:
         runs: the folder of runs.
         port: where to listen; none: 8421, or a free one.
         browser: open the address in a browser; --no-browser only prints it.
+        allow: files and folders that the page may train on, besides the built-in texts and what
+            is given to the page itself.
     """
     if runs.exists() and not runs.is_dir():
         raise WhenceError(f"{runs} is no folder: name one with --runs.")
+    from whence.studio.door import remove_opener, write_opener
     from whence.studio.server import serve
 
+    opened = False
+
     def ready(address: str) -> None:
+        nonlocal opened
+        if opened:
+            print(f"a page came in; for another browser  {address}", flush=True)
+            remove_opener(runs)
+            return
+        opened = True
         print(f"the studio is at  {address}\nCtrl-C ends it; trainings go on", flush=True)
         if browser and _has_screen():
-            webbrowser.open(address)
+            try:
+                webbrowser.open(write_opener(runs, address).absolute().as_uri())
+            except WhenceError as error:
+                print(f"whence: {error}", file=sys.stderr)
 
-    with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C is how it ends
-        serve(runs, port, ready)
+    try:
+        with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C is how it ends
+            serve(runs, port, ready, allow)
+    finally:
+        remove_opener(runs)
 
 
 def _has_screen() -> bool:

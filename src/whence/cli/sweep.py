@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from whence.cli.chart import bars
 from whence.cli.fork import pair, plain_value
 from whence.cli.recipes import parse_training
+from whence.cli.terminal import Console
 from whence.errors import WhenceError
 from whence.experiments.sweep import Point, points, settles, sweep
 from whence.why.receipt import finite
@@ -47,14 +46,14 @@ def sweep_command(
         name.replace("-", "_"): [plain_value(v) for v in values.split(",")]
         for name, values in map(pair, set)
     }
-    console, trials = Console(highlight=False, soft_wrap=True), []
+    console, trials = Console(soft_wrap=True), []
     total = math.prod(map(len, settings.values())) * seeds
     for trial in sweep(base, settings, range(seeds), out):
         trials.append(trial)
         if not json:
             came = "diverged" if trial.diverged else f"{trial.bits_per_byte:.4f} bits/byte"
             said = f"{len(trials)} of {total}: {_said(trial.settings)}, seed {trial.seed}: {came}"
-            console.print(escape(said))
+            console.print(said)
     found = points(trials)
     if json:
         rows = [vars(point) for point in found]
@@ -63,14 +62,14 @@ def sweep_command(
         print(json_module.dumps(told, ensure_ascii=False, allow_nan=False))
         return
     console.print(_table(found))
-    console.print(escape(_verdict(found)))
-    console.print(escape(f"runs: {trials[0].folder.parent}"))
+    console.print(_verdict(found))
+    console.print(f"runs: {trials[0].folder.parent}")
 
 
 def _table(found: list[Point]) -> Table:
     table = Table(box=None, pad_edge=False)
     for name in found[0].settings:
-        table.add_column(escape(name), justify="right")
+        table.add_column(name, justify="right")
     for name in ("bits/byte", "± over seeds", "diverged"):
         table.add_column(name, justify="right")
     table.add_column("")
@@ -79,7 +78,7 @@ def _table(found: list[Point]) -> Table:
     for point in found:
         known = not math.isnan(point.mean)
         table.add_row(
-            *(escape(f"{value}") for value in point.settings.values()),
+            *(f"{value}" for value in point.settings.values()),
             f"{point.mean:.4f}" if known else "–",
             f"{point.spread:.4f}" if known and point.n > 1 else "–",
             f"{point.diverged} of {point.n}" if point.diverged else "",

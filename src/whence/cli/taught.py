@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from rich.console import Console
 from rich.table import Table
 
 from whence.cli.biography import bars, sparkline
 from whence.cli.document import strict
+from whence.cli.terminal import Console
 from whence.errors import WhenceError
 from whence.runs.run import Run
 from whence.why.taught import Taught, Window, describe, taught_cost
@@ -60,7 +60,7 @@ def taught(
                 window["text"] = text
         print(strict({"schema": 1, "run": str(run), "taught": told}))
         return
-    console = Console(highlight=False, soft_wrap=True, markup=False)
+    console = Console(soft_wrap=True)
     _show(console, run, answer)
     for side, windows in sides.items():
         if windows:

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from rich.console import Console
-from rich.markup import escape
 from rich.progress import Progress
+from rich.text import Text
 
 from whence.cli.document import strict
+from whence.cli.terminal import Console
 from whence.runs.repair import repair as repair_run
 from whence.runs.run import Run
 from whence.runs.verify import verify as verify_run
@@ -40,7 +40,7 @@ def verify(
         else:
             print("\n".join(told) if told else f"nothing in {run} is damaged.")
         return 0
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(soft_wrap=True)
     with Progress(console=console, transient=True, disable=json or not console.is_terminal) as bar:
         task = bar.add_task("replaying", total=steps or len(opened.steps))
         result = verify_run(opened, steps, lambda _: bar.advance(task))
@@ -48,8 +48,8 @@ def verify(
         head = {"schema": 1, "run": str(run), "exact": result.exact}
         print(strict(head | asdict(result)))
         return 0 if result.exact else 1
-    verdict = "[green]exact[/]" if result.exact else "[red]not exact[/]"
-    console.print(f"[bold]{escape(str(run))}[/]: {verdict}")
+    verdict = ("exact", "green") if result.exact else ("not exact", "red")
+    console.print(Text.assemble((str(run), "bold"), ": ", verdict))
     console.print(f"  {result.checked:,} of {result.steps:,} steps replayed")
     console.print(f"  {len(result.differences):,} losses differ from the record")
     for difference in result.differences[:5]:
@@ -62,7 +62,7 @@ def verify(
     if not result.deterministic:
         console.print("  the run allowed kernels that give other bits each time: approximate")
     for reason in result.reasons:
-        console.print(f"  {escape(reason)}")
+        console.print(f"  {reason}")
     told = ", ".join(f"{name} {value}" for name, value in result.manifest.items())
-    console.print(f"  [dim]on {escape(told)}[/]")
+    console.print(f"  on {told}", style="dim")
     return 0 if result.exact else 1

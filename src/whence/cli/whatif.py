@@ -5,11 +5,10 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from whence.cli.document import strict
+from whence.cli.terminal import Console
 from whence.runs.run import Run
 from whence.runs.whatif import what_if as ask
 
@@ -58,10 +57,10 @@ def what_if(
         }
         print(strict({"schema": 1, **record}))
         return
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(soft_wrap=True)
     first, last = answer.dropped[0][0], answer.dropped[-1][0]
     console.print(
-        f"{escape(repr(without[:60]))} stands at {len(answer.ranges)} place(s) in the training "
+        f"{without[:60]!r} stands at {len(answer.ranges)} place(s) in the training "
         f"text; {len(answer.dropped)} windows with it were trained on, in steps {first:,} to "
         f"{last:,}. Without them, before step {step:,}:"
     )
@@ -75,7 +74,7 @@ def what_if(
     }.items():
         table.add_row(name, f"{mine:.4f}", f"{theirs:.4f}", f"{theirs - mine:+.4f}")
     for token, p, q in rows:
-        shown = f"P('{escape(token)}' after {escape(repr(prompt[-20:]))})"
+        shown = f"P('{token}' after {prompt[-20:]!r})"
         mark = "  ← as in the text" if token == expected else ""
         table.add_row(shown, f"{p:.4f}", f"{q:.4f}", f"{q - p:+.4f}{mark}")
     console.print(table)

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
-from rich.console import Console
 from rich.table import Table
 
 from whence.cli.document import strict
 from whence.cli.reach import reach
 from whence.cli.receipts import show_blame, show_receipt
+from whence.cli.terminal import Console
 from whence.errors import WhenceError, in_bytes
 from whence.interop.answers import find_answer, load_answer
 from whence.runs.run import Run
@@ -94,7 +94,7 @@ def why(
     moment = reach(opened, step, approximate, json)
     step, told = moment.step, []
     shown = read if read is None or isinstance(read, str) else moment.tokenizer.decode(read)
-    err = Console(stderr=True, highlight=False)
+    err = Console(stderr=True)
     with err.status("tracing", spinner="dots") if err.is_terminal and not json else _Nothing():
         t = moment.trace(read, tell=told.append)
     if moment.differences:
@@ -122,17 +122,17 @@ def why(
     if json:
         print(strict({**head, name: found.to_dict()}))
         return 0
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(soft_wrap=True)
     _say_head(console, run, step, t, shown)
     if name == "receipt":
         show_receipt(console, found)
         if found.verdict == GIVEN and step and t.after_of(number.numbers.name) is not None:
             before = f"{number.address}.after"
-            console.print(f"  the step before made it: {before} --step {step - 1}", markup=False)
+            console.print(f"  the step before made it: {before} --step {step - 1}")
     elif name == "blame":
         show_blame(console, found, top)
     else:
-        console.print(str(found), markup=False)
+        console.print(str(found))
     return 0
 
 
@@ -170,7 +170,7 @@ def _refuse(
 def _say_head(console: Console, run: Path, step: int, t: Trace, text: str | None) -> None:
     what = f"step {step:,}" if text is None else f"before step {step:,}, reading a text"
     notes = "; ".join(t.notes) or f"loss {t.loss.value!r}"
-    console.print(f"{run}, {what}: {notes}", markup=False)
+    console.print(f"{run}, {what}: {notes}")
 
 
 def _list(t: Trace, part: str, head: dict[str, Any], json: bool) -> None:
@@ -188,7 +188,7 @@ def _list(t: Trace, part: str, head: dict[str, Any], json: bool) -> None:
     table = Table(box=None, pad_edge=False, show_header=False)
     for row in rows:
         table.add_row(row["name"], str(row["shape"]), row["dtype"])
-    Console(highlight=False, soft_wrap=True, markup=False).print(table)
+    Console(soft_wrap=True).print(table)
     print(
         f"{len(rows):,} tensors, {in_bytes(head['bytes']['kept'])}; each opens by its name and an "
         "index, and takes .grad; parameters also .update and .after"

@@ -10,6 +10,7 @@ from whence.errors import WhenceError
 from whence.generate import evaluating
 from whence.generate.generate import encode_prompt
 from whence.runs.run import Run
+from whence.runs.tasks.labels import Labels
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,8 @@ def growth(
     if not text:
         raise WhenceError("there is no text to follow: give a few words.")
     run.refuse_counted()
+    if isinstance(run.task, Labels):
+        raise WhenceError(f"{run.path} names classes: it gives no token a probability.")
     tokenizer, length = run.tokenizer, run.recipe.model.context_length
     if run.task.is_prose:
         before = encode_prompt(tokenizer, "")

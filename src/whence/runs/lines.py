@@ -113,6 +113,8 @@ class Lines:
             fits = type(value) is kind or (kind is float and _is_number(value))
             if not fits:
                 raise DamagedError(self.path, f"{where}{name} is no {kind.__name__}")
+            if type(value) is int and not -(2**63) <= value < 2**63:
+                raise DamagedError(self.path, f"{where}{name} is beyond any that Whence writes")
         return record
 
     def sound(self) -> tuple[list[dict[str, Any]], DamagedError | None]:

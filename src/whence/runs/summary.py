@@ -20,10 +20,12 @@ from whence.runs.watched import Watched, is_watched
 
 FILE = ".summary.json"
 SPARKLINE = 24  # buckets
+SIGNS = ("run.toml", "watch.json", "steps.jsonl", "checkpoints")  # of a run, whole or not
+LONGEST = 400  # characters of what is wrong
 # What a summary is made from: where one of them is another than it was, it is made anew.
 SOURCES = (
     "run.toml", "steps.jsonl", "evals.jsonl", "samples.jsonl", "checkpoints.jsonl", "tokens.bin",
-    "checkpoints", ".",
+    "checkpoints", "watch.json", ".",
 )  # fmt: skip
 
 
@@ -68,12 +70,25 @@ class Summary:
 
 
 def runs_in(folder: Path) -> Iterator[Path]:
-    """Give the folders of runs in a folder, in the order of their names."""
-    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-        if path.name.startswith("."):
-            continue
-        if (path / "run.toml").is_file() or is_watched(path):
-            yield path
+    """Give what looks like a run's folder, sound or not, in the order of the names.
+
+    Raises:
+        WhenceError: where the folder can't be read.
+    """
+    try:
+        found = sorted(folder.iterdir()) if folder.is_dir() else []
+    except OSError as error:
+        raise WhenceError(
+            f"{folder} can't be read ({error.strerror or error}): check its permissions."
+        ) from error
+    yield from (path for path in found if not path.name.startswith(".") and _looks_like_one(path))
+
+
+def _looks_like_one(path: Path) -> bool:
+    if not os.path.isdir(path):
+        return False
+    closed = not os.access(path, os.R_OK | os.X_OK)
+    return closed or any(os.path.lexists(path / name) for name in SIGNS)
 
 
 def summary_of(path: Path) -> Summary:
@@ -91,8 +106,12 @@ def summary_of(path: Path) -> Summary:
         return kept
     try:
         found = _make_watched(path) if is_watched(path) else _make(Run.open(path))
-    except (WhenceError, OSError, ArithmeticError) as error:
-        return Summary(trouble=str(error))
+    except WhenceError as error:
+        return Summary(trouble=_one_line(str(error)))
+    except Exception as error:  # a folder may hold anything, and so break what reads it anyhow
+        return Summary(
+            trouble=_one_line(f"{path} can't be read ({type(error).__name__}: {error}).")
+        )
     if stamps == _stamps(path):  # nothing has changed meanwhile
         keep(path / FILE, encode_line({"schema": SCHEMA, "stamps": stamps, **asdict(found)}))
     return found
@@ -133,7 +152,7 @@ def _make(run: Run) -> Summary:
         spark=tuple(zip(shown.tolist(), loss[shown].tolist(), strict=True)),
         bytes=run.disk_use,
         origin=(run.origin.run, run.origin.step, run.origin.how) if run.origin else None,
-        trouble=str(trouble) if trouble else None,
+        trouble=_one_line(str(trouble)) if trouble else None,
     )
 
 
@@ -183,9 +202,26 @@ def _read(path: Path, stamps: list[list[int] | None]) -> Summary | None:
         if origin is not None:
             run, step, how = origin  # of an older cache it has two: then it is made anew
             origin = (str(run), int(step), str(how))
-        return Summary(**record, spark=spark, origin=origin)
-    except (OSError, WhenceError, KeyError, TypeError, ValueError):
+        found = Summary(**record, spark=spark, origin=origin)
+        return found if _is_sound(found) else None
+    except (OSError, WhenceError, KeyError, TypeError, ValueError, ArithmeticError):
         return None
+
+
+def _is_sound(s: Summary) -> bool:
+    """Tell whether a summary holds what it must: another than ours may lie in the folder."""
+    numbers = (s.saved, s.loss, s.best, s.measured, s.tokens_per_second)
+    return (
+        all(type(text) is str for text in (s.created, s.model, s.text, s.trouble or ""))
+        and all(type(count) is int and 0 <= count < 2**63 for count in (s.steps, s.done, s.bytes))
+        and all(number is None or type(number) in (int, float) for number in numbers)
+        and all(0 <= step < 2**31 for step, _ in s.spark)
+    )
+
+
+def _one_line(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= LONGEST else line[: LONGEST - 1] + "…"
 
 
 def spark_of(summary: Summary) -> tuple[np.ndarray, np.ndarray]:

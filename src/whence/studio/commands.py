@@ -11,21 +11,21 @@ from whence.fields import nearest
 from whence.runs.control import ask
 from whence.runs.creation import free_path
 from whence.runs.files import DamagedError, cannot_write
-from whence.runs.fork import fork as fork_run
+from whence.runs.fork import changed_recipe
 from whence.runs.lock import hold
 from whence.runs.run import Run
-from whence.runs.settings import nested
-from whence.studio import worker
-from whence.studio.answers import checked
-from whence.studio.answers.place import COMPUTING, open_run, path_of, python_path
+from whence.studio import maker, worker
+from whence.studio.answers import call
+from whence.studio.answers.place import open_run, path_of, python_path
 from whence.studio.answers.recipe import make_recipe, stem, text_name, ways, with_source
 from whence.studio.answers.runs import curves_of
+from whence.studio.texts import Texts
 
 LARGEST_TEXT = 20_000_000  # bytes; larger ones are cut into BPE tokens, which takes minutes
 
 
 def start(
-    folder: Path,
+    texts: Texts,
     *,
     source: str = "topics",
     text: str | None = None,
@@ -38,8 +38,8 @@ def start(
     """Make a run and train it in a process of its own.
 
     Args:
-        folder: the folder of runs.
-        source: a built-in text, or `text`.
+        texts: what the page may train on, and the folder of runs.
+        source: a text of the form's list, or `text`.
         text: the text itself, for `text`; it is kept in the folder's `texts`.
         named: what to call it.
         model: a name in `MODELS`.
@@ -47,19 +47,20 @@ def start(
         out: the run's name; none: one made from the text's.
         paused: wait before the first step.
     """
-    made = make_recipe(source, model, settings or {})
+    folder = texts.folder
+    made = make_recipe(source, model, settings or {}, texts)
     path = path_of(folder, out) if out else free_path(folder, stem(source, named))
     if path.exists():
         raise WhenceError(f"there is a run {path.name} already: choose another name.")
     if source == "text":
-        made = with_source(made, _kept(folder, text or "", named).as_posix())
-    with COMPUTING:
-        run = Run.create(made, path, made.data.open())
+        made = with_source(made, _kept(texts, text or "", named).as_posix())
+        texts.check(made.data.source)
+    run = maker.create(made, path)
     worker.start(run, pause_at=0 if paused else None)
     return {"run": run.name, **ways(made, model, path)}
 
 
-def _kept(folder: Path, text: str, named: str) -> Path:
+def _kept(texts: Texts, text: str, named: str) -> Path:
     """Write a text where its run, and a command, can find it; the same text is kept once."""
     try:
         data = text.encode()
@@ -72,7 +73,7 @@ def _kept(folder: Path, text: str, named: str) -> Path:
             f"the text has {len(data):,} bytes and the page takes {LARGEST_TEXT:,}: train it with "
             "'whence train FILE'; the run then shows here."
         )
-    wanted = folder / "texts" / text_name(named)
+    wanted = texts.kept / text_name(named)
     try:
         wanted.parent.mkdir(parents=True, exist_ok=True)
         path, number = wanted, 1
@@ -166,7 +167,7 @@ def _asked(run: Run, flag: str, wishes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def fork(
-    folder: Path,
+    texts: Texts,
     *,
     run: str,
     step: int,
@@ -177,22 +178,26 @@ def fork(
     """Make a run that shares another's past up to a step, and train it.
 
     Args:
-        folder: the folder of runs.
+        texts: what the page may train on, and the folder of runs.
         run: the run's name.
         step: the first step that may differ.
         out: the new run's name; none: one made from the other's.
         changes: dotted fields of the recipe → values.
         paused: wait before the first step.
     """
+    folder = texts.folder
     opened = open_run(folder, run)
     path = path_of(folder, out) if out else free_path(folder, f"{run}-fork")
     if path.exists():
         raise WhenceError(f"there is a run {path.name} already: choose another name.")
-    nested(changes or {})
-    with COMPUTING:
-        made = fork_run(opened, step, path, changes or {})
+    opened.refuse_counted()
+    data, own = changed_recipe(opened, step, changes or {}).data, opened.recipe.data
+    if (data.source, data.validation_source) != (own.source, own.validation_source):
+        texts.check([*data.source, *data.validation_source])  # else its tokens are copied
+    made = maker.fork_of(opened, step, path, changes or {})
     worker.start(made, pause_at=step if paused else None)
-    flags = "".join(f" --set {name.replace('_', '-')}={v}" for name, v in (changes or {}).items())
+    settings = [f"{name.replace('_', '-')}={v}" for name, v in (changes or {}).items()]
+    flags = "".join(f" --set {shell_word(setting)}" for setting in settings)
     parent = f"Run.open({python_path(opened.path)})"
     return {
         "run": made.name,
@@ -231,13 +236,13 @@ COMMANDS: dict[str, Callable[..., dict[str, Any]]] = {
 }
 
 
-def command(name: str, params: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+def command(name: str, params: Mapping[str, Any], place: Path | Texts) -> dict[str, Any]:
     """Do what a page asks for.
 
     Args:
         name: one of `COMMANDS`.
         params: its parameters, JSON values.
-        folder: the folder of runs.
+        place: as of `whence.studio.answers.answer`.
 
     Returns:
         The run's name, and `python` and `shell`: the line and the command that do the same.
@@ -253,4 +258,4 @@ def command(name: str, params: Mapping[str, Any], folder: Path) -> dict[str, Any
     """
     if name not in COMMANDS:
         raise WhenceError(f"there is no command {name!r}{nearest(name, COMMANDS)}")
-    return COMMANDS[name](folder, **checked(COMMANDS[name], params))
+    return call(COMMANDS[name], params, place)

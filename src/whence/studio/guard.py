@@ -1,19 +1,14 @@
-"""Who may talk to the studio: pages of this machine's browser that know its token, and no other."""
-
-import hmac
-import os
-import secrets
-from http.cookies import CookieError, SimpleCookie
-from pathlib import Path
-from urllib.parse import parse_qs
+"""Who may talk to the studio: pages of this machine's browser that hold its secret; nobody else."""
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from whence.errors import WhenceError
+from whence.studio.connections import KNOWN
+from whence.studio.door import Door
 
 LARGEST_BODY = 24 << 20  # bytes: a training text of 20 MB, and then some
+LARGEST_OF_STRANGERS = 1 << 10  # a code
 HEADERS = {
     # Scripts from the studio's own files alone; plotly sets styles on what it draws.
     "content-security-policy": "default-src 'none'; script-src 'self'; "
@@ -25,25 +20,30 @@ HEADERS = {
     "cross-origin-resource-policy": "same-origin",
     "x-frame-options": "DENY",
 }
-REFUSED = "The studio doesn't know you: open the address that 'whence studio' printed."
+REFUSED = (
+    "The studio doesn't know this page: open the address that 'whence studio' printed; each "
+    "works once, and a studio that was started anew has another."
+)
+SECRET = "x-whence-secret"  # the header that a page's secret comes in
+OPEN = ("/", "/plotly.min.js", "/enter")  # these and the program's own files need no secret
 
 
 class Guard:
-    """Let a request through where its host, origin, token and size are right.
+    """Let a request through where its host, origin, secret and size are right.
 
-    The token comes once in the address (`/?token=…`), and from then on in a cookie.
+    A page is the program's own files, which everyone may have; it gets the secret for the code in
+    the address it was opened by (see `whence.studio.door`), and sends it with each question.
 
     Args:
         app: what answers.
-        token: what a page must know.
+        door: knows the secret.
         port: of this server; a Host of another name or port is refused, so that no name that
             leads here (DNS rebinding) is of use.
     """
 
-    def __init__(self, app: ASGIApp, token: str, port: int):
-        self.app, self.token, self.port = app, token, port
+    def __init__(self, app: ASGIApp, door: Door, port: int):
+        self.app, self.door = app, door
         self.hosts = {f"{name}:{port}" for name in ("127.0.0.1", "localhost", "[::1]")}
-        self.cookie = f"whence-{port}"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or refuse it."""
@@ -52,8 +52,10 @@ class Guard:
                 await self.app(scope, receive, send)
             return  # the studio has no web sockets
         headers = Headers(scope=scope)
-        given = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
-        status, why = self._refusal(scope, headers, given)
+        known = self.door.knows(headers.get(SECRET, ""))
+        if known and KNOWN in scope.get("extensions", {}):
+            scope["extensions"][KNOWN]()
+        status, why = self._refusal(scope, headers, known)
 
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -62,57 +64,45 @@ class Guard:
                     found[name] = value
                 static = scope["path"].startswith("/static/")  # asked for anew, with its tag
                 found.setdefault("cache-control", "no-cache" if static else "no-store")
-                if not status and given:
-                    found["set-cookie"] = (
-                        f"{self.cookie}={self.token}; Path=/; HttpOnly; SameSite=Strict"
-                    )
             await send(message)
 
         if status:
             await PlainTextResponse(why, status)(scope, receive, guarded)
             return
-        body = await _read(receive)
-        if len(body) > LARGEST_BODY:
-            await PlainTextResponse(_too_large(), 413)(scope, receive, guarded)
+        largest = LARGEST_BODY if known else LARGEST_OF_STRANGERS
+        body = await _read(receive, largest)
+        if len(body) > largest:
+            await PlainTextResponse(_too_large(largest), 413)(scope, receive, guarded)
             return
         await self.app(scope, _with_body(body, receive), guarded)
 
-    def _refusal(self, scope: Scope, headers: Headers, given: str) -> tuple[int, str]:
+    def _refusal(self, scope: Scope, headers: Headers, known: bool) -> tuple[int, str]:
         host, origin = headers.get("host", ""), headers.get("origin")
         if host not in self.hosts or len(headers.getlist("host")) > 1:
             return 403, REFUSED
         asks_only = scope["method"] in ("GET", "HEAD")
         if origin != f"http://{host}" and not (asks_only and origin is None):
             return 403, "The studio answers its own pages only."
-        if not hmac.compare_digest((given or self._from_cookie(headers)).encode(), self._token):
+        if not (known or scope["path"] in OPEN or scope["path"].startswith("/static/")):
             return 403, REFUSED
-        length = headers.get("content-length", "0")
-        if not length.isdecimal() or int(length) > LARGEST_BODY:
-            return 413, _too_large()
+        length, largest = headers.get("content-length", "0"), LARGEST_BODY
+        if not known:
+            largest = LARGEST_OF_STRANGERS
+        if not length.isdecimal() or int(length[:20]) > largest:
+            return 413, _too_large(largest)
         return 0, ""
 
-    @property
-    def _token(self) -> bytes:
-        return self.token.encode()
 
-    def _from_cookie(self, headers: Headers) -> str:
-        try:
-            found = SimpleCookie(headers.get("cookie", "")).get(self.cookie)
-        except CookieError:
-            return ""
-        return found.value if found else ""
+def _too_large(largest: int) -> str:
+    return f"That is too large: the studio takes {largest:,} bytes at once."
 
 
-def _too_large() -> str:
-    return f"That is too large: the studio takes {LARGEST_BODY >> 20} MB at once."
-
-
-async def _read(receive: Receive) -> bytes:
+async def _read(receive: Receive, largest: int) -> bytes:
     """Read a body to its end, so that a reply gets through, but keep no more than is taken."""
     body = bytearray()
     while True:
         message = await receive()
-        if len(body) <= LARGEST_BODY:
+        if len(body) <= largest:
             body += message.get("body", b"")
         if not message.get("more_body", False):
             return bytes(body)
@@ -129,29 +119,3 @@ def _with_body(body: bytes, receive: Receive) -> Receive:
         return {"type": "http.request", "body": body, "more_body": False}
 
     return again
-
-
-def token_of(folder: Path) -> str:
-    """Return the token of a folder of runs, made on first use and readable by its owner alone.
-
-    It stays the same, so that a page that is open goes on after the studio was started again.
-
-    Raises:
-        WhenceError: where the folder can't be written.
-    """
-    path = folder / ".studio-token"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        known = path.read_text(encoding="ascii").strip() if path.is_file() else ""
-        if len(known) >= 32 and known.replace("-", "").replace("_", "").isalnum():
-            return known
-        path.unlink(missing_ok=True)
-        token = secrets.token_urlsafe(32)
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(token + "\n")
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise WhenceError(
-            f"{folder} can't be written ({reason}): name another folder with --runs."
-        ) from error
-    return token

@@ -2,7 +2,8 @@
 
 import json
 import socket
-from collections.abc import Callable, Mapping
+from asyncio import get_running_loop
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,34 +20,48 @@ from whence.errors import WhenceError
 from whence.studio.answers import answer
 from whence.studio.answers.place import path_of
 from whence.studio.commands import command
-from whence.studio.guard import Guard, token_of
+from whence.studio.connections import AT_ONCE, SAID, Connection
+from whence.studio.door import Door
+from whence.studio.guard import Guard
 from whence.studio.stream import Streams
+from whence.studio.texts import Texts
 from whence.studio.wire import pack
 
 STATIC = Path(__file__).parent / "static"
 PORT = 8421
 
 
-def application(folder: Path, token: str, port: int, streams: Streams) -> ASGIApp:
+def application(
+    texts: Texts, door: Door, port: int, streams: Streams, entered: Callable[[], None]
+) -> ASGIApp:
     """Return the studio of a folder of runs.
 
     Args:
-        folder: where the runs are.
-        token: what a page must know.
+        texts: the folder of runs, and what its pages may train on.
+        door: lets pages in.
         port: where it will be served.
         streams: the pages that watch a training.
+        entered: called when a page has come in.
     """
+    folder = texts.folder
 
     async def page(request: Request) -> Response:
         return FileResponse(STATIC / "index.html")
 
+    async def enter(request: Request) -> Response:
+        secret = door.enter((await request.body()).decode("utf-8", "replace"))
+        if secret is None:
+            return _message("The address was used already: take the one printed last.", 403)
+        entered()
+        return JSONResponse({"secret": secret})
+
     async def ask(request: Request) -> Response:
         name = request.path_params["name"]
-        return await _told(request, lambda params: Response(pack(answer(name, params, folder))))
+        return await _told(request, lambda params: Response(pack(answer(name, params, texts))))
 
     async def do(request: Request) -> Response:
         name = request.path_params["name"]
-        return await _told(request, lambda params: Response(pack(command(name, params, folder))))
+        return await _told(request, lambda params: Response(pack(command(name, params, texts))))
 
     async def events(request: Request) -> Response:
         query, last = request.query_params, request.headers.get("last-event-id", "")
@@ -54,21 +69,27 @@ def application(folder: Path, token: str, port: int, streams: Streams) -> ASGIAp
         try:
             path = path_of(folder, query.get("run", ""))
         except WhenceError as error:
-            return JSONResponse({"message": str(error)}, 422)
+            return _message(str(error), 422)
         if not path.is_dir():
-            return JSONResponse({"message": f"there is no run {path.name}."}, 404)
+            return _message(f"there is no run {path.name}.", 404)
         known = min(int(start), 2**53) if start.isdecimal() else 0
         return StreamingResponse(streams.follow(path, known), media_type="text/event-stream")
 
     routes = [
         Route("/", page),
+        Route("/enter", enter, methods=["POST"]),
         Route("/ask/{name}", ask, methods=["POST"]),
         Route("/do/{name}", do, methods=["POST"]),
         Route("/events", events),
         Route("/plotly.min.js", _plotly),
         Mount("/static", StaticFiles(directory=STATIC)),
     ]
-    return Guard(Starlette(routes=routes), token, port)
+    return Guard(Starlette(routes=routes), door, port)
+
+
+def _message(text: str, status: int) -> Response:
+    """A sentence for the page; half a character in it (a lone surrogate) goes as an escape."""
+    return Response(json.dumps({"message": text}), status, media_type="application/json")
 
 
 async def _told(request: Request, reply: Callable[[Mapping[str, Any]], Response]) -> Response:
@@ -76,13 +97,13 @@ async def _told(request: Request, reply: Callable[[Mapping[str, Any]], Response]
     try:
         params = json.loads(await request.body() or b"{}")
     except (ValueError, RecursionError):
-        return JSONResponse({"message": "The request is not JSON."}, 400)
+        return _message("The request is not JSON.", 400)
     if not isinstance(params, dict):
-        return JSONResponse({"message": "The request is no JSON object."}, 400)
+        return _message("The request is no JSON object.", 400)
     try:
         return await run_in_threadpool(reply, params)
     except WhenceError as error:
-        return JSONResponse({"message": str(error)}, 422)
+        return _message(str(error), 422)
 
 
 async def _plotly(request: Request) -> Response:
@@ -91,7 +112,7 @@ async def _plotly(request: Request) -> Response:
     found = find_spec("plotly")
     path = Path(found.origin or "").parent / "package_data" / "plotly.min.js" if found else STATIC
     if not path.is_file():
-        return JSONResponse({"message": "Charts to zoom need plotly: pip install plotly."}, 404)
+        return _message("Charts to zoom need plotly: pip install plotly.", 404)
     return FileResponse(path, headers={"cache-control": "private, max-age=86400"})
 
 
@@ -122,23 +143,26 @@ def listen(port: int | None) -> socket.socket:
     raise WhenceError(f"port {port} is taken: choose another with --port, or none for a free one.")
 
 
-def serve(folder: Path, port: int | None, ready: Callable[[str], None]) -> None:
+def serve(
+    folder: Path, port: int | None, ready: Callable[[str], None], allowed: Sequence[Path] = ()
+) -> None:
     """Serve the studio until Ctrl-C.
 
     Args:
         folder: where the runs are.
         port: as of `listen`.
-        ready: called with the address, token and all, once it can be opened.
+        ready: called with an address that works once: when it can be opened, and again with the
+            next one when a page has come in.
+        allowed: files and folders that a page may train on, besides those of `folder`.
 
     Raises:
-        WhenceError: where the port is taken or the folder can't be written.
+        WhenceError: where the port is taken, or something allowed isn't there.
     """
-    token = token_of(folder)
+    texts = Texts(folder, allowed)
     with listen(port) as listener:
-        bound: int = listener.getsockname()[1]
-        server = Server(folder, token, bound)
-        listener.listen(128)
-        ready(f"http://127.0.0.1:{bound}/?token={token}")
+        server = Server(texts, listener.getsockname()[1], ready)
+        listener.listen(AT_ONCE)
+        ready(server.address())
         server.run(sockets=[listener])
 
 
@@ -146,15 +170,19 @@ class Server(uvicorn.Server):
     """A server of the studio that can end while pages watch.
 
     Args:
-        folder: where the runs are.
-        token: what a page must know.
+        texts: the folder of runs, and what its pages may train on.
         port: where it will be served.
+        ready: called with the next address when a page has come in.
     """
 
-    def __init__(self, folder: Path, token: str, port: int):
-        self.streams = Streams()
+    def __init__(self, texts: Texts, port: int, ready: Callable[[str], None] = lambda _: None):
+        self.streams, self.door, self.port = Streams(), Door(), port
+        app = application(texts, self.door, port, self.streams, lambda: ready(self.address()))
         config = uvicorn.Config(
-            application(folder, token, port, self.streams),
+            app,
+            http=Connection,
+            loop="asyncio",
+            backlog=AT_ONCE,
             log_level="error",
             access_log=False,
             server_header=False,
@@ -162,6 +190,17 @@ class Server(uvicorn.Server):
             lifespan="off",
         )
         super().__init__(config)
+
+    def address(self) -> str:
+        """Return an address by which one page can come in."""
+        return f"http://127.0.0.1:{self.port}/?code={self.door.code()}"
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin; what goes wrong with connections is said at most once a minute."""
+        get_running_loop().set_exception_handler(SAID.of_loop)
+        await super().startup(sockets)
+        for listener in sockets or []:
+            listener.listen(128)  # may wait in the system's queue, where they take no descriptor
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End the streams first, which else would go on for ever."""

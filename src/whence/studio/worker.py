@@ -56,6 +56,8 @@ def start(run: Run, steps: int | None = None, pause_at: int | None = None) -> No
             stderr=subprocess.DEVNULL,
             **own,
         )
+        # One that has ended stays as a zombie until it is waited for.
+        threading.Thread(target=_started[run.path].wait, daemon=True).start()
 
 
 def _is_starting(path: Path) -> bool:

@@ -99,9 +99,16 @@ class Labels(Text):
         Raises:
             WhenceError: a line isn't label, tab, text, or is of a class that the run doesn't know.
         """
-        texts, classes, _ = self._read(np.asarray(self.dataset.tokenizer.encode(text)), True, True)
-        if not texts:
-            raise WhenceError("the text has no labelled lines: give lines of label, tab, text.")
+        lines = text.removesuffix("\n").split("\n")
+        for line in lines:
+            label, _, rest = line.partition("\t")
+            if label not in self.config.classes or not rest.strip() or "\t" in rest:
+                raise WhenceError(
+                    f"{short(line)} is no labelled text: write its class "
+                    f"({', '.join(self.config.classes)}), a tab, and the text."
+                )
+        tokens = np.asarray(self.dataset.tokenizer.encode("\n".join(lines) + "\n"))
+        texts, classes, _ = self._read(tokens, True, True)
         inputs, visible = (t.to(device) for t in lay(texts))
         targets = torch.tensor(classes, device=device)
         return LabelledPart(inputs, visible, targets, np.arange(len(texts)), 0)

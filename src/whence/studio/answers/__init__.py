@@ -1,6 +1,7 @@
 """The questions that a view can ask, and the functions that answer them."""
 
 import inspect
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -20,6 +21,7 @@ from whence.studio.answers.runs import runs
 from whence.studio.answers.step import step
 from whence.studio.answers.strip import strip
 from whence.studio.answers.traces import names, tracing
+from whence.studio.texts import Texts
 
 # A view's name → a function of the folder of runs and of the view's parameters.
 ANSWERS: dict[str, Callable[..., dict[str, Any]]] = {
@@ -44,13 +46,13 @@ ANSWERS: dict[str, Callable[..., dict[str, Any]]] = {
 }
 
 
-def answer(name: str, params: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+def answer(name: str, params: Mapping[str, Any], place: Path | Texts) -> dict[str, Any]:
     """Answer a view's question with plain data.
 
     Args:
         name: one of `ANSWERS`.
         params: the question's parameters, JSON values.
-        folder: the folder of runs.
+        place: the folder of runs; with the texts that a page may have trained on.
 
     Returns:
         JSON values, and NumPy arrays anywhere in them; always with `python` and `shell`, the line
@@ -66,14 +68,29 @@ def answer(name: str, params: Mapping[str, Any], folder: Path) -> dict[str, Any]
     """
     if name not in ANSWERS:
         raise WhenceError(f"there is no view {name!r}{nearest(name, ANSWERS)}")
-    return ANSWERS[name](folder, **checked(ANSWERS[name], params))
+    return call(ANSWERS[name], params, place)
+
+
+def call(
+    function: Callable[..., dict[str, Any]], params: Mapping[str, Any], place: Path | Texts
+) -> dict[str, Any]:
+    """Call an answer or a command; those that train on texts are told which ones they may read.
+
+    Raises:
+        WhenceError: as `checked`, and what the function refuses.
+    """
+    texts = place if isinstance(place, Texts) else Texts(place)
+    given = checked(function, params)
+    first = next(iter(inspect.signature(function).parameters))
+    return function(texts if first == "texts" else texts.folder, **given)
 
 
 def checked(function: Callable[..., Any], params: Mapping[str, Any]) -> dict[str, Any]:
     """Check parameters against a function's signature; its first parameter isn't one of them.
 
     Raises:
-        WhenceError: naming the parameter.
+        WhenceError: naming the parameter; or where a text holds half a character, which nothing
+            can be named by or written as.
 
     Example:
         >>> checked(live, {"run": "mine", "buckets": "many"})
@@ -81,6 +98,12 @@ def checked(function: Callable[..., Any], params: Mapping[str, Any]) -> dict[str
         ...
         whence.errors.WhenceError: buckets is 'many': it must be a whole number.
     """
+    try:
+        json.dumps(dict(params), ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise WhenceError(
+            "a text of the request holds half a character (a lone surrogate): send whole ones."
+        ) from error
     hints = get_type_hints(function)
     known = list(inspect.signature(function).parameters.values())[1:]
     names = [p.name for p in known]

@@ -27,7 +27,8 @@ def path_of(folder: Path, run: str) -> Path:
     """
     bad = not run or run.startswith(".") or len(run) > 200 or any(c in '/\\:*?"<>|' for c in run)
     path = folder / run
-    if bad or any(ord(c) < 32 for c in run) or path.name != run or os.path.islink(path):
+    bad = bad or any(ord(c) < 32 or 0xD800 <= ord(c) < 0xE000 for c in run) or path.name != run
+    if bad or os.path.islink(path):
         raise WhenceError(f"{run[:80]!r} is no run's name: give the name of a folder in {folder}.")
     return path
 
@@ -70,4 +71,5 @@ def python_path(path: Path) -> str:
         >>> python_path(Path("runs") / "mine")
         '"runs/mine"'
     """
-    return '"' + path.as_posix().replace("\\", "\\\\").replace('"', '\\"') + '"'
+    escaped = path.as_posix().replace("\\", "\\\\").replace('"', '\\"')
+    return '"' + "".join(c if c.isprintable() else repr(c)[1:-1] for c in escaped) + '"'

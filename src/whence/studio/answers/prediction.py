@@ -13,7 +13,7 @@ from whence.generate.generate import encode_prompt
 from whence.generate.inference import evaluating
 from whence.generate.reader import LanguageModel, Reader
 from whence.generate.sampling import filter_logits, pick
-from whence.models.seq2seq.config import Seq2SeqConfig
+from whence.models.seq2seq.config import ClassifierConfig, Seq2SeqConfig
 from whence.runs.run import Run
 from whence.runs.trained import step_of
 from whence.studio.answers.place import COMPUTING, open_run, python_path
@@ -56,6 +56,11 @@ def prediction(
         top: how many of the likeliest tokens are listed.
     """
     opened = open_run(folder, run)
+    if isinstance(opened.recipe.model, ClassifierConfig):
+        raise WhenceError(
+            f"{run} names classes and writes nothing: ask it with 'whence classify "
+            f"{shell_word(opened.path)} --ask TEXT'."
+        )
     step = _step(opened, at)
     sampling = Sampling(temperature, top_k, top_p, min_p)
     if len(prompt) > LONGEST or not 0 <= written <= MOST or not 0 <= seed < 2**63:

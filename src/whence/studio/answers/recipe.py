@@ -12,6 +12,7 @@ from whence.runs.recipe import Recipe, usual
 from whence.runs.session import n_parameters
 from whence.runs.settings import differences, nested
 from whence.studio.answers.place import path_of, python_path
+from whence.studio.texts import Texts
 
 # The sizes that the page offers, in this order; a model has some of them.
 SIZES = ("order", "smoothing", "k", "n_layers", "n_heads", "d_model", "d_ff", "n_previous")
@@ -22,7 +23,7 @@ SOURCES = {
 }
 
 
-def form(folder: Path) -> dict[str, Any]:
+def form(texts: Texts) -> dict[str, Any]:
     """Say what can be trained: texts, models, and the usual value of each setting."""
     models = []
     for name, kind in KINDS.items():
@@ -40,8 +41,10 @@ def form(folder: Path) -> dict[str, Any]:
             }
         given = {setting: value for setting, value in settings.items() if value is not None}
         models.append({"name": name, "about": kind.about, "settings": given})
+    sources = [{"name": name, "about": SOURCES.get(name, "")} for name in BUILT_IN]
+    sources += [{"name": name, "about": "a text of this machine"} for name in texts.names()]
     return {
-        "sources": [{"name": name, "about": SOURCES.get(name, "")} for name in BUILT_IN],
+        "sources": sources,
         "models": models,
         "python": "from whence import Recipe; Recipe()",
         "shell": "whence train --help",
@@ -49,7 +52,7 @@ def form(folder: Path) -> dict[str, Any]:
 
 
 def recipe(
-    folder: Path,
+    texts: Texts,
     *,
     source: str = "topics",
     named: str = "",
@@ -60,16 +63,17 @@ def recipe(
     """Say what a filled-in form would train, or which field doesn't fit.
 
     Args:
-        folder: the folder of runs.
-        source: a built-in text, or `text` for one that is pasted or chosen.
+        texts: what the page may train on, and the folder of runs.
+        source: a text of the form's list, or `text` for one that is pasted or chosen.
         named: what such a text is called.
         model: a name in `MODELS`.
         settings: dotted fields of the recipe → values.
         out: the run's name; none: one made from the text's.
     """
-    made = make_recipe(source, model, settings or {})
+    folder = texts.folder
+    made = make_recipe(source, model, settings or {}, texts)
     if source == "text":
-        made = with_source(made, (folder / "texts" / text_name(named)).as_posix())
+        made = with_source(made, (texts.kept / text_name(named)).as_posix())
     path = path_of(folder, out) if out else free_path(folder, stem(source, named))
     if path.exists():
         raise WhenceError(f"there is a run {path.name} already: choose another name.")
@@ -80,19 +84,24 @@ def recipe(
     }
 
 
-def make_recipe(source: str, model: str, settings: dict[str, Any]) -> Recipe:
+def make_recipe(source: str, model: str, settings: dict[str, Any], texts: Texts) -> Recipe:
     """Return the recipe of a filled-in form.
 
     Raises:
-        WhenceError: naming the field that doesn't fit.
+        WhenceError: naming the field that doesn't fit, or a text that the page may not read.
 
     Example:
-        >>> make_recipe("topics", "gpt", {"model.n_layers": 2, "steps": 9}).model.n_layers
+        >>> texts = Texts(Path("runs"))
+        >>> make_recipe("topics", "gpt", {"model.n_layers": 2, "steps": 9}, texts).model.n_layers
         2
     """
-    if source not in (*BUILT_IN, "text"):
-        raise WhenceError(f"there is no built-in text {source[:80]!r}: choose one of the list.")
-    return Recipe.from_dict(nested(settings), with_source(usual(Recipe(), model), source))
+    if source != "text":
+        texts.check([source])
+    made = Recipe.from_dict(nested(settings), with_source(usual(Recipe(), model), source))
+    if made.data.source != (source,):
+        raise WhenceError("data.source is no setting here: choose a text of the list.")
+    texts.check(made.data.validation_source)
+    return made
 
 
 def with_source(made: Recipe, source: str) -> Recipe:
@@ -102,7 +111,7 @@ def with_source(made: Recipe, source: str) -> Recipe:
 
 def stem(source: str, named: str) -> str:
     """What the run is called after."""
-    return text_name(named) if source == "text" else source
+    return text_name(named) if source == "text" else Path(source).name
 
 
 def text_name(named: str) -> str:
@@ -122,7 +131,7 @@ def ways(made: Recipe, model: str, path: Path) -> dict[str, str]:
     base = usual(Recipe(), model)
     changed = differences(base.to_dict(), made.to_dict())
     fields = {name: new for name, _, new in changed if name != "data.source"}
-    flags = [f"--{name.replace('_', '-')} {new}" for name, new in fields.items()]
+    flags = [f"--{name.replace('_', '-')} {shell_word(str(new))}" for name, new in fields.items()]
     source = made.data.source[0]
     words = ["whence train", shell_word(source), f"--model {model}", *flags]
     tree = nested({"data.source": [source], **fields})

@@ -163,4 +163,7 @@ def _vocabulary(t: Trace, numbers: Numbers, columns: np.ndarray) -> list[str] | 
     base = numbers.name.removesuffix(".grad").partition("#")[0]
     if base not in ("logits", "output", "head") or t.labels.decode is None:
         return None
+    sizes = {op.args[0].size[0] for op in t.ops if op.name == "embedding"}
+    if numbers.shape[-1] not in sizes:  # the columns are classes
+        return None
     return [t.labels.decode(int(token)) for token in columns]

@@ -1,9 +1,11 @@
 // The studio's page as an anywidget model: get, set, on, off, save_changes and send, and no more.
 
+import { follow as events } from "./lib/events.js";
 import { front, tellOthers, turns } from "./lib/front.js";
+import { secret } from "./lib/secret.js";
 
 const AWAY = 5000; // ms without a connection until it is said
-const AGAIN = 1000;
+const AGAIN = 2000; // ms until it is tried again
 const NEWS = 10000; // ms between two frames of a page that isn't the one last used
 
 export function pageModel(view, params, { views, navigate, remember }) {
@@ -31,7 +33,7 @@ export function pageModel(view, params, { views, navigate, remember }) {
   function follow(entry) {
     clearTimeout(entry.timer);
     if (document.hidden || entry.source) return;
-    const source = new EventSource(`/events?run=${encodeURIComponent(entry.run)}&from=${entry.from}`);
+    const source = events(`/events?run=${encodeURIComponent(entry.run)}&from=${entry.from}`, secret());
     entry.source = source;
     const back = () => {
       clearTimeout(entry.lost);
@@ -39,8 +41,7 @@ export function pageModel(view, params, { views, navigate, remember }) {
     };
     source.onopen = back;
     source.onmessage = (message) => {
-      back();
-      entry.from = Number(message.lastEventId);
+      entry.from = Number(message.id);
       const event = JSON.parse(message.data);
       if (front() && event.state && event.state !== entry.state) tellOthers();
       entry.state = event.state ?? entry.state;
@@ -50,10 +51,10 @@ export function pageModel(view, params, { views, navigate, remember }) {
       }
       emit("msg:custom", { type: "event", id: entry.id, event }, []);
     };
-    source.onerror = () => {
+    source.onend = () => {
+      if (entry.source !== source) return;
       entry.lost ??= setTimeout(() => emit("msg:custom", { type: "event", id: entry.id, event: { lost: true } }, []), AWAY);
-      if (source.readyState !== EventSource.CLOSED || entry.source !== source) return;
-      entry.source = null; // the server refused: ask again
+      entry.source = null;
       entry.timer = setTimeout(() => follow(entry), AGAIN);
     };
   }
@@ -114,9 +115,9 @@ export function pageModel(view, params, { views, navigate, remember }) {
 async function post(path, body) {
   let response;
   try {
-    response = await fetch(path, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) });
+    response = await fetch(path, { method: "POST", headers: { "content-type": "application/json", "x-whence-secret": secret() }, body: JSON.stringify(body) });
   } catch {
-    throw new Error("The studio isn't running any more: start it again with 'whence studio'; this page then goes on.");
+    throw new Error("The studio isn't running any more: start it again with 'whence studio', and open the address that it prints.");
   }
   if (!response.ok) throw new Error(await said(response));
   return opened(await response.arrayBuffer());

@@ -1,6 +1,7 @@
 // The shell: an address for every view, the bar above, and one view at a time.
 
 import { button, h, put, trouble } from "./lib/dom.js";
+import { enter } from "./lib/secret.js";
 import { pageModel } from "./page_model.js";
 
 // Views, in the bar's order; those with `run` show one run, `hidden` ones are reached from others.
@@ -109,6 +110,5 @@ async function show() {
   }
 }
 
-if (new URLSearchParams(location.search).has("token")) history.replaceState(null, "", location.pathname + location.hash);
 addEventListener("hashchange", show);
-show();
+enter().catch(() => {}).finally(show);

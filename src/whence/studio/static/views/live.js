@@ -84,7 +84,7 @@ function render({ model, el }) {
 
   function hear(frame) {
     if (frame.lost) {
-      put(said, h("p", { class: "trouble", role: "status" }, "The studio is away; training goes on. Trying again…"));
+      put(said, h("p", { class: "trouble", role: "status" }, "The studio is away; training goes on. Trying again… If it was started anew, open the address that it printed."));
       return;
     }
     if (frame.whole) return take(frame.whole);
