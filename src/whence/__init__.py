@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from whence.train.evaluation import Evaluation
     from whence.train.optimizers import SGD, AdamW, Muon
     from whence.train.schedules import Schedule
+    from whence.watch import watch
 
 _HOMES = {
     "AdamW": "whence.train.optimizers",
@@ -42,6 +43,7 @@ _HOMES = {
     "modern": "whence.models",
     "open_source": "whence.data",
     "qwen3": "whence.models",
+    "watch": "whence.watch",
 }
 
 __all__ = [
@@ -65,6 +67,7 @@ __all__ = [
     "modern",
     "open_source",
     "qwen3",
+    "watch",
 ]
 
 

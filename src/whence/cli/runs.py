@@ -10,8 +10,10 @@ from whence.cli.screen import one_line
 from whence.cli.terminal import Console
 from whence.cli.words import call
 from whence.errors import WhenceError, in_bytes
+from whence.runs.files import disk_use
 from whence.runs.run import Run
 from whence.runs.summary import Summary, runs_in, state_of_summary, summary_of
+from whence.runs.watched import is_watched, remove_watched
 
 
 def runs(words: list[str]) -> None:
@@ -78,13 +80,16 @@ def _remove(runs: tuple[Path, ...], /, *, yes: bool = False) -> None:
     """
     if not runs:
         raise WhenceError("name the runs to remove, such as 'whence runs remove runs/topics-1'.")
-    found = [Run.open(path) for path in runs]
-    for run in found:
-        if not yes and not _confirmed(f"delete {run.path} ({in_bytes(run.disk_use)})? [y/N] "):
-            print(f"kept {run.path}")
+    found = [path if is_watched(path) else Run.open(path) for path in runs]
+    for path, run in zip(runs, found, strict=True):
+        if not yes and not _confirmed(f"delete {path} ({in_bytes(disk_use(path))})? [y/N] "):
+            print(f"kept {path}")
             continue
-        run.remove()
-        print(f"removed {run.path}")
+        if isinstance(run, Run):
+            run.remove()
+        else:
+            remove_watched(run)
+        print(f"removed {path}")
 
 
 def _confirmed(question: str) -> bool:

@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 from whence.errors import WhenceError
 from whence.runs.files import SCHEMA, DamagedError, check_schema, read_text, sha256, write_whole
 from whence.runs.recipe import Recipe
+from whence.runs.watched import is_watched
 
 PINNED = ("tokenizer.json", "tokens.json")  # tokens.json pins tokens.bin in turn
 
@@ -123,6 +124,11 @@ class Header:
             WhenceError: where there is none, or it is damaged, changed or of a newer version.
         """
         path = folder / "run.toml"
+        if not path.is_file() and is_watched(folder):
+            raise WhenceError(
+                f"{folder} is the record of a watched loop and holds no recipe: 'whence runs' "
+                "lists it; open its steps by recorder.at() while the loop's process lives."
+            )
         if not path.is_file():
             raise WhenceError(f"{folder} is not a run: it holds no run.toml.")
         text = read_text(path)

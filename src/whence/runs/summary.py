@@ -10,21 +10,22 @@ import numpy as np
 from whence.errors import WhenceError
 from whence.models.kinds import MODELS
 from whence.runs.curves import Curves, thin
-from whence.runs.files import SCHEMA
+from whence.runs.files import SCHEMA, disk_use, refuse_links
 from whence.runs.index import keep
 from whence.runs.lines import Lines, encode_line
 from whence.runs.lock import is_held
 from whence.runs.recipe import kind_of
 from whence.runs.run import Run, State
+from whence.runs.watched import Watched, is_watched
 
 FILE = ".summary.json"
 SPARKLINE = 24  # buckets
-SIGNS = ("run.toml", "steps.jsonl", "checkpoints")  # what a run's folder has, whole or not
+SIGNS = ("run.toml", "watch.json", "steps.jsonl", "checkpoints")  # of a run, whole or not
 LONGEST = 400  # characters of what is wrong
 # What a summary is made from: where one of them is another than it was, it is made anew.
 SOURCES = (
     "run.toml", "steps.jsonl", "evals.jsonl", "samples.jsonl", "checkpoints.jsonl", "tokens.bin",
-    "checkpoints", ".",
+    "checkpoints", "watch.json", ".",
 )  # fmt: skip
 
 
@@ -104,7 +105,7 @@ def summary_of(path: Path) -> Summary:
     if kept is not None:
         return kept
     try:
-        found = _make(Run.open(path))
+        found = _make_watched(path) if is_watched(path) else _make(Run.open(path))
     except WhenceError as error:
         return Summary(trouble=_one_line(str(error)))
     except Exception as error:  # a folder may hold anything, and so break what reads it anyhow
@@ -152,6 +153,26 @@ def _make(run: Run) -> Summary:
         bytes=run.disk_use,
         origin=(run.origin.run, run.origin.step, run.origin.how) if run.origin else None,
         trouble=_one_line(str(trouble)) if trouble else None,
+    )
+
+
+def _make_watched(path: Path) -> Summary:
+    """Sum up a loop that was watched: it has a record of steps, and no recipe."""
+    refuse_links(path)
+    watched, curves = Watched.read(path), Curves(path)
+    loss = curves["loss"]
+    shown = thin(loss, SPARKLINE)
+    return Summary(
+        created=watched.created,
+        model=", ".join(watched.models),
+        text="(watched)",
+        steps=curves.n_steps,
+        done=curves.n_steps,
+        loss=float(loss[-1]) if len(loss) else None,
+        tokens_per_second=curves.tokens_per_second,
+        spark=tuple(zip(shown.tolist(), loss[shown].tolist(), strict=True)),
+        bytes=disk_use(path),
+        trouble=str(curves.damage) if curves.damage else None,
     )
 
 

@@ -1,0 +1,22 @@
+"""Watch any PyTorch training: record its steps, go back to them, and explain a crash.
+
+`whence.watch(model, optimizer)` calls `watch`, although `whence.watch` is also this package.
+"""
+
+import sys
+from types import ModuleType
+from typing import Any
+
+from whence.watch.crash import open_crash
+from whence.watch.past import Past
+from whence.watch.recorder import Recorder, watch
+
+__all__ = ["Past", "Recorder", "open_crash", "watch"]
+
+
+class _Callable(ModuleType):
+    def __call__(self, *args: Any, **kwargs: Any) -> Recorder:
+        return watch(*args, **kwargs)
+
+
+sys.modules[__name__].__class__ = _Callable

@@ -1,0 +1,276 @@
+"""Hooks on models and optimizers that note what a step does, and change nothing of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from whence.watch.events import Arrival, Backward, Call, Step, Update
+from whence.watch.gradients import Gradients
+from whence.watch.nested import mapped, nbytes, tensors
+from whence.watch.numbers import copied, norm_of, sample
+from whence.watch.outlet import Outlet
+from whence.watch.surroundings import Generators, autocast_now
+from whence.watch.world import World, cloned
+
+_SMALL = 1 << 14  # numbers
+_EXTRAS = ("grad_scale", "found_inf")  # a GradScaler hands them to fused optimizers
+
+
+class Listener:
+    """Notes calls, backward passes and updates, and cuts them into steps.
+
+    Args:
+        world: what is watched.
+        memory: bytes that one step may take.
+        opened: is given each step as it begins.
+        seen: is given a step and an update, when its gradients are there and it isn't done yet.
+        closed: is given each step when the last optimizer has updated.
+
+    Attributes:
+        step: the step that is going on, if one is.
+        hooks: ids of the functions that listen.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        memory: int,
+        opened: Callable[[Step], None],
+        seen: Callable[[Step, Update, bool], None],
+        closed: Callable[[Step], None],
+    ):
+        self.memory, self._taken = memory, 0
+        self.world, self.opened, self.seen, self.closed = world, opened, seen, closed
+        self.step: Step | None = None
+        self.number = 0
+        self.hooks: set[int] = set()
+        self._functions: list[Any] = []  # kept, so that the ids stay theirs
+        self._handles: list[Any] = []
+        self._depth = 0
+        self._call: Call | None = None
+        self._open: dict[int, Backward] = {}
+        self._gradients = Gradients(world.parameters)
+        self._probes: dict[str, nn.Parameter] = {}
+        self._kept: dict[int, tuple[Tensor, int, Tensor]] = {}
+        self._versions = [p._version for p in world.parameters]
+        for i, model in enumerate(world.models.values()):
+            self._listen_to(i, model)
+        for j, optimizer in enumerate(world.optimizers):
+            self._follow(j, optimizer)
+
+    def close(self) -> None:
+        """Take all hooks away."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+
+    def _listen_to(self, i: int, model: nn.Module) -> None:
+        # Plain functions: a copy of a module shares them, where it would copy a method's object.
+        def before(module: nn.Module, args: tuple, kwargs: dict) -> None:
+            self._before(i, module, args, kwargs)
+
+        def after(module: nn.Module, args: tuple, output: Any) -> Any:
+            return self._after(output)
+
+        self.hooks |= {id(before), id(after)}
+        self._handles += [
+            model.register_forward_pre_hook(before, prepend=True, with_kwargs=True),
+            model.register_forward_hook(after, always_call=True),
+        ]
+        self._functions += [before, after]
+
+    def _follow(self, j: int, optimizer: torch.optim.Optimizer) -> None:
+        def before(_: Any, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
+            closure = args[1] if len(args) > 1 else kwargs.get("closure")
+            if closure is None:
+                self._begin_update(j)
+                return None
+            first = True
+
+            def watched() -> Any:
+                nonlocal first
+                loss = closure()
+                if first:
+                    self._begin_update(j)
+                if self.step is not None:
+                    self.step.updates[-1].closures += 1
+                first = False
+                return loss
+
+            if len(args) > 1:
+                return (args[0], watched, *args[2:]), kwargs
+            return args, {**kwargs, "closure": watched}
+
+        def after(*_: Any) -> None:
+            self._end_update(j)
+
+        self._handles += [
+            optimizer.register_step_pre_hook(before),
+            optimizer.register_step_post_hook(after),
+        ]
+
+    def _now(self) -> Step:
+        """The step that is going on; a new one where there is none."""
+        if self.step is None:
+            self.step = Step(self.number, started=time.perf_counter())
+            self._gradients.begin_step()
+            self._taken = 0
+            self.opened(self.step)
+        return self.step
+
+    def _before(self, i: int, module: nn.Module, args: tuple, kwargs: dict) -> None:
+        self._depth += 1
+        if self._depth > 1 or not torch.is_grad_enabled():
+            return
+        step = self._now()
+        ids = next((t for t in tensors((args, kwargs)) if not t.is_floating_point()), None)
+        step.tokens += ids.numel() if ids is not None else 0
+        if not self._has_room(step, (args, kwargs)):
+            return
+        self._call = Call(
+            i,
+            mapped(args, copied),
+            mapped(kwargs, copied),
+            Generators.now(),
+            autocast_now(self._probes),
+            self._state(i),
+            tuple(m.training for m in self.world.modules[i]),
+            tuple(self.world.parameters[n].requires_grad for n in self.world.of_model[i]),
+            moved=self._moved(),
+        )
+
+    def _has_room(self, step: Step, more: Any) -> bool:
+        """Whether a step may keep more; where not, it is let go of."""
+        self._taken += nbytes(more)
+        if self._taken > self.memory and not step.lost:
+            step.lose()
+        return not step.lost
+
+    def _after(self, output: Any) -> Any:
+        self._depth -= 1
+        if self._depth or self._call is None:
+            return None
+        call, self._call = self._call, None
+        self._now().events.append(call)
+        if output is None:  # the model has raised, or returns nothing
+            return None
+        return mapped(output, lambda tensor: self._hand_on(call, tensor))
+
+    def _hand_on(self, call: Call, tensor: Tensor) -> Tensor:
+        """Return an output such that the gradient from outside the model is heard of."""
+        if not tensor.requires_grad:
+            return tensor
+        number = len(call.outputs)
+        call.outputs.append(sample(tensor))
+        if tensor.numel() == 1:
+            call.scalars[number] = tensor.detach().clone()
+
+        def arrive(gradient: Tensor) -> None:
+            self._arrive(call, number, gradient)
+
+        return Outlet.apply(tensor, arrive)
+
+    def _state(self, i: int) -> dict[int, Tensor]:
+        """Copy the tensors that a model keeps; a large one that hasn't changed isn't copied again.
+
+        Batch norms write their statistics without counting the change: small ones are copied.
+        """
+        state = {}
+        for number in self.world.places_of[i]:
+            module, name = self.world.places[number]
+            tensor = getattr(module, name, None)
+            if not isinstance(tensor, Tensor):
+                continue
+            known = self._kept.get(number)
+            same = known is not None and known[0] is tensor and known[1] == tensor._version
+            if known is None or not same or tensor.numel() <= _SMALL:
+                known = self._kept[number] = (tensor, tensor._version, tensor.detach().clone())
+            state[number] = known[2]
+        return state
+
+    def _moved(self) -> dict[int, Tensor]:
+        """Copy parameters that something else than an optimizer has changed."""
+        moved = {}
+        for number, p in enumerate(self.world.parameters):
+            if p._version != self._versions[number]:
+                self._versions[number] = p._version
+                moved[number] = p.detach().clone()
+        return moved
+
+    def _arrive(self, call: Call, output: int, gradient: Tensor) -> None:
+        task = torch._C._current_graph_task_id()
+        step = self._now()
+        if not self._has_room(step, gradient):
+            return
+        backward = self._open.get(task)
+        if backward is None:
+            before, wiped = self._gradients.before_backward()
+            if wiped and not step.updates:
+                self._drop(step)
+            backward = self._open[task] = Backward(before)
+            step.events.append(backward)
+            torch.autograd.Variable._execution_engine.queue_callback(lambda: self._end(task))
+        backward.arrivals.append(Arrival(call, output, gradient, gradient._version))
+
+    def _end(self, task: int) -> None:
+        backward = self._open.pop(task, None)
+        if backward is not None:
+            backward.adds = self._gradients.after_backward()
+
+    def _drop(self, step: Step) -> None:
+        """Forget what came before gradients were cleared without an update."""
+        last = max((i for i, e in enumerate(step.events) if isinstance(e, Backward)), default=-1)
+        moved = {}
+        for event in step.events[: last + 1]:
+            if isinstance(event, Call):
+                moved.update(event.moved)
+        del step.events[: last + 1]
+        if moved and step.calls:
+            step.calls[0].moved = {**moved, **step.calls[0].moved}
+
+    def _begin_update(self, j: int) -> None:
+        step, optimizer = self._now(), self.world.optimizers[j]
+        gradients = self._gradients.as_seen(self.world.parameters_of(j))
+        settings = [
+            {k: cloned(v) for k, v in g.items() if k != "params"} for g in optimizer.param_groups
+        ]
+        extras = {k: cloned(v) for k in _EXTRAS if (v := getattr(optimizer, k, None)) is not None}
+        update = Update(j, gradients, settings, extras)
+        if not step.updates:
+            step.rate = float(self.world.optimizers[0].param_groups[0].get("lr", 0.0))
+        norm, finite = norm_of(gradients.values())
+        known = 0.0 if step.grad_norm != step.grad_norm and not step.updates else step.grad_norm
+        step.grad_norm = (known**2 + norm**2) ** 0.5
+        step.events.append(update)
+        self.seen(step, update, finite)
+
+    def _end_update(self, j: int) -> None:
+        step = self.step
+        if step is None:
+            return
+        for update in reversed(step.updates):
+            if update.optimizer == j:
+                update.done = update.closures < 2
+                break
+        for number in self.world.parameters_of(j):
+            self._versions[number] = self.world.parameters[number]._version
+        if j == len(self.world.optimizers) - 1:
+            step.seconds = time.perf_counter() - step.started
+            self.step, self.number = None, self.number + 1
+            _leave_evaluations_out(step)
+            self.closed(step)
+
+
+def _leave_evaluations_out(step: Step) -> None:
+    """Drop calls in evaluation mode that no gradient came back to."""
+    used = {id(a.call) for e in step.events if isinstance(e, Backward) for a in e.arrivals}
+    step.events = [
+        e
+        for e in step.events
+        if not isinstance(e, Call) or e.training[0] or e.moved or id(e) in used
+    ]

@@ -1,0 +1,78 @@
+"""Tensors inside what a module is given and returns: lists, mappings, dataclasses, in any depth."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import Tensor
+
+
+def mapped(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """Replace each tensor in a nested value; one that stands there twice is replaced once.
+
+    Lists, tuples, named tuples, mappings (such as transformers' outputs) and dataclasses keep
+    their types. Whatever else there is stays the same object.
+
+    Example:
+        >>> import torch
+        >>> mapped({"x": [torch.ones(2), 3]}, lambda t: t + 1)
+        {'x': [tensor([2., 2.]), 3]}
+    """
+    return _mapped(value, change, {})
+
+
+def _mapped(value: Any, change: Callable[[Tensor], Tensor], done: dict[int, Tensor]) -> Any:
+    if isinstance(value, Tensor):
+        if id(value) not in done:
+            done[id(value)] = change(value)
+        return done[id(value)]
+    if isinstance(value, list | tuple):
+        items = [_mapped(item, change, done) for item in value]
+        if isinstance(value, tuple) and hasattr(value, "_fields"):
+            return type(value)(*items)
+        return type(value)(items)
+    if isinstance(value, Mapping):
+        if type(value) is dict:
+            return {key: _mapped(item, change, done) for key, item in value.items()}
+        changed: Any = copy.copy(value)
+        for key, item in list(value.items()):
+            new = _mapped(item, change, done)
+            if new is not item:
+                changed[key] = new
+        return changed
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        made = copy.copy(value)
+        for field in dataclasses.fields(value):
+            item = getattr(value, field.name)
+            new = _mapped(item, change, done)
+            if new is not item:
+                object.__setattr__(made, field.name, new)
+        return made
+    return value
+
+
+def tensors(value: Any) -> list[Tensor]:
+    """List the tensors of a nested value, in a fixed order, each once.
+
+    Example:
+        >>> import torch
+        >>> x = torch.ones(2)
+        >>> len(tensors((x, {"again": x})))
+        1
+    """
+    found: list[Tensor] = []
+
+    def note(tensor: Tensor) -> Tensor:
+        found.append(tensor)
+        return tensor
+
+    mapped(value, note)
+    return found
+
+
+def nbytes(value: Any) -> int:
+    """Add up the bytes of the tensors in a nested value."""
+    return sum(t.untyped_storage().nbytes() if not t.is_sparse else 0 for t in tensors(value))
