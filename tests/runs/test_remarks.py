@@ -45,3 +45,16 @@ def test_a_run_whose_checkpoint_will_not_fit_says_so_before_its_first_step(tmp_p
     with pytest.raises(WhenceError, match=r"needs about .* kB of disk and 5\.0 kB are free"):
         next(run.train())
     assert not run.steps
+
+
+def test_a_removal_takes_what_the_run_made_and_names_what_it_leaves(tmp_path, capsys):
+    from tests.cli.command import whence
+    from tests.runs.tiny import finish, make
+
+    for name in ("mine", "clean"):
+        finish(make(tmp_path / name, steps=2))
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    assert whence("runs", "remove", tmp_path / "mine", tmp_path / "clean", "--yes") == 0
+    assert "left in it, since no run made it: thesis.txt" in capsys.readouterr().out
+    assert [p.name for p in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["mine"]

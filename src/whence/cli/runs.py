@@ -85,11 +85,10 @@ def _remove(runs: tuple[Path, ...], /, *, yes: bool = False) -> None:
         if not yes and not _confirmed(f"delete {path} ({in_bytes(disk_use(path))})? [y/N] "):
             print(f"kept {path}")
             continue
-        if isinstance(run, Run):
-            run.remove()
-        else:
-            remove_watched(run)
+        left = run.remove() if isinstance(run, Run) else remove_watched(run)
         print(f"removed {path}")
+        if left:
+            print(f"left in it, since no run made it: {', '.join(map(one_line, left))}")
 
 
 def _confirmed(question: str) -> bool:

@@ -101,6 +101,62 @@ def remove_aside(path: Path) -> None:
         ) from error
 
 
+# What a run makes in its folder; `name.*` stands for what it is writing.
+OURS = (
+    "run.toml", "tokenizer.json", "tokens.json", "tokens.bin", "tokens.bin.shared",
+    "steps.jsonl", "evals.jsonl", "samples.jsonl", "steps.index", "checkpoints.jsonl",
+    "checkpoints", "control.json", "trouble.json", "metrics.csv", "tensorboard", "answers",
+    "crashes", "damaged", "watch.json", ".lock", ".summary.json", ".studio.html",
+)  # fmt: skip
+
+
+def foreign(path: Path) -> list[str]:
+    """Name what lies in a run's folder that the run didn't make.
+
+    Example:
+        >>> foreign(Path("there is no such run"))
+        []
+    """
+    if not path.is_dir():
+        return []
+    return sorted(p.name for p in path.iterdir() if not _is_ours(p.name))
+
+
+def remove_ours(path: Path) -> list[str]:
+    """Remove what a run made in its folder, and the folder itself if nothing else is in it.
+
+    Returns:
+        The names of what was left.
+
+    Raises:
+        WhenceError: where it can't be removed, or not all of it.
+    """
+    left = foreign(path)
+    if not left:
+        remove_aside(path)
+        return []
+    gone = path.with_name(f".{path.name[:200]}.{secrets.token_hex(4)}.gone")
+    try:
+        gone.mkdir()
+        # run.toml goes first: what is left of a removal that was killed is no run any more.
+        names = sorted((p.name for p in path.iterdir()), key=lambda name: name != "run.toml")
+        for name in names:
+            if name not in left:
+                (path / name).rename(gone / name)
+        shutil.rmtree(gone)
+    except OSError as error:
+        raise WhenceError(
+            f"{path} can't be removed ({error.strerror or error}): check its permissions."
+        ) from error
+    return left
+
+
+def _is_ours(name: str) -> bool:
+    return any(name == ours or name.startswith(f"{ours}.") for ours in OURS) or bool(
+        re.fullmatch(rf"\..+{SUFFIX}", name)
+    )
+
+
 def sweep(folder: Path) -> None:
     """Remove what processes that were killed had begun to make or to remove in a folder."""
     found: list[Path] = []

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from whence.data import Dataset, Source, Tokenizer, load_tokenizer, open_dataset
 from whence.data import prepare as prepare_tokens
 from whence.errors import WhenceError, shell_word
-from whence.runs.aside import TakenError, made_aside, remove_aside, sweep
+from whence.runs.aside import TakenError, made_aside, remove_ours, sweep
 from whence.runs.chain import check_run
 from whence.runs.checkpoints import saved_steps
 from whence.runs.creation import free_path, resolve
@@ -519,18 +519,21 @@ class Run:
         """Hold the run for this process alone; see `whence.runs.lock.hold`."""
         return hold(self.path)
 
-    def remove(self) -> None:
-        """Delete the folder.
+    def remove(self) -> list[str]:
+        """Delete what the run made, and its folder if nothing else is in it.
+
+        Returns:
+            The names of other files in the folder, which are left.
 
         Raises:
             WhenceError: where a process is training it, or it can't be removed.
         """
         with self.locked():
-            if os.name != "nt":  # else the lock's file is still open
-                remove_aside(self.path)
-        if os.name == "nt":
-            remove_aside(self.path)
+            left = remove_ours(self.path) if os.name != "nt" else []
+        if os.name == "nt":  # only now is the lock's file closed
+            left = remove_ours(self.path)
         sweep(self.path.parent)
+        return left
 
 
 def _check_trainable(run: Run) -> None:

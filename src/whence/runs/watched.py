@@ -1,13 +1,13 @@
 """The folder of a loop that was watched: the record of its steps, without a recipe."""
 
 import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from whence.errors import WhenceError
+from whence.runs.aside import remove_ours
 from whence.runs.files import SCHEMA, DamagedError, read_json, write_whole
 
 FILE = "watch.json"
@@ -79,16 +79,13 @@ def is_watched(folder: Path) -> bool:
     return (folder / FILE).is_file()
 
 
-def remove_watched(folder: Path) -> None:
-    """Delete the folder of a watched loop.
+def remove_watched(folder: Path) -> list[str]:
+    """Delete what the recorder of a watched loop made in its folder; name what is left.
 
     Raises:
         WhenceError: it can't be deleted.
     """
-    try:
-        shutil.rmtree(folder)
-    except OSError as error:
-        raise WhenceError(f"{folder} can't be deleted ({error.strerror or error}).") from error
+    return remove_ours(folder)
 
 
 def _words(path: Path, value: object) -> tuple[str, ...]:
