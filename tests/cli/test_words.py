@@ -10,7 +10,7 @@ REFUSED = {
     "train --model gpt2 --model.n-layer 3": "did you mean --model.n-layers?",
     "train --steps x": "--steps is 'x': give a whole number.",
     "train --optimizer.learning-rate abc": "--optimizer.learning-rate is 'abc': give a number.",
-    "train --data.tokenizer foo": "is 'foo': choose from auto, chars, bytes, words, bpe.",
+    "train --data.tokenizer foo": "is 'foo': choose from auto, chars, bytes, words, bpe",
     "train --steps": "--steps needs a value",
     "generate runs/x --temprature 3": "did you mean --temperature?",
     "generate runs/x --top-k q": "--top-k is 'q': give a whole number.",

@@ -204,7 +204,7 @@ def test_bytes_stream_as_whole_characters(text, stop):
     pieces = [stream.push(byte) for byte in text.encode()]
     pieces.append(stream.finish())
     at = min((text.index(s) for s in stop if s in text), default=len(text))
-    assert "".join(pieces) == text[:at]
+    assert "".join(pieces).rstrip("\ufffd") == text[:at].rstrip("\ufffd")
     if "\ufffd" not in text:
         assert not any("\ufffd" in piece for piece in pieces)
 

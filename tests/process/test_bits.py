@@ -90,6 +90,7 @@ def test_a_caller_with_other_settings_trains_and_replays_the_same_bits(
     for folder in (run.path / "checkpoints").iterdir():
         if folder.name != "000006":
             folder.rename(tmp_path / folder.name)  # so that every step is replayed
+    sign(run)
     with CALLERS[caller]():
         again = make(tmp_path / "again", RECIPE[name])
         finish(again)

@@ -21,10 +21,11 @@ from whence.runs.compare import compare
 from whence.runs.export import export_metrics
 from whence.runs.fork import fork
 from whence.runs.growth import growth
+from whence.runs.repair import repair
 from whence.runs.replay import Moment, estimate, go_to, start_from
 from whence.runs.run import Run
 from whence.runs.trained import trained_model
-from whence.runs.verify import repair, verify
+from whence.runs.verify import verify
 from whence.runs.whatif import what_if
 from whence.scale.hardware import Hardware
 from whence.why import biography, taught

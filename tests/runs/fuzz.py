@@ -51,7 +51,7 @@ NAMES = (
     "checkpoints/000020/optimizer.safetensors",
 )
 LONGEST = 1000  # characters: more than a sentence fills a screen
-SECONDS = 25.0
+SECONDS = 120.0
 MEMORY = 3 << 30
 READERS: dict[str, Callable[[Path], Any]] = {
     "list": lambda path: [(run.state, run.disk_use) for run in list_runs(path.parent)],

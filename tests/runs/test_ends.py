@@ -80,6 +80,7 @@ def test_a_signal_saves_and_ends(tmp_path, number):
     text.write_text(TEXT, encoding="utf-8")
     words = "--steps 100000 --model.d-model 16 --model.n-layers 1 --json"
     words += " --hardware.device cpu --hardware.threads 1"
+    before = signal.signal(number, signal.SIG_DFL)  # what is ignored here would be there, too
     process = subprocess.Popen(
         [sys.executable, "-m", "whence", "train", text, "--out", tmp_path / "run", *words.split()],
         stdout=subprocess.PIPE,
@@ -87,6 +88,7 @@ def test_a_signal_saves_and_ends(tmp_path, number):
         text=True,
         env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
     )
+    signal.signal(number, before)
     assert process.stdout
     for line in process.stdout:
         if '"step"' in line and '"loss"' in line:

@@ -18,8 +18,9 @@ def test_every_step_is_had_again_to_the_bit(name, tmp_path):
     session = run.session()
     from whence.train.loop import train
 
-    for _ in train(session.forward, session.batches, session.loss, session.optimizer, range(8)):
-        pass
+    with session.stepping():
+        for _ in train(session.forward, session.batches, session.loss, session.optimizer, range(8)):
+            pass
     finish(run)
     for folder in (run.path / "checkpoints").iterdir():
         if folder.name not in ("000005",):

@@ -74,7 +74,7 @@ def test_a_run_that_goes_on_is_seen(tmp_path):
     s = summary_of(run.path)
     assert (s.done, s.saved) == (20, 20)
     child = fork(Run.open(run.path), 10, tmp_path / "child")
-    assert summary_of(child.path).origin == (str(run.path), 10)
+    assert summary_of(child.path).origin == (str(run.path), 10, "fork")
     assert summary_of(run.path).bytes == run.disk_use
 
 

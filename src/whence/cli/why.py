@@ -200,7 +200,7 @@ def _first_bad(t: Trace, top: int, head: dict[str, Any], json: bool) -> None:
     if json:
         print(strict({**head, "first_bad": None if found is None else found.to_dict()}))
         return
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(soft_wrap=True)
     console.print("; ".join(t.notes), markup=False)
     if found is None:
         console.print("loss, gradients, parameters and moments are all finite")

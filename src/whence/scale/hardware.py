@@ -80,6 +80,7 @@ class Hardware:
         random generators are the caller's again behind it.
 
         Example:
+            >>> import torch
             >>> with Hardware(device="cpu", threads=1).in_force():
             ...     torch.get_num_threads()
             1

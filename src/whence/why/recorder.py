@@ -236,7 +236,10 @@ class Recorder(TorchDispatchMode):
         writer = version.writer
         if writer is None or writer.name not in UNWRITTEN:
             version.kept.append((ref, target.clone()))
-            self._pay(target.nbytes)
+            if (
+                target.layout == torch.strided
+            ):  # the parts of a sparse one are counted by themselves
+                self._pay(target.nbytes)
 
     def _note_results(self, op: Op, result: Any) -> None:
         results = result if isinstance(result, tuple) else (result,)
