@@ -131,7 +131,12 @@ def remove_ours(path: Path) -> list[str]:
     Raises:
         WhenceError: where it can't be removed, or not all of it.
     """
-    left = foreign(path)
+    try:
+        left = foreign(path)
+    except OSError as error:
+        raise WhenceError(
+            f"{path} can't be read ({error.strerror or error}): check its permissions."
+        ) from error
     if not left:
         remove_aside(path)
         return []
