@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import tomli_w
+import torch
 
 from tests.runs.tiny import finish, make, sign
 from whence.errors import WhenceError
@@ -51,7 +52,7 @@ NAMES = (
     "checkpoints/000020/optimizer.safetensors",
 )
 LONGEST = 1000  # characters: more than a sentence fills a screen
-SECONDS = 120.0
+SECONDS = 60.0
 MEMORY = 3 << 30
 READERS: dict[str, Callable[[Path], Any]] = {
     "list": lambda path: [(run.state, run.disk_use) for run in list_runs(path.parent)],
@@ -240,6 +241,7 @@ def use(path: Path, seconds: float = SECONDS) -> list[str]:
     pid = os.fork()
     if not pid:
         used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        torch.set_num_threads(1)  # OpenMP's other threads did not come along in the fork
         resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY,) * 2)
         wrong = read_all(path, lambda name: _tell(write_end, name))
         for line in wrong:
