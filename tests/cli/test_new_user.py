@@ -205,3 +205,18 @@ def test_the_step_of_a_compiled_module_has_the_names_of_the_module_and_says_so()
     traced = trace(step, model=compiled)
     assert list(traced.parameters) == ["weight", "bias"]
     assert any("compiled" in note for note in traced.notes)
+
+
+def test_what_is_measured_on_a_part_says_so_and_is_not_held_against_the_whole(tmp_path, capsys):
+    (tmp_path / "my.txt").write_text("aaaaaaaa" * 40 + TEXTS["quotes"] * 2)
+    words = ["train", tmp_path / "my.txt", "--model", "bigram", "--steps", 30, *TINY[6:]]
+    words += ["--data.validation", 0.5, "--record.sample-tokens", 0]
+    words += ["--optimizer.learning-rate", 0.1]
+    assert whence(*words, "--record.evaluate-tokens", 20, "--out", tmp_path / "part") == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if "validation" in line and "·" in line]
+    parts, whole = [line for line in lines if line.startswith("step")][:-1], lines[-1]
+    assert all("(first 19 tokens)" in line and "below" not in line for line in parts)
+    assert "all of validation" in whole
+    assert "first" not in whole
+    assert whence(*words, "--record.evaluate-tokens", 9999, "--out", tmp_path / "whole") == 0
+    assert "now below uniform" in capsys.readouterr().out
