@@ -213,8 +213,8 @@ def test_what_is_measured_on_a_part_says_so_and_is_not_held_against_the_whole(tm
     words += ["--data.validation", 0.5, "--record.sample-tokens", 0]
     words += ["--optimizer.learning-rate", 0.1]
     assert whence(*words, "--record.evaluate-tokens", 20, "--out", tmp_path / "part") == 0
-    lines = [line for line in capsys.readouterr().out.splitlines() if "validation" in line and "·" in line]
-    parts, whole = [line for line in lines if line.startswith("step")][:-1], lines[-1]
+    out = capsys.readouterr().out.splitlines()
+    *parts, whole = [line for line in out if line.startswith("step") and "validation" in line]
     assert all("(first 19 tokens)" in line and "below" not in line for line in parts)
     assert "all of validation" in whole
     assert "first" not in whole
