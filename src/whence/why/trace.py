@@ -292,13 +292,17 @@ class Trace:
             return []
         place, found = ref.places(np.array([at])), []
         for op in self.ops:
-            output = next((o for o in op.outputs if o is not None), None)
-            if op.alias or output is None:
+            if op.alias or not any(
+                source.version is ref.version for source in flatten([*op.args, *op.kwargs.values()], Ref)
+            ):
                 continue
-            for source in flatten([*op.args, *op.kwargs.values()], Ref):
-                if source.version is ref.version and source.locate(place)[0] >= 0:
+            for call in op.calls():  # of grouped operations, only what was done to this tensor
+                output = next((o for o in call.outputs if o is not None), None)
+                if output is not None and any(
+                    source.version is ref.version and source.locate(place)[0] >= 0
+                    for source in flatten(list(call.values.values()), Ref)
+                ):
                     found.append((op.name, self.name_of(output)))
-                    break
         return found
 
     def number_at(self, ref: Cells, at: int) -> Number:
