@@ -90,11 +90,6 @@ class Trace:
         self.nbytes = recorder.nbytes
         self.notes: list[str] = []
         self.refused = ""
-        if recorder.elsewhere:
-            self.notes.append(
-                "a backward pass ran in another thread, where nothing is recorded: its gradients "
-                "are there, and don't open"
-            )
         self.parameters = parameters
         self._after = after
         self._names: dict[str, Cells] = dict(recorder.namer.names)
