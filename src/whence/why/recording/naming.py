@@ -59,8 +59,9 @@ class Namer:
 
     @property
     def module(self) -> str:
-        """Path of the module that runs now, "" outside of any."""
-        return self._stack[-1] if self._stack else ""
+        """Path of the module that runs now, "" outside of any and in other threads."""
+        here = threading.get_ident() == self._thread
+        return self._stack[-1] if self._stack and here else ""
 
     def open(self) -> None:
         """Begin to follow modules as they are called."""
