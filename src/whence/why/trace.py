@@ -23,7 +23,7 @@ from whence.why.rules.forms.positions import coordinates
 from whence.why.rules.layers import attention, attention_backward
 from whence.why.rules.layers.attention import Attention
 from whence.why.rules.layers.attention_backward import AttentionGradient
-from whence.why.rules.open import reads_opaque
+from whence.why.rules.open import INSIDES, reads_opaque
 from whence.why.rules.opening import Cells, Derived
 from whence.why.rules.table import RULES
 
@@ -133,10 +133,24 @@ class Trace:
         found = self._names.get(name)
         if found is not None:
             return Numbers(self, found, name)
+        inside = self._inside(name)
+        if inside is not None:
+            return Numbers(self, inside, name)
         head, _, quantity = name.rpartition(".")
         if quantity in ("grad", "update", "after") and head:
             return getattr(self[head], quantity)
         raise unknown(name, self.names())
+
+    def _inside(self, name: str) -> Ref | None:
+        """Find a variable of the formula that stands for a fused operation."""
+        for op in self.ops:
+            look = INSIDES.get(op.name)
+            module = (op.forward or op).module
+            if look is not None and name.startswith(f"{module}." if module else ""):
+                found = look(op, name).get(name)
+                if found is not None:
+                    return found
+        return None
 
     def number(self, address: str) -> Number:
         """Return the number at an address.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import threading
+from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any
@@ -91,6 +92,7 @@ class Recorder(TorchDispatchMode):
         self._backward: list[int] = []  # threads in a backward pass, one for each pass within another
         self._lock = threading.RLock()
         self._last_sequence = -1
+        self._runs: Counter[tuple] = Counter()
         self._calls = ExitStack()
 
     def __enter__(self) -> Recorder:
@@ -175,6 +177,11 @@ class Recorder(TorchDispatchMode):
             op.phase, op.carries = "backward", True  # what autograd begins with
         if torch.is_grad_enabled() and (node is not None or not inside):
             self._number(op)  # also what a backward pass runs again, or keeps a graph of
+        if op.forward is not None:
+            op.run = op.forward.run
+        else:
+            self._runs[op.module, func] += 1
+            op.run = self._runs[op.module, func]
         if self.within is not None:
             op.phase = self.within.phase
         if op.phase == "backward" and not op.carries:
