@@ -184,6 +184,8 @@ class Recorder(TorchDispatchMode):
             op.run = self._runs[op.module, func]
         if self.within is not None:
             op.phase = self.within.phase
+        inputs = flatten([*op.args, *op.kwargs.values()], Ref)
+        op.fixed = bool(inputs) and all(ref.fixed for ref in inputs)
         if op.phase == "backward" and not op.carries:
             op.carries = any(ref.carries for ref in flatten(op.args, Ref))
         targets: list[Tensor] = []

@@ -28,6 +28,7 @@ class Op:
         node: in the backward pass, the number of the node that ran.
         carries: it works on a gradient that came back from the loss.
         forward: in the backward pass, the operation whose gradient is worked out.
+        fixed: it works on parameters alone, as a cast or a merge of weights does.
         run: 1 for the first of its kind in its module, 2 for the next; in the backward pass, that
             of the operation whose gradient is worked out.
     """
@@ -44,6 +45,7 @@ class Op:
     node: int = -1
     carries: bool = False
     forward: Op | None = None
+    fixed: bool = False
     run: int = 1
     _memory: dict[str, Any] = field(default_factory=dict)
 

@@ -26,7 +26,7 @@ def gradient(call: Call, at: Index) -> Opened:
     reach = max(call["input"].size[2:])
     slack = accuracy(call) * 16 * wide_ * size * reach
     own = narrow(call)
-    slack = slack + 6 * own * wide_ * size
+    slack = slack + 6 * own * wide_ * size * (reach if call.slot else 1)
     if own:  # the kernel's places are rounded like its numbers, also where slopes jump
         total = part.terms().sum(1)
         for nudge in (1 - 2 * own, 1 + 2 * own):
