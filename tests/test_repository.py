@@ -94,3 +94,9 @@ def test_modules_are_named_in_strings_in_the_lazy_tables_alone():
         if re.search(r"import_module\(|__import__\(", path.read_text(encoding="utf-8"))
     }
     assert found == lazy
+
+
+def test_the_picture_of_the_imports_has_every_room():
+    drawn = set(re.findall(r'y="\d+">(\w+)<tspan', read("docs/images/imports.svg")))
+    rooms = {p.name for p in (ROOT / "src/whence").iterdir() if (p / "__init__.py").exists()}
+    assert rooms <= drawn
