@@ -17,6 +17,7 @@ from whence.runs.run import Run
 from whence.runs.store.checkpoints import load_weights
 from whence.why.address import Address, unknown
 from whence.why.attribution.groups import Blame
+from whence.why.history.moments import trace_moment
 from whence.why.receipts.receipt import Receipt, finite
 
 _TRACED = 6  # plain steps that tracing and opening one takes, memory told beforehand included
@@ -222,7 +223,7 @@ def _turns(
             moment = go_to(run, step, approximate)
         for _ in moment.advance_to(step):
             pass
-        number = moment.trace().number(address).update
+        number = trace_moment(moment).number(address).update
         change = changes[step - begin]
         receipt, tokens, places = number.why(), number.blame("token"), number.blame("where")
         turns.append(Turn(step, change, abs(change) / size, receipt, tokens, places))
