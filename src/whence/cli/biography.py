@@ -18,7 +18,7 @@ from whence.errors import WhenceError
 from whence.runs.run import Run
 from whence.why.history.biography import Biography, biography_cost
 from whence.why.history.biography import biography as tell_life
-from whence.why.receipts.receipt import figure
+from whence.receipt.figures import figure
 
 _WIDTH = 60  # columns of the picture
 _LEVELS = "▁▂▃▄▅▆▇█"

@@ -22,9 +22,14 @@ def short(value: float, digits: int = READ) -> str:
         return str(value)
     if digits >= EXACT:
         return repr(float(value)).removesuffix(".0")
-    if 10**digits <= abs(value) < 1e9:  # 20001, not 2e+04
+    if digits < 9 and 10**digits <= abs(value) < 1e9:  # 20001, not 2e+04
         return f"{value:.0f}"
     return f"{value:.{digits}g}"
+
+
+def figure(value: float) -> str:
+    """Write a number with the digits that a float32 carries."""
+    return short(value, 9)
 
 
 def trimmed(text: str, digits: int = READ) -> str:

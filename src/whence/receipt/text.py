@@ -36,7 +36,7 @@ def rows(receipt: Receipt, limit: int | None, digits: int, inside: str = "") -> 
     """
     shown, others = _listed(receipt, limit)
     figures = digits
-    if len(shown) < _FEW and not others[0]:
+    if 1 < len(shown) < _FEW and not others[0]:
         figures = enough([receipt.value, *(term.value for term in shown)], digits)
     for row in _head(receipt, digits, figures):
         yield [(inside, ""), *row]
@@ -70,7 +70,7 @@ def _head(receipt: Receipt, digits: int, figures: int) -> Iterator[Row]:
             yield [("  = " + trimmed(line, figures if line is receipt.numbers else digits), "")]
     if receipt.names:
         names = ", ".join(f"{symbol} = {name}" for symbol, name in receipt.names.items())
-        yield [("    with " + names, "dim")]
+        yield [("    with " + trimmed(names, digits), "dim")]
     if receipt.through:
         if digits >= ALL_DIGITS:
             way = " ← ".join(address for _, address in receipt.through)

@@ -8,7 +8,7 @@ from whence.why.number import Number, Numbers
 from whence.why.receipts.balance import Balance, balance
 from whence.why.receipts.check import Check
 from whence.why.receipts.first_bad import FirstBad, first_bad
-from whence.why.receipts.receipt import Receipt
+from whence.receipt import Receipt
 from whence.why.step import trace
 from whence.why.trace import Trace
 

@@ -19,7 +19,8 @@ from whence.errors import WhenceError
 from whence.why.attribution.boundary import PLACES, Boundary
 from whence.why.attribution.paths import paths
 from whence.why.receipts.labels import Place
-from whence.why.receipts.receipt import figure, finite, ranked, shares
+from whence.receipt.figures import figure, finite
+from whence.why.receipts.ranking import ranked, shares
 from whence.why.receipts.unroll import Node, Unrolled, normal, unroll
 from whence.why.receipts.update import Update
 from whence.why.receipts.whole import Whole

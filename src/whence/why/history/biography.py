@@ -17,7 +17,8 @@ from whence.runs.run import Run
 from whence.runs.store.checkpoints import load_weights
 from whence.why.address import Address, unknown
 from whence.why.attribution.groups import Blame
-from whence.why.receipts.receipt import Receipt, finite
+from whence.receipt import Receipt
+from whence.receipt.figures import finite
 
 _TRACED = 6  # plain steps that tracing and opening one takes, memory told beforehand included
 

@@ -36,7 +36,7 @@ from whence.why.history.moments import in_lines, shown
 from whence.why.history.pull import Pull, clipped, pulls
 from whence.why.history.slopes import Question, token_slopes
 from whence.why.receipts.labels import around
-from whence.why.receipts.receipt import finite
+from whence.receipt.figures import finite
 
 
 class Window(NamedTuple):

@@ -50,7 +50,9 @@ def trace_moment(moment: Moment, text: str | Sequence[int] | None = None, **opti
         "budget": budget,
     }
     if text is not None:
-        return trace(_reading(moment, parts[0]), **{**known, **options})
+        t = trace(_reading(moment, parts[0]), **{**known, **options})
+        t.step = moment.step
+        return t
     known["where"] = places(moment.dataset, parts, in_lines(moment))
     recorded = moment.recorded
     step = moment.step
@@ -64,6 +66,7 @@ def trace_moment(moment: Moment, text: str | Sequence[int] | None = None, **opti
             moment.step = max(after, moment.step)
 
     t = trace(do, **{**known, **options})
+    t.step = step
     t.add_up_losses()
     t.labels.by_example = bool(in_lines(moment))
     if not t.refused:
