@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -46,7 +47,7 @@ def trace_moment(moment: Moment, text: str | Sequence[int] | None = None, **opti
         "model": moment.model,
         "optimizer": moment.optimizer if text is None else None,
         "tokens": [part.inputs for part in parts],
-        "decode": lambda token: shown(moment, token),
+        "decode": functools.cache(lambda token: shown(moment, token)),
         "budget": budget,
     }
     if text is not None:

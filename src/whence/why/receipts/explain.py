@@ -37,16 +37,19 @@ if TYPE_CHECKING:
     from whence.why.trace import Trace
 
 
-def explain(number: Number, top: int, depth: int, raw: bool = False) -> Receipt:
-    """Write the receipt of a number, with its title, its sentence and what to know about it.
+def explain(
+    number: Number, top: int, depth: int, raw: bool = False, context: bool = False
+) -> Receipt:
+    """Write the receipt of a number, with its title and a sentence.
 
     Args:
         number: what is asked about.
         top: how many terms are listed.
         depth: how many levels are opened.
         raw: leave operations that only hand a number on unfolded.
+        context: also say what it is to be compared with, and where it comes from.
     """
-    return with_words(number, with_formula(number, inner(number, top, depth, raw)))
+    return with_words(number, with_formula(number, inner(number, top, depth, raw)), context)
 
 
 def inner(number: Number, top: int, depth: int, raw: bool = False) -> Receipt:
@@ -95,7 +98,7 @@ def _folded(
     judged = made.verdict
     if judged in (EXACT, ROUNDED):
         judged = EXACT if residual == 0 else ROUNDED
-    way = (operation(call), made.address)
+    way = (operation(call) if call.name in _SAID else "handed on", made.address)
     return replace(
         made,
         address=own.address,
@@ -167,6 +170,7 @@ def _write(
     )
 
 
+_SAID = ("_to_copy", "copy", "clone")  # others, such as a product with 1, are no news
 _SUSPECT = 1e-3  # of Σ|terms|: what is smaller may be no more than its inputs' rounding
 _LEVELS, _ELEMENTS = 6, 5_000
 

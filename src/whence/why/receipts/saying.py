@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -13,9 +14,10 @@ from whence.receipt.figures import percent, short
 from whence.receipt.sentence import said
 from whence.receipt.verdicts import CLOSED, GIVEN, NOISE, NOT_FINITE, UNSEEN, WRONG
 from whence.why.attribution.groups import blame
-from whence.why.receipts.update import Update
+from whence.why.receipts.update import MIXED, PAST, Update
 from whence.why.receipts.wording import title
 from whence.why.recording.storage import Ref
+from whence.why.rules.open import open_element
 
 if TYPE_CHECKING:
     from whence.why.number import Number
@@ -24,34 +26,53 @@ _MOSTLY, _LARGEST = 0.5, 0.02
 _COMPARED = 1 << 24  # elements: of a larger tensor no percentile is counted
 
 
-def with_words(number: Number, receipt: Receipt) -> Receipt:
-    """Give a receipt its title, its sentence and its facts."""
+def with_words(number: Number, receipt: Receipt, context: bool) -> Receipt:
+    """Give a receipt its title and its sentence.
+
+    Args:
+        number: what the receipt is of.
+        receipt: the terms.
+        context: also say which line of the text most of it comes from, and give the facts.
+    """
+    source = _source(number) if context and _of_parameter(number) else ""
     return replace(
-        receipt, title=title(number), sentence=sentence(number, receipt), facts=facts(number)
+        receipt,
+        title=title(number),
+        sentence=sentence(number, receipt, source),
+        facts=facts(number) if context else (),
     )
 
 
-def sentence(number: Number, receipt: Receipt) -> str:
+def sentence(number: Number, receipt: Receipt, source: str = "") -> str:
     """Say what a receipt's numbers say.
 
-    An update tells what moved it, and which line of the text that came from; a gradient and other
-    sums which terms they mostly are.
+    An update tells what moved it; a gradient and other sums which terms they mostly are.
+
+    Args:
+        number: what the receipt is of.
+        receipt: the terms.
+        source: where most of it comes from.
     """
     if receipt.verdict in (GIVEN, UNSEEN, CLOSED, WRONG, NOT_FINITE):
         return ""
     if isinstance(number.ref, Update):
-        return _moved(number, receipt)
+        return _moved(number, receipt, source)
     if receipt.verdict == NOISE:
         return "no more than rounding: nothing in the text is to be blamed for it"
     worst = receipt.terms[0] if receipt.terms else None
     if worst is not None and " expected" in worst.place:
         count = len(receipt.terms) + receipt.others.count
         return _of_losses(worst, receipt.share(worst), count)
-    if number.trace.parameters and receipt.address.split("[")[0] in number.trace.parameters:
-        source = _source(number)
-        words = said([_named(t) for t in receipt.terms], receipt.others.size)
-        return "; ".join(w for w in (words, source) if w)
-    return said([_named(t) for t in receipt.terms], receipt.others.size)
+    words = said([_named(t) for t in receipt.terms], receipt.others.size)
+    return "; ".join(w for w in (words, source) if w)
+
+
+def _of_parameter(number: Number) -> bool:
+    """Whether a number is the update or the gradient of a parameter."""
+    name = number.address.partition("[")[0]
+    return isinstance(number.ref, Update) or (
+        number.address.endswith(".grad") and name.removesuffix(".grad") in number.trace.parameters
+    )
 
 
 def _named(term: Term) -> Term:
@@ -60,24 +81,30 @@ def _named(term: Term) -> Term:
 
 def _of_losses(worst: Term, share: float, count: int) -> str:
     many = "one prediction" if count == 1 else f"the mean of {count:,} predictions"
-    at = worst.place if count == 1 else f"the worst is {worst.place} ({percent(share)})"
-    return f"{many}: {at}"
+    tokens, _, place = worst.place.partition(", at ")
+    line = re.search(r"\(([^:()]+): ", place)
+    where = f" on {line[1]}" if line else f" at {place}" if place else ""
+    found = f"{tokens}{where}"
+    return f"{many}: {found if count == 1 else f'the worst is {found} ({percent(share)})'}"
 
 
-def _moved(number: Number, receipt: Receipt) -> str:
+def _moved(number: Number, receipt: Receipt, source: str) -> str:
     value = receipt.value
     if not value:
         return "it did not move"
+    opened, _ = open_element(number.ref, number.at)
+    assert opened is not None
     kinds: dict[str, float] = {}
-    for term in receipt.terms:
-        kind = term.label.removesuffix(" (before this step)").removeprefix("orthogonalised ")
-        kinds[kind] = kinds.get(kind, 0.0) + receipt.share(term)
-    order = sorted(kinds.items(), key=lambda each: -each[1])
-    parts = [f"{percent(share)} {kind}" for kind, share in order if share >= 5e-4]
-    source = _source(number)
-    return f"moved {short(value) if value < 0 else '+' + short(value)}: " + ", ".join(
-        [*parts, *([source] if source else [])]
-    )
+    for part in opened.parts:
+        kind = part.symbol.removesuffix(f" {PAST}").removeprefix(f"{MIXED} ")
+        kinds[kind] = kinds.get(kind, 0.0) + float(part.terms().sum())
+    whole = sum(abs(each) for each in kinds.values())
+    order = sorted(kinds.items(), key=lambda each: -abs(each[1]))
+    parts = [f"{percent(abs(each) / whole)} {kind}" for kind, each in order if abs(each) > whole / 2000]
+    moved = f"moved {short(value) if value < 0 else '+' + short(value)}"
+    if receipt.verdict == NOISE:
+        moved += ", no more than rounding can make of it"
+    return f"{moved}: " + ", ".join([*parts, *([source] if source else [])])
 
 
 def _source(number: Number) -> str:
@@ -110,7 +137,7 @@ def facts(number: Number) -> tuple[str, ...]:
     found = [f"shape {list(ref.size)}"]
     value = number.value
     if 1 < ref.numel <= _COMPARED and math.isfinite(value):
-        smaller = int((ref.tensor().double().abs() < abs(value)).sum())
+        smaller = int((ref.tensor().abs() < abs(value)).sum())
         others = ref.numel - 1
         share = f"larger than {percent(smaller / others)} of them in size"
         found.append("the largest of them in size" if smaller == others else share)
