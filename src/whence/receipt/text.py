@@ -127,12 +127,24 @@ def _terms(
                 (bar(share, largest), "bar"),
                 (f" {percent(share):>6}  {'  '.join(w for w in words if w)}", ""),
             ]
+        for line in _slopes(term, figures):
+            yield [(line, "dim")]
         for opened in term.opened:
             yield from rows(opened, len(opened.terms), digits, inside + "      ")
     if others[0]:
         s = "" if others[0] == 1 else "s"
         words = f"{'':{BAR}} {'':6}  {others[0]:,} other term{s}"
         yield [(f"    {short(others[1], figures):>{width}}  ", ""), (words, "dim")]
+
+
+def _slopes(term: Term, figures: int) -> list[str]:
+    """The numbers a function reads, each with the slope of the function by it."""
+    pairs = [] if term.detail else list(zip(term.factors, term.slopes, strict=False))
+    known = [(address, value, slope) for (address, value), slope in pairs if slope == slope]
+    return [
+        f"      slope {short(slope, figures)} by {address} = {short(value, figures)}"
+        for address, value, slope in known
+    ]
 
 
 def _repeats(receipt: Receipt, shown: list[Term], others: tuple[int, float]) -> bool:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from whence.errors import WhenceError
-from whence.receipt import Others, Receipt
+from whence.receipt import Others, Receipt, Term
 from whence.receipt.verdicts import (
     CLOSED,
     EXACT,
@@ -30,7 +31,7 @@ from whence.why.receipts.wording import operation
 from whence.why.recording.storage import Ref
 from whence.why.recording.tape import Call, flatten
 from whence.why.rules.open import open_element, reads_opaque
-from whence.why.rules.opening import Opened, bound, difference
+from whence.why.rules.opening import Cells, Opened, bound, difference
 
 if TYPE_CHECKING:
     from whence.why.number import Number
@@ -146,8 +147,7 @@ def _write(
     if judged == NOT_FINITE and not given:
         bad = sum(not np.isfinite(t.value) for t in terms) + others.bad
         notes += (_not_finite(bad, len(terms) + others.count, number),)
-    told = " ".join(term.detail for term in terms)
-    opens = dict.fromkeys(a for t in terms for a, _ in t.factors if f"[{a}]" not in told)
+    opens = dict.fromkeys(a for t in terms for a in _untold(t))
     return Receipt(
         address=number.address,
         quantity=quantity,
@@ -187,6 +187,16 @@ def _inherited(number: Number) -> float:
     return unroll([(number.ref, np.array([number.at]), np.ones(1))], into).bound
 
 
+def _untold(term: Term) -> list[str]:
+    """The addresses of a term that stand neither in its figures nor beside its slopes."""
+    slopes = [*term.slopes, *[math.nan] * (len(term.factors) - len(term.slopes))]
+    return [
+        address
+        for (address, _), slope in zip(term.factors, slopes, strict=True)
+        if f"[{address}]" not in term.detail and (term.detail or math.isnan(slope))
+    ]
+
+
 def _quantity(number: Number, call: Call | None) -> str:
     if isinstance(number.ref, Update):
         return "this step's change"
@@ -207,8 +217,17 @@ def _names(trace: Trace, opened: Opened) -> dict[str, str]:
             if factor.symbol and at.size and factor.symbol not in names:
                 name = trace.address(factor.cells, int(at.reshape(-1)[0]))
                 head, _, tail = name.partition("[")
-                names[factor.symbol] = head + tail.rpartition("]")[2]
+                names[factor.symbol] = head + tail.rpartition("]")[2] + _cast(trace, factor.cells)
     return names
+
+
+def _cast(trace: Trace, cells: Cells) -> str:
+    """Say of a rounded or widened copy what it is a copy of."""
+    writer = cells.version.writer if isinstance(cells, Ref) else None
+    if writer is None or writer.name != "_to_copy":
+        return ""
+    call = writer.call(0)
+    return f" ({trace.name_of(call.values['self'])} {operation(call)})"
 
 
 _UNSEEN = "made by operations that weren't recorded: before the step, or in another thread"

@@ -63,7 +63,7 @@ def sentence(number: Number, receipt: Receipt, source: str = "") -> str:
     if worst is not None and " expected" in worst.place:
         count = len(receipt.terms) + receipt.others.count
         return _of_losses(worst, receipt.share(worst), count)
-    words = said([_named(t) for t in receipt.terms], receipt.others.size)
+    words = said(_named(receipt.terms), receipt.others.size)
     return "; ".join(w for w in (words, source) if w)
 
 
@@ -75,8 +75,18 @@ def _of_parameter(number: Number) -> bool:
     )
 
 
-def _named(term: Term) -> Term:
-    return replace(term, label=term.place or term.address or term.label)
+def _named(terms: tuple[Term, ...]) -> list[Term]:
+    """Terms called by where they come from, where they come from different places."""
+    places = {term.place for term in terms}
+    return [
+        replace(
+            term,
+            label=(term.place.partition(" (")[0] if len(places) > 1 else "")
+            or term.address
+            or term.label,
+        )
+        for term in terms
+    ]
 
 
 def _of_losses(worst: Term, share: float, count: int) -> str:

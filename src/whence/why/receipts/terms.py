@@ -48,11 +48,13 @@ def listed(
     values = np.concatenate(rows)
     real = np.flatnonzero(np.concatenate(valid))
     order = real[ranked(values[real])]
+    counts = int((values[real] != 0).sum())
+    many = min(top, counts) if counts else top  # zeros are among the others
     terms = [
         _term(trace, parts[which[i]], int(place[i]), float(values[i]), top, depth, call, inner)
-        for i in order[:top]
+        for i in order[:many]
     ]
-    rest = values[order[top:]]
+    rest = values[order[many:]]
     bad = ~np.isfinite(rest)
     with np.errstate(all="ignore"):
         size = float(np.abs(rest[~bad]).sum())

@@ -94,6 +94,10 @@ def _titled(trace: Trace, number: Number) -> str:
     name, index, quantity = _parts(number.address)
     plain = name.partition("#")[0]
     own = _own(trace, plain) + index
+    if plain == "logits" and trace.labels.decode is not None and index:
+        token = trace.labels.text(int(index.rstrip("]").rpartition(",")[2]))
+        where = trace.labels.describe(number.ref, number.at).partition(" (")[0]
+        own = f"Logit of {token}" + (f" after {where}" if where else index)
     again = f" (#{name.partition('#')[2]})" if "#" in name else ""
     if isinstance(number.ref, Update):
         return f"Change of {_lower(own)}"
