@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tests.cli.command import TEXT, whence
-from whence.runs.run import Run
+from whence import Run
 
 
 @pytest.fixture

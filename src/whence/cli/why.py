@@ -13,11 +13,12 @@ from whence.cli.receipts import show_blame, show_receipt
 from whence.cli.terminal import Console
 from whence.errors import WhenceError, in_bytes
 from whence.interop.answers import find_answer, load_answer
+from whence.receipt.figures import finite
+from whence.receipt.verdicts import GIVEN
 from whence.runs.run import Run
 from whence.why import Address, Balance, Trace, balance
 from whence.why import first_bad as first_bad_of
-from whence.receipt.figures import finite
-from whence.receipt.verdicts import GIVEN
+from whence.why.history.moments import trace_moment
 
 By = Literal["token", "position", "example", "where", "head", "module", "path"]
 
@@ -97,7 +98,7 @@ def why(
     shown = read if read is None or isinstance(read, str) else moment.tokenizer.decode(read)
     err = Console(stderr=True)
     with err.status("tracing", spinner="dots") if err.is_terminal and not json else _Nothing():
-        t = moment.trace(read, tell=told.append)
+        t: Any = trace_moment(moment, read, tell=told.append)
     if moment.differences:
         t.notes.append(moment.how_far_off())
     head: dict[str, Any] = {

@@ -74,7 +74,9 @@ def _head(receipt: Receipt, digits: int, figures: int) -> Iterator[Row]:
     if receipt.through:
         if digits >= ALL_DIGITS:
             way = " ← ".join(address for _, address in receipt.through)
-            yield [("    handed on by " + ", ".join(w for w, _ in receipt.through) + ": " + way, "dim")]
+            yield [
+                ("    handed on by " + ", ".join(w for w, _ in receipt.through) + ": " + way, "dim")
+            ]
         else:
             ways = dict.fromkeys(words for words, _ in receipt.through)
             yield [(f"    {', '.join(ways)}; made as {receipt.through[-1][1]}", "dim")]

@@ -9,10 +9,10 @@ import numpy as np
 from torch import Tensor
 
 from whence.errors import WhenceError
+from whence.receipt import Receipt
 from whence.why.attribution.groups import Blame, blame
 from whence.why.receipts.check import Check, check
 from whence.why.receipts.explain import explain
-from whence.receipt import Receipt
 from whence.why.receipts.update import Update
 from whence.why.rules.forms.positions import position
 from whence.why.rules.open import open_element

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from whence.errors import WhenceError
+from whence.receipt.figures import figure, finite
 from whence.why.attribution.boundary import PLACES, Boundary
 from whence.why.attribution.paths import paths
 from whence.why.receipts.labels import Place
-from whence.receipt.figures import figure, finite
 from whence.why.receipts.ranking import ranked, shares
 from whence.why.receipts.unroll import Node, Unrolled, normal, unroll
 from whence.why.receipts.update import Update

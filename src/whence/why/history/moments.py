@@ -24,11 +24,31 @@ from whence.why.trace import Trace
 
 
 def trace_moment(moment: Moment, text: str | Sequence[int] | None = None, **options: Any) -> Trace:
-    """Trace a step of a run, or a text read by its model; see `Moment.trace`.
+    """Do a step of a run with every number of it recorded, and be the state before the next one.
 
-    What the trace will need is told to `tell`, and refused where it isn't there, before anything
-    is done.
+    The model runs as written, also where the run is compiled.
+
+    Args:
+        moment: the state before the step.
+        text: read this text (or these ids) instead, forward and backward, without an update.
+        **options: `tell`, called with how many bytes the trace will need before anything is done;
+            others as of `whence.why.trace`.
+
+    Raises:
+        WhenceError: the trace would need more memory than there is, said before the step is
+            done; or the text can't be read by the model.
+
+    Example:
+        >>> trace_moment(Run.open("runs/mine").at(31))["loss"].why()  # doctest: +SKIP
     """
+    with moment.session.stepping():
+        return _traced(moment, text, **options)
+
+
+Moment.trace = trace_moment  # runs know nothing of what opens their numbers
+
+
+def _traced(moment: Moment, text: str | Sequence[int] | None, **options: Any) -> Trace:
     moment.run.refuse_counted()
     parts = [part for _, part in moment.batch] if text is None else [part_of(moment.session, text)]
     tell: Callable[[int], None] | None = options.pop("tell", None)

@@ -7,7 +7,6 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-
 from whence.errors import WhenceError
 from whence.receipt import Receipt, Term
 from whence.receipt.figures import percent, short
@@ -110,7 +109,9 @@ def _moved(number: Number, receipt: Receipt, source: str) -> str:
         kinds[kind] = kinds.get(kind, 0.0) + float(part.terms().sum())
     whole = sum(abs(each) for each in kinds.values())
     order = sorted(kinds.items(), key=lambda each: -abs(each[1]))
-    parts = [f"{percent(abs(each) / whole)} {kind}" for kind, each in order if abs(each) > whole / 2000]
+    parts = [
+        f"{percent(abs(each) / whole)} {kind}" for kind, each in order if abs(each) > whole / 2000
+    ]
     moved = f"moved {short(value) if value < 0 else '+' + short(value)}"
     if receipt.verdict == NOISE:
         moved += ", no more than rounding can make of it"
@@ -167,5 +168,3 @@ def _owner(number: Number) -> Number | None:
             ref = trace[name].ref
             return trace.number_at(ref, number.at) if ref.size == number.ref.size else None
     return None
-
-

@@ -19,9 +19,9 @@ from whence.why.recording.nested import Nested, narrow
 from whence.why.recording.storage import Index, Ref
 from whence.why.recording.tape import Call, Op
 from whence.why.rules import open as opener
+from whence.why.rules.forms.given import constant
 from whence.why.rules.forms.positions import column_values, coordinates
 from whence.why.rules.opening import UNIT, Opened, Part, Rule
-from whence.why.rules.tensors.shape import constant
 
 _NOTE = "gates and cells are recomputed: the fused kernel keeps neither"
 _SAFETY = 16  # how far above the error of the formula in the kernel's own type the bound lies

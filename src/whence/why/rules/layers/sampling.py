@@ -7,9 +7,9 @@ import torch
 
 from whence.why.recording.storage import Index
 from whence.why.recording.tape import Call
-from whence.why.rules.elements.elementwise import accuracy, narrow
 from whence.why.rules.forms.again import counting, padded, whole, wide
 from whence.why.rules.forms.rerun import linear
+from whence.why.rules.forms.rounding import accuracy, narrow
 from whence.why.rules.opening import Factor, Opened, Part, Rule
 
 

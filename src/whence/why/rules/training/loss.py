@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from whence.why.recording.storage import Index, Ref
 from whence.why.recording.tape import Call
-from whence.why.rules.elements.elementwise import accuracy, narrow, number, product
+from whence.why.rules.elements.elementwise import number, product
 from whence.why.rules.elements.functions import evaluate, slope
 from whence.why.rules.forms.positions import (
     broadcast,
@@ -22,6 +22,7 @@ from whence.why.rules.forms.positions import (
     operand,
     position,
 )
+from whence.why.rules.forms.rounding import accuracy, narrow
 from whence.why.rules.opening import UNIT, Factor, Opened, Part, Rule
 
 NONE, MEAN, SUM = range(3)
