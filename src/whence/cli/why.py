@@ -13,11 +13,12 @@ from whence.cli.receipts import show_blame, show_receipt
 from whence.cli.terminal import Console
 from whence.errors import WhenceError, in_bytes
 from whence.interop.answers import find_answer, load_answer
+from whence.receipt.figures import finite
+from whence.receipt.verdicts import GIVEN
 from whence.runs.run import Run
 from whence.why import Address, Balance, Trace, balance
 from whence.why import first_bad as first_bad_of
 from whence.why.history.moments import trace_moment
-from whence.why.receipts.receipt import GIVEN, finite
 
 By = Literal["token", "position", "example", "where", "head", "module", "path"]
 
