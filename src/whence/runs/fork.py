@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from whence.data import prepare
+from whence.data.files import second_name
 from whence.errors import WhenceError
 from whence.runs.chain import link, note
 from whence.runs.checkpoints import copied, save_checkpoint
@@ -20,7 +21,6 @@ from whence.runs.replay import Moment, go_to
 from whence.runs.run import Run, now
 from whence.runs.session import freeze, outline
 from whence.runs.settings import differences, nested
-from whence.runs.tokens import second_name
 from whence.runs.weights import edit_weights
 
 BOUND_TO_WEIGHTS = ("data.tokenizer", "data.vocab_size", "data.validation")

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from whence.data.files import second_name
 from whence.runs.chain import bind, check_ours, check_run, lost, note
 from whence.runs.checkpoints import folder_name, saved_steps
 from whence.runs.files import DamagedError, cannot_write
@@ -10,7 +11,6 @@ from whence.runs.lines import Lines
 from whence.runs.past import mismatches
 from whence.runs.run import Run
 from whence.runs.tidy import let_go_of_surplus, tidy
-from whence.runs.tokens import second_name
 
 
 def repair(run: Run) -> list[str]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from whence.data import Dataset, Source, Tokenizer, load_tokenizer, open_dataset
 from whence.data import prepare as prepare_tokens
+from whence.data.cutting import Preparing, tell_nobody
 from whence.errors import WhenceError, shell_word
 from whence.runs.aside import TakenError, made_aside, remove_ours, sweep
 from whence.runs.chain import check_run
@@ -90,7 +91,11 @@ class Run:
 
     @classmethod
     def create(
-        cls, recipe: Recipe, path: Path | str | None = None, source: Source | None = None
+        cls,
+        recipe: Recipe,
+        path: Path | str | None = None,
+        source: Source | None = None,
+        preparing: Preparing = tell_nobody,
     ) -> Run:
         """Make a run's folder: cut the text into tokens and save the recipe, all resolved.
 
@@ -99,6 +104,8 @@ class Run:
             path: the folder, not there yet; none: `runs/` and a name made from the text's, the
                 next one that is free where another process takes it first.
             source: the text, where it is already open.
+            preparing: told now and then what is done to a text that isn't cut into tokens yet, and
+                how many characters are behind it, of how many.
 
         Raises:
             WhenceError: where the folder exists, the text can't be read or is too short.
@@ -115,6 +122,7 @@ class Run:
                 data.validation,
                 folder,
                 validation_source=data.open_validation(),
+                each=preparing,
             )
             return Header(recipe, now())
 
