@@ -9,10 +9,10 @@ import torch
 from tests.runs.tiny import CPU, RECIPE, SOURCE, TEXT
 from whence import Recipe, Record, Run
 from whence.data import text_source
-from whence.runs.events import Ended, Evaluated
 from whence.runs.recipe import usual
 from whence.runs.tasks.pairs import some_of
 from whence.runs.tasks.text import Text
+from whence.runs.training.events import Ended, Evaluated
 from whence.train.evaluation import evaluate, spread
 
 

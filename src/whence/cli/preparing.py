@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from whence.cli.terminal import Console
 from whence.data.cutting import Preparing
@@ -32,7 +32,7 @@ def told_of_tokens(quiet: bool = False) -> Iterator[Preparing]:
         transient=True,
         disable=quiet or not console.is_terminal,
     )
-    stages: dict[str, tuple[int, float]] = {}  # its task, and when it began
+    stages: dict[str, tuple[TaskID, float]] = {}  # its task, and when it began
     said = time.monotonic() + PATIENCE - PAUSE
 
     def told(what: str, done: int, total: int) -> None:
