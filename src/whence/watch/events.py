@@ -11,7 +11,6 @@ from whence.watch.nested import mapped, nbytes
 from whence.watch.surroundings import Autocast, Generators
 
 
-@dataclass(eq=False)
 class Link:
     """An argument of a call that is an output of an earlier call in the step, or a view of it.
 
@@ -23,11 +22,12 @@ class Link:
         offset: where in the output's memory it begins.
     """
 
-    call: Call
-    output: int
-    size: tuple[int, ...]
-    stride: tuple[int, ...]
-    offset: int
+    # No dataclass: `mapped` looks for tensors inside of those.
+    def __init__(
+        self, call: Call, output: int, size: tuple[int, ...], stride: tuple[int, ...], offset: int
+    ):
+        self.call, self.output = call, output
+        self.size, self.stride, self.offset = tuple(size), tuple(stride), offset
 
     def of(self, output: Tensor) -> Tensor:
         """Return the same view of an output."""
@@ -179,6 +179,7 @@ class Step:
         notes: sentences about what could not be seen.
         loss: told by the loop or, where the models return it, the mean of what they returned.
         grad_norm: of all gradients that the updates saw.
+        raw_norm: the same before the loop clipped them, if it has told it.
         rate: of the first optimizer's first group.
         started: when its first call began, in seconds.
         seconds: how long it took.
@@ -194,6 +195,7 @@ class Step:
     notes: list[str] = field(default_factory=list)
     loss: float | Tensor | None = None
     grad_norm: float = float("nan")
+    raw_norm: float | None = None
     rate: float = 0.0
     started: float = 0.0
     seconds: float = 0.0

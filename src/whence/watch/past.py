@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from torch import nn
 
@@ -23,9 +24,11 @@ class Past:
         between: the steps from it up to this one.
         step: this one.
         decode: token id → its text.
+        source: batch → the rows of the data set that it is made of.
 
     Attributes:
         step: what was kept of it.
+        world: what was watched.
     """
 
     def __init__(
@@ -36,8 +39,10 @@ class Past:
         between: list[Step],
         step: Step,
         decode: Callable[[int], str] | None = None,
+        source: Callable[[Any], Any] | None = None,
     ):
-        self.step, self._decode = step, decode
+        self.step, self._decode, self._source = step, decode, source
+        self.world = world
         self._of = (world, hooks, snapshot, between, step)
 
     def state_before(self) -> Snapshot:
@@ -66,17 +71,41 @@ class Past:
             WhenceError: the trace would need more memory than there is.
         """
         redone = Redo(*self._of)
-        models = redone.copies.models
-        model = next(iter(models.values())) if len(models) == 1 else nn.ModuleDict(models)
-        optimizer = only(redone.copies.optimizers, redone)
-        opened = trace(redone.run, model=model, optimizer=optimizer, decode=self._decode, tell=tell)
+        models = dict(redone.copies.models)
+        model = models[""] if "" in models else nn.ModuleDict(models)
+        rows = self.rows
+
+        def where(example: int, _: int) -> str:
+            row = rows[example] if example < len(rows) else None
+            return "" if row is None else f"row {row}"
+
+        opened = trace(
+            redone.run,
+            model=model,
+            optimizer=only(redone.copies.optimizers, redone),
+            decode=self._decode,
+            where=where if rows else None,
+            tell=tell,
+        )
         opened.notes += redone.notes
         if redone.differences:
-            opened.notes.append(_approximate(redone))
+            opened.notes.append(approximate(redone))
         return opened
 
+    @property
+    def rows(self) -> list[Any]:
+        """The rows of the data set that the step's examples are, in their order; if known."""
+        if self._source is None:
+            return []
+        found: list[Any] = []
+        for call in self.step.calls:
+            if not call.links:
+                found += list(self._source(call.batch) or [])
+        return found
 
-def _approximate(redone: Redo) -> str:
+
+def approximate(redone: Redo) -> str:
+    """Say how far a step that was done again is from what it was, and what may do that."""
     first, n = redone.differences[0], len(redone.differences)
     more = f", and {n - 1} more" if n > 1 else ""
     return (

@@ -55,6 +55,7 @@ class Redo:
         self, world: World, hooks: set[int], snapshot: Snapshot, between: list[Step], step: Step
     ):
         self.world, self.step = world, step
+        self._ways = sole_ways(step)
         self.copies = Copies.of(world, hooks)
         self.copies.restore(snapshot)
         self.differences: list[Difference] = []
@@ -74,7 +75,6 @@ class Redo:
     def run(self) -> list[Tensor]:
         """Do the step; return the outputs that gradients arrived at."""
         regions, outside = Regions(), Generators.now()
-        self._ways = sole_ways(self.step)
         self.differences, roots = [], []
         events = self.step.events
         last_use = {

@@ -68,10 +68,19 @@ class World:
         self.places_of: list[list[int]] = [[] for _ in self.models]
         self.find_places()
 
+    def add(self, name: str, tensor: Tensor) -> None:
+        """Number a parameter that no model has."""
+        self.number[id(tensor)] = len(self.parameters)
+        self.parameters.append(tensor.requires_grad_())
+        self.names.append(name)
+        self.shapes.append(tuple(tensor.shape))
+
     def change(self) -> str:
         """Say which parameter isn't what it was when they were numbered; "" where all are."""
         found = {id(p): (name, p) for name, p in reversed(self._found())}
         for number, (p, name) in enumerate(zip(self.parameters, self.names, strict=True)):
+            if name.startswith("optimizer"):
+                continue  # of an optimizer alone: no module could change it
             if id(p) not in found:
                 return f"{name} is gone or replaced"
             if tuple(p.shape) != self.shapes[number]:

@@ -19,7 +19,7 @@ from whence.why.recording.tape import flatten
 # Which name is shown where a tensor has several: the lowest.
 PARAMETER, OUTPUT, VARIABLE, ARGUMENT, UNNAMED = range(5)
 
-_HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep  # why/
 _TORCH = os.path.dirname(os.path.abspath(torch.__file__)) + os.sep
 _TOLD = (os.path.join(_TORCH, "optim") + os.sep, os.path.join(_TORCH, "nn", "utils", "clip"))
 
