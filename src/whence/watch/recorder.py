@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -111,6 +112,11 @@ class Recorder:
         """The steps that can be opened from memory."""
         kept = self._ring.steps
         return range(kept[0].number, kept[-1].number + 1) if kept else range(0)
+
+    @property
+    def has_no_loss(self) -> bool:
+        """Whether nothing has told the loss of the last step."""
+        return self._last is None or math.isnan(loss_of(self._last))
 
     @property
     def loss(self) -> Any:

@@ -70,7 +70,11 @@ class Rows:
 
 def _sequences(row: Any) -> list[tuple[int, ...]]:
     """List the sequences of ids that a row holds, and those of two of its columns together."""
-    columns = row.values() if isinstance(row, Mapping) else [row]
+    columns: Any = [row]
+    if isinstance(row, Mapping):
+        columns = row.values()
+    elif isinstance(row, tuple):
+        columns = row
     found = []
     for column in columns:
         values = column.tolist() if isinstance(column, Tensor) else column
