@@ -56,6 +56,7 @@ class Listener:
         self._open: dict[int, Backward] = {}
         self._probes: dict[str, nn.Parameter] = {}
         self.passes = 0  # backward passes since the last update
+        self.backward_ended: Callable[[int], None] = lambda passes: None
         self.renew()
         for i, model in enumerate(world.models.values()):
             self._listen_to(i, model)
@@ -257,6 +258,7 @@ class Listener:
         if backward is not None:
             backward.adds = self._gradients.after_backward()
             self.passes += backward.adds
+            self.backward_ended(self.passes)
 
     def _drop(self, step: Step) -> None:
         """Forget what came before gradients were cleared without an update."""

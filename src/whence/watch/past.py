@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
-from whence.watch.events import Snapshot, Step
+from whence.watch.events import Backward, Call, Snapshot, Step
+from whence.watch.nested import tensors
 from whence.watch.redo import Redo, only
 from whence.watch.world import World
 from whence.why.step import trace
@@ -84,6 +85,7 @@ class Past:
             model=model,
             optimizer=only(redone.copies.optimizers, redone),
             decode=self._decode,
+            tokens=self._tokens(rows),
             where=where if rows else None,
             tell=tell,
         )
@@ -91,6 +93,12 @@ class Past:
         if redone.differences:
             opened.notes.append(approximate(redone))
         return opened
+
+    def text(self, ids: list[int]) -> str:
+        """Return token ids as text; as they are where there is no decoder."""
+        if self._decode is None:
+            return " ".join(map(str, ids))
+        return "".join(self._decode(token) for token in ids)
 
     @property
     def rows(self) -> list[Any]:
@@ -102,6 +110,24 @@ class Past:
             if not call.links:
                 found += list(self._source(call.batch) or [])
         return found
+
+    def _tokens(self, rows: list[Any]) -> list[Tensor] | None:
+        """The ids [B, T] of each part of the batch, where the source says that rows are examples."""
+        found: list[Tensor] = []
+        passes = 0
+        for event in self.step.events:
+            if isinstance(event, Backward):
+                passes += 1
+            elif isinstance(event, Call) and not event.links:
+                ids = [
+                    t
+                    for t in tensors((event.args, event.kwargs))
+                    if t.dim() == 2 and not t.is_floating_point()
+                ]
+                if not ids or len(found) > passes:
+                    return None  # without tokens, or two calls in a part
+                found.append(ids[0])
+        return found if found and sum(map(len, found)) == len(rows) else None
 
 
 def approximate(redone: Redo) -> str:

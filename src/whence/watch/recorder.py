@@ -70,11 +70,13 @@ class Recorder:
         self._decode, self._source, self._build = decode, source, build or BUILD
         self._on_bad, self._tell = on_bad, tell
         self._last: Step | None = None
+        self._unsettled: Step | None = None
         self._was_bad = self._closed = self._reminded = False
         self._spikes = [Spikes(spike) for _ in range(len(world.optimizers) + 2)]
         self._spiked_at = -_APART
         self._keeping = Keeping(folder.path, world, every, self.say)
         self._listener = Listener(world, ring.memory, self._opened, self._seen, self._done)
+        self._listener.backward_ended = self._remind
         self._departures = Departures(self.failed, self._terminated, self.close)
 
     def __enter__(self) -> Recorder:
@@ -104,6 +106,7 @@ class Recorder:
         self._closed = True
         self._listener.close()
         self._departures.close()
+        self._settle()
         self._keeping.close()
         self._folder.close()
 
@@ -232,8 +235,15 @@ class Recorder:
             kept = self._world.snapshot(), [], step
         return kept and self._past(*kept)
 
-    def _opened(self, step: Step) -> None:
+    def _settle(self) -> None:
+        """Write the last step, whose loss may have been told until now."""
         self._folder.flush()
+        if self._unsettled is not None:
+            self._keeping.add(self._unsettled)
+        self._unsettled = None
+
+    def _opened(self, step: Step) -> None:
+        self._settle()
         wants, stored = self._ring.wants_snapshot(), self._keeping.wants_snapshot(step.number)
         if not (wants or stored):
             return
@@ -288,10 +298,23 @@ class Recorder:
                 return f"{what} has a spike: {value:.4g}, {z:.1f} deviations above its mean"
         return ""
 
+    def _remind(self, passes: int) -> None:
+        """Never be silent about a loop none of whose updates are seen."""
+        if passes < _PATIENCE or self._reminded:
+            return
+        self._reminded = True
+        self.say(
+            f"no step has ended in {passes} backward passes: "
+            + (
+                "call recorder.step() behind each update"
+                if self._world.blind
+                else "give watch() the optimizer that the loop steps"
+            )
+        )
+
     def _done(self, step: Step) -> None:
         self._ring.add(step)
-        self._keeping.add(step)
-        self._last = step
+        self._last = self._unsettled = step
         self._folder.add(step)
 
     def _terminated(self) -> None:

@@ -44,9 +44,8 @@ class World:
         given = list(optimizer) if isinstance(optimizer, list | tuple) else [optimizer]
         found = [_torch_optimizer(one) for one in given]
         self.optimizers: list[torch.optim.Optimizer] = [one for one in found if one is not None]
-        self.blind = [
-            type(one).__name__ for one, seen in zip(given, found, strict=True) if seen is None
-        ]
+        unseen = [one for one, seen in zip(given, found, strict=True) if seen is None]
+        self.blind = ["no optimizer" if one is None else type(one).__name__ for one in unseen]
         self.renew()
 
     def renew(self) -> None:
