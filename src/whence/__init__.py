@@ -74,7 +74,15 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'whence' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    found = getattr(import_module(_HOMES[name]), name)
+    if name == "Run":  # the doctor stands above runs, and is loaded when one is asked for
+        found.diagnose = _diagnose
+    return found
+
+
+def _diagnose(run: Any, **options: Any) -> Any:
+    """Say what is wrong with a run; see `whence.doctor.diagnose`."""
+    return import_module("whence.doctor").diagnose(run, **options)
 
 
 def __dir__() -> list[str]:

@@ -12,7 +12,7 @@ from whence.doctor.finding import Diagnosis
 from whence.doctor.rules import RULES, Rule, ask_all
 from whence.errors import WhenceError
 from whence.runs.run import Run
-from whence.runs.watched import is_watched
+from whence.runs.store.watched import is_watched
 from whence.watch.past import Past
 from whence.watch.recorder import Recorder
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from whence.why.receipt import figure, finite
+from whence.why.receipts.receipt import figure, finite
 
 Level = Literal["act", "watch"]
 Outcome = Literal["cured", "better", "no difference", "worse"]
@@ -173,8 +173,11 @@ class Diagnosis:
             lines.append("nothing found")
         lines.append("looked at: " + "; ".join(self.looked or ("nothing",)))
         lines.append(f"rules that could judge: {len(self.judged)}")
+        return [*lines, *self.silent(), *self.notes, f"took {self.seconds:.1f} s"]
+
+    def silent(self) -> list[str]:
+        """Say which rules could not judge, by their reasons."""
         reasons: dict[str, list[str]] = {}
         for name, reason in self.not_judged.items():
             reasons.setdefault(reason, []).append(name)
-        lines += [f"not judged, {why}: {', '.join(names)}" for why, names in reasons.items()]
-        return [*lines, *self.notes, f"took {self.seconds:.1f} s"]
+        return [f"not judged, {why}: {', '.join(names)}" for why, names in reasons.items()]

@@ -121,8 +121,8 @@ def _weights(visit: Visit, found: Measured, before: dict[str, Tensor], calls: li
             has = grad != 0
             if bool(has.any()):
                 weight.stuck = float(((now == was) & has).sum() / has.sum())
-            squares += weight.grad_norm**2
-            if name in visit.began:
+            squares += weight.grad_norm**2 if name in visit.decays else 0.0
+            if name in visit.began and name in visit.decays:
                 start = visit.began[name].float()
                 began += float(start.norm()) ** 2
                 fresh += float((grad - start).norm()) ** 2

@@ -17,8 +17,8 @@ from whence.doctor.predicted import Caught
 from whence.doctor.probing import probe
 from whence.doctor.texts import look_at_order, look_at_rows
 from whence.errors import WhenceError
-from whence.runs.record import Logs
-from whence.runs.watched import Watched
+from whence.runs.store.record import Logs
+from whence.runs.store.watched import Watched
 from whence.watch.events import Backward, Call, Step
 from whence.watch.past import Past
 from whence.watch.recorder import Recorder

@@ -33,8 +33,8 @@ class Asked:
         self.tokens = tokens[: self.n].clone()
         self._whole = tokens
 
-    def __call__(self, tokens: Tensor, model: nn.Module | None = None) -> Tensor:
-        """Return the logits for other tokens."""
+    def __call__(self, tokens: Tensor, seed: int = 0) -> Tensor:
+        """Return the logits for other tokens; what is random draws from the seed."""
         n = len(self._whole)
 
         def swapped(value: Any) -> Any:
@@ -47,7 +47,7 @@ class Asked:
         args = tuple(swapped(v) for v in self.call.args)
         kwargs = {k: swapped(v) for k, v in self.call.kwargs.items()}
         kept = {n: b.clone() for n, b in self.model.named_buffers()}
-        torch.manual_seed(torch.initial_seed() % 2**31)
+        torch.manual_seed(seed)
         try:
             found = logits_of(self.model(*args, **kwargs))
         finally:
@@ -79,10 +79,7 @@ def probe(model: nn.Module, call: Caught, vocab_size: int, each_has_target: bool
             base = ask(ask.tokens)
             if not bool(base.isfinite().all()):
                 return None
-            torch.manual_seed(1)
-            first = ask(ask.tokens)
-            torch.manual_seed(2)
-            found.noise = _far(first, ask(ask.tokens), base)
+            found.noise = _far(ask(ask.tokens, 1), ask(ask.tokens, 2), base)
             _rows(found, ask, base, vocab_size)
             _order(found, ask, base, vocab_size, each_has_target)
             _padding(found, ask, base, vocab_size, each_has_target)
@@ -196,7 +193,8 @@ def _cache(found: Probes, model: nn.Module, ask: Asked, base: Tensor) -> None:
     """Read the first tokens at once, and the others one by one, with what the model remembers."""
     read: Callable[[Tensor], Tensor] | None = None
     tokens = ask.tokens[:1]
-    if hasattr(model, "new_cache") and base.ndim == 3:
+    alone = len(ask.call.args) + len(ask.call.kwargs) == 1
+    if alone and hasattr(model, "new_cache") and base.ndim == 3:
         memory: Any = model.new_cache(1)  # type: ignore[operator]
         read = lambda piece: model(piece, memory)  # noqa: E731
     elif hasattr(model, "config") and getattr(model.config, "use_cache", False):

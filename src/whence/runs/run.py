@@ -85,6 +85,9 @@ class Run:
         'finished'
     """
 
+    if TYPE_CHECKING:  # it stands above runs and is put here from there
+        diagnose: Callable[..., Any]
+
     def __init__(self, path: Path, header: Header):
         self.path, self.header, self.recipe = path, header, header.recipe
 

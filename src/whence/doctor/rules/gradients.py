@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import numpy as np
 
@@ -12,7 +13,6 @@ from whence.doctor.rules.rule import Rule
 
 TINY = 1e-7  # mean |g|: SageMaker Debugger VanishingGradient
 FIRST_TO_LAST, FIRST = 1e-3, 1e-4  # AUTOTRAINER
-RATIO = 70.0  # between neighbouring layers: AUTOTRAINER's limit for exploding gradients
 LARGE = 1e3  # AUTOTRAINER's limit for the loss; ours for the norm of a gradient
 STALE = 0.2  # ‖what the step began with‖ / ‖what the update saw‖: ours
 
@@ -56,15 +56,28 @@ def gradients_cleared_early(e: Evidence) -> Finding | None:
     )  # fmt: skip
 
 
+def _layers(m: Measured) -> list[tuple[str, Weight]]:
+    """The largest gradient of each layer, in the order of the model: (layer, weight)."""
+    largest: dict[str, Weight] = {}
+    for w in _matrices(m):
+        if not math.isfinite(w.grad_norm):
+            continue
+        number = re.match(r"(.*?\.\d+)\.", w.name + ".")
+        layer = number[1] if number else w.name
+        if layer not in largest or w.grad_norm > largest[layer].grad_norm:
+            largest[layer] = w
+    return list(largest.items())
+
+
 def vanishing_gradients(e: Evidence) -> Finding | None:
     """The gradient dies on its way back: the first layers get next to nothing of it."""
-    steps = [m for m in e.measured if not m.refused and len(_matrices(m)) >= 3]
-    for m in steps:
-        layers = [w for w in _matrices(m) if math.isfinite(w.grad_norm) and w.grad_norm > 0]
+    for m in (m for m in e.measured if not m.refused):
+        layers = [w for _, w in _layers(m)]
         if len(layers) < 3 or (m.step == 0 and any(w.zero for w in _matrices(m))):
             continue
-        first = min(layers[: max(1, len(layers) // 3)], key=lambda w: w.grad_norm)
-        last = max(layers[-max(1, len(layers) // 3) :], key=lambda w: w.grad_norm)
+        first, last = layers[0], layers[-1]
+        if not last.grad_norm > 0:
+            continue
         ratio = first.grad_norm / last.grad_norm
         tiny = first.grad_mean < TINY and ratio < 0.01
         if not (tiny or (ratio < FIRST_TO_LAST and first.grad_norm < FIRST)):

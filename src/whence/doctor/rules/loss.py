@@ -11,7 +11,7 @@ from whence.doctor.evidence import Evidence
 from whence.doctor.finding import Change, Fact, Finding
 from whence.doctor.rules.rule import Rule
 
-START_ABOVE = 1.25  # times ln V, plus 0.5: CS231n gives ln V, the tolerance is ours
+START_ABOVE = 1.5  # times ln V, plus 1: CS231n gives ln V, the tolerance is ours
 LEARNT = 0.98  # of the entropy of the targets: ours
 FALLEN = 0.02  # of the first loss: ours
 DIVERGED = 1.3  # the end is so many times the best smoothed loss, and above the start: ours
@@ -77,7 +77,7 @@ def loss_at_start(e: Evidence) -> Finding | None:
     if not len(losses):
         return None
     loss, even = float(losses.mean()), math.log(p.classes)
-    limit = START_ABOVE * even + 0.5
+    limit = START_ABOVE * even + 1.0
     if loss <= limit or e.first.step > 0:
         return None
     return Finding(
@@ -222,9 +222,10 @@ def no_better_than_counts(e: Evidence) -> Finding | None:
     end = float(np.median(e.loss[-max(10, len(e.loss) // 10) :]))
     if end < LEARNT * floor:
         return None
+    half = float(np.median(e.loss[len(e.loss) // 2 :][: max(10, len(e.loss) // 10)]))
     return Finding(
         "after all these steps the model predicts no better than the frequencies of the targets",
-        "act",
+        "watch" if end < 0.98 * half else "act",
         (
             Fact("loss of the last steps", end),
             Fact("entropy of the targets", floor, f"alarm above {LEARNT} of it"),

@@ -85,7 +85,7 @@ def wrong_axis(e: Evidence) -> Finding | None:
     return Finding(
         f"the softmax of {r.name or 'attention'} runs along the wrong axis", "act",
         (Fact("a query's weights add up to 1, off by", r.rows, "0", m.step, r.name),),
-        "take the softmax along the keys: dim=-1", step=m.step, open=r.name, weight=9.8,
+        "take the softmax along the keys: dim=-1", step=m.step, open=r.name, weight=9.99,
     )  # fmt: skip
 
 
@@ -145,7 +145,7 @@ def no_positions(e: Evidence) -> Finding | None:
             Fact("only the mask tells order", "yes" if causal else "no: order can't be learnt"),
         ),
         "add positions to the embedding, or rotate queries and keys",
-        step=e.first.step, open="", weight=7.4,
+        step=e.first.step, open="", weight=9.2,
         change=Change({"model.positions": "rotary"}) if _has(e, "positions", "none") else None,
     )  # fmt: skip
 

@@ -12,6 +12,7 @@ from whence.doctor.rules.rule import Rule
 
 HIGH, LOW = 10.0, 1e-8  # update / weight: SageMaker Debugger WeightUpdateRatio
 TOO_HIGH, TOO_LOW = 0.3, 2e-5  # and where our median of all matrices must lie
+REPLACED = 1.0  # a single update as large as the weights themselves: ours
 UNDERFLOW = 0.5  # share of a matrix's numbers that an update leaves as they are: ours
 UNREAD = 0.4  # share of a vocabulary that the data never use: ours
 
@@ -122,24 +123,26 @@ def _behind_zeros(e: Evidence, name: str) -> bool:
 
 def update_too_large(e: Evidence) -> Finding | None:
     """Each update changes the weights by a large part of their size."""
-    steps = [m for m in _usual(e) if m.step > 0] or _usual(e)
-    ratios = [m.ratio for m in steps if math.isfinite(m.ratio)]
-    if not ratios:
+    done = [m for m in e.measured if not m.refused and math.isfinite(m.ratio)]
+    if not done:
         return None
-    ratio = float(np.median(ratios))
-    if ratio < TOO_HIGH:
+    usual = [m.ratio for m in _usual(e) if m.step > 0 and math.isfinite(m.ratio)]
+    ratio = float(np.median(usual)) if usual else 0.0
+    m = max(done, key=lambda m: m.ratio)
+    if ratio < TOO_HIGH and m.ratio < REPLACED:
         return None
-    m = steps[-1]
-    worst = max((w for w in m.trained if len(w.shape) >= 2), key=lambda w: w.ratio)
+    matrices = [w for w in m.trained if len(w.shape) >= 2]
+    worst = max(matrices, key=lambda w: w.ratio)
     return Finding(
         "an update changes the weights by a large part of their size", "act",
         (
-            Fact("update to weight, median of the matrices", ratio,
-                 f"about 1e-3 is healthy (CS231n); alarm: {TOO_HIGH}"),
+            Fact("update to weight, median of the matrices", m.ratio,
+                 f"about 1e-3 is healthy (CS231n); alarm: {REPLACED:g}", m.step),
+            Fact("the same over the run", ratio, f"alarm: {TOO_HIGH}"),
             Fact("update to weight", worst.ratio, f"SageMaker: {HIGH:g}", m.step, worst.name),
             Fact("learning rate", e.setup.rate),
         ),
-        "take a tenth of the learning rate", step=m.step, open=f"{worst.name}.update", weight=4.4,
+        "take a tenth of the learning rate", step=m.step, open=f"{worst.name}.update", weight=5.6,
         change=Change({"optimizer.learning_rate": e.setup.rate / 10}) if e.setup.is_run else None,
     )  # fmt: skip
 
