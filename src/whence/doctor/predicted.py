@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,7 +85,8 @@ def predicted(calls: list[Caught]) -> Predicted | None:
     found.losses = np.concatenate([x for _, x, _ in rows])
     found.weights = np.concatenate([w for _, _, w in rows])
     found.call_weights = tuple(float(np.nansum(w)) for _, _, w in rows)
-    means = [float(np.nanmedian(w[t >= 0])) if (t >= 0).any() else np.nan for t, _, w in rows]
+    sure = [w[np.isfinite(w)] for _, _, w in rows]
+    means = [float(np.median(w)) if len(w) else math.nan for w in sure]
     if np.isfinite(means).all() and len(means) > 1 and max(means) > 0:
         found.call_spread = max(means) / max(min(means), 1e-30) - 1
     counted = found.targets[found.targets >= 0]

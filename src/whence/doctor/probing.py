@@ -133,8 +133,8 @@ def _padding(
     found: Probes, ask: Asked, base: Tensor, vocab_size: int, each_has_target: bool
 ) -> None:
     mask = _mask(ask)
-    found.marked = mask is not None
-    pad = ~mask if mask is not None else _tail(ask.tokens)
+    pad = ~mask if mask is not None and not bool(mask.all()) else _tail(ask.tokens)
+    found.marked = mask is not None and not bool(mask.all())
     found.padded = float(pad.float().mean())
     if not bool(pad.any()) or bool(pad.all()):
         return

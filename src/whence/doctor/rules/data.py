@@ -163,13 +163,16 @@ def poisoned_rows(e: Evidence) -> Finding | None:
         n = len(p.row_share)
         if n < 4 or len(p.losses) % n:
             continue
-        with np.errstate(all="ignore"):
-            rows = np.nanmean(p.losses.reshape(n, -1), axis=1)
-        middle = float(np.nanmedian(rows))
+        each = p.losses.reshape(n, -1)
+        counted = np.isfinite(each).sum(1)
+        if not counted.any():
+            continue
+        rows = np.nansum(each, axis=1) / np.maximum(counted, 1)
+        middle = float(np.median(rows[counted > 0]))
         out = np.flatnonzero(rows > max(ROW_LOSS * middle, middle + 2.0))
         if len(out) and len(out) <= n // 3:
             hits.append(m.step)
-            top = int(np.nanargmax(rows))
+            top = int(np.argmax(rows))
             worst = (m, top, float(rows[top]), middle, float(p.row_share[top]))
     late = [m for m in e.measured if m.step > 0 and not m.refused]
     if worst is None or len(hits) < max(1, (len(late) + 1) // 2):
