@@ -127,7 +127,9 @@ def _report(faulty: list[dict], sound: list[dict]) -> None:
     table(rows)
     every = [r["seconds"] for r in faulty + sound]
     if every:
-        print(f"a diagnosis took {sum(every) / len(every):.2f} s in the mean, {max(every):.1f} at most")
+        print(
+            f"a diagnosis took {sum(every) / len(every):.2f} s in the mean, {max(every):.1f} at most"
+        )
 
 
 def _names(row: dict, who: str, act: bool = False) -> list[str]:

@@ -38,9 +38,7 @@ def train(s: Setting, faults: dict[str, Any], out: Path) -> Trained:
     model = build(s, faults)
     if faults.get("dtype"):
         model.bfloat16()
-    parameters = [
-        p for n, p in model.named_parameters() if not _has(n, faults.get("left out", ()))
-    ]
+    parameters = [p for n, p in model.named_parameters() if not _has(n, faults.get("left out", ()))]
     for name, p in model.named_parameters():
         if _has(name, faults.get("frozen", ())):
             p.requires_grad_(False)

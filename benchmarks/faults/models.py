@@ -249,7 +249,9 @@ def _alike(model: nn.Module) -> None:
 
 
 def _zero_gain(model: nn.Module) -> None:
-    norms = [m for m in model.modules() if isinstance(m, nn.LayerNorm) or type(m).__name__ == "LayerNorm"]
+    norms = [
+        m for m in model.modules() if isinstance(m, nn.LayerNorm) or type(m).__name__ == "LayerNorm"
+    ]
     for module in norms[:1]:
         nn.init.zeros_(module.weight)  # type: ignore[arg-type]
         module.weight.requires_grad_(False)  # type: ignore[union-attr]
@@ -295,7 +297,7 @@ def _held_rows(model: nn.Module) -> None:
 
 
 def _always_dropout(model: nn.Module) -> None:
-    model.drop if hasattr(model, "drop") else None  # noqa: B018
+    model.drop if hasattr(model, "drop") else None
     name = "drop" if hasattr(model, "drop") else "dropout"
     owner: Any = getattr(model, "encoder", model)
     if hasattr(model, "transformer"):
@@ -324,4 +326,6 @@ BREAK: dict[str, Any] = {
                   "wrong axis", "over the batch", "padding read")
     },
 }  # fmt: skip
-BREAK["no scale"] = lambda model: None if hasattr(model, "transformer") else _attentions(model, "no scale")
+BREAK["no scale"] = lambda model: (
+    None if hasattr(model, "transformer") else _attentions(model, "no scale")
+)

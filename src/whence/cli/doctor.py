@@ -10,7 +10,10 @@ from rich.text import Text
 from whence.cli.document import strict
 from whence.cli.terminal import Console
 from whence.doctor import Diagnosis, Finding, diagnose
+from whence.doctor.prove import prove as try_advice
 from whence.errors import WhenceError, shell_word
+from whence.runs.run import Run
+from whence.runs.store.watched import is_watched
 
 COLOURS = {"act": "red", "watch": "yellow"}
 
@@ -20,6 +23,8 @@ def doctor(
     *,
     seconds: float = 20.0,
     json: bool = False,
+    prove: bool = False,
+    seeds: int = 3,
 ) -> int:
     """Say what is wrong with a run, worst first, with the numbers and the step to open.
 
@@ -29,15 +34,30 @@ def doctor(
         run: the folder of a run, or of a loop that was watched.
         seconds: what going back to steps and measuring there may take, about.
         json: print JSON instead of words.
+        prove: try the advice: train with the one change and without it, and say what came of it.
+        seeds: how many trainings of each, with other seeds.
     """
     if not seconds > 0:
         raise WhenceError(f"--seconds is {seconds:g}: give more than 0.")
-    found = diagnose(run, seconds=seconds, tell=lambda s: print(s, file=sys.stderr))
+    if seeds < 1:
+        raise WhenceError(f"--seeds is {seeds}: give 1 or more.")
+    if prove and is_watched(run):
+        raise WhenceError(
+            f"{run} is of a loop of your own, which can't be trained again from here: try the "
+            "advice in your code, and diagnose the new run."
+        )
+    found = diagnose(run, seconds=seconds, tell=_tell)
+    if prove:
+        found = try_advice(Run.open(run), found, seeds, tell=_tell)
     if json:
         print(strict(found.to_dict()))
     else:
         show(Console(soft_wrap=True), found, run)
     return 1 if any(finding.level == "act" for finding in found) else 0
+
+
+def _tell(sentence: str) -> None:
+    print(sentence, file=sys.stderr)
 
 
 def show(console: Console, found: Diagnosis, run: Path) -> None:
@@ -61,7 +81,9 @@ def show(console: Console, found: Diagnosis, run: Path) -> None:
         if finding.proof is not None:
             console.print(
                 Text.assemble(
-                    ("   tried ", "dim"), (finding.proof.outcome, "bold"), f": {finding.proof.detail}"
+                    ("   tried ", "dim"),
+                    (finding.proof.outcome, "bold"),
+                    f": {finding.proof.detail}",
                 )
             )
     console.print("")

@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from whence.doctor import of_run, of_watched
+from whence.doctor.cause import SLOW, SUDDEN, first_cause
 from whence.doctor.evidence import Evidence
-from whence.doctor.finding import Diagnosis
+from whence.doctor.finding import Diagnosis, Finding
 from whence.doctor.rules import RULES, Rule, ask_all
 from whence.errors import WhenceError
 from whence.runs.run import Run
@@ -47,6 +48,10 @@ def diagnose(
     began = time.monotonic()
     evidence = gather(subject, seconds, tell)
     findings, judged, not_judged = ask_all(rules, evidence)
+    if isinstance(subject, str | Path) and not is_watched(Path(subject)):
+        subject = Run.open(subject)
+    if isinstance(subject, Run):
+        findings = _with_first_cause(subject, evidence, findings, rules, began + seconds)
     return Diagnosis(
         evidence.of,
         tuple(findings),
@@ -55,6 +60,19 @@ def diagnose(
         not_judged,
         time.monotonic() - began,
     )
+
+
+def _with_first_cause(
+    run: Run, evidence: Evidence, findings: list[Finding], rules: Sequence[Rule], until: float
+) -> list[Finding]:
+    """The first finding that a bisection can trace back gets its first cause."""
+    by_name = {rule.name: rule for rule in rules}
+    traced = next((f for f in findings if f.rule in SUDDEN | SLOW), None)
+    if traced is None:
+        return findings
+    rule = by_name[traced.rule]
+    found = first_cause(run, evidence, traced, lambda e: isinstance(rule.ask(e), Finding), until)
+    return [found if f is traced else f for f in findings]
 
 
 def gather(

@@ -147,6 +147,8 @@ class Predicted:
         row_share: share of each example in the squared gradient at the logits.
         empty_rows: share of examples without a single counted target.
         call_spread: how far the rows' weights differ between the calls: largest / smallest − 1.
+        boundary: −ln P of each example's first token, read as going on from the one before; NaN:
+            unknown.
         length: tokens of an example, where each token has a target; else 0.
     """
 
@@ -165,6 +167,7 @@ class Predicted:
     entropy: float = float("nan")
     row_share: np.ndarray = field(default_factory=lambda: np.zeros(0))
     empty_rows: float = 0.0
+    boundary: float = float("nan")
     length: int = 0
 
 
@@ -260,7 +263,7 @@ class Texts:
         repeated: share of them that came before, exactly.
         same_batch: share of steps that read the very batch of the step before.
         in_order: share of examples that begin where the one before them ended.
-        sorted_labels: how much likelier two neighbours share a label than chance says; NaN: unknown.
+        sorted_labels: how much likelier than chance two neighbours share a label; NaN: unknown.
         overlap: share of validation windows that stand in the training text; NaN: unknown.
         overlap_example: where one of them stands.
         vocabulary: share of the vocabulary that the text uses; NaN: unknown.

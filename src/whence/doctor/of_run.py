@@ -23,6 +23,7 @@ from whence.why import first_bad
 
 MOST_STEPS = 5
 MOST_SPIKES = 2
+EARLY = 2  # this many steps on, weights that began at 0 let gradients through
 ROWS = 512  # examples that are compared
 READS = 4  # more batches for the counts of units
 
@@ -104,12 +105,10 @@ def _steps(run: Run, found: Evidence) -> list[int]:
     start = run.origin.step if run.origin else 0
     saved = [c for c in run.checkpoints if start < c < done]
     spread = np.linspace(0, len(saved) - 1, min(MOST_STEPS - 2, len(saved))) if saved else []
-    chosen = {start, *(saved[round(i)] for i in spread)}
-    if done - 1 > start:
-        chosen.add(done - 1)
+    chosen = {start, start + EARLY, *(saved[round(i)] for i in spread), done - 1}
     sudden = signs.first_of_run(signs.spikes(found.loss, found.grad_norm))
     chosen |= {s for s in sudden[:MOST_SPIKES] if s >= start}
-    return sorted(s for s in chosen if s < max(1, done))
+    return sorted(s for s in chosen if start <= s < max(1, done))
 
 
 def _setup(run: Run) -> Setup:

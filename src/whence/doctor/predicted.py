@@ -12,8 +12,8 @@ from torch import Tensor
 
 from whence.doctor.evidence import Predicted
 
-FITS = 0.02  # how far g may be from s·(p − y), relative: rounding in bf16 leaves about 1e-2
-FITS_SMOOTHED = 0.2  # and with label smoothing, which moves y
+FITS = 0.2  # how far g may be from s·(p − y), relative: label smoothing moves y a little
+SURE = 1e-3  # 1 − P(target) below which rounding is all that is left of the gradient
 
 
 @dataclass(slots=True)
@@ -101,16 +101,30 @@ def predicted(calls: list[Caught]) -> Predicted | None:
         found.tokens = np.concatenate(
             [i.reshape(-1).numpy(force=True) for i in ids if i is not None]
         )
+        _boundary(found, tables)
     _by_example(found, tables, [g for g in grads if g is not None])
     return found
 
 
+def _boundary(found: Predicted, tables: list[Tensor]) -> None:
+    """What the first token of each example costs, read as going on from the example before."""
+    assert found.tokens is not None
+    tokens = torch.from_numpy(found.tokens.reshape(-1, found.length))
+    last = torch.cat([t.detach().float().reshape(-1, found.length, t.shape[-1])[:, -1] for t in tables])
+    if len(tokens) > 2 and len(last) == len(tokens):
+        log_p = last[:-1].log_softmax(-1).cpu()
+        found.boundary = float(-log_p.gather(1, tokens[1:, :1]).mean())
+
+
 def _by_example(found: Predicted, tables: list[Tensor], grads: list[Tensor]) -> None:
-    pushes, empty = [], []
+    pushes, empty, start = [], [], 0
     for table, grad in zip(tables, grads, strict=True):
         g = grad.detach().float().reshape(len(table), -1)
         pushes.append(g.square().sum(1).double().numpy(force=True))
-        empty.append((g.abs().sum(1) == 0).numpy(force=True))
+        rows = table.numel() // table.shape[-1]
+        mine = found.targets[start : start + rows].reshape(len(table), -1)
+        empty.append((mine < 0).all(1))
+        start += rows
     push = np.concatenate(pushes)
     total = push.sum()
     found.row_share = push / total if total > 0 else push
@@ -131,12 +145,14 @@ def _targets(logits: Tensor, grad: Tensor) -> tuple[np.ndarray, np.ndarray, np.n
     s = size / (2 * (1 - p_at)).clamp(min=1e-12)
     y = torch.zeros_like(p).scatter_(1, at[:, None], 1.0)
     off = (g - s[:, None] * (p - y)).abs().sum(-1)
-    sure = counted & (1 - p_at > 1e-3)  # else all that is left is rounding
+    sure = counted & (1 - p_at > SURE)  # else all that is left is rounding
+    certain = (size == 0) & (p.max(-1).values > 1 - SURE)  # a gradient of 0 as p is y
     if not bool(counted.any()):
         return None
-    if bool(sure.any()) and float(off[sure].sum() / size[sure].sum()) > FITS_SMOOTHED:
+    if bool(sure.any()) and float(off[sure].sum() / size[sure].sum()) > FITS:
         return None
-    targets = torch.where(counted, at, -1).numpy(force=True)
-    losses = torch.where(counted, -log_p.gather(1, at[:, None])[:, 0], torch.nan)
+    at = torch.where(certain, p.argmax(-1), at)
+    targets = torch.where(counted | certain, at, -1).numpy(force=True)
+    losses = torch.where(counted | certain, -log_p.gather(1, at[:, None])[:, 0], torch.nan)
     weights = torch.where(sure, s, torch.nan)
     return targets, losses.double().numpy(force=True), weights.double().numpy(force=True)

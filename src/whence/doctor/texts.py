@@ -45,8 +45,8 @@ def look_at_order(found: Texts, predictions: Sequence[Predicted]) -> None:
         best = max(shares, key=lambda s: (round(shares[s], 3), s == 1))
         found.shift_share = shares[best]
         found.shift = best if shares[best] > 0.9 else None
-        chained = [_chained(p) for p in with_tokens]
-        found.in_order = float(np.nanmean(chained)) if np.isfinite(chained).any() else math.nan
+        chained = [c for p in with_tokens if math.isfinite(c := _chained(p, found.target_entropy))]
+        found.in_order = float(np.mean(chained)) if chained else math.nan
     labels = [p.targets for p in known if p.tokens is None and len(p.targets) >= 4]
     if labels:
         found.sorted_labels = _sorted(labels)
@@ -69,13 +69,24 @@ def _explained(predictions: Sequence[Predicted], shift: int) -> float:
     return hits / count if count else 0.0
 
 
-def _chained(p: Predicted) -> float:
-    """The share of a batch's examples that begin with the target of the one before."""
+def _chained(p: Predicted, entropy: float) -> float:
+    """The share of a batch's examples that go on where the one before ended.
+
+    Where the last target of an example isn't counted, as in Hugging Face's models, the model
+    itself is asked: a first token that it foresees from the example before follows on it. It must
+    have learnt something for that; NaN where it hasn't.
+    """
     assert p.tokens is not None
     tokens, targets = p.tokens.reshape(-1, p.length), p.targets.reshape(-1, p.length)
     if len(tokens) < 3:
         return math.nan
-    return float((targets[:-1, -1] == tokens[1:, 0]).mean())
+    if (targets[:, -1] >= 0).all():
+        return float((targets[:-1, -1] == tokens[1:, 0]).mean())
+    losses = p.losses[np.isfinite(p.losses)]
+    loss = float(losses.mean()) if len(losses) else math.nan
+    if not loss < 0.8 * entropy or not math.isfinite(p.boundary):
+        return math.nan
+    return 1.0 if p.boundary < loss + 0.3 * (entropy - loss) else 0.0
 
 
 def _sorted(labels: Sequence[np.ndarray]) -> float:

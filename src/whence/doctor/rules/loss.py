@@ -7,8 +7,9 @@ import math
 import numpy as np
 
 from whence.doctor import signs
-from whence.doctor.evidence import Evidence
+from whence.doctor.evidence import Evidence, Measured
 from whence.doctor.finding import Change, Fact, Finding
+from whence.doctor.rules.changes import model, rates
 from whence.doctor.rules.rule import Rule
 
 START_ABOVE = 1.5  # times ln V, plus 1: CS231n gives ln V, the tolerance is ours
@@ -40,15 +41,16 @@ def not_finite(e: Evidence) -> Finding | None:
         "open the first bad number and take its cause away; a lower rate or clipping helps where "
         "the numbers grew step by step",
         step=e.crashed,
-        open=e.first_bad[1] if e.first_bad else "",
+        open=e.first_bad[1] if e.first_bad else _largest_gradient(bad),
         weight=5.0,
-        change=_slower(e, max(0, e.crashed - 20)),
+        change=rates(e, 0.1, max(0, e.crashed - 20), clip=True),
     )  # fmt: skip
 
 
-def _slower(e: Evidence, step: int) -> Change:
-    settings = {"optimizer.learning_rate": e.setup.rate / 10, "optimizer.max_grad_norm": 1.0}
-    return Change(settings, step)
+def _largest_gradient(m: Measured | None) -> str:
+    """Where all numbers are finite and their norm isn't: the weight with the largest gradient."""
+    weights = [w for w in m.weights.values() if w.grad_norm > 0] if m is not None else []
+    return f"{max(weights, key=lambda w: w.grad_norm).name}.grad" if weights else ""
 
 
 def no_target(e: Evidence) -> Finding | None:
@@ -78,6 +80,7 @@ def loss_at_start(e: Evidence) -> Finding | None:
         return None
     loss, even = float(losses.mean()), math.log(p.classes)
     limit = START_ABOVE * even + 1.0
+    tied = bool(e.setup.sizes.get("model", {}).get("tied_embeddings"))
     if loss <= limit or e.first.step > 0:
         return None
     return Finding(
@@ -91,13 +94,8 @@ def loss_at_start(e: Evidence) -> Finding | None:
         step=0,
         open="logits",
         weight=6.0,
-        change=Change({"model.zero_head": True}) if _can_zero_head(e) else None,
+        change=None if tied else model(e, "zero_head", False, True),
     )
-
-
-def _can_zero_head(e: Evidence) -> bool:
-    model = e.setup.sizes.get("model", {})
-    return model.get("zero_head") is False and not model.get("tied_embeddings")
 
 
 def not_learning(e: Evidence) -> Finding | None:
@@ -144,7 +142,7 @@ def diverging(e: Evidence) -> Finding | None:
             Fact("learning rate", e.setup.rate),
         ),
         "take a tenth of the learning rate, or clip the gradient",
-        step=at, weight=4.0, change=_slower(e, 0),
+        step=at, weight=4.0, change=rates(e, 0.1),
     )  # fmt: skip
 
 
@@ -207,7 +205,7 @@ def bouncing(e: Evidence) -> Finding | None:
             Fact("median change from step to step, of the fall so far", bounce, f"alarm: {BOUNCE}"),
             Fact("update to weight", ratio, "about 1e-3 is healthy (CS231n)", e.last.step),
         ),
-        "lower the learning rate", weight=3.5, change=_slower(e, 0),
+        "lower the learning rate", weight=3.5, change=rates(e, 0.1),
     )  # fmt: skip
 
 
@@ -233,12 +231,8 @@ def no_better_than_counts(e: Evidence) -> Finding | None:
         ),
         "see that the inputs reach the model and the targets belong to them; else train longer, at "
         "a higher rate, or with a larger model",
-        weight=0.9, change=_faster(e),
+        weight=0.9, change=rates(e, 10.0),
     )  # fmt: skip
-
-
-def _faster(e: Evidence) -> Change | None:
-    return Change({"optimizer.learning_rate": e.setup.rate * 10}) if e.setup.is_run else None
 
 
 def too_good_too_early(e: Evidence) -> Finding | None:

@@ -8,6 +8,7 @@ import numpy as np
 
 from whence.doctor.evidence import Evidence, Reading
 from whence.doctor.finding import Change, Fact, Finding
+from whence.doctor.rules.changes import model, rates
 from whence.doctor.rules.rule import Rule
 
 SEES = 1e-3  # of the logits' spread: more than rounding moves them
@@ -36,12 +37,8 @@ def sees_the_future(e: Evidence) -> Finding | None:
         "act", tuple(facts),
         "mask every key behind its query ahead of the softmax",
         step=e.first.step, open=f"{seen[0].name}" if seen else "logits", weight=9.9,
-        change=Change({"model.causal": True}) if _has(e, "causal", False) else None,
+        change=model(e, "causal", False, True),
     )  # fmt: skip
-
-
-def _has(e: Evidence, name: str, value: object) -> bool:
-    return e.setup.sizes.get("model", {}).get(name) == value
 
 
 def context_unread(e: Evidence) -> Finding | None:
@@ -51,7 +48,7 @@ def context_unread(e: Evidence) -> Finding | None:
     if e.setup.kind != "tokens" or before is None or not e.setup.has_attention:
         return None
     later = [m for m in e.measured if m.step > 0]
-    if before > 1e-6 or not later:
+    if before > 1e-9 or not later:
         return None
     return Finding(
         "predictions do not depend on earlier tokens: attention reads nothing but the token itself",
@@ -59,8 +56,14 @@ def context_unread(e: Evidence) -> Finding | None:
         (Fact("change of later logits when an early token changes", before, "above 0"),),
         "see whether the mask is turned round, or attention's output is not used",
         step=e.first.step, open="logits", weight=9.0,
-        change=Change({"model.without": []}) if e.setup.sizes.get("model", {}).get("without") else None,
+        change=_whole(e),
     )  # fmt: skip
+
+
+def _whole(e: Evidence) -> Change | None:
+    """The model with all its parts, where the recipe takes some out."""
+    out = e.setup.sizes.get("model", {}).get("without")
+    return Change({"model.without": []}) if out else None
 
 
 def examples_mixed(e: Evidence) -> Finding | None:
@@ -128,7 +131,7 @@ def attention_collapse(e: Evidence) -> Finding | None:
         ),
         "lower the rate, or norm queries and keys (arXiv 2303.06296)",
         step=m.step, open=r.name, weight=4.3,
-        change=Change({"optimizer.learning_rate": e.setup.rate / 10}) if e.setup.is_run else None,
+        change=rates(e, 0.1),
     )  # fmt: skip
 
 
@@ -146,7 +149,7 @@ def no_positions(e: Evidence) -> Finding | None:
         ),
         "add positions to the embedding, or rotate queries and keys",
         step=e.first.step, open="", weight=9.2,
-        change=Change({"model.positions": "rotary"}) if _has(e, "positions", "none") else None,
+        change=model(e, "positions", "none", "rotary"),
     )  # fmt: skip
 
 
@@ -168,7 +171,7 @@ def missing_residual(e: Evidence) -> Finding | None:
         ),
         "add each part's output to its input: x + part(norm(x))",
         step=m.step, open=f.name, weight=7.6,
-        change=Change({"model.without": []}) if e.setup.sizes.get("model", {}).get("without") else None,
+        change=_whole(e),
     )  # fmt: skip
 
 
@@ -285,7 +288,7 @@ def logit_drift(e: Evidence) -> Finding | None:
         ),
         "add the z-loss 1e-4·ln²Z (PaLM), or lower the head's rate",
         step=seen[-1].step, open="logits", weight=3.0,
-        change=Change({"optimizer.learning_rate": e.setup.rate / 10}) if e.setup.is_run else None,
+        change=rates(e, 0.1),
     )  # fmt: skip
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from whence.doctor.evidence import Evidence
-from whence.doctor.finding import Change, Fact, Finding
+from whence.doctor.finding import Fact, Finding
+from whence.doctor.rules.changes import rates
 from whence.doctor.rules.rule import Rule
 
 DEAD = 0.5  # of a layer's units: SageMaker Debugger DeadRelu
@@ -30,13 +31,9 @@ def dead_units(e: Evidence) -> Finding | None:
             ),
             "lower the rate, draw the biases at 0 or above, or use an activation without a dead half",
             step=first.step, open=worst.name.rpartition(".")[0], weight=5.2,
-            change=_slower(e),
+            change=rates(e, 0.1),
         )  # fmt: skip
     return None
-
-
-def _slower(e: Evidence) -> Change | None:
-    return Change({"optimizer.learning_rate": e.setup.rate / 10}) if e.setup.is_run else None
 
 
 def saturated_units(e: Evidence) -> Finding | None:
@@ -56,7 +53,7 @@ def saturated_units(e: Evidence) -> Finding | None:
                 Fact("size of what goes in", worst.rms, "about 1", m.step),
             ),
             "draw the weights before it smaller, scale the inputs to about 1, or lower the rate",
-            step=first.step, open=worst.name.rpartition(".")[0], weight=5.2, change=_slower(e),
+            step=first.step, open=worst.name.rpartition(".")[0], weight=5.2, change=rates(e, 0.1),
         )  # fmt: skip
     return None
 

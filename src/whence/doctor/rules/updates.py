@@ -8,6 +8,7 @@ import numpy as np
 
 from whence.doctor.evidence import Evidence, Measured, Weight
 from whence.doctor.finding import Change, Fact, Finding
+from whence.doctor.rules.changes import rates
 from whence.doctor.rules.rule import Rule
 
 HIGH, LOW = 10.0, 1e-8  # update / weight: SageMaker Debugger WeightUpdateRatio
@@ -143,7 +144,7 @@ def update_too_large(e: Evidence) -> Finding | None:
             Fact("learning rate", e.setup.rate),
         ),
         "take a tenth of the learning rate", step=m.step, open=f"{worst.name}.update", weight=5.6,
-        change=Change({"optimizer.learning_rate": e.setup.rate / 10}) if e.setup.is_run else None,
+        change=rates(e, 0.1),
     )  # fmt: skip
 
 
@@ -168,7 +169,7 @@ def update_too_small(e: Evidence) -> Finding | None:
             Fact("learning rate", e.setup.rate),
         ),
         "take ten times the learning rate, or a hundred", step=steps[0].step, weight=4.4,
-        change=Change({"optimizer.learning_rate": e.setup.rate * 100}) if e.setup.is_run else None,
+        change=rates(e, 100.0),
     )  # fmt: skip
 
 
@@ -276,7 +277,7 @@ def decay_too_strong(e: Evidence) -> Finding | None:
             Fact("weight decay", max(decays)),
             Fact("decay × rate", max(decays) * rate, "alarm: 1e-3; ours"),
         ),
-        "take a weight decay of 0.1 or less", step=b.step, weight=5.5,
+        "take a weight decay of 0.1 or less", step=b.step, weight=9.3,
         change=Change({"optimizer.weight_decay": 0.0}) if e.setup.is_run else None,
     )  # fmt: skip
 
