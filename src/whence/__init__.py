@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.2.0"
 
 if TYPE_CHECKING:
+    from whence.api import Run
     from whence.data import open_source
     from whence.errors import WhenceError
     from whence.models import GPT, GPTConfig, gpt2, llama, modern, qwen3
     from whence.runs.listing import list_runs
     from whence.runs.recipe import Data, Recipe, Record
-    from whence.runs.run import Run
     from whence.scalar import Value
     from whence.scale.hardware import Hardware
     from whence.train.evaluation import Evaluation
@@ -32,7 +32,7 @@ _HOMES = {
     "Muon": "whence.train.optimizers",
     "Recipe": "whence.runs.recipe",
     "Record": "whence.runs.recipe",
-    "Run": "whence.runs.run",
+    "Run": "whence.api",
     "SGD": "whence.train.optimizers",
     "Schedule": "whence.train.schedules",
     "Value": "whence.scalar",
@@ -74,15 +74,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'whence' has no attribute {name!r}")
-    found = getattr(import_module(_HOMES[name]), name)
-    if name == "Run":  # the doctor stands above runs, and is loaded when one is asked for
-        found.diagnose = _diagnose
-    return found
-
-
-def _diagnose(run: Any, **options: Any) -> Any:
-    """Say what is wrong with a run; see `whence.doctor.diagnose`."""
-    return import_module("whence.doctor").diagnose(run, **options)
+    return getattr(import_module(_HOMES[name]), name)
 
 
 def __dir__() -> list[str]:

@@ -14,8 +14,9 @@ from whence.doctor.finding import Fact, Finding
 from whence.doctor.measure import measure
 from whence.doctor.of_run import visit
 from whence.errors import WhenceError
-from whence.runs.replay import estimate
+from whence.runs.replay import estimate, go_to
 from whence.runs.run import Run
+from whence.why.history.moments import trace_moment
 
 OUT = 4.0  # times the largest, or below a quarter of the smallest, that was seen before: ours
 SUDDEN = {"spike", "diverging", "exploding-gradients", "not-finite", "logit-drift"}
@@ -92,7 +93,7 @@ def first_cause(
         _, cost = estimate(run, middle)
         if time.monotonic() + cost > until:
             break
-        m, _ = measure(visit(run.at(middle, approximate=True), middle))
+        m, _ = measure(visit(go_to(run, middle, approximate=True), middle))
         if bad(m):
             high = m
         else:
@@ -115,7 +116,7 @@ def _range(usual: dict[str, tuple[float, float]], name: str) -> str:
 def carriers(run: Run, step: int) -> list[Fact]:
     """Name the examples, with their text, that made a step's largest gradient: by its receipt."""
     try:
-        trace = run.at(step, approximate=True).trace()
+        trace = trace_moment(go_to(run, step, approximate=True))
         names = [n for n in trace.parameters if trace[n].ref.dtype == torch.float32]
         found = []
         for name in names:

@@ -16,10 +16,11 @@ from whence.doctor.probing import probe
 from whence.doctor.texts import look_at_order, look_at_rows, look_at_text
 from whence.errors import WhenceError
 from whence.runs.recipe import kind_of
-from whence.runs.replay import Moment, estimate
+from whence.runs.replay import Moment, estimate, go_to
 from whence.runs.run import Run
 from whence.train.optimizers import OPTIMIZERS, SGD
 from whence.why import first_bad
+from whence.why.history.moments import trace_moment
 
 MOST_STEPS = 5
 MOST_SPIKES = 2
@@ -61,7 +62,7 @@ def evidence_of_run(run: Run, seconds: float = 20.0, tell: Callable[[str], None]
             continue
         if tell is not None and n > 20:
             tell(f"going back to step {step:,} ({n:,} steps are done again)")
-        last = run.at(step, approximate=True)
+        last = go_to(run, step, approximate=True)
         one, calls = measure(visit(last, step))
         found.measured.append(one)
     if found.measured:
@@ -170,7 +171,7 @@ def _find_crash(run: Run, found: Evidence) -> None:
     if bad is not None:
         found.crashed = bad
     elif done < run.recipe.steps and done in run.checkpoints and run.state == "stopped":
-        moment = run.at(done, approximate=True)
+        moment = go_to(run, done, approximate=True)
         try:
             moment.do(moment.model)
         except WhenceError:
@@ -199,6 +200,6 @@ def _finish(found: Evidence, last: Moment | None, calls: Iterable[Caught]) -> No
 
 def trace_first_bad(run: Run, step: int) -> tuple[str, str] | None:
     """Trace the step that failed, and tell the first number that wasn't finite."""
-    trace = run.at(step, approximate=True).trace()
+    trace = trace_moment(go_to(run, step, approximate=True))
     bad = first_bad(trace)
     return None if bad is None else (str(bad), bad.receipt.address)
