@@ -34,7 +34,7 @@ def evidence_of_run(run: Run, seconds: float = 20.0, tell: Callable[[str], None]
 
     Args:
         run: the run.
-        seconds: what replaying and measuring may take, about.
+        seconds: what replaying and measuring may take, about; 0: only the record is looked at.
         tell: is given a sentence before something that takes a while.
 
     Returns:
@@ -47,6 +47,11 @@ def evidence_of_run(run: Run, seconds: float = 20.0, tell: Callable[[str], None]
     found.grad_norm = steps.column("grad_norm")
     found.evals = [(e["step"], e["loss"]) for e in run.evals if not e["whole"]]
     found.looked.append(f"the record of {len(steps):,} steps, {len(found.evals)} measurements")
+    if seconds <= 0:
+        reason = "only the record was looked at"
+        found.lacks = dict.fromkeys(("measured", "texts", "probes", "start", "two steps"), reason)
+        found.crashed = signs.first_bad(found.loss)
+        return found
     _texts(run, found)
     if not run.task.by_steps:
         found.lacks["measured"] = "the model was counted, so there are no steps"

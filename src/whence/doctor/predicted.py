@@ -110,7 +110,9 @@ def _boundary(found: Predicted, tables: list[Tensor]) -> None:
     """What the first token of each example costs, read as going on from the example before."""
     assert found.tokens is not None
     tokens = torch.from_numpy(found.tokens.reshape(-1, found.length))
-    last = torch.cat([t.detach().float().reshape(-1, found.length, t.shape[-1])[:, -1] for t in tables])
+    last = torch.cat(
+        [t.detach().float().reshape(-1, found.length, t.shape[-1])[:, -1] for t in tables]
+    )
     if len(tokens) > 2 and len(last) == len(tokens):
         log_p = last[:-1].log_softmax(-1).cpu()
         found.boundary = float(-log_p.gather(1, tokens[1:, :1]).mean())
