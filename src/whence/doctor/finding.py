@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from whence.why.receipts.receipt import figure, finite
+from whence.receipt.figures import figure, finite
 
 Level = Literal["act", "watch"]
 Outcome = Literal["cured", "better", "no difference", "worse"]
