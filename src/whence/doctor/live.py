@@ -110,9 +110,7 @@ def far_off(before: deque[float], value: float) -> tuple[float, float]:
         (0.0, 2.0)
     """
     middle = _median(before)
-    spread = max(
-        1.4826 * _median([abs(x - middle) for x in before]), 0.01 * abs(middle), 1e-6
-    )
+    spread = max(1.4826 * _median([abs(x - middle) for x in before]), 0.01 * abs(middle), 1e-6)
     return (value - middle) / spread, middle
 
 

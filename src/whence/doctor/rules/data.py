@@ -15,8 +15,7 @@ OVERLAP = 0.1  # share of validation windows in the training text beyond its own
 SORTED = 0.6  # likelier than chance that neighbours share a label: ours
 VOCABULARY = 0.5  # share of the vocabulary that the data use: ours
 WINDOW = 0.3  # share of the window that an example fills: ours
-ROW = 0.5  # share of one example in the gradient: ours
-ROW_LOSS = 2.0  # and its loss, of the median of the others: ours
+ROW_LOSS, ROW_MORE = 1.5, 0.7  # its loss: times the median of the rows, and nats above: ours
 
 
 def targets_shifted(e: Evidence) -> Finding | None:
@@ -169,8 +168,8 @@ def poisoned_rows(e: Evidence) -> Finding | None:
             continue
         rows = np.nansum(each, axis=1) / np.maximum(counted, 1)
         middle = float(np.median(rows[counted > 0]))
-        out = np.flatnonzero(rows > max(ROW_LOSS * middle, middle + 2.0))
-        if len(out) and len(out) <= n // 3:
+        out = np.flatnonzero(rows > max(ROW_LOSS * middle, middle + ROW_MORE))
+        if m.step and len(out) and len(out) <= max(1, n // 4):
             hits.append(m.step)
             top = int(np.argmax(rows))
             worst = (m, top, float(rows[top]), middle, float(p.row_share[top]))
@@ -182,7 +181,7 @@ def poisoned_rows(e: Evidence) -> Finding | None:
         "some examples do not belong to the data: they cost far more than the others", "act",
         (
             Fact(f"loss of example {top}", loss, f"median of the others: {middle:.3g}", m.step),
-            Fact("its share in the gradient at the logits", share, f"alarm: {ROW}", m.step),
+            Fact("its share in the gradient at the logits", share, "", m.step),
             Fact("steps with such examples", len(hits), f"of {len(e.measured)} looked at"),
         ),
         "read those examples, and leave them out if they are not what the model should learn",

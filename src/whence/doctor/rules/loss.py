@@ -213,7 +213,8 @@ def no_better_than_counts(e: Evidence) -> Finding | None:
     """The loss stays where a model that only knows how often each target comes would be."""
     assert e.texts is not None
     floor = e.texts.target_entropy
-    if math.isnan(floor) or e.texts.tokens < 200 or len(e.loss) < 60 or e.crashed is not None:
+    few = 40 if e.setup.kind == "classes" else 200
+    if math.isnan(floor) or e.texts.tokens < few or len(e.loss) < 60 or e.crashed is not None:
         return None
     if e.setup.kind == "other" or floor < 0.2:
         return None

@@ -48,14 +48,15 @@ def context_unread(e: Evidence) -> Finding | None:
     if e.setup.kind != "tokens" or before is None or not e.setup.has_attention:
         return None
     later = [m for m in e.measured if m.step > 0]
-    if before > 1e-9 or not later:
+    says = e.last.predicted
+    if before > 1e-9 or not later or says is None or says.largest < 1e-3:
         return None
     return Finding(
         "predictions do not depend on earlier tokens: attention reads nothing but the token itself",
         "act",
         (Fact("change of later logits when an early token changes", before, "above 0"),),
         "see whether the mask is turned round, or attention's output is not used",
-        step=e.first.step, open="logits", weight=9.0,
+        step=e.first.step, open="logits", weight=9.6,
         change=_whole(e),
     )  # fmt: skip
 

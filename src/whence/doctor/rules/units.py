@@ -42,18 +42,19 @@ def saturated_units(e: Evidence) -> Finding | None:
         full = [u for u in m.units if u.function in ("tanh", "sigmoid") and u.saturated > SATURATED]
         if not full:
             continue
-        worst = max(full, key=lambda u: u.saturated)
+        worst = max(full, key=lambda u: (not u.name.endswith(" state"), u.saturated))
+        state = worst.name.endswith(" state")  # which may well hold a constant
         first = next(s for s in e.measured
                      if any(u.name == worst.name and u.saturated > SATURATED for u in s.units))  # fmt: skip
         return Finding(
             f"{worst.saturated:.0%} of the values of {worst.name} are saturated: no gradient passes",
-            "act",
+            "watch" if state else "act",
             (
                 Fact("values at the ends", worst.saturated, f"alarm: {SATURATED}", m.step, worst.name),
                 Fact("size of what goes in", worst.rms, "about 1", m.step),
             ),
             "draw the weights before it smaller, scale the inputs to about 1, or lower the rate",
-            step=first.step, open=worst.name.rpartition(".")[0], weight=5.2, change=rates(e, 0.1),
+            step=first.step, open=worst.name.rpartition(".")[0], weight=2.0 if state else 5.2, change=rates(e, 0.1),
         )  # fmt: skip
     return None
 
