@@ -1,8 +1,8 @@
 """torch's fused attention and encoder layer, which `nn.Transformer` takes outside of training.
 
-    q, k, v = x·W + b,   weights = softmax(q·kᵀ/√d),   y = (weights·v)·P + p
-    norm_first:   h = x + attention(norm₁(x)),   out = h + feed_forward(norm₂(h))
-    else:         h = norm₁(x + attention(x)),   out = norm₂(h + feed_forward(h))
+q, k, v = x·W + b,   weights = softmax(q·kᵀ/√d),   y = (weights·v)·P + p
+norm_first:   h = x + attention(norm₁(x)),   out = h + feed_forward(norm₂(h))
+else:         h = norm₁(x + attention(x)),   out = norm₂(h + feed_forward(h))
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
