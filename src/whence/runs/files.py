@@ -14,6 +14,7 @@ import psutil
 from whence.data.files import is_hollow, written_whole
 from whence.errors import WhenceError
 
+SUMMARY = ".summary.json"
 SCHEMA = 1
 LARGEST_TEXT = 8 << 20  # run.toml, state.json and the like
 
@@ -240,10 +241,15 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def disk_use(folder: Path) -> int:
-    """Return how many bytes the files under a folder take; one of n equal names takes 1/n."""
+    """Return how many bytes the files under a folder take; one of n equal names takes 1/n.
+
+    The summary that holds this number isn't counted.
+    """
     total = 0
     for root, _, files in os.walk(folder):
         for name in files:
+            if name == SUMMARY:
+                continue
             try:
                 found = Path(root, name).lstat()
                 total += found.st_size // max(1, found.st_nlink)

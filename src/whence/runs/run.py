@@ -65,12 +65,10 @@ class Run:
 
     Args:
         path: the folder.
-        header: what its run.toml says.
+        header: what its run.toml says; none: it is read when it is asked for.
 
     Attributes:
         path: the folder.
-        header: what its run.toml says.
-        recipe: everything that decides what the run computes.
 
     Example:
         >>> import tempfile
@@ -85,8 +83,21 @@ class Run:
         'finished'
     """
 
-    def __init__(self, path: Path, header: Header):
-        self.path, self.header, self.recipe = path, header, header.recipe
+    def __init__(self, path: Path, header: Header | None = None):
+        self.path = path
+        if header is not None:
+            self.header = header
+
+    @cached_property
+    def header(self) -> Header:
+        """What run.toml says."""
+        refuse_links(self.path)
+        return Header.read(self.path)
+
+    @cached_property
+    def recipe(self) -> Recipe:
+        """Everything that decides what the run computes."""
+        return self.header.recipe
 
     @classmethod
     def create(
@@ -144,6 +155,8 @@ class Run:
             TakenError: where the folder exists, also where another process was the first to end.
             WhenceError: where it can't be written, or the run could take no step.
         """
+        from whence.runs.summary import summary_of
+
         with made_aside(path) as folder:
             header = fill(folder)
             share_tokens(folder, path.parent)
@@ -151,6 +164,7 @@ class Run:
             (check or _check_trainable)(cls(folder, header))
             Logs(folder, header.id).begin()
             header.write(folder)
+        summary_of(path)
         return cls(path, header)
 
     @classmethod
@@ -163,8 +177,9 @@ class Run:
         path = Path(path)
         if not path.is_dir():
             raise WhenceError(f"there is no run at {path}: 'whence runs' lists those there are.")
-        refuse_links(path)
-        return cls(path, Header.read(path))
+        run = cls(path)
+        assert run.header  # read now, so that what is wrong with it is said now
+        return run
 
     @property
     def name(self) -> str:
@@ -311,6 +326,7 @@ class Run:
                 it must go on from is damaged: which one, and from which step it can go on.
         """
         from whence.runs.saver import check_room
+        from whence.runs.summary import summary_of
         from whence.runs.training import Training
 
         with self.locked(), told(self.path):
@@ -324,7 +340,10 @@ class Run:
             self.header.sittings.append(sitting)
             self.header.write(self.path)
             training = Training(self.path, self.header, session, start, should_stop, measuring)
-            yield from training.events()
+            try:
+                yield from training.events()
+            finally:
+                summary_of(self.path)  # now, and not when it is listed
 
     def check_unfinished(self, steps: int | None = None) -> None:
         """Refuse at once what `train` would refuse.

@@ -66,8 +66,7 @@ def let_go_of_surplus(folder: Path, header: Header) -> None:
     checkpoints = folder / "checkpoints"
     spacing = Spacing(header.recipe.record)
     with closing(Logs(folder, header.id)) as logs:
-        for record in logs.read_steps():
-            spacing.took(record["step"], record["seconds"])
+        spacing.took_before(logs.read_steps().column("seconds"))
         losses = {r["step"]: r["loss"] for r in logs.evals if not r["whole"]}
         saved = saved_steps(checkpoints)
         for step in surplus(saved, precious(saved, losses, header), spacing):
