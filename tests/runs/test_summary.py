@@ -11,10 +11,10 @@ import pytest
 from tests.runs.tiny import abandon, finish, make
 from whence.cli import main
 from whence.runs import summary
-from whence.runs.curves import Curves
-from whence.runs.files import SUMMARY as FILE
 from whence.runs.fork import fork
+from whence.runs.questions.curves import Curves
 from whence.runs.run import Run
+from whence.runs.store.files import SUMMARY as FILE
 from whence.runs.summary import runs_in, spark_of, state_of_summary, summary_of
 from whence.studio.answers.runs import runs
 

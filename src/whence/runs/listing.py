@@ -5,14 +5,14 @@ from pathlib import Path
 
 from whence.errors import WhenceError
 from whence.runs.run import Run
+from whence.runs.store.watched import is_watched
 from whence.runs.summary import kept_summary, runs_in
-from whence.runs.watched import is_watched
 
 
 def list_runs(folder: Path | str = "runs") -> list[Run]:
     """Return the runs in a folder, the newest last; what isn't a sound run is passed over.
 
-    A run whose files are as they were when it was summed up is opened when something is asked of it.
+    A run that hasn't changed since it was summed up is opened when something is asked of it.
 
     Example:
         >>> list_runs("there is no such folder")

@@ -5,7 +5,7 @@ from typing import Any
 
 from whence.errors import shell_word
 from whence.runs.compare import compare as compare_runs
-from whence.runs.curves import thin
+from whence.runs.questions.curves import thin
 from whence.studio.answers.place import open_run, python_path
 from whence.studio.answers.runs import curves_of
 
@@ -17,7 +17,7 @@ def compare(folder: Path, *, a: str, b: str, buckets: int = 400) -> dict[str, An
         folder: the folder of runs.
         a: a run's name.
         b: another's.
-        buckets: as of `whence.runs.curves.thin`.
+        buckets: as of `whence.runs.questions.curves.thin`.
     """
     both = one, other = open_run(folder, a), open_run(folder, b)
     found = compare_runs(one, other, 2)
