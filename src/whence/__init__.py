@@ -3,8 +3,11 @@
 Names are imported when they are first used, so that `from whence import Value` needs no PyTorch.
 """
 
+from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from whence.runs.above import give
 
 __version__ = "0.2.0"
 
@@ -46,6 +49,12 @@ _HOMES = {
     "watch": "whence.watch",
 }
 
+# What a run and its moments are asked for that stands above them.
+_ABOVE = {
+    "trace": ("whence.why.history.moments", "trace_moment"),
+    "view": ("whence.studio.widget", "view"),
+}
+
 __all__ = [
     "GPT",
     "SGD",
@@ -75,6 +84,19 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'whence' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)
+
+
+def _later(module: str, name: str) -> Callable[..., Any]:
+    """Return a function that is imported when it is first called."""
+
+    def called(*arguments: Any, **options: Any) -> Any:
+        return getattr(import_module(module), name)(*arguments, **options)
+
+    return called
+
+
+for _name, _home in _ABOVE.items():
+    give(_name, _later(*_home))
 
 
 def __dir__() -> list[str]:

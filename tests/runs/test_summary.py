@@ -15,6 +15,7 @@ from whence.runs.fork import fork
 from whence.runs.questions.curves import Curves
 from whence.runs.run import Run
 from whence.runs.store.files import SUMMARY as FILE
+from whence.runs.store.folder import Folder
 from whence.runs.summary import runs_in, spark_of, state_of_summary, summary_of
 from whence.studio.answers.runs import runs
 
@@ -27,7 +28,7 @@ def never_opened(monkeypatch):
         def opened(*_):
             raise AssertionError("a run was opened")
 
-        monkeypatch.setattr(Run, "open", opened)
+        monkeypatch.setattr(Folder, "open", opened)
 
     return forbid
 

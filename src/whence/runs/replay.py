@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Any
 
 import torch
@@ -10,6 +9,7 @@ import torch
 from whence.data import Dataset, Part, Tokenizer
 from whence.errors import WhenceError, shell_word
 from whence.models import Model
+from whence.runs.above import given
 from whence.runs.recipe import Recipe
 from whence.runs.run import Run
 from whence.runs.store.checkpoints import LetGoError, load_model, load_optimizer
@@ -200,8 +200,7 @@ class Moment:
             >>> Run.open("runs/mine").at(31).trace()["loss"].why()  # doctest: +SKIP
         """
         with self.session.stepping():
-            # It stands above runs and reads them, never below.
-            return import_module("whence.why.history.moments").trace_moment(self, text, **options)
+            return given("trace")(self, text, **options)
 
     def how_far_off(self) -> str:
         """Say whether the replay was exact, and if not, by how much the losses differ.

@@ -1,36 +1,21 @@
-"""A run: the folder that holds a recipe, its tokens, the record of each step and checkpoints."""
+"""A run: what can be done with a folder that holds one: train, go back, ask its model."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
-from dataclasses import replace
-from datetime import UTC, datetime
 from functools import cached_property
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
-from whence.data import Dataset, Source, Tokenizer, load_tokenizer, open_dataset
-from whence.data import prepare as prepare_tokens
-from whence.errors import WhenceError, shell_word
+from whence.data import Source
+from whence.errors import WhenceError
+from whence.runs.above import given
 from whence.runs.recipe import Recipe
-from whence.runs.store.aside import TakenError, made_aside, remove_ours, sweep
-from whence.runs.store.chain import check_run
-from whence.runs.store.checkpoints import saved_steps
-from whence.runs.store.files import DamagedError, disk_use, is_count, read_json, refuse_links
-from whence.runs.store.header import Header, Origin, Sitting
-from whence.runs.store.lock import hold, is_held
-from whence.runs.store.record import Logs
-from whence.runs.store.steps import StepLines, Steps
-from whence.runs.store.tidy import let_go_of_surplus, tidy
-from whence.runs.store.tokens import share_tokens
-from whence.runs.training.creation import free_path, resolve
+from whence.runs.store.folder import Folder
+from whence.runs.store.header import Header
+from whence.runs.training.creation import check_trainable, make_as, make_at
 from whence.runs.training.events import Event
-from whence.runs.training.resume import resume_point
-from whence.runs.training.trouble import told
-from whence.scale.hardware import find_device, manifest
+from whence.scale.hardware import find_device
 
 # What computes is imported by the methods that compute: a list of runs needs no PyTorch.
 if TYPE_CHECKING:
@@ -45,30 +30,13 @@ if TYPE_CHECKING:
     from whence.runs.training.session import Session
     from whence.train.evaluation import Evaluation
 
-T = TypeVar("T")
-State = Literal["new", "training", "stopped", "finished"]
+At = int | Literal["best", "last"]  # which state: of a step, the best measured, the last saved
 
 
-class Run:
+class Run(Folder):
     """A folder that holds everything about one training run, and what can be asked of it.
 
-    ```
-    runs/<name>/
-      run.toml          recipe, and for each sitting where it began and on what it was computed
-      tokenizer.json  tokens.bin  tokens.json
-      steps.jsonl  evals.jsonl  samples.jsonl  checkpoints.jsonl
-      steps.index       the numbers of steps.jsonl again, to read them fast; made anew if it is gone
-      checkpoints/000500/  model.safetensors  optimizer.safetensors  state.json
-    ```
-
     Get one by `Run.create` or `Run.open`.
-
-    Args:
-        path: the folder.
-        header: what its run.toml says; none: it is read when it is asked for.
-
-    Attributes:
-        path: the folder.
 
     Example:
         >>> import tempfile
@@ -82,22 +50,6 @@ class Run:
         >>> Run.open(run.path).state
         'finished'
     """
-
-    def __init__(self, path: Path, header: Header | None = None):
-        self.path = path
-        if header is not None:
-            self.header = header
-
-    @cached_property
-    def header(self) -> Header:
-        """What run.toml says."""
-        refuse_links(self.path)
-        return Header.read(self.path)
-
-    @cached_property
-    def recipe(self) -> Recipe:
-        """Everything that decides what the run computes."""
-        return self.header.recipe
 
     @classmethod
     def create(
@@ -114,28 +66,7 @@ class Run:
         Raises:
             WhenceError: where the folder exists, the text can't be read or is too short.
         """
-        source = source or recipe.data.open()
-        recipe = resolve(recipe, source)
-        data = recipe.data
-
-        def fill(folder: Path) -> Header:
-            prepare_tokens(
-                source,
-                data.tokenizer,
-                data.vocab_size,
-                data.validation,
-                folder,
-                validation_source=data.open_validation(),
-            )
-            return Header(recipe, now())
-
-        if path is not None:
-            return cls.make(Path(path), fill)
-        while True:
-            try:
-                return cls.make(free_path(Path("runs"), source.name), fill)
-            except TakenError:
-                continue
+        return make_as(cls.make, recipe, path, source)
 
     @classmethod
     def make(
@@ -155,152 +86,8 @@ class Run:
             TakenError: where the folder exists, also where another process was the first to end.
             WhenceError: where it can't be written, or the run could take no step.
         """
-        from whence.runs.summary import summary_of
-
-        with made_aside(path) as folder:
-            header = fill(folder)
-            share_tokens(folder, path.parent)
-            header.pin(folder)
-            (check or _check_trainable)(cls(folder, header))
-            Logs(folder, header.id).begin()
-            header.write(folder)
-        summary_of(path)
-        return cls(path, header)
-
-    @classmethod
-    def open(cls, path: Path | str) -> Run:
-        """Open a run's folder.
-
-        Raises:
-            WhenceError: where there is none, or it is damaged, hostile or of a newer version.
-        """
-        path = Path(path)
-        if not path.is_dir():
-            raise WhenceError(f"there is no run at {path}: 'whence runs' lists those there are.")
-        run = cls(path)
-        assert run.header  # read now, so that what is wrong with it is said now
-        return run
-
-    @property
-    def name(self) -> str:
-        """The folder's name."""
-        return self.path.name
-
-    @property
-    def created(self) -> str:
-        """When the folder was made, in ISO 8601."""
-        return self.header.created
-
-    @property
-    def origin(self) -> Origin | None:
-        """The run that this one was forked from, and where they part."""
-        return self.header.origin
-
-    @cached_property
-    def dataset(self) -> Dataset:
-        """The text's tokens, mapped into memory, in a part to train on and one to validate.
-
-        Raises:
-            WhenceError: where they aren't the run's, to the last bit.
-        """
-        self.header.check_pins(self.path)
-        dataset = open_dataset(self.path, verify=True)
-        if not len(dataset.validation):  # nothing is kept back: the measure is of what is learned
-            n_bytes = dataset.n_bytes_train
-            dataset = replace(dataset, validation=dataset.train, n_bytes_validation=n_bytes)
-        highest = max(int(part.max(initial=0)) for part in (dataset.train, dataset.validation))
-        if highest >= dataset.tokenizer.vocab_size:
-            raise DamagedError(
-                self.path / "tokens.bin", f"it holds token {highest}, which its tokenizer has not"
-            )
-        return dataset
-
-    @cached_property
-    def tokenizer(self) -> Tokenizer:
-        """What turns text into tokens and back."""
-        self.header.check_pins(self.path)
-        return load_tokenizer(self.path / "tokenizer.json")
-
-    @property
-    def logs(self) -> Logs:
-        """The files of the record."""
-        return Logs(self.path, self.header.id)
-
-    @cached_property
-    def _step_lines(self) -> StepLines:
-        return self.logs.steps
-
-    @property
-    def steps(self) -> Steps:
-        """The record: one dict for each step done, read from the file when it is asked for.
-
-        Raises:
-            WhenceError: where it is damaged, or the run's files don't belong to each other; so do
-                the measurements, samples, checkpoints and the state.
-        """
-        return self._checked(self._step_lines.all)
-
-    @property
-    def evals(self) -> list[dict[str, Any]]:
-        """The measurements on the validation text."""
-        return self._checked(lambda: list(self.logs.evals))
-
-    @property
-    def samples(self) -> list[dict[str, Any]]:
-        """What the model wrote during training."""
-        return self._checked(lambda: list(self.logs.samples))
-
-    @property
-    def checkpoint_folder(self) -> Path:
-        """Where the checkpoints are."""
-        return self.path / "checkpoints"
-
-    @property
-    def checkpoints(self) -> list[int]:
-        """The steps whose state is on disk."""
-        return self._checked(lambda: saved_steps(self.checkpoint_folder))
-
-    def _checked(self, read: Callable[[], T]) -> T:
-        """Read something, after a look whether the run's files belong to each other."""
-        try:
-            check_run(self.path, self.header)
-        except DamagedError as error:
-            if error.path.name == "run.toml":
-                raise
-            read()  # what is wrong inside the file says more, where something is
-            advice = f"'whence verify {shell_word(self.path)} --repair' puts aside what is damaged"
-            raise DamagedError(error.path, f"{error.why}; {advice}") from error
-        return read()
-
-    @property
-    def state(self) -> State:
-        """How far the run has come: new, training (in some process), stopped or finished."""
-        if is_held(self.path):
-            return "training"
-        if self.checkpoints and self.is_complete:
-            return "finished"
-        return "stopped" if any(True for _ in self.logs.steps) else "new"  # one line is enough
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether the state at the end is saved, and measured on all of the validation text."""
-        last = max(saved_steps(self.checkpoint_folder), default=0)
-        return self._is_measured(last, self.recipe.steps)
-
-    def _is_measured(self, state: int, steps: int) -> bool:
-        """A run is finished when its last state is saved, and measured on all of the text."""
-        evals = [r for r in self.logs.evals if r["step"] >= steps] if state >= steps else []
-        if not evals or any(record["whole"] for record in evals):
-            return bool(evals)
-        tokens = read_json(self.path / "tokens.json")
-        count, split = tokens.get("count", 0), tokens.get("split", 0)
-        n_tokens = count - split if is_count(count) and is_count(split) else 0
-        return not self.recipe.record.measures_part_of(n_tokens)
-
-    @property
-    def disk_use(self) -> int:
-        """How many bytes the folder takes; what it shares with other runs counts in parts."""
-        return disk_use(self.path)
+        make_at(path, fill, lambda folder, header: (check or check_trainable)(cls(folder, header)))
+        return cls(path)
 
     def train(
         self,
@@ -325,25 +112,9 @@ class Run:
             WhenceError: where the run is finished, another process is training it, or a file that
                 it must go on from is damaged: which one, and from which step it can go on.
         """
-        from whence.runs.summary import summary_of
-        from whence.runs.training.recorded import Training
-        from whence.runs.training.saver import check_room
+        from whence.runs.training.sitting import train
 
-        with self.locked(), told(self.path):
-            self.header = Header.read(self.path)
-            recipe = replace(self.header.recipe, steps=steps or self.header.recipe.steps)
-            start, recorded = self._check_unfinished(recipe.steps)
-            self.recipe = self.header.recipe = recipe
-            session = self.session()
-            check_room(session, self.path)
-            sitting = Sitting(recorded, recipe.steps, manifest(session.hardware))
-            self.header.sittings.append(sitting)
-            self.header.write(self.path)
-            training = Training(self.path, self.header, session, start, should_stop, measuring)
-            try:
-                yield from training.events()
-            finally:
-                summary_of(self.path)  # now, and not when it is listed
+        yield from train(self, steps, should_stop, measuring)
 
     def check_unfinished(self, steps: int | None = None) -> None:
         """Refuse at once what `train` would refuse.
@@ -351,26 +122,9 @@ class Run:
         Raises:
             WhenceError: as `train`.
         """
-        with self.locked(), told(self.path):
-            self.header = Header.read(self.path)  # another process may have trained it meanwhile
-            self._check_unfinished(steps or self.recipe.steps)
+        from whence.runs.training.sitting import check_unfinished
 
-    def _check_unfinished(self, steps: int) -> tuple[int, int]:
-        tidy(self.path, self.header)
-        start, recorded = resume_point(self.path, self.header)
-        last = max([start, *saved_steps(self.checkpoint_folder)])
-        if last > steps or self._is_measured(last, steps):
-            let_go_of_surplus(self.path, self.header)
-            raise WhenceError(
-                f"the run is finished: it has done its {start} "
-                f"step{'s' if start != 1 else ''}. {self.task.more}"
-            )
-        if recorded > steps:
-            raise WhenceError(
-                f"the run has already done {recorded} steps: --steps {steps} would undo some; give "
-                "more, or fork it where it should part."
-            )
-        return start, recorded
+        check_unfinished(self, steps)
 
     def at(self, step: int, approximate: bool = False) -> Moment:
         """Go back to the state before a step; see `whence.runs.replay.go_to`.
@@ -419,8 +173,7 @@ class Run:
         Raises:
             WhenceError: where anywidget is missing, or the view can't show that.
         """
-        widget = import_module("whence.studio.widget")  # it stands above runs
-        return widget.View(self.path.parent, name, {"run": self.path.name, **params})
+        return given("view")(self, name, **params)
 
     def session(self) -> Session:
         """Return model, batches and optimiser as they are before step 0."""
@@ -428,7 +181,7 @@ class Run:
 
         return assemble(self.recipe, self.dataset)
 
-    def model(self, at: int | Literal["best", "last"] = "best") -> Model:
+    def model(self, at: At = "best") -> Model:
         """Return the model in evaluation mode.
 
         Args:
@@ -442,9 +195,7 @@ class Run:
 
         return trained_model(self, at)
 
-    def writer(
-        self, at: int | Literal["best", "last"] = "best"
-    ) -> LanguageModel | CachedLanguageModel:
+    def writer(self, at: At = "best") -> LanguageModel | CachedLanguageModel:
         """Return the trained model where it writes fastest; see `model`.
 
         Raises:
@@ -452,9 +203,7 @@ class Run:
         """
         return self.task.writer(self.model(at).to(find_device("auto")))
 
-    def generate(
-        self, prompt: str = "", *, at: int | Literal["best", "last"] = "best", **options: Any
-    ) -> str:
+    def generate(self, prompt: str = "", *, at: At = "best", **options: Any) -> str:
         """Let the model continue a prompt, and return what it wrote.
 
         Args:
@@ -468,7 +217,7 @@ class Run:
         self,
         prompt: str = "",
         *,
-        at: int | Literal["best", "last"] = "best",
+        at: At = "best",
         **options: Any,
     ) -> Iterator[WrittenToken]:
         """Let the model continue a prompt, and give each token as it is drawn.
@@ -490,7 +239,7 @@ class Run:
         prompt: str,
         width: int = 4,
         *,
-        at: int | Literal["best", "last"] = "best",
+        at: At = "best",
         max_tokens: int = 300,
     ) -> list[Hypothesis]:
         """Search for the likeliest ways to go on up to a line break, by beam search.
@@ -518,7 +267,7 @@ class Run:
         self,
         text: str | Source | None = None,
         *,
-        at: int | Literal["best", "last"] = "best",
+        at: At = "best",
         overlap: bool = False,
     ) -> Evaluation:
         """Measure the loss over all of a text, as training measures it.
@@ -533,52 +282,3 @@ class Run:
             WhenceError: where the text has a character the tokenizer doesn't know.
         """
         return self.task.measure(self.model(at), text, overlap)
-
-    def locked(self) -> AbstractContextManager[None]:
-        """Hold the run for this process alone; see `whence.runs.store.lock.hold`."""
-        return hold(self.path)
-
-    def remove(self) -> list[str]:
-        """Delete what the run made, and its folder if nothing else is in it.
-
-        Returns:
-            The names of other files in the folder, which are left.
-
-        Raises:
-            WhenceError: where a process is training it, or it can't be removed.
-        """
-        with self.locked():
-            left = remove_ours(self.path) if os.name != "nt" else []
-        if os.name == "nt":  # only now is the lock's file closed
-            left = remove_ours(self.path)
-        sweep(self.path.parent)
-        return left
-
-
-def _check_trainable(run: Run) -> None:
-    """Find out now whether the run can take its first step, and be measured."""
-    run.session().batches[run.origin.step if run.origin else 0]
-    check_text(run)
-
-
-def check_text(run: Run) -> None:
-    """Find out whether a run's text is long enough to be trained on and measured.
-
-    Raises:
-        WhenceError: saying what is too short.
-    """
-    run.batches[run.origin.step if run.origin else 0]
-    n_validation = len(run.dataset.validation)
-    if n_validation < 2:
-        raise WhenceError(
-            f"the text keeps {n_validation} token(s) for validation, too few to measure anything: "
-            "give more text, or a larger data.validation."
-        )
-
-
-def now() -> str:
-    """Return the time in ISO 8601."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-__all__ = ["Run", "free_path"]
