@@ -9,6 +9,7 @@ POSIX only (it forks).
 
 import argparse
 import contextlib
+import io
 import os
 import shutil
 import sys
@@ -67,10 +68,10 @@ def twins(rounds: int) -> list[str]:
     try:
         os.chdir(folder)
         Path("text.txt").write_text(TEXT)
-        with contextlib.redirect_stdout(None), contextlib.redirect_stderr(None):
-            whence(
-                "train", "text.txt", "--steps", "1", "--out", "warm", *TINY
-            )  # loads PyTorch once
+        said = io.StringIO()
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+            # What is imported late is imported here, once for all that are forked.
+            whence("train", "text.txt", "--steps", "1", "--out", "warm", *TINY)
         for number in range(rounds):
             offset = LONGEST * number / max(1, rounds - 1)
             start = time.monotonic() + 0.01
