@@ -79,6 +79,8 @@ def _to_the_end(run: Run, steps: int | None = None) -> None:
     for event in run.train(steps):
         if type(event).__name__ == "Stepped":
             done[:8] = event.step.to_bytes(8, "little")
+        elif type(event).__name__ == "Saved":
+            done[16:] = event.step.to_bytes(8, "little")
 
 
 def _half_way(folder: Path) -> None:
@@ -147,7 +149,9 @@ LIVES = {
     "export": Life(_finished, _export),
     "remove": Life(_finished, _remove, None),
 }
-done = mmap.mmap(-1, 16)  # the last step that was told, shared with the process that dies
+# Shared with the process that dies: the last step it told, how many operations there were, and
+# the last checkpoint it told.
+done = mmap.mmap(-1, 24)
 
 
 class Fault:
@@ -209,7 +213,7 @@ def disturbed(folder: Path, life: Life, at: int, kind: str) -> tuple[int, str, i
         there were.
     """
     said = folder.with_name(f"{folder.name} said")
-    done[:] = b"\xff" * 8 + bytes(8)
+    done[:] = b"\xff" * 8 + bytes(16)
     pid = os.fork()
     if not pid:
         message, code = "", 0
@@ -222,13 +226,13 @@ def disturbed(folder: Path, life: Life, at: int, kind: str) -> tuple[int, str, i
             where = [f"{Path(f.filename).name}:{f.lineno}" for f in extract_tb(error.__traceback__)]
             message, code = f"{type(error).__name__}: {error} at {' '.join(where[-6:])}", 1
         fault.at = -1  # from here on nothing counts
-        done[8:] = fault.count.to_bytes(8, "little")
+        done[8:16] = fault.count.to_bytes(8, "little")
         said.write_text(message, encoding="utf-8")
         os._exit(code)
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     message = said.read_text(encoding="utf-8") if said.exists() else ""
     said.unlink(missing_ok=True)
-    return code, message, int.from_bytes(done[8:], "little")
+    return code, message, int.from_bytes(done[8:16], "little")
 
 
 def left_over(folder: Path) -> list[str]:
