@@ -146,7 +146,7 @@ def fork(folder: Path) -> None:
 
 
 def draw(folder: Path) -> None:
-    from whence.runs.questions.curves import Curves, thin
+    from whence.runs.store.curves import Curves, thin
 
     assert len(thin(Curves(folder / "runs/long")["loss"], 500))
 

@@ -3,21 +3,18 @@
 Names are imported when they are first used, so that `from whence import Value` needs no PyTorch.
 """
 
-from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
-
-from whence.runs.above import give
 
 __version__ = "0.2.0"
 
 if TYPE_CHECKING:
+    from whence.api import Run
     from whence.data import open_source
     from whence.errors import WhenceError
     from whence.models import GPT, GPTConfig, gpt2, llama, modern, qwen3
     from whence.runs.listing import list_runs
     from whence.runs.recipe import Data, Recipe, Record
-    from whence.runs.run import Run
     from whence.scalar import Value
     from whence.scale.hardware import Hardware
     from whence.train.evaluation import Evaluation
@@ -35,7 +32,7 @@ _HOMES = {
     "Muon": "whence.train.optimizers",
     "Recipe": "whence.runs.recipe",
     "Record": "whence.runs.recipe",
-    "Run": "whence.runs.run",
+    "Run": "whence.api",
     "SGD": "whence.train.optimizers",
     "Schedule": "whence.train.schedules",
     "Value": "whence.scalar",
@@ -47,12 +44,6 @@ _HOMES = {
     "open_source": "whence.data",
     "qwen3": "whence.models",
     "watch": "whence.watch",
-}
-
-# What a run and its moments are asked for that stands above them.
-_ABOVE = {
-    "trace": ("whence.why.history.moments", "trace_moment"),
-    "view": ("whence.studio.widget", "view"),
 }
 
 __all__ = [
@@ -84,19 +75,6 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'whence' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)
-
-
-def _later(module: str, name: str) -> Callable[..., Any]:
-    """Return a function that is imported when it is first called."""
-
-    def called(*arguments: Any, **options: Any) -> Any:
-        return getattr(import_module(module), name)(*arguments, **options)
-
-    return called
-
-
-for _name, _home in _ABOVE.items():
-    give(_name, _later(*_home))
 
 
 def __dir__() -> list[str]:

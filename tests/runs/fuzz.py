@@ -24,12 +24,12 @@ from whence.errors import WhenceError
 from whence.runs.compare import compare
 from whence.runs.fork import fork
 from whence.runs.listing import list_runs
-from whence.runs.questions.curves import Curves
 from whence.runs.questions.export import export_metrics
 from whence.runs.questions.growth import growth
 from whence.runs.questions.whatif import what_if
 from whence.runs.repair import repair
 from whence.runs.run import Run
+from whence.runs.store.curves import Curves
 from whence.runs.verify import verify
 
 LONGEST = 1000  # characters: more than a sentence fills a screen

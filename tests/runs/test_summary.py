@@ -11,11 +11,11 @@ import pytest
 from tests.runs.tiny import abandon, finish, make
 from whence.cli import main
 from whence.runs import summary
+from whence.runs.folder import RunFolder
 from whence.runs.fork import fork
-from whence.runs.questions.curves import Curves
 from whence.runs.run import Run
+from whence.runs.store.curves import Curves
 from whence.runs.store.files import SUMMARY as FILE
-from whence.runs.store.folder import Folder
 from whence.runs.summary import runs_in, spark_of, state_of_summary, summary_of
 from whence.studio.answers.runs import runs
 
@@ -28,7 +28,7 @@ def never_opened(monkeypatch):
         def opened(*_):
             raise AssertionError("a run was opened")
 
-        monkeypatch.setattr(Folder, "open", opened)
+        monkeypatch.setattr(RunFolder, "open", opened)
 
     return forbid
 

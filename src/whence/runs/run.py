@@ -1,18 +1,19 @@
-"""A run: what can be done with a folder that holds one: train, go back, ask its model."""
+"""A run: the folder that holds a recipe, its tokens, the record of each step and checkpoints."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from whence.data import Source
-from whence.errors import WhenceError
-from whence.runs.above import given
+from whence.data.cutting import Preparing, tell_nobody
+from whence.runs.folder import RunFolder, State
 from whence.runs.recipe import Recipe
-from whence.runs.store.folder import Folder
+from whence.runs.store.aside import remove_ours, sweep
 from whence.runs.store.header import Header
+from whence.runs.summary import summary_of
 from whence.runs.training.creation import check_trainable, make_as, make_at
 from whence.runs.training.events import Event
 from whence.scale.hardware import find_device
@@ -24,17 +25,24 @@ if TYPE_CHECKING:
     from whence.generate.reader import CachedLanguageModel, LanguageModel
     from whence.models import Model
     from whence.runs.replay import Moment
-    from whence.runs.tasks import Text
-    from whence.runs.tasks.text import Batches
     from whence.runs.training.recorded import Measuring
-    from whence.runs.training.session import Session
     from whence.train.evaluation import Evaluation
 
-At = int | Literal["best", "last"]  # which state: of a step, the best measured, the last saved
+
+At = int | Literal["best", "last"]  # of a step, the best measured, the last saved
 
 
-class Run(Folder):
+class Run(RunFolder):
     """A folder that holds everything about one training run, and what can be asked of it.
+
+    ```
+    runs/<name>/
+      run.toml          recipe, and for each sitting where it began and on what it was computed
+      tokenizer.json  tokens.bin  tokens.json
+      steps.jsonl  evals.jsonl  samples.jsonl  checkpoints.jsonl
+      steps.index       the numbers of steps.jsonl again, to read them fast; made anew if it is gone
+      checkpoints/000500/  model.safetensors  optimizer.safetensors  state.json
+    ```
 
     Get one by `Run.create` or `Run.open`.
 
@@ -51,9 +59,19 @@ class Run(Folder):
         'finished'
     """
 
+    view: Callable[..., Any]
+    """A view of the studio as a notebook's widget; `whence.api` stands above and hands it on."""
+
+    diagnose: Callable[..., Any]
+    """What is wrong with it, and on what evidence; handed on by `whence.api` likewise."""
+
     @classmethod
     def create(
-        cls, recipe: Recipe, path: Path | str | None = None, source: Source | None = None
+        cls,
+        recipe: Recipe,
+        path: Path | str | None = None,
+        source: Source | None = None,
+        preparing: Preparing = tell_nobody,
     ) -> Run:
         """Make a run's folder: cut the text into tokens and save the recipe, all resolved.
 
@@ -62,11 +80,13 @@ class Run(Folder):
             path: the folder, not there yet; none: `runs/` and a name made from the text's, the
                 next one that is free where another process takes it first.
             source: the text, where it is already open.
+            preparing: told now and then what is done to a text that isn't cut into tokens yet, and
+                how many characters are behind it, of how many.
 
         Raises:
             WhenceError: where the folder exists, the text can't be read or is too short.
         """
-        return make_as(cls.make, recipe, path, source)
+        return make_as(cls.make, recipe, path, source, preparing)
 
     @classmethod
     def make(
@@ -87,6 +107,7 @@ class Run(Folder):
             WhenceError: where it can't be written, or the run could take no step.
         """
         make_at(path, fill, lambda folder, header: (check or check_trainable)(cls(folder, header)))
+        summary_of(path)  # now, and not when it is listed
         return cls(path)
 
     def train(
@@ -114,7 +135,10 @@ class Run(Folder):
         """
         from whence.runs.training.sitting import train
 
-        yield from train(self, steps, should_stop, measuring)
+        try:
+            yield from train(self, steps, should_stop, measuring)
+        finally:
+            summary_of(self.path)  # now, and not when it is listed
 
     def check_unfinished(self, steps: int | None = None) -> None:
         """Refuse at once what `train` would refuse.
@@ -136,50 +160,6 @@ class Run(Folder):
         from whence.runs.replay import go_to
 
         return go_to(self, step, approximate)
-
-    @cached_property
-    def task(self) -> Text:
-        """What the model is trained to do."""
-        from whence.runs.tasks import task_of
-
-        return task_of(self.recipe, self.dataset)
-
-    @cached_property
-    def batches(self) -> Batches:
-        """What each step reads: `batches[step]` gives its (weight, part) pairs."""
-        from whence.runs.training.session import batches_of
-
-        return batches_of(self.recipe, self.task, "cpu")
-
-    def refuse_counted(self) -> None:
-        """Refuse what only a model that learned step by step can be asked for.
-
-        Raises:
-            WhenceError: where the run's model was counted.
-        """
-        if not self.task.by_steps:
-            raise WhenceError(
-                f"{self.path} holds a counted model: it read its text once, so there is no step to "
-                "go back to or to change; train another on the text you want."
-            )
-
-    def view(self, name: str = "live", **params: Any) -> Any:
-        """Return a view of the studio on this run as a notebook's widget.
-
-        Args:
-            name: `live`, `prediction`, `flow`, `cell`, `receipt` and the like.
-            **params: the view's own, such as `step=30`.
-
-        Raises:
-            WhenceError: where anywidget is missing, or the view can't show that.
-        """
-        return given("view")(self, name, **params)
-
-    def session(self) -> Session:
-        """Return model, batches and optimiser as they are before step 0."""
-        from whence.runs.training.session import assemble
-
-        return assemble(self.recipe, self.dataset)
 
     def model(self, at: At = "best") -> Model:
         """Return the model in evaluation mode.
@@ -282,3 +262,22 @@ class Run(Folder):
             WhenceError: where the text has a character the tokenizer doesn't know.
         """
         return self.task.measure(self.model(at), text, overlap)
+
+    def remove(self) -> list[str]:
+        """Delete what the run made, and its folder if nothing else is in it.
+
+        Returns:
+            The names of other files in the folder, which are left.
+
+        Raises:
+            WhenceError: where a process is training it, or it can't be removed.
+        """
+        with self.locked():
+            left = remove_ours(self.path) if os.name != "nt" else []
+        if os.name == "nt":  # only now is the lock's file closed
+            left = remove_ours(self.path)
+        sweep(self.path.parent)
+        return left
+
+
+__all__ = ["Run", "State"]

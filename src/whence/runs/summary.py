@@ -12,10 +12,10 @@ import numpy as np
 
 from whence.errors import WhenceError
 from whence.models.kinds import MODELS
-from whence.runs.questions.curves import Curves, thin
+from whence.runs.folder import RunFolder, State
 from whence.runs.recipe import kind_of
+from whence.runs.store.curves import Curves, thin
 from whence.runs.store.files import SCHEMA, SUMMARY, disk_use, refuse_links
-from whence.runs.store.folder import Folder, State
 from whence.runs.store.index import keep
 from whence.runs.store.lines import Lines, encode_line
 from whence.runs.store.lock import is_held
@@ -103,7 +103,7 @@ def summary_of(path: Path) -> Summary:
     if kept is not None:
         return kept
     try:
-        found = _make_watched(path) if is_watched(path) else _make(Folder.open(path))
+        found = _make_watched(path) if is_watched(path) else _make(RunFolder.open(path))
     except WhenceError as error:
         return Summary(trouble=_one_line(str(error)))
     except Exception as error:  # a folder may hold anything, and so break what reads it anyhow
@@ -129,7 +129,7 @@ def state_of_summary(path: Path, summary: Summary) -> State:
     return "finished" if summary.complete else "stopped"
 
 
-def _make(run: Folder) -> Summary:
+def _make(run: RunFolder) -> Summary:
     curves = Curves(run.path)
     trouble: WhenceError | None = curves.damage
     saved: list[int] = []

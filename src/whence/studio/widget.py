@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from whence.errors import WhenceError
-from whence.runs.run import Run
 from whence.studio.answers import ANSWERS, answer
 from whence.studio.bundle import STATIC, module, style
 from whence.studio.still import Shown, Still
@@ -72,8 +71,3 @@ class View(anywidget.AnyWidget):
     def still(self) -> Still:
         """Return the view as it is now as a page of its own, to be saved or kept in a notebook."""
         return Still(self.folder, [Shown(self.view, self.params)], f"{self.view} · Whence")
-
-
-def view(run: Run, name: str = "live", **params: Any) -> View:
-    """Return a view on a run; see `Run.view`."""
-    return View(run.path.parent, name, {"run": run.path.name, **params})

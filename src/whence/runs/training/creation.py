@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from whence.data import Source, prepare
+from whence.data.cutting import Preparing, tell_nobody
 from whence.errors import WhenceError
 from whence.runs.recipe import Recipe
 from whence.runs.store.aside import TakenError, made_aside
 from whence.runs.store.header import Header
 from whence.runs.store.record import Logs
 from whence.runs.store.tokens import share_tokens
-from whence.runs.summary import summary_of
 
 if TYPE_CHECKING:
     from whence.runs.run import Run
@@ -64,7 +64,11 @@ def free_path(folder: Path, name: str) -> Path:
 
 
 def make_as(
-    make: Callable[[Path, Fill], R], recipe: Recipe, path: Path | str | None, source: Source | None
+    make: Callable[[Path, Fill], R],
+    recipe: Recipe,
+    path: Path | str | None = None,
+    source: Source | None = None,
+    preparing: Preparing = tell_nobody,
 ) -> R:
     """Make the run of a recipe: at a path, or at the next one that is free; see `Run.create`.
 
@@ -73,6 +77,7 @@ def make_as(
         recipe: what to train.
         path: the folder; none: `runs/` and a name made from the text's.
         source: the text, where it is already open.
+        preparing: as of `Run.create`.
     """
     text = source or recipe.data.open()
     settled = resolve(recipe, text)
@@ -86,6 +91,7 @@ def make_as(
             data.validation,
             folder,
             validation_source=data.open_validation(),
+            each=preparing,
         )
         return Header(settled, now())
 
@@ -112,7 +118,6 @@ def make_at(path: Path, fill: Fill, check: Callable[[Path, Header], None]) -> No
         check(folder, header)
         Logs(folder, header.id).begin()
         header.write(folder)
-    summary_of(path)  # now, and not when it is listed
 
 
 def check_trainable(run: Run) -> None:

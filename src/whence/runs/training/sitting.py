@@ -10,7 +10,6 @@ from whence.errors import WhenceError
 from whence.runs.store.checkpoints import saved_steps
 from whence.runs.store.header import Header, Sitting
 from whence.runs.store.tidy import let_go_of_surplus, tidy
-from whence.runs.summary import summary_of
 from whence.runs.training.events import Event
 from whence.runs.training.recorded import Measuring, Training
 from whence.runs.training.resume import resume_point
@@ -36,10 +35,7 @@ def train(
         run.header.sittings.append(Sitting(recorded, recipe.steps, manifest(session.hardware)))
         run.header.write(run.path)
         training = Training(run.path, run.header, session, start, should_stop, measuring)
-        try:
-            yield from training.events()
-        finally:
-            summary_of(run.path)  # now, and not when it is listed
+        yield from training.events()
 
 
 def check_unfinished(run: Run, steps: int | None) -> None:

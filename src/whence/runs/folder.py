@@ -1,19 +1,17 @@
-"""A run's folder, and what can be read in it without computing: no PyTorch is needed for that."""
+"""A run's folder read: its recipe, its tokens, the record of its steps, and how far it has come."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 from whence.data import Dataset, Tokenizer, load_tokenizer, open_dataset
 from whence.errors import WhenceError, shell_word
 from whence.runs.recipe import Recipe
-from whence.runs.store.aside import remove_ours, sweep
 from whence.runs.store.chain import check_run
 from whence.runs.store.checkpoints import saved_steps
 from whence.runs.store.files import DamagedError, disk_use, is_count, read_json, refuse_links
@@ -22,21 +20,20 @@ from whence.runs.store.lock import hold, is_held
 from whence.runs.store.record import Logs
 from whence.runs.store.steps import StepLines, Steps
 
+# What computes is imported by the methods that compute: a list of runs needs no PyTorch.
+if TYPE_CHECKING:
+    from whence.runs.tasks import Text
+    from whence.runs.tasks.text import Batches
+    from whence.runs.training.session import Session
+
 T = TypeVar("T")
 State = Literal["new", "training", "stopped", "finished"]
 
 
-class Folder:
-    """A run's folder: its recipe, tokens, records and checkpoints, as they lie on the disk.
+class RunFolder:
+    """What a run's folder holds, and what is made of it before anything is trained or asked.
 
-    ```
-    runs/<name>/
-      run.toml          recipe, and for each sitting where it began and on what it was computed
-      tokenizer.json  tokens.bin  tokens.json
-      steps.jsonl  evals.jsonl  samples.jsonl  checkpoints.jsonl
-      steps.index       the numbers of steps.jsonl again, to read them fast; made anew if it is gone
-      checkpoints/000500/  model.safetensors  optimizer.safetensors  state.json
-    ```
+    `whence.runs.run.Run` adds what is done with it.
 
     Args:
         path: the folder.
@@ -197,22 +194,38 @@ class Folder:
         """How many bytes the folder takes; what it shares with other runs counts in parts."""
         return disk_use(self.path)
 
+    @cached_property
+    def task(self) -> Text:
+        """What the model is trained to do."""
+        from whence.runs.tasks import task_of
+
+        return task_of(self.recipe, self.dataset)
+
+    @cached_property
+    def batches(self) -> Batches:
+        """What each step reads: `batches[step]` gives its (weight, part) pairs."""
+        from whence.runs.training.session import batches_of
+
+        return batches_of(self.recipe, self.task, "cpu")
+
+    def refuse_counted(self) -> None:
+        """Refuse what only a model that learned step by step can be asked for.
+
+        Raises:
+            WhenceError: where the run's model was counted.
+        """
+        if not self.task.by_steps:
+            raise WhenceError(
+                f"{self.path} holds a counted model: it read its text once, so there is no step to "
+                "go back to or to change; train another on the text you want."
+            )
+
+    def session(self) -> Session:
+        """Return model, batches and optimiser as they are before step 0."""
+        from whence.runs.training.session import assemble
+
+        return assemble(self.recipe, self.dataset)
+
     def locked(self) -> AbstractContextManager[None]:
         """Hold the run for this process alone; see `whence.runs.store.lock.hold`."""
         return hold(self.path)
-
-    def remove(self) -> list[str]:
-        """Delete what the run made, and its folder if nothing else is in it.
-
-        Returns:
-            The names of other files in the folder, which are left.
-
-        Raises:
-            WhenceError: where a process is training it, or it can't be removed.
-        """
-        with self.locked():
-            left = remove_ours(self.path) if os.name != "nt" else []
-        if os.name == "nt":  # only now is the lock's file closed
-            left = remove_ours(self.path)
-        sweep(self.path.parent)
-        return left
