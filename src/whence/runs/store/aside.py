@@ -98,6 +98,7 @@ def remove_aside(path: Path) -> None:
             "folder."
         ) from error
     try:
+        sync_folder(path.parent)  # first, or a power loss could leave the name without what it held
         shutil.rmtree(gone)
     except OSError as error:
         raise WhenceError(
@@ -153,6 +154,7 @@ def remove_ours(path: Path) -> list[str]:
         for name in names:
             if name not in left:
                 (path / name).rename(gone / name)
+        sync_folder(path)
         shutil.rmtree(gone)
     except OSError as error:
         raise WhenceError(
