@@ -1,17 +1,20 @@
 """`whence rewind`: the exact state of a run before any of its steps."""
 
+from __future__ import annotations
+
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 from rich.text import Text
 
 from whence.cli.document import strict
 from whence.cli.terminal import Console
-from whence.generate import generate
-from whence.runs.replay import Moment, estimate
 from whence.runs.run import Run
+
+if TYPE_CHECKING:
+    from whence.runs.replay import Moment
 
 SHOWN = 3  # windows of the batch
 
@@ -36,6 +39,9 @@ def rewind(
         prompt: also let the model of that moment continue this text.
         json: print JSON instead of words.
     """
+    from whence.generate import generate
+    from whence.runs.replay import estimate
+
     opened = Run.open(run)
     steps, seconds = estimate(opened, step)
     if steps and not json:

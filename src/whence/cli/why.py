@@ -1,22 +1,23 @@
 """`whence why`: any number of any training step, opened into the arithmetic that made it."""
 
+from __future__ import annotations
+
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 from rich.table import Table
 
 from whence.cli.document import strict
 from whence.cli.reach import reach
-from whence.cli.receipts import show_blame, show_receipt
 from whence.cli.terminal import Console
 from whence.errors import WhenceError, in_bytes
 from whence.interop.answers import find_answer, load_answer
 from whence.runs.run import Run
-from whence.why import Address, Balance, Trace, balance
-from whence.why import first_bad as first_bad_of
-from whence.why.receipts.receipt import GIVEN, finite
+
+if TYPE_CHECKING:
+    from whence.why import Balance, Trace
 
 By = Literal["token", "position", "example", "where", "head", "module", "path"]
 
@@ -69,6 +70,10 @@ def why(
         approximate: go on where a replayed loss differs from the record.
         json: print JSON.
     """
+    from whence.cli.receipts import show_blame, show_receipt
+    from whence.why import Address, balance
+    from whence.why.receipts.receipt import GIVEN, finite
+
     _refuse(depth, top, numbers, by, check, list, balance, first_bad)
     if answer is not None:
         if text is not None or step is not None:
@@ -157,6 +162,8 @@ def _refuse(
     depth: int, top: int, numbers: int, by: str | None, check: bool, list: bool, balance: bool,
     first_bad: bool,
 ) -> None:  # fmt: skip
+    from whence.why import balance
+
     for name, value in {"depth": depth, "top": top, "numbers": numbers}.items():
         if value < 1:
             raise WhenceError(f"--{name} is {value}: give 1 or more.")
@@ -196,6 +203,10 @@ def _list(t: Trace, part: str, head: dict[str, Any], json: bool) -> None:
 
 
 def _first_bad(t: Trace, top: int, head: dict[str, Any], json: bool) -> None:
+    from whence.cli.receipts import show_receipt
+    from whence.why import first_bad as first_bad_of
+    from whence.why.receipts.receipt import GIVEN
+
     found = first_bad_of(t, top)
     if json:
         print(strict({**head, "first_bad": None if found is None else found.to_dict()}))
@@ -218,6 +229,8 @@ def _first_bad(t: Trace, top: int, head: dict[str, Any], json: bool) -> None:
 
 
 def _balance(t: Trace, numbers: int, head: dict[str, Any], json: bool) -> int:
+    from whence.why import balance
+
     found: Balance = balance(t, numbers=numbers)
     if json:
         print(strict({**head, "balance": found.to_dict()}))

@@ -6,19 +6,16 @@ import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-import torch
-
 from whence.data.points import SHAPES
 from whence.errors import WhenceError
 from whence.models.small.line import squared_error
 from whence.models.small.mlp import MLP, half_squared_error
 from whence.play.setup import Setup, order, samples, setup, weights
 from whence.receipt import Receipt
-from whence.scalar import SGD, Adam, Matrix, NotFiniteWarning, binary_cross_entropy, jit, total
+from whence.scalar import SGD, Adam, Matrix, NotFiniteWarning, binary_cross_entropy, total
 from whence.scalar.dead import cause, culprit, dead_units, snapshot
 from whence.scalar.hand import name_parameters
 from whence.scalar.matrix import values_of
-from whence.train import losses as torch_losses
 from whence.train.loop import train
 
 STEPS = 20_000
@@ -81,6 +78,10 @@ def loss_of(s: Setup) -> tuple[str, Any]:
 
 
 def _cross_entropy(model: Any, part: tuple[Any, Any]) -> Any:
+    import torch  # the scalar verbs, which import this package, do without
+
+    from whence.train import losses as torch_losses
+
     x, y = part
     z = model(x)
     if isinstance(z, torch.Tensor):
@@ -145,6 +146,10 @@ class Session:
         self.per_epoch = -(-n // self.size)
         self.formula, self.loss = loss_of(setup)
         # A dozen samples need no replay, and nobody should wait for its compiler.
+        import torch
+
+        from whence.scalar import jit
+
         self._fast = jit(self.loss) if n > 12 else self.loss
         self._tensors = [torch.tensor(x, dtype=torch.float64) for x in self._everything()]
         self.optimizer = self._optimizer()
@@ -221,6 +226,8 @@ class Session:
 
     def tensors(self) -> MLP:
         """Return the same model on torch's tensors in float64, for many points at once."""
+        import torch
+
         layers = [
             tuple(torch.tensor(m.numbers(), dtype=torch.float64) for m in layer)
             for layer in self.model.layers
