@@ -20,9 +20,10 @@ except SystemExit:
 """
 
 
-def modules(program: str, *words: object) -> set[str]:
-    """Run a program in a process of its own; give the packages that it loaded."""
-    told = program + "\nprint('loaded', *{name.partition('.')[0] for name in sys.modules})"
+def modules(program: str, *words: object, whole: bool = False) -> set[str]:
+    """Run a program in a process of its own; give the packages that it loaded, or all modules."""
+    name = "name" if whole else "name.partition('.')[0]"
+    told = program + f"\nprint('loaded', *{{{name} for name in sys.modules}})"
     done = subprocess.run(
         [sys.executable, "-c", told, *map(str, words)],
         capture_output=True,
@@ -63,6 +64,16 @@ def test_a_list_of_runs(tmp_path):
 
     finish(make(tmp_path / "one", steps=2))
     assert not HEAVY & modules(COMMAND, "runs", "--folder", tmp_path)
+
+
+def test_the_first_token_needs_no_compiler(tmp_path):
+    from tests.runs.tiny import RUNGS, finish, make
+
+    for name in ("gpt", "rnn"):  # each way that weights are drawn
+        finish(make(tmp_path / name, RUNGS[name], steps=2))
+        loaded = modules(COMMAND, "generate", tmp_path / name, "9", "--max-tokens", 1, whole=True)
+        assert not {"torch._dynamo", "torch._inductor", "sympy", "transformers"} & loaded
+        assert "torch" in loaded
 
 
 def test_the_names_to_begin_with():

@@ -71,7 +71,7 @@ def why(
         json: print JSON.
     """
     from whence.cli.receipts import show_blame, show_receipt
-    from whence.why import Address, balance
+    from whence.why import Address
     from whence.why.receipts.receipt import GIVEN, finite
 
     _refuse(depth, top, numbers, by, check, list, balance, first_bad)
@@ -162,8 +162,6 @@ def _refuse(
     depth: int, top: int, numbers: int, by: str | None, check: bool, list: bool, balance: bool,
     first_bad: bool,
 ) -> None:  # fmt: skip
-    from whence.why import balance
-
     for name, value in {"depth": depth, "top": top, "numbers": numbers}.items():
         if value < 1:
             raise WhenceError(f"--{name} is {value}: give 1 or more.")
