@@ -91,6 +91,27 @@ class Source:
         if rest:
             yield rest
 
+    def lines(self) -> Iterator[tuple[int, str]]:
+        """Give each line and its number in the whole text, from 1, without its line break."""
+        number, rest = 1, ""
+        for chunk in self.chunks():
+            *whole, rest = (rest + chunk).split("\n")
+            yield from enumerate(whole, start=number)
+            number += len(whole)
+        if rest:
+            yield number, rest
+
+    def place(self, number: int) -> str:
+        r"""Say where a line of the whole text stands: the line of which file.
+
+        Example:
+            >>> text_source("pairs", lambda: ["a\tb"]).place(1)
+            'line 1 of pairs'
+        """
+        before = [(name, first) for name, first in self.files if first <= number]
+        name, first = before[-1] if before else (self.name, 1)
+        return f"line {number - first + 1:,} of {name}"
+
 
 def _last_safe_cut(text: str) -> int:
     """The last place between a character and a space or newline after it; 0 says wait for more."""
