@@ -96,7 +96,7 @@ def _refuse_nan(run: Run, result: Evaluation) -> None:
 def open_text(run: Run, names: tuple[str, ...]) -> Source | None:
     """Open the texts a command names, read as the run's own; None where it names none."""
     data = run.recipe.data
-    return open_source(names, data.normalize, data.field) if names else None
+    return open_source(names, data.normalize, data.field, data.documents) if names else None
 
 
 def which(run: Run, checkpoint: str) -> int | Literal["best", "last"]:

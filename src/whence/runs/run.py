@@ -123,6 +123,7 @@ class Run:
                 folder,
                 validation_source=data.open_validation(),
                 each=preparing,
+                ended=data.documents,
             )
             return Header(recipe, now())
 
