@@ -16,7 +16,9 @@ from rich.text import Text
 from whence.cli.document import strict
 from whence.cli.terminal import Console
 from whence.errors import WhenceError
+from whence.receipt.figures import figure
 from whence.runs.run import Run
+from whence.runs.store.watched import is_watched
 
 if TYPE_CHECKING:
     from whence.why.history.biography import Biography
@@ -32,6 +34,7 @@ def biography(
     largest: int = 3,
     top: int = 5,
     approximate: bool = False,
+    model: str | None = None,
     json: bool = False,
 ) -> None:
     """Tell the life of one weight: its first value, every step's change, and the largest opened.
@@ -45,6 +48,7 @@ def biography(
         largest: how many of the largest changes to trace and open.
         top: how many tokens and lines of text to show for each.
         approximate: go on where a replayed loss differs from the record.
+        model: of a watched loop: module:function that builds its model.
         json: print JSON.
     """
     from whence.why.history.biography import biography as tell_life
@@ -53,6 +57,13 @@ def biography(
     for name, value, least in (("largest", largest, 0), ("top", top, 1)):
         if value < least:
             raise WhenceError(f"--{name} is {value}: give {least} or more.")
+    if is_watched(run):
+        from whence.cli.watched import show_story
+
+        show_story(run, address, model, largest, top, json)
+        return
+    if model is not None:
+        raise WhenceError(f"{run} has a recipe that builds its model: leave out --model.")
     opened = Run.open(run)
     steps, seconds = biography_cost(opened, largest)
     if not json:
@@ -86,7 +97,6 @@ def bars(quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
 
 def _show(console: Console, path: Path, run: Run, life: Biography, top: int) -> None:
     from whence.cli.receipts import show_blame
-    from whence.why.receipts.receipt import figure
 
     say = console.print
     values, changes = life.values, life.changes

@@ -15,6 +15,7 @@ from whence.cli.fork import pair, plain_value
 from whence.cli.recipes import parse_training
 from whence.cli.terminal import Console
 from whence.errors import WhenceError
+from whence.receipt.figures import finite
 
 if TYPE_CHECKING:
     from whence.experiments.sweep import Point
@@ -41,7 +42,6 @@ def sweep_command(
         json: print JSON instead of a table.
     """
     from whence.experiments.sweep import points, sweep
-    from whence.why.receipts.receipt import finite
 
     if not set:
         raise WhenceError("a sweep needs values to try, such as --set batch-size=4,8,16.")
