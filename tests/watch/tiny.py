@@ -4,7 +4,7 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
-WORDS = "the cat sat on mat dog ran to a red blue big hat . and saw".split()
+WORDS = ["the", "cat", "sat", "on", "mat", "dog", "ran", "to", "a", "red", "blue", "big", "hat", ".", "and", "saw"]
 SPECIAL = ["<pad>", "<eos>", "<unk>"]
 
 

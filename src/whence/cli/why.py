@@ -1,16 +1,17 @@
 """`whence why`: any number of any training step, opened into the arithmetic that made it."""
 
+from __future__ import annotations
+
 import sys
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 from rich.table import Table
 
 from whence.cli.document import strict
 from whence.cli.reach import reach
-from whence.cli.receipts import show_blame, show_receipt
 from whence.cli.terminal import Console
 from whence.errors import WhenceError, in_bytes
 from whence.interop.answers import find_answer, load_answer
@@ -18,9 +19,9 @@ from whence.receipt.figures import finite
 from whence.receipt.verdicts import GIVEN
 from whence.runs.run import Run
 from whence.runs.store.watched import is_watched
-from whence.why import Address, Balance, Trace, balance
-from whence.why import first_bad as first_bad_of
-from whence.why.history.moments import trace_moment
+
+if TYPE_CHECKING:
+    from whence.why import Balance, Trace
 
 Told = list[int]
 Read = list[int]
@@ -80,6 +81,9 @@ def why(
         model: of a watched loop: module:function that builds its model.
         json: print JSON.
     """
+    from whence.cli.receipts import show_blame, show_receipt
+    from whence.why import Address
+
     _refuse(depth, top, numbers, by, check, slope, list, balance, first_bad)
     if answer is not None:
         if text is not None or step is not None:
@@ -163,6 +167,8 @@ def _of_run(
     model: str | None, told: Told, quiet: bool,
 ) -> tuple[Trace, int, str | None]:  # fmt: skip
     """Trace a step of a run, or what its model of then makes of a text."""
+    from whence.why.history.moments import trace_moment
+
     if model is not None:
         raise WhenceError(f"{run} has a recipe that builds its model: leave out --model.")
     opened = Run.open(run)
@@ -240,6 +246,9 @@ def _list(t: Trace, part: str, head: dict[str, Any], json: bool) -> None:
 
 
 def _first_bad(t: Trace, top: int, head: dict[str, Any], json: bool) -> None:
+    from whence.cli.receipts import show_receipt
+    from whence.why import first_bad as first_bad_of
+
     found = first_bad_of(t, top)
     if json:
         print(strict({**head, "first_bad": None if found is None else found.to_dict()}))
@@ -263,6 +272,8 @@ def _first_bad(t: Trace, top: int, head: dict[str, Any], json: bool) -> None:
 
 
 def _balance(t: Trace, numbers: int, head: dict[str, Any], json: bool) -> int:
+    from whence.why import balance
+
     found: Balance = balance(t, numbers=numbers)
     if json:
         print(strict({**head, "balance": found.to_dict()}))
