@@ -64,6 +64,9 @@ class Others(NamedTuple):
     bad: int = 0
 
 
+_NONE = Others()
+
+
 @dataclass(frozen=True, slots=True)
 class Receipt:
     """Where one number came from: value = Σ terms + Σ others + residual.
@@ -97,7 +100,8 @@ class Receipt:
         magnitude: Σ|terms| over all of them, where it isn't that of `terms` and `others`.
 
     Example:
-        >>> print(Receipt("c", "value", "a + b", "2.0 + 3.0", 5.0, (Term("a", 2.0), Term("b", 3.0))))
+        >>> terms = Term("a", 2.0), Term("b", 3.0)
+        >>> print(Receipt("c", "value", "a + b", "2.0 + 3.0", 5.0, terms))
         c = 5
           = a + b
           = 2 + 3
@@ -112,7 +116,7 @@ class Receipt:
     numbers: str
     value: float
     terms: tuple[Term, ...] = ()
-    others: Others = Others()
+    others: Others = _NONE
     total: float = 0.0
     residual: float = 0.0
     bound: float = 0.0
@@ -199,7 +203,8 @@ def added_up(
     """Write the receipt of a float64 number whose terms are all listed, in their order.
 
     Example:
-        >>> added_up("c", "value", "a + b", "0.1 + 0.2", 0.3, [Term("a", 0.1), Term("b", 0.2)]).verdict
+        >>> terms = [Term("a", 0.1), Term("b", 0.2)]
+        >>> added_up("c", "value", "a + b", "0.1 + 0.2", 0.3, terms).verdict
         'rounded'
     """
     total = 0.0

@@ -39,7 +39,12 @@ if TYPE_CHECKING:
 
 
 def explain(
-    number: Number, top: int, depth: int, raw: bool = False, context: bool = False
+    number: Number,
+    top: int,
+    depth: int,
+    raw: bool = False,
+    context: bool = False,
+    source: str = "",
 ) -> Receipt:
     """Write the receipt of a number, with its title and a sentence.
 
@@ -48,9 +53,11 @@ def explain(
         top: how many terms are listed.
         depth: how many levels are opened.
         raw: leave operations that only hand a number on unfolded.
-        context: also say what it is to be compared with, and where it comes from.
+        context: also say what it is to be compared with.
+        source: which line of the text most of it comes from.
     """
-    return with_words(number, with_formula(number, inner(number, top, depth, raw)), context)
+    receipt = with_formula(number, inner(number, top, depth, raw))
+    return with_words(number, receipt, context, source)
 
 
 def inner(number: Number, top: int, depth: int, raw: bool = False) -> Receipt:
