@@ -3,7 +3,6 @@
 from rich.text import Text
 
 from whence.cli.terminal import Console
-from whence.receipt.figures import EXACT as ALL_DIGITS
 from whence.receipt.figures import READ, figure
 from whence.receipt.text import bar, rows
 from whence.receipt.verdicts import CLOSED, EXACT, ROUNDED, WRONG
@@ -26,11 +25,6 @@ def _style(text: str, style: str) -> str:
     if style == "verdict":
         return _COLOURS.get(text, "yellow")
     return "cyan" if style == "bar" else style
-
-
-def digits_of(exact: bool, digits: int) -> int:
-    """Return how many digits are shown."""
-    return ALL_DIGITS if exact else digits
 
 
 def show_blame(console: Console, blame: Blame, top: int) -> None:

@@ -250,9 +250,9 @@ class Number:
         """
         return explain(self, top, depth, raw, context, source(self) if context else "")
 
-    def blame(self, by: str = "token") -> Blame:
+    def blame(self, by: str = "token", *, seconds: float | None = None) -> Blame:
         """Group what it is made of by token, position, example, where, head or module."""
-        return blame(self, by)
+        return blame(self, by, seconds)
 
     def check(self, step: float = 1e-5) -> Check:
         """Check its gradient by nudging, in a float64 run of the same step."""

@@ -11,6 +11,8 @@ from whence.why.attribution.groups import WAYS
 from whence.why.attribution.occurrences import occurrences
 from whence.why.rules.open import open_element
 
+_SECONDS = 2.0  # for paths, of which there can be very many
+
 
 def receipt(
     folder: Path,
@@ -95,7 +97,7 @@ def blame(
     asked = Asked(folder, run, step, text)
     top = max(1, min(top, 1000))
     with asked.opened() as t:
-        whole = found(t, address).blame(by)
+        whole = found(t, address).blame(by, seconds=_SECONDS)
     shares = [vars_of(share) for share in whole.shares]
     rest = shares[top:]
     return {

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,10 +18,11 @@ import numpy as np
 from whence.errors import WhenceError
 from whence.receipt.figures import figure, finite
 from whence.why.attribution.boundary import PLACES, Boundary
-from whence.why.attribution.paths import paths
+from whence.why.attribution.paths import paths, paths_within
+from whence.why.receipts.followed import Node
 from whence.why.receipts.labels import Place
 from whence.why.receipts.ranking import ranked, shares
-from whence.why.receipts.unroll import Node, Unrolled, normal, unroll
+from whence.why.receipts.unroll import Unrolled, normal, unroll
 from whence.why.receipts.update import Update
 from whence.why.receipts.whole import Whole
 from whence.why.rules.opening import Cells
@@ -110,7 +111,7 @@ class Blame:
         return "\n".join(self.lines())
 
 
-def blame(number: Number, by: str) -> Blame:
+def blame(number: Number, by: str, seconds: float | None = None) -> Blame:
     """Group what a number is made of.
 
     Args:
@@ -118,6 +119,7 @@ def blame(number: Number, by: str) -> Blame:
         by: "token", "position", "example", "where" (the label that `trace` was given for a place
             in the training text), "head", "module" or, for a gradient or an update, "path": the
             modules it came back through from the loss.
+        seconds: how long paths are followed; `None`: all of them, which may take minutes.
 
     Raises:
         WhenceError: there is no such grouping.
@@ -142,8 +144,12 @@ def blame(number: Number, by: str) -> Blame:
         )
     start = _start(number)
     if by == "path":
-        sums, ends = paths(start)
-        return _blame(number, by, ends, sums)
+        if seconds is None:
+            sums, ends = paths(start)
+            return _blame(number, by, ends, sums)
+        sums, ends, notes = paths_within(start, trace, seconds)
+        found = _blame(number, by, ends, sums)
+        return replace(found, notes=(*notes, *found.notes))
     first = {id(n.op) for cells, at, w in start for n in normal(cells, at, w)}
     stop = Boundary(trace, by, first, start[0][0])
     unrolled = unroll(start, lambda node: not stop(node), stop.at_place)

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from whence.why.receipts.followed import followed
 from whence.why.receipts.labels import Place
-from whence.why.receipts.unroll import followed, normal
+from whence.why.receipts.unroll import normal
 from whence.why.recording.storage import Index, Ref
 from whence.why.recording.tape import Op
 from whence.why.rules.open import open_call

@@ -21,10 +21,11 @@ from whence.receipt.verdicts import (
     UNSEEN,
     verdict,
 )
+from whence.why.receipts.followed import Node
 from whence.why.receipts.formula import with_formula
 from whence.why.receipts.saying import with_words
 from whence.why.receipts.terms import element, in_figures, listed
-from whence.why.receipts.unroll import Node, unroll
+from whence.why.receipts.unroll import unroll
 from whence.why.receipts.update import Update
 from whence.why.receipts.whole import Whole
 from whence.why.receipts.wording import operation

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from whence.why.receipts.unroll import Node, Unrolled, normal, unroll
+from whence.why.receipts.followed import Node
+from whence.why.receipts.unroll import Unrolled, normal, unroll
 from whence.why.recording.storage import Index
 from whence.why.recording.tape import Call
 from whence.why.rules.opening import UNIT, Cells, Factor, Opened, Part

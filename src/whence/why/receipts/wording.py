@@ -23,7 +23,7 @@ WORDS = {
     "baddbmm": "matrix product", "linear": "linear layer", "mv": "matrix times vector",
     "dot": "dot product", "embedding": "looked up in the embedding",
     "embedding_dense_backward": "gradients of the places where the token stood, added up",
-    "_softmax": "softmax", "_safe_softmax": "softmax", 
+    "_softmax": "softmax", "_safe_softmax": "softmax",
     "_softmax_backward_data": "softmax, backward",
     "_log_softmax": "log-softmax", "_log_softmax_backward_data": "log-softmax, backward",
     "nll_loss_forward": "cross-entropy", "nll_loss_backward": "cross-entropy, backward",
