@@ -73,7 +73,11 @@ class Conversation:
             self.digits = EXACT if word == "exact" else READ
             self.open(self.here, remember=False)
         elif word == "by":
-            show_blame(self.console, self.trace.number(self.here).blame(rest.strip(), seconds=2.0), self.top)
+            show_blame(
+                self.console,
+                self.trace.number(self.here).blame(rest.strip(), seconds=2.0),
+                self.top,
+            )
         elif word == "line":
             self._moved(rest.strip())
         elif line.isdigit():

@@ -44,6 +44,7 @@ def why(
     row: str | None = None,
     example: int | None = None,
     check: bool = False,
+    slope: bool = False,
     list: bool = False,
     balance: bool = False,
     first_bad: bool = False,
@@ -81,6 +82,8 @@ def why(
         row: the same, of a table or of pairs.
         example: the same of one example of the batch, from 0.
         check: compare the number's gradient with what nudging it really does, in float64.
+        slope: measure how much the number depends on each input of the operation that made it, by
+            nudging them: also where that operation has no rule.
         list: list the step's tensors instead, those whose name has the address in it.
         balance: add up numbers drawn from every operation of the step instead; ends with code 1
             where one doesn't add up.
@@ -95,7 +98,7 @@ def why(
     line = row if line is None else line
     _refuse(
         {"depth": depth, "top": top, "numbers": numbers, "digits": digits},
-        {"--by": by is not None, "--check": check, "--list": list, "--balance": balance,
+        {"--by": by is not None, "--check": check, "--slope": slope, "--list": list, "--balance": balance,
          "--first-bad": first_bad, "--line": line is not None, "--example": example is not None,
          "--interactive": interactive},
     )  # fmt: skip
@@ -154,6 +157,8 @@ def why(
         return 0
     if check:
         found, name = number.check(), "check"
+    elif slope:
+        found, name = number.slope(), "slope"
     elif by is not None:
         found, name = number.blame(by, seconds=seconds), "blame"
     else:
@@ -171,7 +176,7 @@ def why(
     elif name == "blame":
         show_blame(console, found, top)
     else:
-        console.print(str(found))
+        console.print("\n".join(found.lines(top)) if name == "slope" else str(found))
     return 0
 
 

@@ -14,6 +14,7 @@ from whence.why.attribution.groups import Blame, blame
 from whence.why.attribution.source import source
 from whence.why.receipts.check import Check, check
 from whence.why.receipts.explain import explain
+from whence.why.receipts.slope import Slope, slope
 from whence.why.receipts.update import Update
 from whence.why.rules.forms.positions import position
 from whence.why.rules.open import open_element
@@ -257,6 +258,10 @@ class Number:
     def check(self, step: float = 1e-5) -> Check:
         """Check its gradient by nudging, in a float64 run of the same step."""
         return check(self, step)
+
+    def slope(self, step: float = 1e-6) -> Slope:
+        """Measure how it depends on each input of its operation, also where that has no rule."""
+        return slope(self, step)
 
 
 def _inputs(parts: Any) -> list[tuple[Cells, int, float]]:

@@ -88,6 +88,7 @@ def trace(
             namer.give(name, ref, PARAMETER)
             recorder.moved += tensor.nbytes
             if name in leaves:
+                ref.version.fixed = True
                 recorder.trainable += tensor.nbytes
                 recorder.before[id(tensor)] = (tensor, ref)
     for name, value in found.items():

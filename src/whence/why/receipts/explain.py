@@ -248,7 +248,10 @@ def _reason(call: Call) -> str:
     return "there is no rule for it"
 
 
-_NOT_KNOWN = "what it reads and what it made is recorded; how one came of the other is not known"
+_NOT_KNOWN = (
+    "what it reads and what it made is recorded; how one came of the other is not known, but can be "
+    "measured: --slope, or number.slope() in Python"
+)
 
 
 def _boxed(
