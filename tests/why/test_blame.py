@@ -220,7 +220,7 @@ def test_muon_shares_its_orthogonalising_factor():
     assert {s.label for s in tokens.shares} >= {f"example {i}" for i in range(5)}
 
 
-KINDS = {
+NARROW = {
     "ours, autocast": (lambda: GPT(), torch.autocast("cpu", dtype=torch.bfloat16)),
     "ours, fused": (lambda: GPT(fused=True), torch.autocast("cpu", dtype=torch.bfloat16)),
     "ours, tied": (lambda: GPT(tied=True), torch.autocast("cpu", dtype=torch.bfloat16)),
@@ -230,7 +230,7 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize(("make", "narrow"), KINDS.values(), ids=KINDS)
+@pytest.mark.parametrize(("make", "narrow"), NARROW.values(), ids=NARROW)
 def test_under_bfloat16_a_logit_is_blamed_on_its_tokens_and_modules(make, narrow):
     torch.manual_seed(0)
     model, (tokens, _) = make(), text()

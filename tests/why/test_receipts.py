@@ -218,7 +218,8 @@ def test_a_number_that_is_only_handed_on_is_opened_to_where_it_was_made():
 
 
 def test_what_a_mask_hides_is_not_offered_to_be_opened(gpt):
-    opens = gpt.why("blocks.1.attn.weights[0,1,3,1]", top=4).opens
+    (term,) = gpt.why("blocks.1.attn.weights[0,1,3,1]", top=4).terms
+    opens = [address for address, _ in term.factors]
     assert opens
     assert all(int(address.rstrip("]").rpartition(",")[2]) <= 3 for address in opens)
 

@@ -11,6 +11,7 @@ from whence.why import Trace, moved
 from whence.why.attribution.groups import WAYS
 
 _OFFERED, _LISTED = 9, 20
+_PATHS = 2.0  # seconds that paths are followed
 HELP = """\
   a number          open that line of "open next"
   an address        open it, such as head.weight[3,7].update
@@ -73,11 +74,8 @@ class Conversation:
             self.digits = EXACT if word == "exact" else READ
             self.open(self.here, remember=False)
         elif word == "by":
-            show_blame(
-                self.console,
-                self.trace.number(self.here).blame(rest.strip(), seconds=2.0),
-                self.top,
-            )
+            found = self.trace.number(self.here).blame(rest.strip(), seconds=_PATHS)
+            show_blame(self.console, found, self.top)
         elif word == "line":
             self._moved(rest.strip())
         elif line.isdigit():
