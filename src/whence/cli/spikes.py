@@ -23,8 +23,8 @@ def spikes(
 ) -> int:
     """Find the steps whose loss or gradient norm stands out, each with the command that opens it.
 
-    A step is compared with the 50 before it: z is its distance above their median, in robust
-    standard deviations. Nothing is computed but that.
+    A step is compared with the 50 before it: z is its distance above the line through them, in
+    robust standard deviations.
 
     Args:
         run: the run's folder.

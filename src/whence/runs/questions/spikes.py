@@ -25,8 +25,8 @@ class Spike:
         step: which.
         kind: "loss" or "grad_norm".
         value: what was recorded.
-        usual: the median of the steps before it.
-        z: how many standard deviations of these it lies above that; NaN and ∞ are recorded as ∞.
+        usual: what the steps before it let expect.
+        z: how many of their standard deviations it lies above that; NaN and ∞ are recorded as ∞.
     """
 
     step: int
@@ -70,8 +70,8 @@ class Spikes:
 def spikes(run: Run, threshold: float = 5.0) -> Spikes:
     """Find the steps of a run whose loss or gradient norm stands out.
 
-    z = (x − median) / (1.4826 · median |x − median|), over the 50 steps before: a robust z-score,
-    which an earlier spike does not blunt (Hampel 1974).
+    z = (x − line) / (1.4826 · median |x − line|), with the line through the 50 steps before: a
+    robust z-score, which neither an earlier spike nor a falling loss blunts (Hampel 1974).
 
     Args:
         run: the run.
@@ -108,18 +108,33 @@ def spikes(run: Run, threshold: float = 5.0) -> Spikes:
 
 
 def _scores(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The z of each value by those before it, and their medians; 0 where too few are before it."""
+    """The z of each value by those before it, and what was to be expected; 0 where few are before.
+
+    A loss falls: what is usual is the straight line through the steps before, carried one on.
+    """
     scores, usual = np.zeros(len(values)), np.zeros(len(values))
     for i in range(_FEWEST, len(values)):
         before = values[max(0, i - _WINDOW) : i]
         before = before[np.isfinite(before)]
         if len(before) < _FEWEST:
             continue
-        usual[i] = np.median(before)
-        # What falls steadily scatters less around its own trend than around its median.
-        trend = np.polyval(np.polyfit(np.arange(len(before)), before, 1), len(before))
-        middle = max(usual[i], trend)
-        spread = np.median(np.abs(before - usual[i])) * _NORMAL
-        spread = max(float(spread), 1e-6 * abs(float(usual[i])), 1e-12)
-        scores[i] = (values[i] - middle) / spread if math.isfinite(values[i]) else math.inf
+        usual[i], spread = _expected(before)
+        scores[i] = (values[i] - usual[i]) / spread if math.isfinite(values[i]) else math.inf
     return scores, usual
+
+
+def _expected(before: np.ndarray) -> tuple[float, float]:
+    """The line through some values carried one on, and σ around it; what stands out is left out."""
+    places = np.arange(len(before))
+    keep = np.ones(len(before), dtype=bool)
+    line, spread = np.zeros(2), 0.0
+    for _ in range(3):
+        line = np.polyfit(places[keep], before[keep], 1)
+        apart = np.abs(before - np.polyval(line, places))
+        spread = float(np.median(apart)) * _NORMAL
+        kept = apart <= 4 * spread
+        if kept.sum() < _FEWEST // 2 or (kept == keep).all():
+            break
+        keep = kept
+    smallest = 1e-3 * float(np.abs(before).mean())  # a loss that stands still has no spread
+    return float(np.polyval(line, len(before))), max(spread, smallest, 1e-12)
