@@ -98,7 +98,8 @@ def why(
     line = row if line is None else line
     _refuse(
         {"depth": depth, "top": top, "numbers": numbers, "digits": digits},
-        {"--by": by is not None, "--check": check, "--slope": slope, "--list": list, "--balance": balance,
+        {"--by": by is not None, "--check": check, "--slope": slope, "--list": list,
+         "--balance": balance,
          "--first-bad": first_bad, "--line": line is not None, "--example": example is not None,
          "--interactive": interactive},
     )  # fmt: skip
