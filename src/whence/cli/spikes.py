@@ -9,7 +9,7 @@ from whence.cli.document import strict
 from whence.cli.terminal import Console
 from whence.errors import WhenceError, shell_word
 from whence.receipt.figures import short
-from whence.runs.questions.spikes import KINDS, Spikes
+from whence.runs.questions.spikes import FEWEST, KINDS, Spikes
 from whence.runs.questions.spikes import spikes as spikes_of
 from whence.runs.run import Run
 
@@ -53,6 +53,8 @@ def spikes(
 
 def _lines(found: Spikes, commands: dict[int, str], top: int) -> list[str]:
     looked = f"looked at the loss and the gradient norm of {found.looked_at:,} steps"
+    if not found.largest:
+        return [f"{looked}: it takes more than {FEWEST} to know what is usual"]
     if not found.found:
         most = ", ".join(
             f"{KINDS[kind]} z = {z:.1f} at step {step:,}"

@@ -175,7 +175,7 @@ def why(
             before = f"{number.address}.after"
             console.print(f"  the step before made it: {before} --step {step - 1}")
     elif name == "blame":
-        show_blame(console, found, top)
+        show_blame(console, found, top, shown_digits)
     else:
         console.print("\n".join(found.lines(top)) if name == "slope" else str(found))
     return 0

@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from whence.errors import WhenceError
 from whence.runs.run import Run
 
 KINDS = {"loss": "loss", "grad_norm": "gradient norm"}
 _WINDOW = 50  # steps before one, by which it is judged
-_FEWEST = 8  # steps that it takes to know what is usual
+FEWEST = 8  # steps that it takes to know what is usual
 _NORMAL = 1.4826  # of the median distance from the median: σ, where a sample is normal
 
 
@@ -78,7 +77,7 @@ def spikes(run: Run, threshold: float = 5.0) -> Spikes:
         threshold: from which z a step stands out.
 
     Raises:
-        WhenceError: the run has too few steps to know what is usual.
+        WhenceError: the run was counted, and has no steps.
 
     Example:
         >>> spikes(Run.open("runs/mine")).found  # doctest: +SKIP
@@ -86,19 +85,15 @@ def spikes(run: Run, threshold: float = 5.0) -> Spikes:
     """
     run.refuse_counted()
     steps = run.steps
-    if len(steps) <= _FEWEST:
-        raise WhenceError(
-            f"{run.path} has {len(steps)} steps: it takes more than {_FEWEST} to know what is "
-            "usual."
-        )
     first = run.origin.step if run.origin else 0
     found: list[Spike] = []
     largest: dict[str, tuple[float, int]] = {}
     for kind in KINDS:
         values = np.array([float(steps[i][kind]) for i in range(first, len(steps))])
         scores, usual = _scores(values)
-        most = int(np.nanargmax(scores)) if len(scores) else 0
-        largest[kind] = float(scores[most]), first + most
+        if len(scores) > FEWEST:
+            most = int(scores.argmax())
+            largest[kind] = float(scores[most]), first + most
         found += [
             Spike(first + int(i), kind, float(values[i]), float(usual[i]), float(scores[i]))
             for i in np.flatnonzero(scores >= threshold)
@@ -113,10 +108,10 @@ def _scores(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     A loss falls: what is usual is the straight line through the steps before, carried one on.
     """
     scores, usual = np.zeros(len(values)), np.zeros(len(values))
-    for i in range(_FEWEST, len(values)):
+    for i in range(FEWEST, len(values)):
         before = values[max(0, i - _WINDOW) : i]
         before = before[np.isfinite(before)]
-        if len(before) < _FEWEST:
+        if len(before) < FEWEST:
             continue
         usual[i], spread = _expected(before)
         scores[i] = (values[i] - usual[i]) / spread if math.isfinite(values[i]) else math.inf
@@ -133,7 +128,7 @@ def _expected(before: np.ndarray) -> tuple[float, float]:
         apart = np.abs(before - np.polyval(line, places))
         spread = float(np.median(apart)) * _NORMAL
         kept = apart <= 4 * spread
-        if kept.sum() < _FEWEST // 2 or (kept == keep).all():
+        if kept.sum() < FEWEST // 2 or (kept == keep).all():
             break
         keep = kept
     smallest = 1e-3 * float(np.abs(before).mean())  # a loss that stands still has no spread

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from whence.errors import WhenceError
-from whence.receipt.figures import figure, finite
+from whence.receipt.figures import READ, finite, percent, short
+from whence.receipt.text import bar
 from whence.why.attribution.boundary import PLACES, Boundary
 from whence.why.attribution.paths import paths, paths_within
 from whence.why.receipts.followed import Node
@@ -89,19 +90,21 @@ class Blame:
         """Return it as plain numbers, strings and lists, ready for JSON."""
         return finite({"schema": 1, **asdict(self)})
 
-    def lines(self, top: int | None = 12) -> list[str]:
-        """Return it line by line, at most `top` groups."""
+    def lines(self, top: int | None = 12, digits: int = READ) -> list[str]:
+        """Return it line by line, at most `top` groups, with so many significant digits."""
         shown = self.shares if top is None else self.shares[:top]
-        width = max((len(figure(s.value)) for s in shown), default=0)
-        lines = [f"{self.address} = {figure(self.value)}, by {self.by}"]
+        width = max((len(short(s.value, digits)) for s in shown), default=0)
+        largest = max((s.share for s in shown), default=1.0)
+        lines = [f"{self.address} = {short(self.value, digits)}, by {self.by}"]
         lines += [
-            f"    {figure(s.value):>{width}}  {100 * s.share:5.1f} %  {s.label}"
-            + (f"  ({s.terms:,} terms)" if s.terms > 1 else "")
+            f"    {short(s.value, digits):>{width}}  {bar(s.share, largest)} "
+            f"{percent(s.share):>6}  {s.label}" + (f"  ({s.terms:,} terms)" if s.terms > 1 else "")
             for s in shown
         ]
         rest = self.shares[len(shown) :]
         if rest:
-            lines.append(f"    {figure(sum(s.value for s in rest)):>{width}}  in {len(rest)} more")
+            value = short(sum(s.value for s in rest), digits)
+            lines.append(f"    {value:>{width}}  in {len(rest)} more")
         if math.isfinite(self.value):
             lines.append(f"  rounding {self.rounding:.3g} (at most {self.bound:.3g})")
         lines += [f"  {note}" for note in self.notes]

@@ -10,6 +10,7 @@ import numpy as np
 
 from whence.errors import WhenceError
 from whence.receipt import Others, Receipt, Term
+from whence.receipt.text import HANDED_ON
 from whence.receipt.verdicts import (
     CLOSED,
     EXACT,
@@ -107,7 +108,7 @@ def _folded(
     judged = made.verdict
     if judged in (EXACT, ROUNDED):
         judged = EXACT if residual == 0 else ROUNDED
-    way = (operation(call) if call.name in _SAID else "handed on", made.address)
+    way = (operation(call) if call.name in _SAID else HANDED_ON, made.address)
     return replace(
         made,
         address=own.address,

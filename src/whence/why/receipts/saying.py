@@ -118,7 +118,8 @@ def facts(number: Number) -> tuple[str, ...]:
         smaller = int((ref.tensor().abs() < abs(value)).sum())
         others = ref.numel - 1
         share = f"larger than {percent(smaller / others)} of them in size"
-        found.append("the largest of them in size" if smaller == others else share)
+        ends = {0: "the smallest of them in size", others: "the largest of them in size"}
+        found.append(ends.get(smaller, share))
     owner = _owner(number)
     if owner is not None and owner.value:
         kind = "|Δ|" if isinstance(ref, Update) else "|g|"

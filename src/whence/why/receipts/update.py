@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -86,8 +85,6 @@ def as_opened(trace: Trace, unrolled: Unrolled) -> Opened:
     if not parts:
         parts = [Part("nothing", value=np.zeros((1, 1)))]
     notes = []
-    if math.isfinite(unrolled.rounding):
-        notes.append(f"the operations on the way rounded {unrolled.rounding:.3g} of it")
     shared = [f"{trace.address(c, i)} = {c.gather(np.array([i]))[0]:.9g}"
               for c, i in unrolled.shared]  # fmt: skip
     if shared:
