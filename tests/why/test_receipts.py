@@ -168,7 +168,7 @@ ADDRESSES = [
 @pytest.mark.parametrize("address", ADDRESSES)
 def test_terms_others_and_residual_add_up_to_the_number(gpt, address):
     receipt = gpt.why(address, top=3)
-    added = math.fsum([t.value for t in receipt.terms]) + receipt.others[1] + receipt.residual
+    added = math.fsum([t.value for t in receipt.terms]) + receipt.others.value + receipt.residual
     assert added == pytest.approx(receipt.value, rel=1e-12, abs=1e-15)
     assert receipt.verdict in ("exact", "rounded", "rounding noise")
     assert abs(receipt.residual) <= receipt.bound or receipt.verdict == "exact"

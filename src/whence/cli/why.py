@@ -20,11 +20,23 @@ from whence.receipt.figures import READ, finite
 from whence.receipt.verdicts import GIVEN
 from whence.runs.run import Run
 from whence.runs.store.watched import is_watched
-from whence.why import Address, Balance, Moved, Number, Trace, balance, moved
+from whence.why import (
+    Address,
+    Balance,
+    Blame,
+    Moved,
+    Number,
+    Receipt,
+    Trace,
+    balance,
+    moved,
+)
 from whence.why import first_bad as first_bad_of
 from whence.why.history.moments import trace_moment
+from whence.why.receipts.slope import Slope
 
-Told, Read = list[int], list[int]
+Told = list[int]
+Read = list[int]
 By = Literal["token", "position", "example", "where", "head", "module", "path"]
 
 
@@ -171,16 +183,16 @@ def why(
         return 0
     console = Console(soft_wrap=True)
     _say_head(console, run, step, t, shown)
-    if name == "receipt":
+    if isinstance(found, Receipt):
         show_receipt(console, found, shown_digits)
         recorded = step and not is_watched(run)
         if found.verdict == GIVEN and recorded and t.after_of(number.numbers.name) is not None:
             before = f"{number.address}.after"
             console.print(f"  the step before made it: {before} --step {step - 1}")
-    elif name == "blame":
+    elif isinstance(found, Blame):
         show_blame(console, found, top, shown_digits)
     else:
-        console.print("\n".join(found.lines(top)) if name == "slope" else str(found))
+        console.print("\n".join(found.lines(top)) if isinstance(found, Slope) else str(found))
     return 0
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, NamedTuple
+from typing import Any
 
 from whence.receipt.figures import finite
 from whence.receipt.text import plain_lines
@@ -48,7 +48,8 @@ class Term:
     opened: tuple[Receipt, ...] = ()
 
 
-class Others(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Others:
     """The terms that aren't listed.
 
     Attributes:

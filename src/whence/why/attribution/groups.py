@@ -265,7 +265,7 @@ def _with_text(
             word = labels.where(example, position)
             if word not in largest or size >= largest[word][0]:
                 largest[word] = (size, example, position, place.stream)
-    text = {word: labels.stands(*where) for word, (_, *where) in largest.items()}
+    text = {word: labels.stands(e, p, stream) for word, (_, e, p, stream) in largest.items()}
     return {text.get(word, word): several for word, several in groups.items()}
 
 
