@@ -56,9 +56,7 @@ def test_an_examples_part_of_every_weight_is_its_own_gradient(batch):
         part = linear.of(t.after_of(name))
         np.testing.assert_allclose(part, -0.1 * gradient.double().flatten().numpy(), atol=2e-9)
     found = moved(t, example=2, top=4)
-    largest = max(
-        (float(0.1 * g.abs().max()), n) for n, g in zip(names, own, strict=True)
-    )
+    largest = max((float(0.1 * g.abs().max()), n) for n, g in zip(names, own, strict=True))
     assert abs(found.weights[0].value) == pytest.approx(largest[0], rel=1e-5)
     assert found.weights[0].address.startswith(f"{largest[1]}[")
     assert found.count == 5
@@ -90,7 +88,9 @@ def test_the_examples_the_past_and_the_decay_add_up_to_the_change(batch, kind):
         number = t["head.weight"].update.at(at)
         blamed = {s.label: s.value for s in number.blame("example").shares}
         for k in range(4):
-            assert parts[k][at] == pytest.approx(blamed.get(f"example {k}", 0.0), rel=1e-6, abs=1e-12)
+            assert parts[k][at] == pytest.approx(
+                blamed.get(f"example {k}", 0.0), rel=1e-6, abs=1e-12
+            )
 
 
 def test_a_line_of_the_text_is_every_place_it_stands_at(batch):
@@ -117,3 +117,16 @@ def test_without_an_update_nothing_was_moved(batch):
     t = trace(lambda: F.cross_entropy(model(x).flatten(0, 1), y.flatten()).backward(), tokens=x)
     with pytest.raises(WhenceError, match="moved no weight"):
         moved(t, example=0)
+
+
+def test_ids_that_may_be_either_way_round_are_asked_about():
+    ids = torch.tensor([[1, 3], [4, 1]])
+    table = nn.Embedding(5, 2)
+    optimizer = torch.optim.SGD(table.parameters(), lr=0.5)
+
+    def step():
+        table(ids).sum().backward()
+        optimizer.step()
+
+    with pytest.raises(WhenceError, match="give trace.. tokens="):
+        moved(trace(step), example=1)

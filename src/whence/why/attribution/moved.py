@@ -121,23 +121,18 @@ def moved(
     Example:
         >>> import torch
         >>> from whence.why import trace
-        >>> table = torch.nn.Embedding(5, 2)
+        >>> table, ids = torch.nn.Embedding(5, 2), torch.tensor([[1, 3], [4, 1]])
         >>> optimizer = torch.optim.SGD(table.parameters(), lr=0.5)
         >>> def step():
-        ...     table(torch.tensor([[1, 3], [4, 1]])).sum().backward()
+        ...     table(ids).sum().backward()
         ...     optimizer.step()
-        >>> found = moved(trace(step), example=1)
+        >>> found = moved(trace(step, tokens=ids), example=1)
         >>> [(w.address, w.value) for w in found.weights[:2]]
         [('weight[1,0].update', -0.5), ('weight[1,1].update', -0.5)]
     """
     names = [n for n in trace.parameters if trace.after_of(n) not in (None, trace[n].ref)]
     if not names:
         raise WhenceError("This step moved no weight: ask about a step with its update.")
-    if shape := trace.labels.undecided():
-        raise WhenceError(
-            f"Nothing tells what is an example and what a position in ids of shape {list(shape)}: "
-            "give trace() tokens=…, laid out [examples, positions]."
-        )
     what, chosen = _chosen(trace, line, example)
     linear = Linear(trace, chosen)
     tensors: list[MovedTensor] = []
@@ -155,6 +150,11 @@ def moved(
             address = trace[name].update.at(int(i)).address
             weight = MovedWeight(address, float(part[i]), float(change[i]))
             best.append((-abs(weight.value), weight))
+    if shape := trace.labels.undecided():  # known once the tensors have been looked at
+        raise WhenceError(
+            f"Nothing tells what is an example and what a position in ids of shape {list(shape)}: "
+            "give trace() tokens=…, laid out [examples, positions]."
+        )
     best.sort(key=lambda each: each[0])
     tensors.sort(key=lambda tensor: -tensor.size)
     weights = tuple(weight for _, weight in best[:top])
