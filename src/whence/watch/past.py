@@ -51,6 +51,10 @@ class Past:
         _, _, snapshot, between, _ = self._of
         return Redo(*self._of).state_before() if between else snapshot
 
+    def prepare(self) -> Redo:
+        """Return copies in the state before the step; their `run()` does it."""
+        return Redo(*self._of)
+
     def redo(self) -> Redo:
         """Do the step again on copies of the models and optimizers.
 

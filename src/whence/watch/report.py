@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from whence.errors import WhenceError, shell_word
+from whence.receipt.verdicts import GIVEN
 from whence.watch.events import Step
 from whence.watch.losses import loss_of
 from whence.watch.page import Page
 from whence.watch.past import Past
 from whence.watch.spiked import spike_lines
 from whence.why import FirstBad, Trace, first_bad
-from whence.why.receipts.receipt import GIVEN
 
 BUILD = "my_module:build"
 
