@@ -12,13 +12,13 @@ from whence.cli.document import strict
 from whence.cli.receipts import show_blame
 from whence.cli.terminal import Console
 from whence.errors import WhenceError, in_bytes, shell_word
+from whence.receipt.figures import figure
 from whence.runs.store.watched import Watched
 from whence.watch.losses import loss_of
 from whence.watch.past import Past, approximate
 from whence.watch.redo import Redo
 from whence.watch.reopen import built_by, open_step
 from whence.watch.story import Story, story
-from whence.why.receipts.receipt import figure
 
 SHOWN = 3  # rows of an input
 
