@@ -1,6 +1,7 @@
 """Findings as a run trains: in the command's output and in the studio's answer."""
 
 import json
+
 from collections import deque
 from dataclasses import replace
 
