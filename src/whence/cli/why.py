@@ -3,7 +3,7 @@
 import sys
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal
 
 import tyro
 from rich.table import Table
@@ -22,7 +22,8 @@ from whence.why import Address, Balance, Trace, balance
 from whence.why import first_bad as first_bad_of
 from whence.why.history.moments import trace_moment
 
-Ids: TypeAlias = list[int]
+Told = list[int]
+Read = list[int]
 By = Literal["token", "position", "example", "where", "head", "module", "path"]
 
 
@@ -98,7 +99,7 @@ def why(
         if step not in (None, wanted.step):
             raise WhenceError(f"{address!r} says step {wanted.step} and --step says {step}.")
         step, wanted = wanted.step, Address(wanted.name, wanted.index, wanted.quantity)
-    told: Ids = []
+    told: Told = []
     shown = None
     if is_watched(run):
         if read is not None:
@@ -120,7 +121,6 @@ def why(
         _first_bad(t, top, head, json)
         return 0
     number = t.number(str(wanted))
-    found: Any
     if check:
         found, name = number.check(), "check"
     elif slope:
@@ -148,7 +148,7 @@ def why(
 
 
 def _of_watched(
-    run: Path, step: int | None, model: str | None, told: Ids, quiet: bool
+    run: Path, step: int | None, model: str | None, told: Told, quiet: bool
 ) -> tuple[Trace, int]:
     """Trace a step that a watched loop has stored."""
     from whence.cli.watched import past_of
@@ -159,8 +159,8 @@ def _of_watched(
 
 
 def _of_run(
-    run: Path, step: int | None, read: str | Ids | None, first_bad: bool, approximate: bool,
-    model: str | None, told: Ids, quiet: bool,
+    run: Path, step: int | None, read: str | Read | None, first_bad: bool, approximate: bool,
+    model: str | None, told: Told, quiet: bool,
 ) -> tuple[Trace, int, str | None]:  # fmt: skip
     """Trace a step of a run, or what its model of then makes of a text."""
     if model is not None:

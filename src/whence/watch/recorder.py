@@ -117,6 +117,16 @@ class Recorder:
         return range(kept[0].number, kept[-1].number + 1) if kept else range(0)
 
     @property
+    def memory(self) -> int:
+        """Bytes that the steps in memory take."""
+        return self._ring.nbytes
+
+    @property
+    def most_memory(self) -> int:
+        """Bytes that they may take, as was told at the start."""
+        return self._ring.memory
+
+    @property
     def has_no_loss(self) -> bool:
         """Whether nothing has told the loss of the last step."""
         return self._last is None or math.isnan(loss_of(self._last))
