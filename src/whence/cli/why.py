@@ -3,7 +3,7 @@
 import sys
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 import tyro
 from rich.table import Table
@@ -22,8 +22,8 @@ from whence.why import Address, Balance, Trace, balance
 from whence.why import first_bad as first_bad_of
 from whence.why.history.moments import trace_moment
 
-Told = list[int]
-Read = list[int]
+Told: TypeAlias = list[int]
+Read: TypeAlias = list[int]
 By = Literal["token", "position", "example", "where", "head", "module", "path"]
 
 
@@ -121,6 +121,7 @@ def why(
         _first_bad(t, top, head, json)
         return 0
     number = t.number(str(wanted))
+    found: Any
     if check:
         found, name = number.check(), "check"
     elif slope:
