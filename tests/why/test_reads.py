@@ -53,7 +53,7 @@ def test_an_update_reads_as_symbols_numbers_result(kind):
     assert receipt.value == moved
     assert receipt.symbols.startswith("−η·")
     figures = receipt.numbers.replace("−", "-").replace("·", "*")
-    assert eval(figures) == pytest.approx(moved, rel=1e-4)  # noqa: S307 # our own arithmetic
+    assert eval(figures) == pytest.approx(moved, rel=1e-4)  # our own arithmetic
     rate = float(optimizer.param_groups[0]["lr"])
     assert float(receipt.names["η"]) == pytest.approx(rate)
     if kind == "adamw":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 import tyro
 from rich.table import Table
@@ -37,8 +37,8 @@ from whence.why import first_bad as first_bad_of
 from whence.why.history.moments import trace_moment
 from whence.why.receipts.slope import Slope
 
-Told = list[int]
-Read = list[int]
+Told: TypeAlias = list[int]
+Read: TypeAlias = list[int]
 By = Literal["token", "position", "example", "where", "head", "module", "path"]
 
 
@@ -172,6 +172,7 @@ def why(
         _say_head(say, run, step, t, shown)
         Conversation(t, say, top=top, digits=shown_digits).hold(number.address)
         return 0
+    found: Any
     if check:
         found, name = number.check(), "check"
     elif slope:

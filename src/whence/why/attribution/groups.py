@@ -198,10 +198,11 @@ def _told_apart(leaves: list[Node]) -> tuple[list[Node], list[np.ndarray]]:
 def _group(trace: Trace, by: str, leaf: Node, groups: dict[str, list[np.ndarray]]) -> None:
     """Sort a leaf's terms into their groups."""
     terms = leaf.terms
-    if leaf.op is None:
+    place = trace.labels.place(leaf.cells, leaf.at)
+    placed = by in PLACES and getattr(place, PLACES[by]) is not None
+    if leaf.op is None and not placed:  # what came in at a token or an example counts for it
         groups[_outside(trace, leaf)].append(terms)
         return
-    place = trace.labels.place(leaf.cells, leaf.at)
     if by == "module":
         groups[_module(leaf)].append(terms)
     elif by == "head":
@@ -278,7 +279,8 @@ def _outside(trace: Trace, leaf: Node) -> str:
 
 def _module(leaf: Node) -> str:
     op = leaf.op
-    assert op is not None
+    if op is None:
+        return "before this step"
     module = op.forward.module if op.forward is not None else op.module
     return module or op.name
 
