@@ -4,7 +4,8 @@
 times with other seeds, beside as many sound trainings, and diagnoses each. Results are kept in
 `build/doctor/`, so that it goes on where it was stopped. `--part=1/4` does a quarter of the work,
 `--tuning` uses the faults and seeds that thresholds were chosen on instead of those set aside,
-`--fresh` forgets what is kept, `--show` prints what was missed, `--runs` judges runs of
+`--seeds=1` takes one seed and a fifth
+of the sound trainings, `--fresh` forgets what is kept, `--show` prints what was missed, `--runs` judges runs of
 `whence train` with their proofs.
 """
 
@@ -42,7 +43,8 @@ def main() -> None:
         runs.main()
         return
     part, parts = _part(words)
-    rows = list(_results(tuning, part, parts))
+    most = next((int(w.partition("=")[2]) for w in words if w.startswith("--seeds=")), 5)
+    rows = list(_results(tuning, part, parts, most))
     faulty = [r for r in rows if r["right"]]
     sound = [r for r in rows if not r["right"]]
     print(
@@ -60,14 +62,15 @@ def _part(words: list[str]) -> tuple[int, int]:
     return int(part) - 1, int(parts)
 
 
-def _results(tuning: bool, part: int, parts: int) -> Iterator[dict[str, Any]]:
+def _results(tuning: bool, part: int, parts: int, most: int) -> Iterator[dict[str, Any]]:
     """What came of each training, done now or kept."""
     KEPT.mkdir(parents=True, exist_ok=True)
     seeds, clean_seeds = (TUNING_SEEDS, CLEAN_TUNING) if tuning else (SEEDS, CLEAN)
-    work: list[tuple[Fault | None, int]] = [
-        (fault, seed) for fault in FAULTS if fault.held_out != tuning for seed in seeds
-    ]
-    work += [(None, seed) for seed in clean_seeds]
+    each = len(clean_seeds) // len(seeds)
+    work: list[tuple[Fault | None, int]] = []
+    for i, seed in enumerate(seeds[:most]):  # a seed at a time: what is stopped early is balanced
+        work += [(fault, seed) for fault in FAULTS if fault.held_out != tuning]
+        work += [(None, number) for number in clean_seeds[i * each : (i + 1) * each]]
     for number, (fault, seed) in enumerate(work):
         name = f"{fault.key if fault else 'clean'} {seed}".replace(" ", "-").replace("/", "-")
         path = KEPT / f"{name}.json"

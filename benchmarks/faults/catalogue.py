@@ -118,7 +118,7 @@ FAULTS: list[Fault] = [
     *_each("mask of padding forgotten", "encoder", "padding-read", {"mask forgotten": True}),
     *_each("head not tied", "hf", "not-tied", {"model": "untied"}),
     *_each("head drawn thirty times too large", "gpt lstm mlp hf", "loss-at-start", {"model": "head × 30"}),
-    *_each("all units alike", "mlp lstm gpt encoder", "symmetric-units", {"model": "all alike"}),
+    *_each("all units alike", "mlp gpt encoder", "symmetric-units", {"model": "all alike"}),
     *_each("gain stuck at 0", "gpt encoder hf", "gain-stuck", {"model": "gain of 0"}),
     *_each("dead units", "mlp encoder gpt", "dead-units", {"model": "dead"}),
     *_each("weights drawn thirty times too large", "mlp", ("poor-start", "loss-at-start", "saturated-units"), {"model": "wide start"}, {"layers": 4}),

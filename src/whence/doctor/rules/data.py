@@ -15,6 +15,7 @@ OVERLAP = 0.1  # share of validation windows in the training text beyond its own
 SORTED = 0.6  # likelier than chance that neighbours share a label: ours
 VOCABULARY = 0.5  # share of the vocabulary that the data use: ours
 WINDOW = 0.3  # share of the window that an example fills: ours
+LONG_ROW = 8  # tokens whose mean says something of an example: ours
 ROW_LOSS, ROW_MORE = 1.5, 0.7  # its loss: times the median of the rows, and nats above: ours
 
 
@@ -160,8 +161,8 @@ def poisoned_rows(e: Evidence) -> Finding | None:
         if p is None or not p.known or m.refused or not len(p.losses):
             continue
         n = len(p.row_share)
-        if n < 4 or len(p.losses) % n:
-            continue
+        if n < 4 or p.length < LONG_ROW or len(p.losses) != n * p.length:
+            continue  # of a single class one bad guess would be enough
         each = p.losses.reshape(n, -1)
         counted = np.isfinite(each).sum(1)
         if not counted.any():

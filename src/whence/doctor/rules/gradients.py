@@ -69,11 +69,17 @@ def _layers(m: Measured) -> list[tuple[str, Weight]]:
     return list(largest.items())
 
 
+def _shut(m: Measured) -> bool:
+    """Whether a matrix that was begun at 0 still lets next to nothing through."""
+    sizes = sorted(w.rms for w in _matrices(m))
+    return sizes[0] < 0.01 * sizes[len(sizes) // 2]
+
+
 def vanishing_gradients(e: Evidence) -> Finding | None:
     """The gradient dies on its way back: the first layers get next to nothing of it."""
     for m in (m for m in e.measured if not m.refused):
         layers = [w for _, w in _layers(m)]
-        if len(layers) < 3 or (m.step == 0 and any(w.zero for w in _matrices(m))):
+        if len(layers) < 3 or _shut(m):
             continue
         first, last = layers[0], layers[-1]
         if not last.grad_norm > 0:

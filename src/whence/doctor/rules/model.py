@@ -211,7 +211,8 @@ def not_tied(e: Evidence) -> Finding | None:
 def cache_differs(e: Evidence) -> Finding | None:
     """Reading token by token with a cache gives other logits than reading all at once."""
     assert e.probes is not None
-    if e.probes.cache is None or e.probes.cache < 0.02:
+    noisy = e.probes.noise is not None and e.probes.noise > SEES
+    if e.probes.cache is None or e.probes.cache < 0.02 or noisy:
         return None
     return Finding(
         "generation with the cache does not give the logits of training", "act",

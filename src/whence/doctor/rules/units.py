@@ -61,13 +61,13 @@ def saturated_units(e: Evidence) -> Finding | None:
 
 def symmetric_units(e: Evidence) -> Finding | None:
     """All rows of a matrix are equal: its units compute the same and learn the same."""
-    alike = [w for w in e.last.weights.values() if w.alike and w.trainable]
+    alike = [w for w in e.first.weights.values() if w.alike and w.trainable]
     if not alike:
         return None
     return Finding(
-        f"all units of {alike[0].name} are the same, and stay so", "act",
+        f"all units of {alike[0].name} are drawn alike", "act",
         (
-            Fact("rows that differ", 0, f"of {alike[0].shape[0]}", e.last.step, alike[0].name),
+            Fact("rows that differ", 0, f"of {alike[0].shape[0]}", e.first.step, alike[0].name),
             Fact("weights concerned", len(alike)),
         ),
         "draw the first weights at random", step=0, open=alike[0].name, weight=8.2,
@@ -115,7 +115,7 @@ RULES = (
     Rule(
         saturated_units, ("units",), "|tanh| > 0.97: lecture practice; half of a layer: SageMaker"
     ),
-    Rule(symmetric_units, ("measured",), "SageMaker Debugger: equal weights; exact"),
+    Rule(symmetric_units, ("start",), "SageMaker Debugger: equal weights; exact"),
     Rule(
         poor_start, ("start", "units"), "SageMaker Debugger PoorWeightInitialization; 100 is ours"
     ),

@@ -12,7 +12,8 @@ from whence.doctor.rules.changes import rates
 from whence.doctor.rules.rule import Rule
 
 HIGH, LOW = 10.0, 1e-8  # update / weight: SageMaker Debugger WeightUpdateRatio
-TOO_HIGH, TOO_LOW = 0.3, 2e-5  # and where our median of all matrices must lie
+TOO_HIGH, TOO_LOW = 0.3, 1e-4  # and where our median of all matrices must lie
+FELL = 0.9  # of the first loss: what falls further has a rate that will do: ours
 REPLACED = 1.0  # a single update as large as the weights themselves: ours
 UNDERFLOW = 0.5  # share of a matrix's numbers that an update leaves as they are: ours
 UNREAD = 0.4  # share of a vocabulary that the data never use: ours
@@ -107,7 +108,7 @@ def no_gradient(e: Evidence) -> Finding | None:
             Fact("steps that were looked at", len(steps)),
         ),
         "see that what is computed of it is used, and that no detach() or no_grad() cuts it off",
-        step=e.first.step, open=names[0], weight=9.0,
+        step=e.first.step, open=names[0], weight=9.0 if cut else 4.9,
     )  # fmt: skip
 
 
@@ -160,7 +161,9 @@ def update_too_small(e: Evidence) -> Finding | None:
     if ratio > TOO_LOW or ratio == 0:
         return None
     smooth = e.smoothed()
-    fell = len(smooth) >= 20 and smooth[-1] < 0.7 * smooth[0]
+    fell = len(smooth) >= 20 and smooth[-1] < FELL * smooth[0]
+    if fell and ratio > TOO_LOW / 10:
+        return None
     return Finding(
         "updates are tiny against the weights: the rate is too low", "watch" if fell else "act",
         (
@@ -318,7 +321,7 @@ RULES = (
     Rule(frozen_but_moved, ("measured",), "exact: no threshold"),
     Rule(no_gradient, ("measured",), "exact: no threshold"),
     Rule(update_too_large, ("measured",), "CS231n: about 1e-3; SageMaker: 10; 0.3 is ours"),
-    Rule(update_too_small, ("measured",), "CS231n: about 1e-3; SageMaker: 1e-8; 2e-5 is ours"),
+    Rule(update_too_small, ("measured",), "CS231n: about 1e-3; SageMaker: 1e-8; 1e-4 is ours"),
     Rule(rate_is_zero, ("rates",), "exact: no threshold"),
     Rule(warmup_too_long, ("rates",), "ours"),
     Rule(schedule_never_moves, ("rates",), "ours"),
