@@ -2,10 +2,11 @@
 
 `python -m benchmarks doctor` puts each fault of `faults/catalogue.py` into a small training, five
 times with other seeds, beside as many sound trainings, and diagnoses each. Results are kept in
-`build/doctor/`, so that it goes on where it was stopped. `--part=1/4` does a quarter of the work,
+`build/doctor/`, so that it goes on where it was stopped. `--part=1/4` does a quarter,
 `--tuning` uses the faults and seeds that thresholds were chosen on instead of those set aside,
 `--seeds=1` takes one seed and a fifth
-of the sound trainings, `--fresh` forgets what is kept, `--show` prints what was missed, `--runs` judges runs of
+of the sound trainings, `--fresh` forgets what is kept, `--show` prints what was missed,
+    `--runs` judges runs of
 `whence train` with their proofs.
 """
 
@@ -130,9 +131,7 @@ def _report(faulty: list[dict], sound: list[dict]) -> None:
     table(rows)
     every = [r["seconds"] for r in faulty + sound]
     if every:
-        print(
-            f"a diagnosis took {sum(every) / len(every):.2f} s in the mean, {max(every):.1f} at most"
-        )
+        print(f"a diagnosis: {sum(every) / len(every):.2f} s in the mean, {max(every):.1f} at most")
 
 
 def _names(row: dict, who: str, act: bool = False) -> list[str]:

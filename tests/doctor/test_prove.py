@@ -1,4 +1,4 @@
-"""Advice that is tried: forks with the one change beside a control, and the first cause by replay."""
+"""Advice that is tried beside a control, and the first cause by replay."""
 
 import json
 from dataclasses import replace

@@ -32,8 +32,8 @@ def targets_shifted(e: Evidence) -> Finding | None:
             Fact("the target stands in the input so many tokens ahead", shift, "1"),
             Fact("targets that this explains", e.texts.shift_share),
         ),
-        "take inputs tokens[:-1] and targets tokens[1:], and shift once only (Hugging Face's models "
-        "shift the labels themselves)",
+        "take inputs tokens[:-1] and targets tokens[1:], and shift once: Hugging Face's models "
+        "shift the labels themselves",
         step=e.first.step, open="loss", weight=9.95,
     )  # fmt: skip
 

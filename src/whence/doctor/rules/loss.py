@@ -7,12 +7,13 @@ import math
 import numpy as np
 
 from whence.doctor import signs
-from whence.doctor.evidence import Evidence, Measured
+from whence.doctor.evidence import Evidence
 from whence.doctor.finding import Change, Fact, Finding
+from whence.doctor.measured import Measured
 from whence.doctor.rules.changes import model, rates
 from whence.doctor.rules.rule import Rule
 
-START_ABOVE, START_MORE = 1.3, 0.5  # times ln V, plus so many nats: CS231n gives ln V, the tolerance is ours
+START_ABOVE, START_MORE = 1.3, 0.5  # times ln V (CS231n), plus so many nats: ours
 LEARNT = 0.98  # of the entropy of the targets: ours
 FALLEN = 0.02  # of the first loss: ours
 DIVERGED = 1.3  # the end is so many times the best smoothed loss, and above the start: ours
@@ -90,7 +91,7 @@ def loss_at_start(e: Evidence) -> Finding | None:
             Fact("loss", loss, f"ln {p.classes} = {even:.3f}, alarm above {limit:.2f}", step=0),
             Fact("largest logit", p.largest, step=0, address="logits"),
         ),
-        "draw the first weights smaller, above all the head's (and the table's where they are tied)",
+        "draw the first weights smaller, above all the head's (and the table's where tied)",
         step=0,
         open="logits",
         weight=6.0,

@@ -29,7 +29,7 @@ def dead_units(e: Evidence) -> Finding | None:
                 Fact("inputs that were read", worst.inputs),
                 Fact("layers concerned", len(dead), f"of {len(m.units)}"),
             ),
-            "lower the rate, draw the biases at 0 or above, or use an activation without a dead half",
+            "lower the rate, draw the biases at 0 or above, or use one without a dead half",
             step=first.step, open=worst.name.rpartition(".")[0], weight=5.2,
             change=rates(e, 0.1),
         )  # fmt: skip
@@ -45,16 +45,19 @@ def saturated_units(e: Evidence) -> Finding | None:
         worst = max(full, key=lambda u: (not u.name.endswith(" state"), u.saturated))
         state = worst.name.endswith(" state")  # which may well hold a constant
         first = next(s for s in e.measured
-                     if any(u.name == worst.name and u.saturated > SATURATED for u in s.units))  # fmt: skip
+                     if any(u.name == worst.name and u.saturated > SATURATED
+                            for u in s.units))  # fmt: skip
         return Finding(
-            f"{worst.saturated:.0%} of the values of {worst.name} are saturated: no gradient passes",
+            f"{worst.saturated:.0%} of the values of {worst.name} are saturated",
             "watch" if state else "act",
             (
-                Fact("values at the ends", worst.saturated, f"alarm: {SATURATED}", m.step, worst.name),
+                Fact("values at the ends", worst.saturated, f"alarm: {SATURATED}", m.step,
+                     worst.name),
                 Fact("size of what goes in", worst.rms, "about 1", m.step),
             ),
             "draw the weights before it smaller, scale the inputs to about 1, or lower the rate",
-            step=first.step, open=worst.name.rpartition(".")[0], weight=2.0 if state else 5.2, change=rates(e, 0.1),
+            step=first.step, open=worst.name.rpartition(".")[0], weight=2.0 if state else 5.2,
+                change=rates(e, 0.1),
         )  # fmt: skip
     return None
 
@@ -91,7 +94,8 @@ def poor_start(e: Evidence) -> Finding | None:
         (
             Fact("size of what goes in", small.rms, "", m.step, small.name),
             Fact("size of what goes in", large.rms, "", m.step, large.name),
-            Fact("ratio of the variances", ratio**2, f"SageMaker: {VARIANCE:g}; alarm: 100", m.step),
+            Fact("ratio of the variances", ratio**2, f"SageMaker: {VARIANCE:g}; alarm: 100",
+                 m.step),
         ),
         "draw each layer's weights with a standard deviation of about 1/√inputs",
         step=m.step, open=large.name.rpartition(".")[0], weight=4.0,
