@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -185,7 +185,7 @@ def _measured(e: Evidence) -> bool:
 
 
 # kind of evidence → (whether it is there, what is said where it isn't)
-NEEDS = {
+NEEDS: dict[str, tuple[Callable[[Evidence], bool], str]] = {
     "record": (lambda e: len(e.loss) >= 1, "no step is recorded"),
     "20 steps": (lambda e: len(e.loss) >= 20, "fewer than 20 steps are recorded"),
     "losses": (
