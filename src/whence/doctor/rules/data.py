@@ -129,7 +129,8 @@ def unused_vocabulary(e: Evidence) -> Finding | None:
     used = e.texts.vocabulary
     if math.isnan(used) or used > VOCABULARY or e.setup.vocab_size < 40:
         return None
-    if e.texts.rows * max(1, e.setup.window) < 5 * e.setup.vocab_size and not e.setup.is_run:
+    length = max([m.predicted.length for m in e.measured if m.predicted is not None] or [1])
+    if e.texts.rows * max(1, length) < 5 * e.setup.vocab_size and not e.setup.is_run:
         return None  # too little was seen to say so
     return Finding(
         f"{1 - used:.0%} of the vocabulary never comes in the data", "watch",

@@ -15,7 +15,7 @@ VARIANCE = 10.0  # between layers in the first steps: SageMaker Debugger PoorWei
 def dead_units(e: Evidence) -> Finding | None:
     """More than half of a layer's ReLUs are active on less than 1 % of the inputs."""
     for m in reversed(e.measured):
-        dead = [u for u in m.units if u.function == "relu" and u.dead > DEAD and u.inputs >= 100]
+        dead = [u for u in m.units if u.function == "relu" and u.dead > DEAD and u.inputs >= 64]
         if not dead:
             continue
         worst = max(dead, key=lambda u: u.dead)
