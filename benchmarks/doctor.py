@@ -2,12 +2,13 @@
 
 `python -m benchmarks doctor` puts each fault of `faults/catalogue.py` into a small training, five
 times with other seeds, beside as many sound trainings, and diagnoses each. Results are kept in
-`build/doctor/`, so that it goes on where it was stopped. `--part=1/4` does a quarter,
-`--tuning` uses the faults and seeds that thresholds were chosen on instead of those set aside,
-`--seeds=1` takes one seed and a fifth
-of the sound trainings, `--fresh` forgets what is kept, `--show` prints what was missed,
-    `--runs` judges runs of
-`whence train` with their proofs.
+`build/doctor/`, so that it goes on where it was stopped.
+
+- `--part=1/4` does a quarter, `--seeds=1` takes one seed and a fifth of the sound trainings.
+- `--tuning` takes the faults and seeds that thresholds were chosen on, not those set aside.
+- `--show` prints what was missed; `--fresh` forgets what is kept.
+- `--runs` judges runs of `whence train` and tries the advice; `--live` says what the rules cost
+  while a run trains.
 """
 
 import json
@@ -26,7 +27,11 @@ from benchmarks.faults.loop import train
 from benchmarks.faults.published import MEANS, autotrainer, umlaut
 from benchmarks.timing import table
 from whence.doctor import RULES, gather
+from whence.doctor.live import Live
 from whence.doctor.rules import ask_all
+from whence.runs.recipe import Recipe
+from whence.runs.run import Run
+from whence.runs.training.events import Stepped
 
 KEPT = Path("build/doctor")
 TUNING_SEEDS, SEEDS = range(2), range(100, 105)
@@ -43,6 +48,9 @@ def main() -> None:
 
         runs.main()
         return
+    if "--live" in words:
+        live()
+        return
     part, parts = _part(words)
     most = next((int(w.partition("=")[2]) for w in words if w.startswith("--seeds=")), 5)
     rows = list(_results(tuning, part, parts, most))
@@ -55,6 +63,21 @@ def main() -> None:
     if "--show" in words:
         _show(faulty, sound)
     _report(faulty, sound)
+
+
+def live(steps: int = 40) -> None:
+    """What the rules cost while the default model trains, of the time of its steps."""
+    with tempfile.TemporaryDirectory() as folder:
+        run = Run.create(Recipe(steps=steps), Path(folder) / "run")
+        doctor, of_steps, of_rules = Live(run), [], []
+        for event in run.train():
+            began = time.perf_counter()
+            list(doctor.note(event))
+            of_rules.append(time.perf_counter() - began)
+            if isinstance(event, Stepped):
+                of_steps.append(event.seconds)
+    share = sum(of_rules) / sum(of_steps)
+    print(f"{1e6 * sum(of_rules) / len(of_steps):.0f} µs a step, {share:.3%} of its time")
 
 
 def _part(words: list[str]) -> tuple[int, int]:

@@ -52,10 +52,12 @@ def z_scores(values: np.ndarray, keep: float = 0.97) -> np.ndarray:
     Mean and variance move by `keep`, as ZClip's do; the first 25 values have no score (NaN).
     """
     scores = np.full(len(values), np.nan)
-    if len(values) <= 25:
+    if len(values) <= 25 or not np.isfinite(values[:25]).all():
         return scores
     mean, variance = float(values[:25].mean()), float(values[:25].var())
     for i in range(25, len(values)):
+        if not np.isfinite(values[i]):
+            continue
         scores[i] = (values[i] - mean) / max(variance**0.5, 1e-12)
         mean = keep * mean + (1 - keep) * values[i]
         variance = keep * variance + (1 - keep) * (values[i] - mean) ** 2
