@@ -175,7 +175,7 @@ def logit_drift(e: Evidence) -> Finding | None:
     if not (grows or large):
         return None
     return Finding(
-        "the logits drift away from 0", "watch" if not large else "act",
+        "the logits drift away from 0", "watch",
         (
             Fact("mean ln Z", last.log_z, f"at the start {first.log_z:.3g}; alarm: {DRIFT}",
                  seen[-1].step),
