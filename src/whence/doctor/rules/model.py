@@ -36,7 +36,7 @@ def sees_the_future(e: Evidence) -> Finding | None:
         "predictions see the tokens that they should predict: the causal mask is missing or wrong",
         "act", tuple(facts),
         "mask every key behind its query ahead of the softmax",
-        step=e.first.step, open=f"{seen[0].name}" if seen else "logits", weight=9.9,
+        step=e.first.step, open=f"{seen[0].name}" if seen else "logits", weight=9.9, flatters=True,
         change=model(e, "causal", False, True),
     )  # fmt: skip
 
