@@ -87,7 +87,7 @@ class Finding:
         open: the address of the number to open next.
         weight: findings of one level are told in the order of this, the largest first.
         change: what `--prove` tries.
-        flatters: whether the fault makes the loss lower than it should be, so that a cure raises it.
+        flatters: whether the fault makes the loss lower than it should be: a cure raises it.
         rule: the name of the rule; put in by whoever asked it.
         proof: what came of trying.
     """
