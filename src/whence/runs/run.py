@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from whence.generate.reader import CachedLanguageModel, LanguageModel
     from whence.models import Model
     from whence.runs.replay import Moment
-    from whence.runs.training.recorded import Measuring
+    from whence.runs.training.recorded import Evaluations, Measuring
     from whence.train.evaluation import Evaluation
 
 
@@ -158,6 +158,7 @@ class Run(RunFolder):
         steps: int | None = None,
         should_stop: Callable[[], bool] = lambda: False,
         measuring: Measuring = lambda done, total: False,
+        evaluations: Evaluations | None = None,
     ) -> Iterator[Event]:
         """Train from the last checkpoint, or the start, to the end; give each event as it happens.
 
@@ -171,6 +172,8 @@ class Run(RunFolder):
                 ends.
             measuring: told how far a measurement is, (batches done, of how many); true leaves that
                 measurement out.
+            evaluations: functions of your own by name, each from the model to a number: called at
+                every measurement with the weights held fixed, and recorded with it.
 
         Raises:
             WhenceError: where the run is finished, another process is training it, or a file that
@@ -189,7 +192,9 @@ class Run(RunFolder):
             sitting = Sitting(recorded, recipe.steps, manifest(session.hardware))
             self.header.sittings.append(sitting)
             self.header.write(self.path)
-            training = Training(self.path, self.header, session, start, should_stop, measuring)
+            training = Training(
+                self.path, self.header, session, start, should_stop, measuring, evaluations
+            )
             yield from training.events()
 
     def check_unfinished(self, steps: int | None = None) -> None:
