@@ -310,7 +310,9 @@ def choose(what: str, name: Any, table: Mapping[str, Any]) -> Any:
     """
     if isinstance(name, str) and name in table:
         return table[name]
-    raise WhenceError(f"{what} {short(name)} is unknown{nearest(str(name), table)}")
+    own = " One of your own: call whence.train.optimizers.add_optimizer first."
+    told = nearest(str(name), table) + (own if what == "optimizer" else "")
+    raise WhenceError(f"{what} {short(name)} is unknown{told}")
 
 
 def kind_of(config: Any, table: Mapping[str, Any]) -> str:

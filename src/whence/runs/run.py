@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from whence.generate.reader import CachedLanguageModel, LanguageModel
     from whence.models import Model
     from whence.runs.replay import Moment
-    from whence.runs.training.recorded import Measuring
+    from whence.runs.training.recorded import Evaluations, Measuring
     from whence.train.evaluation import Evaluation
 
 
@@ -115,6 +115,7 @@ class Run(RunFolder):
         steps: int | None = None,
         should_stop: Callable[[], bool] = lambda: False,
         measuring: Measuring = lambda done, total: False,
+        evaluations: Evaluations | None = None,
     ) -> Iterator[Event]:
         """Train from the last checkpoint, or the start, to the end; give each event as it happens.
 
@@ -128,6 +129,8 @@ class Run(RunFolder):
                 ends.
             measuring: told how far a measurement is, (batches done, of how many); true leaves that
                 measurement out.
+            evaluations: functions of your own by name, each from the model to a number: called at
+                every measurement with the weights held fixed, and recorded with it.
 
         Raises:
             WhenceError: where the run is finished, another process is training it, or a file that
@@ -136,7 +139,7 @@ class Run(RunFolder):
         from whence.runs.training.sitting import train
 
         try:
-            yield from train(self, steps, should_stop, measuring)
+            yield from train(self, steps, should_stop, measuring, evaluations)
         finally:
             summary_of(self.path)  # now, and not when it is listed
 

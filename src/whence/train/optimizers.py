@@ -379,3 +379,38 @@ OPTIMIZERS: dict[str, OptimizerConfig] = {
     "sgd": SGD(),
     "momentum": SGD(momentum=0.9),
 }
+
+
+def add_optimizer(name: str, config: SGD) -> None:
+    """Add an optimizer of your own, so that recipes can name it and runs with it can be opened.
+
+    A run's folder holds its name and its settings, never its code: each program that opens such a
+    run, to resume, rewind or open a step, adds it first.
+
+    Args:
+        name: what run.toml calls it.
+        config: of a frozen dataclass that derives from `SGD`, with an `update` of its own and any
+            settings besides; what it remembers it asks `moving.recall` for.
+
+    Raises:
+        WhenceError: where the name is taken, or the class isn't such a one.
+
+    Example:
+        >>> @dataclass(frozen=True)
+        ... class SignSGD(SGD):
+        ...     def update(self, moving):
+        ...         for param, grad, rate in zip(moving.params, moving.grads, moving.rates):
+        ...             param.sub_(rate * grad.sign())
+        >>> add_optimizer("signsgd", SignSGD(learning_rate=0.001))
+        >>> OPTIMIZERS.pop("signsgd").learning_rate
+        0.001
+    """
+    kind = type(config)
+    if not issubclass(kind, SGD) or kind is SGD or "update" not in vars(kind):
+        raise WhenceError(
+            f"{kind.__name__} can't be added: derive a frozen dataclass from "
+            "whence.train.optimizers.SGD and give it an update(self, moving)."
+        )
+    if type(OPTIMIZERS.get(name, config)) is not kind or not name.isidentifier():
+        raise WhenceError(f"an optimizer can't be called {name!r}: choose another name.")
+    OPTIMIZERS[name] = config

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -51,12 +52,14 @@ class Evaluated:
         evaluation: what was measured.
         best: no measurement of the same tokens before was as low.
         whole: on all of the validation text, where the usual ones take windows spread over it.
+        own: what the caller's own evaluations gave, by name.
     """
 
     step: int
     evaluation: Evaluation
     best: bool
     whole: bool = False
+    own: Mapping[str, float] = field(default_factory=dict)
 
     def to_record(self) -> dict[str, float | int | str]:
         """Return the line of the record."""
@@ -70,6 +73,7 @@ class Evaluated:
             "tokens": e.n_tokens,
             "whole": self.whole,
             **exact,
+            **({"own": dict(self.own)} if self.own else {}),
         }
 
 

@@ -1,10 +1,11 @@
 """Training with a record: the one loop, and in its body the lines, measurements and checkpoints."""
 
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from whence.generate.inference import inference
 from whence.runs.store.chain import link
 from whence.runs.store.checkpoints import (
     folder_name,
@@ -34,6 +35,7 @@ from whence.train.evaluation import Evaluation
 from whence.train.optimizer import NotFiniteError
 
 Measuring = Callable[[int, int], bool]
+Evaluations = Mapping[str, Callable[[Any], float]]
 
 
 class _LeftOutError(Exception):
@@ -53,6 +55,7 @@ class Training:
         start: the checkpoint to go on from; 0: the first weights.
         should_stop: asked before the first step and after each; true saves a checkpoint and ends.
         measuring: told how far a measurement is, (done, of how many); true leaves it out.
+        evaluations: as of `Run.train`.
     """
 
     def __init__(
@@ -63,9 +66,11 @@ class Training:
         start: int,
         should_stop: Callable[[], bool] = lambda: False,
         measuring: Measuring = lambda done, total: False,
+        evaluations: Evaluations | None = None,
     ):
         self.folder, self.header, self.session, self.start = folder, header, session, start
         self.should_stop, self.measuring = should_stop, measuring
+        self.evaluations = evaluations or {}
         self.record = session.recipe.record
         self.logs, self.past = Logs(folder, header.id), Past(folder)
         self.checkpoints = folder / "checkpoints"
@@ -185,7 +190,7 @@ class Training:
         if evaluation is None:
             return
         best = all(evaluation.loss < loss for step, loss in self.losses.items() if step != state)
-        event = Evaluated(state, evaluation, best)
+        event = Evaluated(state, evaluation, best, own=self._own())
         if state not in self.losses:
             self.logs.evals.append(event.to_record())
         self.losses[state] = evaluation.loss
@@ -204,7 +209,7 @@ class Training:
         evaluation = self._measured() if state in self.losses else None
         if evaluation is None:
             return False
-        event = Evaluated(state, evaluation, best=False, whole=True)
+        event = Evaluated(state, evaluation, best=False, whole=True, own=self._own())
         self.logs.evals.append(event.to_record())
         yield event
         return True
@@ -220,6 +225,12 @@ class Training:
             return self.session.evaluate(n_tokens, each)
         except _LeftOutError:
             return None
+
+    def _own(self) -> dict[str, float]:
+        """Ask the caller's own evaluations; training goes on as if they hadn't been."""
+        model = self.session.model
+        with self.session.hardware.in_force(), inference(model):
+            return {name: float(measure(model)) for name, measure in self.evaluations.items()}
 
     def _sample(self, state: int) -> Sampled:
         event = Sampled(state, self.session.sample(self.record.sample_tokens))

@@ -11,7 +11,7 @@ from whence.runs.store.checkpoints import saved_steps
 from whence.runs.store.header import Header, Sitting
 from whence.runs.store.tidy import let_go_of_surplus, tidy
 from whence.runs.training.events import Event
-from whence.runs.training.recorded import Measuring, Training
+from whence.runs.training.recorded import Evaluations, Measuring, Training
 from whence.runs.training.resume import resume_point
 from whence.runs.training.saver import check_room
 from whence.runs.training.trouble import told
@@ -22,7 +22,11 @@ if TYPE_CHECKING:
 
 
 def train(
-    run: Run, steps: int | None, should_stop: Callable[[], bool], measuring: Measuring
+    run: Run,
+    steps: int | None,
+    should_stop: Callable[[], bool],
+    measuring: Measuring,
+    evaluations: Evaluations | None = None,
 ) -> Iterator[Event]:
     """Train a run; see `Run.train`."""
     with run.locked(), told(run.path):
@@ -34,7 +38,9 @@ def train(
         check_room(session, run.path)
         run.header.sittings.append(Sitting(recorded, recipe.steps, manifest(session.hardware)))
         run.header.write(run.path)
-        training = Training(run.path, run.header, session, start, should_stop, measuring)
+        training = Training(
+            run.path, run.header, session, start, should_stop, measuring, evaluations
+        )
         yield from training.events()
 
 
