@@ -57,7 +57,7 @@ def resume(
         run: the run's folder, such as runs/topics-1.
         steps: the run's new length in steps.
         json: print one JSON line for each event instead of the display.
-        export_metrics: also write the record as `csv`, or as `tensorboard` event files.
+        export_metrics: also write the record as `csv`, or for `tensorboard`, `wandb` or `trackio`.
     """
     _check_formats(export_metrics)
     watch(Run.open(run), steps, json, export_metrics)

@@ -89,10 +89,12 @@ def try_change(run: Run, finding: Finding, rule: Rule, seeds: int = 3) -> Proof:
         return Proof("no difference", (), (), "", f"the change can't be tried: {error}")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    return _judged(with_change, control, still, before)
+    return _judged(with_change, control, still, before, finding.flatters)
 
 
-def _judged(with_change: list[float], control: list[float], still: int, before: int) -> Proof:
+def _judged(
+    with_change: list[float], control: list[float], still: int, before: int, flatters: bool
+) -> Proof:
     n = len(control)
     gains = [c - w for w, c in zip(with_change, control, strict=True)]
     finite = [g for g in gains if math.isfinite(g)]
@@ -103,7 +105,7 @@ def _judged(with_change: list[float], control: list[float], still: int, before: 
                 for w, c in zip(with_change, control, strict=True))  # fmt: skip
     clear = abs(mean) > max(BETTER * scale, STEADY * spread)
     outcome: Outcome = "no difference"
-    if still == 0 and before > 0 and not (clear and mean < 0):
+    if still == 0 and before > 0 and (flatters or not (clear and mean < 0)):
         outcome = "cured"
     elif saved or (clear and mean > 0):
         outcome = "better"
@@ -114,6 +116,8 @@ def _judged(with_change: list[float], control: list[float], still: int, before: 
         f"loss {_mean(with_change)} with the change, {_mean(control)} without, over {n} seeds; the "
         f"finding is there in {still} of {n} with it and in {before} of {n} without"
     )
+    if flatters:
+        detail += "; the fault flatters the loss, which is not held against the cure"
     return Proof(outcome, tuple(with_change), tuple(control), "loss on validation", detail)
 
 

@@ -24,7 +24,7 @@ from whence.runs.training.creation import now
 from whence.runs.training.session import freeze, outline
 from whence.runs.weights import edit_weights
 
-BOUND_TO_WEIGHTS = ("data.tokenizer", "data.vocab_size", "data.validation")
+BOUND_TO_WEIGHTS = ("data.tokenizer", "data.vocab_size", "data.validation", "data.documents")
 
 
 def fork(
@@ -149,8 +149,9 @@ def check_same_weights(run: Run, new: Recipe) -> None:
 def _put_tokens(run: Run, recipe: Recipe, folder: Path) -> None:
     data, before = recipe.data, run.recipe.data
     if (data.source, data.validation_source) != (before.source, before.validation_source):
-        texts = data.open(), data.open_validation()
-        prepare(texts[0], data.tokenizer, None, data.validation, folder, run.tokenizer, texts[1])
+        text, other, tokenizer = data.open(), data.open_validation(), run.tokenizer
+        share, ended = data.validation, data.documents
+        prepare(text, tokenizer.kind, None, share, folder, tokenizer, other, ended=ended)
         return
     for name in ("tokenizer.json", "tokens.json"):
         shutil.copyfile(run.path / name, folder / name)

@@ -49,7 +49,17 @@ def start(
 
     def fill(folder: Path) -> Header:
         data = recipe.data
-        prepare(source, tokenizer.kind, None, data.validation, folder, tokenizer, None, preparing)
+        prepare(
+            source,
+            tokenizer.kind,
+            None,
+            data.validation,
+            folder,
+            tokenizer,
+            None,
+            preparing,
+            data.documents,
+        )
         header = Header(recipe, now(), origin=origin)
         tie = link(header, Past(folder).now())
         save_checkpoint(folder / "checkpoints", 0, weights(), {}, tie)

@@ -111,7 +111,8 @@ def remove_aside(path: Path) -> None:
 OURS = (
     "run.toml", "tokenizer.json", "tokens.json", "tokens.bin", "tokens.bin.shared",
     "steps.jsonl", "evals.jsonl", "samples.jsonl", "steps.index", "checkpoints.jsonl",
-    "checkpoints", "control.json", "trouble.json", "metrics.csv", "tensorboard", "answers",
+    "checkpoints", "control.json", "trouble.json", "metrics.csv", "tensorboard", "wandb",
+    "answers",
     "crashes", "steps", "damaged", "watch.json", ".lock", ".summary.json", ".studio.html",
 )  # fmt: skip
 

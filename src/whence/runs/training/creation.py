@@ -92,6 +92,7 @@ def make_as(
             folder,
             validation_source=data.open_validation(),
             each=preparing,
+            ended=data.documents,
         )
         return Header(settled, now())
 

@@ -95,6 +95,7 @@ def _watched(path: Path, curves: Curves, drawn: dict[str, Any]) -> dict[str, Any
         "checkpoints": [],
         "tokens_per_second": curves.tokens_per_second,
         "seconds_left": None,
-        "python": f"from whence.watch import open_step; open_step({python_path(path)}, None, model)",
+        "python": "from whence.watch import open_step; "
+        f"open_step({python_path(path)}, None, model)",
         "shell": f"whence why {shell_word(path)} --list --model my_module:build",
     }
