@@ -190,3 +190,14 @@ def test_a_run_of_before_the_chain_is_read_and_trained(tmp_path, whole):
     finish(old)
     assert losses(old) == losses(whole)
     assert verify(old).exact
+
+
+def test_a_note_that_was_lost_in_the_middle(own):
+    """A kill leaves the last checkpoint without a note, never one before it."""
+    path = own.path / "checkpoints.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[:2] + lines[3:]))
+    told_by_all(own.path, "checkpoints.jsonl")
+    path.write_bytes(b"".join(lines[:-1]))  # as a kill leaves it
+    assert Run.open(own.path).checkpoints == [5, 10, 15, 20]
+    assert verify(Run.open(own.path)).exact

@@ -3,6 +3,8 @@
 import errno
 import json
 import os
+import subprocess
+import sys
 import threading
 from dataclasses import replace
 
@@ -13,11 +15,13 @@ from tests.runs.tiny import RECIPE, finish, make
 from whence.data import text_source
 from whence.errors import WhenceError
 from whence.runs.listing import list_runs
+from whence.runs.questions.export import export_metrics
 from whence.runs.recipe import Data, Record
 from whence.runs.run import Run
 from whence.runs.store.checkpoints import load_weights, save_checkpoint, saved_steps
 from whence.runs.store.files import read_json, remove_leftovers, write_folder_whole
 from whence.runs.store.lines import Lines
+from whence.runs.store.past import Past, past_of
 from whence.runs.store.retention import Spacing, is_due, surplus
 from whence.runs.training import saver as saver_module
 from whence.runs.training.saver import Saver
@@ -249,3 +253,47 @@ def test_the_record_is_json_that_others_read(whole):
     lines = (whole.path / "steps.jsonl").read_text(encoding="utf-8").splitlines()
     assert json.loads(lines[0])["schema"] == 1
     assert json.loads(lines[1])["loss"] == whole.steps[0]["loss"]
+
+
+def test_what_a_killed_export_left_goes_with_the_next_one(own):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    left = own.path / f"metrics.csv.{ended.pid}-7.tmp"
+    others = (own.path / f"metrics.csv.{os.getpid()}-7.tmp", own.path / f"mine.{ended.pid}-7.tmp")
+    for path in (left, *others):
+        path.write_bytes(b"half")
+    export_metrics(own, "csv")
+    assert not left.exists()
+    assert all(path.exists() for path in others)
+
+
+def test_a_half_line_is_no_past(own):
+    """A checkpoint that is made before the next line replaces it follows on whole lines alone."""
+    before = Past(own.path).now()
+    past = Past(own.path)
+    with (own.path / "steps.jsonl").open("ab") as file:
+        file.write(b'{"step": 20, "los')
+    assert past.now() == before
+    lines, last = own.logs.steps, own.steps[-1]
+    lines.append({**last, "step": 20})
+    lines.close()
+    assert past.now() == Past(own.path).now()
+    assert past.now()["steps.jsonl"] == past_of(own.path / "steps.jsonl", 21)
+
+
+def test_a_new_runs_names_are_flushed(tmp_path, monkeypatch):
+    """The folder's, its files' and that of its first checkpoint: or a power loss takes them all."""
+    flushed, fsync = [], os.fsync
+
+    def hear(handle):
+        fsync(handle)
+        flushed.append(os.fstat(handle).st_ino)
+
+    monkeypatch.setattr(os, "fsync", hear)
+    run = make(tmp_path / "runs" / "new")
+    made = [run.path.parent, run.path, *(p for p in run.path.iterdir() if p.name[0] != ".")]
+    assert {path.stat().st_ino for path in made} <= set(flushed)
+    at = run.path.stat().st_ino
+    flushed.clear()
+    save_checkpoint(run.checkpoint_folder, 0, {"w": torch.ones(1)}, {})
+    assert at in flushed  # since it holds the new folder `checkpoints`

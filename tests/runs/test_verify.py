@@ -1,7 +1,10 @@
 """Certificates, and what is said and saved when files are damaged."""
 
+import errno
 import json
+import os
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -152,3 +155,23 @@ def test_a_newer_run_is_refused(own):
     state.write_text(json.dumps(json.loads(state.read_text()) | {"schema": 7}))
     with pytest.raises(WhenceError, match="has schema 7"):
         own.model("last")
+
+
+@pytest.mark.parametrize("name", ["evals.jsonl", "steps.jsonl", "checkpoints/000010/state.json"])
+def test_a_file_that_cant_be_read_just_now_is_not_taken_for_damaged(own, monkeypatch, name):
+    """A disk that fails once must not cost what it holds."""
+    before = {p: p.read_bytes() for p in own.path.rglob("*") if p.is_file()}
+    path, opening = own.path / name, Path.open
+
+    def fail(self, *arguments, **options):
+        if self == path:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return opening(self, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", fail)
+    with pytest.raises(WhenceError, match=r"Input/output error.*nothing was put aside"):
+        repair(own)
+    monkeypatch.undo()
+    after = {p: p.read_bytes() for p in own.path.rglob("*") if p.is_file()}
+    assert {p: raw for p, raw in after.items() if p in before} == before
+    assert repair(own) == []

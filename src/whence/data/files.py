@@ -1,12 +1,16 @@
 """Files that are either whole or not there: temporary name, fsync, rename."""
 
+import glob
 import os
+import re
 import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
+
+import psutil
 
 from whence.errors import WhenceError
 
@@ -38,6 +42,7 @@ def written_whole(path: Path) -> Iterator[BinaryIO]:
     temporary = path.with_name(f"{path.name}.{who}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(path)
         with temporary.open("wb") as file:
             yield file
             file.flush()
@@ -67,6 +72,15 @@ def second_name(original: Path, copy: Path) -> None:
     except OSError:  # another disk, a file system without such links, or the name is taken
         with written_whole(copy) as file, original.open("rb") as whole:
             shutil.copyfileobj(whole, file, 1 << 20)
+
+
+def _sweep(path: Path) -> None:
+    """Remove what a process that was killed had begun to write under this name."""
+    for left in path.parent.glob(f"{glob.escape(path.name)}.*.tmp"):
+        found = re.fullmatch(r"\.([0-9]{1,9})-[0-9]+\.tmp", left.name[len(path.name) :])
+        if found and not psutil.pid_exists(int(found[1])):
+            with suppress(OSError):
+                left.unlink()
 
 
 def is_hollow(found: os.stat_result) -> bool:

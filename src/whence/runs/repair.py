@@ -4,7 +4,7 @@ from pathlib import Path
 
 from whence.data.files import second_name
 from whence.runs.run import Run
-from whence.runs.store.chain import bind, check_ours, check_run, lost, note
+from whence.runs.store.chain import as_a_kill_leaves, bind, check_ours, check_run, lost, note
 from whence.runs.store.checkpoints import folder_name, saved_steps
 from whence.runs.store.files import DamagedError, cannot_write
 from whence.runs.store.header import Header
@@ -55,13 +55,15 @@ def _put_aside(run: Run) -> list[str]:
     try:
         kept = logs.kept()
     except DamagedError as error:
+        _refuse_unread(error)
         _keep_aside(logs.checkpoints.path)
         told.append(f"{error} The checkpoints that are there are noted anew.")
     else:
-        if len(set(saved_steps(run.checkpoint_folder)) - logs.noted()) > 1:
+        if not as_a_kill_leaves({*saved_steps(run.checkpoint_folder)} - logs.noted(), kept):
             told.append(f"{logs.checkpoints.path} lacks lines. What it lacks is noted anew.")
     records, damage = logs.sound_steps()
     if damage:
+        _refuse_unread(damage)
         _keep_aside(logs.steps.path)
         told.append(f"{damage} Its first {len(records)} steps are kept.")
         logs.steps.replace(records)
@@ -78,10 +80,12 @@ def _put_aside(run: Run) -> list[str]:
                 continue
             why = f"checkpoint {step} lies behind the record's end, step {len(records)}."
         except DamagedError as error:
+            _refuse_unread(error)
             why = str(error)
         _move_aside(run.checkpoint_folder / folder_name(step), folder / "damaged")
         told.append(f"{why} Checkpoint {folder_name(step)} is put aside.")
     for step, error in mismatches(folder, sound).items():
+        _refuse_unread(error)
         bind(folder, header, step)
         if not any(sentence.startswith(str(error.path)) for sentence in told):
             told.append(f"{error} What is left of it is kept.")
@@ -89,10 +93,23 @@ def _put_aside(run: Run) -> list[str]:
     return told
 
 
+def _refuse_unread(error: DamagedError) -> None:
+    """Refuse to take a file that the disk doesn't give just now for one that is damaged.
+
+    Raises:
+        DamagedError: where a file is there and can't be read.
+    """
+    if isinstance(error.__cause__, OSError) and error.path.is_file():
+        raise DamagedError(
+            error.path, f"{error.why}; nothing was put aside: try again, or copy the run's folder"
+        ) from error
+
+
 def _keep_sound(lines: Lines) -> list[str]:
     sound, damage = lines.sound()
     if not damage:
         return []
+    _refuse_unread(damage)
     _keep_aside(lines.path)
     lines.replace(sound)
     return [f"{damage} Its first {len(sound)} lines are kept."]

@@ -101,6 +101,7 @@ def mismatches(
             digests = _digests(path, sizes) if sizes else {}
         except OSError as error:
             why = DamagedError(path, f"it can't be read ({error.strerror or error})")
+            why.__cause__ = error
             digests = dict.fromkeys(sizes, why)
         for step, past in noted.items():
             if name in past:
