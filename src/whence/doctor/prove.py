@@ -19,9 +19,10 @@ from whence.doctor.rules import RULES, Rule
 from whence.errors import WhenceError
 from whence.runs.fork import fork
 from whence.runs.recipe import Recipe
-from whence.runs.run import Run, now
+from whence.runs.run import Run
 from whence.runs.settings import nested
 from whence.runs.store.header import Header
+from whence.runs.training.creation import now
 
 BETTER = 0.01  # of the measure: a smaller difference is none
 STEADY = 2.0  # standard deviations of the difference between seeds
