@@ -43,9 +43,6 @@ def doctor(
     from whence.doctor import diagnose
     from whence.doctor.prove import prove as try_advice
 
-    from whence.doctor import diagnose
-    from whence.doctor.prove import prove as try_advice
-
     if not seconds > 0:
         raise WhenceError(f"--seconds is {seconds:g}: give more than 0.")
     if seeds < 1:
@@ -69,7 +66,7 @@ def _tell(sentence: str) -> None:
     print(sentence, file=sys.stderr)
 
 
-def show(console: Console, found: "Diagnosis", run: Path) -> None:
+def show(console: Console, found: Diagnosis, run: Path) -> None:
     """Print a diagnosis."""
     console.print(Text.assemble((f"{run}: ", "bold"), _summary(found)))
     for number, finding in enumerate(found, start=1):
@@ -102,7 +99,7 @@ def show(console: Console, found: "Diagnosis", run: Path) -> None:
         console.print(line, style="dim", markup=False)
 
 
-def opener(run: Path, finding: "Finding") -> str:
+def opener(run: Path, finding: Finding) -> str:
     """The command that opens what a finding points at."""
     command = f"whence why {shell_word(run)}"
     if finding.step is not None:
@@ -111,7 +108,7 @@ def opener(run: Path, finding: "Finding") -> str:
     return f"{command} {shell_word(number)}" if number else f"{command} --list {finding.open}"
 
 
-def _summary(found: "Diagnosis") -> str:
+def _summary(found: Diagnosis) -> str:
     if not found.findings:
         return "nothing found"
     act = sum(finding.level == "act" for finding in found)
