@@ -23,7 +23,7 @@ from whence.errors import WhenceError
 # The questions that compute; all others are answered by the studio's own process.
 COMPUTED = {
     "strip", "prediction", "flow", "cell", "matrix", "receipt", "blame", "places", "names",
-    "tracing", "play", "journey",
+    "tracing", "play", "journey", "doctor",
 }  # fmt: skip
 MOST = 4  # processes: a fifth question at the same time waits for one of four
 HEAD = struct.Struct("<QBQ")  # of an answer: the question's number, what it is, its length

@@ -56,7 +56,7 @@ def saturated_units(e: Evidence) -> Finding | None:
                 Fact("size of what goes in", worst.rms, "about 1", m.step),
             ),
             "draw the weights before it smaller, scale the inputs to about 1, or lower the rate",
-            step=first.step, open=worst.name.rpartition(".")[0], weight=2.0 if state else 5.2,
+            step=first.step, open=worst.name.rpartition(".")[0], weight=2.0 if state else 3.9,
                 change=rates(e, 0.1),
         )  # fmt: skip
     return None

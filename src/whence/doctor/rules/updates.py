@@ -14,6 +14,7 @@ from whence.doctor.rules.rule import Rule
 
 HIGH, LOW = 10.0, 1e-8  # update / weight: SageMaker Debugger WeightUpdateRatio
 TOO_HIGH, TOO_LOW = 0.3, 1e-4  # and where our median of all matrices must lie
+FORGETS = 0.02  # decay × rate: a weight is forgotten within 50 steps: ours
 FELL = 0.9  # of the first loss: what falls further has a rate that will do: ours
 REPLACED = 1.0  # a single update as large as the weights themselves: ours
 UNDERFLOW = 0.5  # share of a matrix's numbers that an update leaves as they are: ours
@@ -177,14 +178,15 @@ def decay_too_strong(e: Evidence) -> Finding | None:
     if not pairs or not decays or b.step - a.step < 10:
         return None
     shrunk = float(np.median([y / x for x, y in pairs]))
-    if shrunk > 0.5 or max(decays) * rate < 1e-3:
+    per_step = max(decays) * rate
+    if per_step < FORGETS and (shrunk > 0.5 or per_step < 1e-3):
         return None
     return Finding(
         "weight decay shrinks the weights to nothing", "act",
         (
             Fact("size of the weights, end / start", shrunk, "alarm: 0.5", b.step),
             Fact("weight decay", max(decays)),
-            Fact("decay × rate", max(decays) * rate, "alarm: 1e-3; ours"),
+            Fact("decay × rate", per_step, f"alarm: 1e-3 where they shrink, else {FORGETS}; ours"),
         ),
         "take a weight decay of 0.1 or less", step=b.step, weight=9.3,
         change=Change({"optimizer.weight_decay": 0.0}) if e.setup.is_run else None,

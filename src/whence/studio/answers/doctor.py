@@ -3,11 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-from whence.doctor import diagnose
-from whence.doctor.finding import Diagnosis
-from whence.doctor.live import on_record
-from whence.doctor.of_run import evidence_of_run
-from whence.doctor.signs import first_of_run, spikes
 from whence.errors import shell_word
 from whence.studio.answers.place import open_run, python_path
 
@@ -23,6 +18,13 @@ def doctor(folder: Path, *, run: str, seconds: float = 0.0) -> dict[str, Any]:
         seconds: what going back to steps and measuring there may take; 0: only what the record
             shows, which is quick enough to ask while the run trains.
     """
+    # Here, as the studio's own process answers other questions without PyTorch.
+    from whence.doctor import diagnose
+    from whence.doctor.finding import Diagnosis
+    from whence.doctor.live import on_record
+    from whence.doctor.of_run import evidence_of_run
+    from whence.doctor.signs import first_of_run, spikes
+
     opened = open_run(folder, run)
     if seconds > 0:
         found = diagnose(opened, seconds=min(seconds, LONGEST))
