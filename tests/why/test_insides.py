@@ -90,6 +90,60 @@ def test_the_numbers_inside_an_lstm_have_addresses(both):
     torch.testing.assert_close(t["example0.cell#2"].value, state[1], rtol=1e-6, atol=1e-7)
 
 
+def rows() -> list[torch.Tensor]:
+    return [torch.randn(2, 8), torch.randn(5, 8), torch.randn(1, 8)]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_nested_tensors_open_whole():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 6), nn.ReLU(), nn.LayerNorm(6), nn.Linear(6, 3))
+    parts = rows()
+
+    def step() -> torch.Tensor:
+        y = model(torch.nested.nested_tensor(parts))
+        loss = torch.nested.to_padded_tensor(y + y * 2, 0.5).square().sum()
+        loss.backward()
+        return loss
+
+    t = trace(step, model=model)
+    assert not t.closed()
+    found = balance(t, numbers=600, each=50)
+    assert not found.wrong
+    assert not any(row.refused for row in found.rows)
+    torch.testing.assert_close(t["0"].value, model[0](torch.cat(parts)), rtol=1e-6, atol=1e-7)
+    plain = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+    model.zero_grad()
+    ((model(torch.cat(parts)) * 3).square()).sum().backward()  # the same without any nesting
+    for name, parameter in model.named_parameters():
+        torch.testing.assert_close(plain[name], parameter.grad, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(t[name].grad.value, plain[name], rtol=0, atol=0)
+    opened = t.number("0.weight[1,2].grad").why().opens
+    assert any(address.startswith("0[") for address in opened)
+
+
+@pytest.mark.parametrize("norm_first", [False, True])
+@pytest.mark.filterwarnings("ignore")
+def test_an_encoder_that_packs_its_padding_away_opens(norm_first):
+    torch.manual_seed(0)
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True, norm_first=norm_first)
+    encoder = nn.TransformerEncoder(layer, 2, enable_nested_tensor=not norm_first).eval()
+    x, padding = torch.randn(3, 5, 8), torch.arange(5)[None] >= torch.tensor([5, 4, 2])[:, None]
+
+    def step() -> torch.Tensor:
+        with torch.inference_mode():
+            return encoder(x, src_key_padding_mask=padding)
+
+    expected = step()
+    t = trace(step, model=encoder)
+    assert torch.equal(t.result, expected)
+    assert not t.closed()
+    found = balance(t, numbers=500, each=100)
+    assert not found.wrong
+    assert not any(row.refused for row in found.rows)
+    assert t.number("output[2,1,3]").why().verdict in ("exact", "rounded")
+
+
 def test_two_runs_of_one_module_have_names_of_their_own():
     torch.manual_seed(0)
     lstm, x = nn.LSTM(4, 3, batch_first=True), torch.randn(2, 2, 5, 4)

@@ -28,7 +28,7 @@ from torch.utils._python_dispatch import (
 from whence.errors import WhenceError, in_bytes
 from whence.why.recording.calls import backward_calls, branches, freed_memory
 from whence.why.recording.naming import Namer
-from whence.why.recording.plain import Opaque, Plain, is_wrapper, kind_of
+from whence.why.recording.plain import Opaque, Plain, is_wrapper, entries_of, kind_of, lengths_of
 from whence.why.recording.storage import Memory, Ref, Version
 from whence.why.recording.tape import Op, flatten, fresh, replace, written
 
@@ -110,8 +110,9 @@ class Recorder(TorchDispatchMode):
 
     def ref(self, tensor: Tensor, writer: Op | None = None) -> Ref | None:
         """Return the record of a tensor as it is now; `None` if it has no memory to be read."""
+        lengths = None
         if type(tensor) not in _PLAIN or not _is_plain(tensor):
-            found = self._plain.of(tensor)
+            lengths, found = lengths_of(tensor), self._plain.of(tensor)
             if found is None:
                 return None
             tensor = found
@@ -127,6 +128,7 @@ class Recorder(TorchDispatchMode):
             else:
                 content = storage
             memory = Memory(content, writer, outside=writer is None)
+            memory.lengths = lengths
             memory.current.unseen = writer is None and _maker(tensor) is not None
             self.memories[storage._cdata] = memory
             self._pay(memory.nbytes)
@@ -196,6 +198,8 @@ class Recorder(TorchDispatchMode):
         for target in targets:
             self._keep(target)
         result = func(*args, **kwargs)
+        if args and isinstance(args[0], Tensor) and args[0].layout is torch.sparse_coo:
+            op.remember("entries", lambda: entries_of(args[0]))
         self._note_results(op, result)
         if targets:
             self._note_writes(op, targets)
@@ -252,6 +256,8 @@ class Recorder(TorchDispatchMode):
         version = ref.version
         writer = version.writer
         if writer is None or writer.name not in UNWRITTEN:
+            if ref.version.memory.lengths is not None and (rows := self._plain.of(target)) is not None:
+                target = rows
             version.kept.append((ref, target.clone()))
             if (
                 target.layout == torch.strided
