@@ -264,4 +264,6 @@ def test_under_bfloat16_a_logit_is_blamed_on_its_tokens_and_modules(make, narrow
     terms = (written * scale * gain * head.weight[4].double()).detach()
     expected = float(terms.sum())
     label = next(n for n, m in model.named_modules() if m is embedding)
-    assert by_module[label] == pytest.approx(expected, rel=0.05, abs=0.02 * float(terms.abs().sum()))
+    assert by_module[label] == pytest.approx(
+        expected, rel=0.05, abs=0.02 * float(terms.abs().sum())
+    )

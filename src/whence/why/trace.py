@@ -196,7 +196,7 @@ class Trace:
         """Count the operations that have no rule, by name; they stay closed boxes."""
         count: Counter[str] = Counter()
         for op in self.ops:
-            if op.outputs and not any(op.outputs):
+            if op.outputs and not any(op.outputs) and op.name not in UNWRITTEN:
                 count[f"{op.name}, whose result can't be read"] += 1
             elif not op.alias and any(op.outputs) and op.name not in UNWRITTEN:
                 call = op.call(0)
@@ -303,7 +303,8 @@ class Trace:
         place, found = ref.places(np.array([at])), []
         for op in self.ops:
             if op.alias or not any(
-                source.version is ref.version for source in flatten([*op.args, *op.kwargs.values()], Ref)
+                source.version is ref.version
+                for source in flatten([*op.args, *op.kwargs.values()], Ref)
             ):
                 continue
             for call in op.calls():  # of grouped operations, only what was done to this tensor

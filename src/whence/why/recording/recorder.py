@@ -26,9 +26,9 @@ from torch.utils._python_dispatch import (
 )
 
 from whence.errors import WhenceError, in_bytes
-from whence.why.recording.calls import backward_calls, branches, freed_memory
+from whence.why.recording.calls import backward_calls, branches, flexible_attention, freed_memory
 from whence.why.recording.naming import Namer
-from whence.why.recording.plain import Opaque, Plain, is_wrapper, entries_of, kind_of, lengths_of
+from whence.why.recording.plain import Opaque, Plain, entries_of, is_wrapper, kind_of, lengths_of
 from whence.why.recording.storage import Memory, Ref, Version
 from whence.why.recording.tape import Op, flatten, fresh, replace, written
 
@@ -89,7 +89,7 @@ class Recorder(TorchDispatchMode):
         self.by_sequence: dict[int, Op] = {}
         self._hooked: set[Any] = set()
         self._linked: set[Ref] = set()
-        self._backward: list[int] = []  # threads in a backward pass, one for each pass within another
+        self._backward: list[int] = []  # threads in a backward pass, once for each pass
         self._lock = threading.RLock()
         self._last_sequence = -1
         self._runs: Counter[tuple] = Counter()
@@ -98,7 +98,7 @@ class Recorder(TorchDispatchMode):
     def __enter__(self) -> Recorder:
         self.namer.open()
         told = backward_calls(self.begin_backward, self.end_backward, self._here)
-        for calls in (told, branches(), freed_memory(self._free)):
+        for calls in (told, branches(), flexible_attention(), freed_memory(self._free)):
             self._calls.enter_context(calls)
         super().__enter__()
         return self
@@ -203,7 +203,8 @@ class Recorder(TorchDispatchMode):
         self._note_results(op, result)
         if targets:
             self._note_writes(op, targets)
-        self.ops.append(op)
+        if not _has_no_memory(result):
+            self.ops.append(op)
         return result
 
     def held(self, tensor: Tensor) -> Ref | None:
@@ -256,8 +257,8 @@ class Recorder(TorchDispatchMode):
         version = ref.version
         writer = version.writer
         if writer is None or writer.name not in UNWRITTEN:
-            if ref.version.memory.lengths is not None and (rows := self._plain.of(target)) is not None:
-                target = rows
+            rows = self._plain.of(target) if ref.version.memory.lengths else None
+            target = target if rows is None else rows
             version.kept.append((ref, target.clone()))
             if (
                 target.layout == torch.strided
@@ -430,6 +431,12 @@ def _maker(tensor: Tensor) -> Any:
         return tensor.grad_fn
     except RuntimeError:  # a view made without autograd of what was written to since
         return None
+
+
+def _has_no_memory(result: Any) -> bool:
+    """Whether an operation only worked out a shape: it made no number."""
+    made = flatten(result, Tensor)
+    return bool(made) and all(tensor.is_meta for tensor in made)
 
 
 def _is_plain(tensor: Tensor) -> bool:

@@ -1,8 +1,8 @@
 """torch's fused attention and encoder layer, which `nn.Transformer` takes outside of training.
 
-    q, k, v = x·W + b,   weights = softmax(q·kᵀ/√d),   y = (weights·v)·P + p
-    norm_first:   h = x + attention(norm₁(x)),   out = h + feed_forward(norm₂(h))
-    else:         h = norm₁(x + attention(x)),   out = norm₂(h + feed_forward(h))
+q, k, v = x·W + b,   weights = softmax(q·kᵀ/√d),   y = (weights·v)·P + p
+norm_first:   h = x + attention(norm₁(x)),   out = h + feed_forward(norm₂(h))
+else:         h = norm₁(x + attention(x)),   out = norm₂(h + feed_forward(h))
 """
 
 from __future__ import annotations
@@ -55,7 +55,9 @@ def _heads_alone(given: dict[str, Any], name: Name) -> list[Tensor]:
 def _layer(given: dict[str, Any], name: Name) -> list[Tensor]:
     x = given["src"]
     if given["lengths"] is not None:  # the parts of a nested tensor, each by itself
-        parts = [{**given, "src": part[None], "lengths": None} for part in x.split(given["lengths"])]
+        parts = [
+            {**given, "src": part[None], "lengths": None} for part in x.split(given["lengths"])
+        ]
         return [torch.cat([_layer(part, name)[0][0] for part in parts])]
 
     def norm(x: Tensor, number: int) -> Tensor:
