@@ -66,7 +66,7 @@ def test_a_kernel_that_takes_one_type_alone_and_one_that_writes_in_place_have_sl
     found = t.number("y[0]").slope()
     assert found.dtype == "float32"
     assert [(a, pytest.approx(s, rel=1e-3)) for a, _, s in found.inputs] == [("x[0]", 6.0)]
-    of = dict((a.rpartition("[")[2], s) for a, _, s in t.number("z#2[0]").slope().inputs)
+    of = {a.rpartition("[")[2]: s for a, _, s in t.number("z#2[0]").slope().inputs}
     assert of == pytest.approx({"0]": 9 + 13, "1]": 9}, rel=1e-7)
 
 

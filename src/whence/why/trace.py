@@ -15,8 +15,9 @@ from whence.why.address import Address, unknown
 from whence.why.number import Number, Numbers
 from whence.why.receipts.labels import Labels
 from whence.why.receipts.whole import Whole
+from whence.why.recording.memories import UNWRITTEN
 from whence.why.recording.naming import OUTPUT
-from whence.why.recording.recorder import UNWRITTEN, Recorder
+from whence.why.recording.recorder import Recorder
 from whence.why.recording.storage import Ref, Version
 from whence.why.recording.tape import flatten
 from whence.why.rules.forms.positions import coordinates
@@ -88,14 +89,14 @@ class Trace:
         live: Live,
     ):
         self.ops, self.result, self.labels, self.live = recorder.ops, result, labels, live
-        self.nbytes = recorder.nbytes
+        self.nbytes = recorder.account.nbytes
         self.notes: list[str] = []
         self.refused = ""
         self.parameters = parameters
         self._after = after
         self._names: dict[str, Cells] = dict(recorder.namer.names)
-        self._gradients: dict[Cells, Cells] = dict(recorder.gradients)
-        self.losses = recorder.losses
+        self._gradients: dict[Cells, Cells] = dict(recorder.gradients.pairs)
+        self.losses = recorder.gradients.losses
         self._views: dict[Version, list[Ref]] = {}
         for ref in self._gradients:
             if isinstance(ref, Ref):

@@ -281,8 +281,8 @@ def followed(part: Part, op: Op | None) -> int:
     """Choose the factor that a product is a share of; the others weigh it.
 
     In the backward pass, the gradient. Elsewhere what was made first in this
-    step: an activation rather than a weight, or a cast of one, which was there before; a value rather than its
-    attention weight, a momentum rather than its denominator; single numbers last.
+    step: an activation rather than a weight, or a cast of one, which was there before; a value
+    rather than its attention weight, a momentum rather than its denominator; single numbers last.
     """
     factors = part.factors
     if len(factors) == 1:

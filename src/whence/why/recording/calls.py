@@ -70,7 +70,7 @@ def branches() -> Iterator[None]:
 
 @contextmanager
 def flexible_attention() -> Iterator[None]:
-    """Let `flex_attention` run its formula itself: else it compiles it, even where it runs it as is."""
+    """Let `flex_attention` run its formula itself: else it compiles it, to run it as it is."""
     module = sys.modules.get("torch.nn.attention.flex_attention")
     if module is None:
         yield

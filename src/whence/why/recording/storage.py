@@ -33,8 +33,8 @@ class Version:
     """
 
     __slots__ = (
-        "carries", "fixed", "kept", "memory", "names", "number", "regions", "seen", "stands_for", "unseen",
-        "writer",
+        "carries", "fixed", "kept", "memory", "names", "number", "regions", "seen", "stands_for",
+        "unseen", "writer",
     )  # fmt: skip
 
     def __init__(self, memory: Memory, number: int, writer: Op | None):

@@ -21,7 +21,8 @@ from whence.why.rules.forms.positions import column_values
 from whence.why.rules.opening import UNIT, Opened, Part, Rule
 
 Name = Callable[[str, Tensor], Tensor]
-# A kernel's arguments (and of a nested tensor among them the `lengths` of its parts), and what names the formula's variables → its results.
+# A kernel's arguments (with the `lengths` of a nested tensor's parts, else `None`), and what names
+# the formula's variables → its results.
 Formula = Callable[[dict[str, Any], Name], list[Tensor]]
 
 _NOTE = "recomputed: the kernel keeps none of the numbers on the way"
