@@ -7,8 +7,8 @@ opening single numbers of it; with `--small` at 2 × 256. `--sums` and `--cost` 
 
 `--kinds` surveys hundreds of kinds of training code instead: how many open whole, which operations
 have no rule, and how large an error each rule's bound could hide. With `--bf16` all numbers are of
-that type; `--page` looks at both and writes docs/guide/why-limits.md; `--details` lists the kinds that don't open whole, and `--kinds=losses` looks at one
-family or at kinds whose names begin so.
+that type; `--page` looks at both and writes docs/guide/why-limits.md; `--details` lists the kinds
+that don't open whole, and `--kinds=losses` looks at one family or at kinds whose names begin so.
 """
 
 import statistics

@@ -86,8 +86,8 @@ def _summary(dtype: str, limits: dict[str, np.ndarray]) -> str:
     medians = np.array([np.median(some) for some in limits.values()])
     every = np.concatenate([np.zeros(0), *limits.values()])
     return (
-        f"- {dtype}: {len(limits)} operations, {100 * np.mean(medians < 1e-2):.0f} % of them with a "
-        f"median below 1 %, {100 * np.mean(medians < 1e-4):.0f} % below 0.01 %; of all numbers, "
+        f"- {dtype}: {len(limits)} operations, {100 * np.mean(medians < 1e-2):.0f} % of them with "
+        f"a median below 1 %, {100 * np.mean(medians < 1e-4):.0f} % below 0.01 %; of all numbers, "
         f"an error of 1 % shows in {100 * np.mean(every < 1e-2):.1f} %."
     )
 

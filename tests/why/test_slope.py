@@ -33,7 +33,7 @@ def test_a_closed_box_has_slopes():
 
     def step() -> torch.Tensor:
         y = lookalike(x, w)
-        return y
+        return y  # noqa: RET504 - the variable is its name
 
     t = trace(step)
     number = t.number("y[1]")
@@ -77,7 +77,7 @@ def test_where_there_is_a_rule_the_slopes_are_autograd_s(activation):
 
     def step() -> torch.Tensor:
         y = activation(x)
-        return y
+        return y  # noqa: RET504 - the variable is its name
 
     found = trace(step).number("y[1,2]").slope()
     wide = x.double().requires_grad_()
