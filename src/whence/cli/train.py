@@ -14,8 +14,9 @@ from whence.cli import interrupts
 from whence.cli.recipes import parse_training
 from whence.errors import WhenceError
 from whence.runs.questions.export import FORMATS, export_metrics
-from whence.runs.run import Run, free_path
+from whence.runs.run import Run
 from whence.runs.training.control import train_controlled
+from whence.runs.training.creation import free_path
 
 LONGER = 500  # characters or so of the last sample
 
@@ -24,19 +25,22 @@ def train(words: list[str]) -> None:
     """Train a model, showing how it learns."""
     arguments = parse_training(words)
     _check_formats(arguments.export_metrics)
+    from whence.cli.preparing import told_of_tokens
+
     source = arguments.recipe.data.open()
     if source.skipped:
         names = ", ".join(source.skipped[:5]) + (", …" if len(source.skipped) > 5 else "")
         print(f"left out {len(source.skipped)} that aren't text: {names}", file=sys.stderr)
     if source.repeated:
         print(f"named or linked to twice, read once: {', '.join(source.repeated)}", file=sys.stderr)
-    if arguments.start is None:
-        run = Run.create(arguments.recipe, arguments.out, source)
-    else:
-        from whence.runs.start import start_from  # which computes: --help needs no PyTorch
+    with told_of_tokens(arguments.json) as told:
+        if arguments.start is None:
+            run = Run.create(arguments.recipe, arguments.out, source, told)
+        else:
+            from whence.runs.start import start_from  # which computes: --help needs no PyTorch
 
-        path = arguments.out or free_path(Path("runs"), source.name)
-        run = start_from(Run.open(arguments.start), arguments.recipe, path, source)
+            path = arguments.out or free_path(Path("runs"), source.name)
+            run = start_from(Run.open(arguments.start), arguments.recipe, path, source, told)
     watch(run, None, arguments.json, arguments.export_metrics)
 
 
@@ -53,7 +57,7 @@ def resume(
         run: the run's folder, such as runs/topics-1.
         steps: the run's new length in steps.
         json: print one JSON line for each event instead of the display.
-        export_metrics: also write the record as `csv`, or as `tensorboard` event files.
+        export_metrics: also write the record as `csv`, or for `tensorboard`, `wandb` or `trackio`.
     """
     _check_formats(export_metrics)
     watch(Run.open(run), steps, json, export_metrics)

@@ -9,15 +9,25 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from whence.watch.events import Arrival, Backward, Call, Step, Update
+from whence.watch.ears import Ear, Passage
+from whence.watch.events import (
+    Arrival,
+    Backward,
+    Call,
+    Link,
+    Step,
+    Update,
+    leave_evaluations_out,
+    linked_calls,
+)
 from whence.watch.gradients import Gradients
 from whence.watch.nested import mapped, nbytes, tensors
 from whence.watch.numbers import copied, norm_of, sample
-from whence.watch.outlet import Outlet
+from whence.watch.outlet import Outlet, source_of
+from whence.watch.states import States
 from whence.watch.surroundings import Generators, autocast_now
 from whence.watch.world import World, cloned
 
-_SMALL = 1 << 14  # numbers
 _EXTRAS = ("grad_scale", "found_inf")  # a GradScaler hands them to fused optimizers
 
 
@@ -54,10 +64,10 @@ class Listener:
         self._depth = 0
         self._call: Call | None = None
         self._open: dict[int, Backward] = {}
-        self._gradients = Gradients(world.parameters)
         self._probes: dict[str, nn.Parameter] = {}
-        self._kept: dict[int, tuple[Tensor, int, Tensor]] = {}
-        self._versions = [p._version for p in world.parameters]
+        self.passes = 0  # backward passes since the last update
+        self.backward_ended: Callable[[int], None] = lambda passes: None
+        self.renew()
         for i, model in enumerate(world.models.values()):
             self._listen_to(i, model)
         for j, optimizer in enumerate(world.optimizers):
@@ -69,10 +79,15 @@ class Listener:
             handle.remove()
         self._handles = []
 
+    def renew(self) -> None:
+        """Begin anew with the parameters and tensors of state that there are now."""
+        self._gradients = Gradients(self.world.parameters)
+        self._copies = States(self.world)
+
     def _listen_to(self, i: int, model: nn.Module) -> None:
         # Plain functions: a copy of a module shares them, where it would copy a method's object.
-        def before(module: nn.Module, args: tuple, kwargs: dict) -> None:
-            self._before(i, module, args, kwargs)
+        def before(module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
+            return self._before(i, args, kwargs)
 
         def after(module: nn.Module, args: tuple, output: Any) -> Any:
             return self._after(output)
@@ -123,26 +138,49 @@ class Listener:
             self.opened(self.step)
         return self.step
 
-    def _before(self, i: int, module: nn.Module, args: tuple, kwargs: dict) -> None:
+    def _before(self, i: int, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
         self._depth += 1
         if self._depth > 1 or not torch.is_grad_enabled():
-            return
+            return None
         step = self._now()
-        ids = next((t for t in tensors((args, kwargs)) if not t.is_floating_point()), None)
-        step.tokens += ids.numel() if ids is not None else 0
+        given = tensors((args, kwargs))
+        known = {id(t): self._link(t) for t in given}
+        linked = any(known.values())
+        if given and not linked:  # a loss function is given what a model has returned
+            step.tokens += next((t.numel() for t in given if not t.is_floating_point()), 0)
+            step.examples += len(given[0]) if given[0].dim() else 0
         if not self._has_room(step, (args, kwargs)):
-            return
+            return None
         self._call = Call(
             i,
-            mapped(args, copied),
-            mapped(kwargs, copied),
+            mapped(args, lambda t: known[id(t)] or copied(t)),
+            mapped(kwargs, lambda t: known[id(t)] or copied(t)),
             Generators.now(),
             autocast_now(self._probes),
-            self._state(i),
+            self._copies.of(i),
             tuple(m.training for m in self.world.modules[i]),
             tuple(self.world.parameters[n].requires_grad for n in self.world.of_model[i]),
-            moved=self._moved(),
+            moved=self._copies.moved(),
         )
+        if not linked:
+            return None
+
+        def hand(tensor: Tensor) -> Tensor:
+            link = known[id(tensor)]
+            return tensor if link is None else Outlet.apply(tensor, Passage(self._pass_on, link))
+
+        return mapped(args, hand), mapped(kwargs, hand)
+
+    def _link(self, tensor: Tensor) -> Link | None:
+        """Find the output of an earlier call of the step that an argument is, or a view of it."""
+        ear = source_of(tensor) if tensor.requires_grad else None
+        if not isinstance(ear, Ear) or self.step is None or ear.call not in self.step.events:
+            return None
+        where, offset, version = ear.call.memory[ear.output]
+        if tensor.untyped_storage().data_ptr() != where or tensor._version != version:
+            return None
+        size, stride = tuple(tensor.shape), tensor.stride()
+        return Link(ear.call, ear.output, size, stride, int(tensor.storage_offset()) - offset)
 
     def _has_room(self, step: Step, more: Any) -> bool:
         """Whether a step may keep more; where not, it is let go of."""
@@ -169,40 +207,21 @@ class Listener:
         call.outputs.append(sample(tensor))
         if tensor.numel() == 1:
             call.scalars[number] = tensor.detach().clone()
+        handed = Outlet.apply(tensor, Ear(self._arrive, call, number))
+        where = 0 if handed.is_sparse else handed.untyped_storage().data_ptr()
+        call.memory.append(
+            (where, 0 if handed.is_sparse else handed.storage_offset(), handed._version)
+        )
+        return handed
 
-        def arrive(gradient: Tensor) -> None:
-            self._arrive(call, number, gradient)
-
-        return Outlet.apply(tensor, arrive)
-
-    def _state(self, i: int) -> dict[int, Tensor]:
-        """Copy the tensors that a model keeps; a large one that hasn't changed isn't copied again.
-
-        Batch norms write their statistics without counting the change: small ones are copied.
-        """
-        state = {}
-        for number in self.world.places_of[i]:
-            module, name = self.world.places[number]
-            tensor = getattr(module, name, None)
-            if not isinstance(tensor, Tensor):
-                continue
-            known = self._kept.get(number)
-            same = known is not None and known[0] is tensor and known[1] == tensor._version
-            if known is None or not same or tensor.numel() <= _SMALL:
-                known = self._kept[number] = (tensor, tensor._version, tensor.detach().clone())
-            state[number] = known[2]
-        return state
-
-    def _moved(self) -> dict[int, Tensor]:
-        """Copy parameters that something else than an optimizer has changed."""
-        moved = {}
-        for number, p in enumerate(self.world.parameters):
-            if p._version != self._versions[number]:
-                self._versions[number] = p._version
-                moved[number] = p.detach().clone()
-        return moved
+    def _pass_on(self, link: Link, gradient: Tensor) -> None:
+        """Note the gradient that comes back to an output by way of a call that was given it."""
+        backward = self._open.get(torch._C._current_graph_task_id())
+        if backward is not None:
+            backward.passed.append((link, gradient))
 
     def _arrive(self, call: Call, output: int, gradient: Tensor) -> None:
+        """Note a gradient that has come to an output from outside of the model."""
         task = torch._C._current_graph_task_id()
         step = self._now()
         if not self._has_room(step, gradient):
@@ -221,15 +240,18 @@ class Listener:
         backward = self._open.pop(task, None)
         if backward is not None:
             backward.adds = self._gradients.after_backward()
+            self.passes += backward.adds
+            self.backward_ended(self.passes)
 
     def _drop(self, step: Step) -> None:
         """Forget what came before gradients were cleared without an update."""
         last = max((i for i, e in enumerate(step.events) if isinstance(e, Backward)), default=-1)
-        moved = {}
-        for event in step.events[: last + 1]:
+        moved, gone, rest = {}, step.events[: last + 1], step.events[last + 1 :]
+        for event in gone:
             if isinstance(event, Call):
                 moved.update(event.moved)
-        del step.events[: last + 1]
+        needed = linked_calls(rest)
+        step.events = [e for e in gone if id(e) in needed] + rest
         if moved and step.calls:
             step.calls[0].moved = {**moved, **step.calls[0].moved}
 
@@ -243,11 +265,15 @@ class Listener:
         update = Update(j, gradients, settings, extras)
         if not step.updates:
             step.rate = float(self.world.optimizers[0].param_groups[0].get("lr", 0.0))
-        norm, finite = norm_of(gradients.values())
-        known = 0.0 if step.grad_norm != step.grad_norm and not step.updates else step.grad_norm
-        step.grad_norm = (known**2 + norm**2) ** 0.5
+        finite = self._note_norm(step, update)
         step.events.append(update)
         self.seen(step, update, finite)
+
+    def _note_norm(self, step: Step, update: Update) -> bool:
+        update.norm, finite = norm_of(update.gradients.values())
+        known = step.grad_norm if step.updates else 0.0
+        step.grad_norm = (known**2 + update.norm**2) ** 0.5
+        return finite
 
     def _end_update(self, j: int) -> None:
         step = self.step
@@ -257,20 +283,28 @@ class Listener:
             if update.optimizer == j:
                 update.done = update.closures < 2
                 break
-        for number in self.world.parameters_of(j):
-            self._versions[number] = self.world.parameters[number]._version
-        if j == len(self.world.optimizers) - 1:
-            step.seconds = time.perf_counter() - step.started
-            self.step, self.number = None, self.number + 1
-            _leave_evaluations_out(step)
-            self.closed(step)
+        self._copies.updated(self.world.parameters_of(j))
+        if j == len(self.world.optimizers) - 1 and not self.world.blind:
+            self._close_step(step)
 
+    def end_step(self) -> bool:
+        """End a step behind an update that can't be seen; tell whether one was going on."""
+        step = self.step
+        if step is None:
+            return False
+        update = Update(-1, self._gradients.left(), [])
+        finite = self._note_norm(step, update)
+        step.rate = float("nan")
+        step.events.append(update)
+        self.seen(step, update, finite)
+        self._copies.updated(range(len(self.world.parameters)))
+        self._close_step(step)
+        return True
 
-def _leave_evaluations_out(step: Step) -> None:
-    """Drop calls in evaluation mode that no gradient came back to."""
-    used = {id(a.call) for e in step.events if isinstance(e, Backward) for a in e.arrivals}
-    step.events = [
-        e
-        for e in step.events
-        if not isinstance(e, Call) or e.training[0] or e.moved or id(e) in used
-    ]
+    def _close_step(self, step: Step) -> None:
+        step.seconds = time.perf_counter() - step.started
+        self.step, self.number, self.passes = None, self.number + 1, 0
+        for call in step.calls:
+            call.memory.clear()
+        leave_evaluations_out(step)
+        self.closed(step)

@@ -62,6 +62,8 @@ class Trace:
         losses: the tensors that `backward()` was called on.
         live: what the step ran on, for running it again.
         refused: what the step raised over a number that isn't finite, "" if nothing.
+        rules: by which rule, and with which settings, each parameter is moved.
+        step: which step of its run it is, where it is one's.
         notes: sentences a reader of its numbers needs, such as how its loss differs from a record.
 
     Example:
@@ -87,9 +89,12 @@ class Trace:
         result: Any,
         labels: Labels,
         live: Live,
+        rules: dict[str, dict[str, Any]] | None = None,
     ):
         self.ops, self.result, self.labels, self.live = recorder.ops, result, labels, live
         self.nbytes = recorder.account.nbytes
+        self.rules = rules or {}
+        self.step: int | None = None
         self.notes: list[str] = []
         self.refused = ""
         self.parameters = parameters

@@ -12,6 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from whence.data import Dataset, Source, WindowBatches, prepare, text_source
+from whence.data.cutting import MARK
 from whence.data.tokenizers.chars import CharTokenizer
 from whence.data.tokenizers.words import UNKNOWN_ID
 from whence.errors import WhenceError, shell_word
@@ -24,6 +25,7 @@ from whence.train.evaluation import (
     Progress,
     evaluate,
     no_progress,
+    spread,
     window_losses,
 )
 from whence.train.losses import next_token_loss
@@ -116,13 +118,18 @@ class Text:
         precision: Precision = nullcontext,
         each: Progress = no_progress,
     ) -> Evaluation:
-        """Measure a model during training: on the validation text, or on its first tokens."""
-        tokens = self.dataset.validation[:n_tokens]
+        """Measure a model during training: on the validation text, or on windows all over it."""
+        tokens, length = self.dataset.validation, self.recipe.window_length
+        predicted, starts = tokens[1:], None
+        if n_tokens is not None and n_tokens < len(tokens):
+            starts, length = spread(len(tokens), length, n_tokens)
+            predicted = tokens[(starts[:, None] + np.arange(1, length + 1)).ravel()]
         return evaluate(
             model,
             tokens,
-            context_length=self.recipe.window_length,
-            n_bytes=self.dataset.bytes_behind(tokens[1:]),
+            starts=starts,
+            context_length=length,
+            n_bytes=self.dataset.bytes_behind(predicted),
             device=self.recipe.hardware.device,
             precision=precision,
             vocab_size=self.dataset.tokenizer.vocab_size,
@@ -174,10 +181,10 @@ class Text:
             model: the run's model, perhaps with a part silenced.
             n_tokens: at most so many tokens are read.
         """
-        tokens = np.asarray(self.dataset.validation[:n_tokens])
+        tokens = self.dataset.validation
         window = min(self.recipe.model.context_length, max(1, (len(tokens) - 1) // 2))
-        n = (len(tokens) - 1) // window
-        rows = np.lib.stride_tricks.sliding_window_view(tokens, window + 1)[::window][:n]
+        starts, window = spread(len(tokens), window, n_tokens)
+        rows = tokens[starts[:, None] + np.arange(window + 1)]
         return window_losses(model, rows).mean(1).tolist()
 
     @property
@@ -260,7 +267,8 @@ class Text:
             return
         with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
             tokenizer = self.dataset.tokenizer
-            made = prepare(source, tokenizer.kind, None, 0, Path(folder), tokenizer)
+            ended = self.recipe.data.documents
+            made = prepare(source, tokenizer.kind, None, 0, Path(folder), tokenizer, ended=ended)
             yield made.train, made.n_bytes_train
 
 
@@ -272,7 +280,7 @@ def _readable(source: Source, tokenizer: CharTokenizer) -> tuple[Source, Counter
     """
     left_out: Counter[str] = Counter()
     for chunk in source.chunks():
-        left_out.update(tokenizer.split_unknown(chunk)[1])
+        left_out.update(tokenizer.split_unknown(chunk.replace(MARK, ""))[1])
     if not left_out:
         return source, left_out
     if left_out.total() > source.n_chars - 2:

@@ -12,13 +12,14 @@ from typing import Any
 import torch
 
 from whence.errors import WhenceError
+from whence.receipt import Receipt
+from whence.receipt.figures import finite
 from whence.runs.replay import Moment, go_to, nearest_checkpoint, start_from
 from whence.runs.run import Run
 from whence.runs.store.checkpoints import load_weights
 from whence.why.address import Address, unknown
 from whence.why.attribution.groups import Blame
 from whence.why.history.moments import trace_moment
-from whence.why.receipts.receipt import Receipt, finite
 
 _TRACED = 6  # plain steps that tracing and opening one takes, memory told beforehand included
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -66,11 +67,13 @@ def _traced(moment: Moment, text: str | Sequence[int] | None, **options: Any) ->
         "model": moment.model,
         "optimizer": moment.optimizer if text is None else None,
         "tokens": [part.inputs for part in parts],
-        "decode": lambda token: shown(moment, token),
+        "decode": functools.cache(lambda token: shown(moment, token)),
         "budget": budget,
     }
     if text is not None:
-        return trace(_reading(moment, parts[0]), **{**known, **options})
+        t = trace(_reading(moment, parts[0]), **{**known, **options})
+        t.step = moment.step
+        return t
     known["where"] = places(moment.dataset, parts, in_lines(moment))
     recorded = moment.recorded
     step = moment.step
@@ -84,6 +87,7 @@ def _traced(moment: Moment, text: str | Sequence[int] | None, **options: Any) ->
             moment.step = max(after, moment.step)
 
     t = trace(do, **{**known, **options})
+    t.step = step
     t.add_up_losses()
     t.labels.by_example = bool(in_lines(moment))
     if not t.refused:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from whence.errors import WhenceError
-from whence.why.receipts.receipt import finite
+from whence.receipt.figures import finite
 from whence.why.recording.storage import Index
 from whence.why.recording.tape import Call
 from whence.why.rules.open import open_call, reads_opaque

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from whence.why.receipts.unroll import Node, Unrolled, normal, unroll
+from whence.why.receipts.followed import Node
+from whence.why.receipts.unroll import Unrolled, normal, unroll
 from whence.why.recording.storage import Index
 from whence.why.recording.tape import Call
 from whence.why.rules.opening import UNIT, Cells, Factor, Opened, Part
 
 if TYPE_CHECKING:
     from whence.why.trace import Trace
+
+
+PAST = "(before this step)"
+MIXED = "orthogonalised"  # by a matrix that mixes the elements, as Muon's
+MOMENTA = ("exp_avg", "m", "momentum", "momentum_buffer")
 
 
 class Update:
@@ -80,8 +85,6 @@ def as_opened(trace: Trace, unrolled: Unrolled) -> Opened:
     if not parts:
         parts = [Part("nothing", value=np.zeros((1, 1)))]
     notes = []
-    if math.isfinite(unrolled.rounding):
-        notes.append(f"the operations on the way rounded {unrolled.rounding:.3g} of it")
     shared = [f"{trace.address(c, i)} = {c.gather(np.array([i]))[0]:.9g}"
               for c, i in unrolled.shared]  # fmt: skip
     if shared:
@@ -103,11 +106,12 @@ def _size(terms: np.ndarray) -> float:
 def leaf_words(trace: Trace, leaf: Node) -> str:
     """Say what a leaf of the optimiser is: decay, the past, or this step's gradient."""
     name = trace.name_of(leaf.cells)
-    number = f"{leaf.weight[0]:.6g}·" if len(leaf.weight) == 1 else "Σ P·"
+    mixed = "" if len(leaf.weight) == 1 else f"{MIXED} "
     if name in trace.parameters:
-        return f"{number}old value (decay)"
+        return f"{mixed}weight decay"
     if leaf.op is None:
-        return f"{number}past {name.rpartition('.')[2]}"
+        kind = name.rpartition(".")[2]
+        return mixed + (f"momentum {PAST}" if kind in MOMENTA else f"{kind} {PAST}")
     if leaf.op.phase == "backward":
-        return f"{number}gradient"
-    return f"{number}{name}"
+        return f"{mixed}this step's gradient"
+    return f"{mixed}{name}"
