@@ -67,7 +67,8 @@ def _coarse(call: Call, y: Factor | float, alpha: float = 1.0) -> np.ndarray | f
     """Error of a plain number that the kernel takes in the tensor's own type."""
     unit = UNIT.get(call.output.dtype, 0.0)
     if isinstance(y, Factor):
-        return 0.0 if alpha == 1 else unit * np.abs(alpha * y.values)[:, 0]
+        # α is rounded to that type, and so may α·y be.
+        return 0.0 if alpha == 1 else 2 * unit * np.abs(alpha * y.values)[:, 0]
     return unit * abs(y)
 
 
