@@ -67,7 +67,7 @@ def sharded() -> Case:
     from torch.distributed.fsdp import fully_shard
 
     model, x, where = plain(), torch.randn(2, 4), mesh()
-    for module in (model[0], model[2], model):
+    for module in (model[0], model[2], model):  # pyright: ignore
         fully_shard(module, mesh=where)
     return model, lambda m: m(x).square().mean()
 
@@ -122,7 +122,7 @@ def forward_mode() -> Case:
     x = torch.randn(2, 4)
 
     def loss(model: nn.Module) -> Tensor:
-        y, slope = jvp(model, (x,), (torch.ones_like(x),))
+        y, slope = jvp(model, (x,), (torch.ones_like(x),))  # pyright: ignore
         return y.square().mean() + slope.square().mean()
 
     return plain(), loss
@@ -156,7 +156,7 @@ class Cube(torch.autograd.Function):
         return x * x * x
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> Tensor:
+    def backward(ctx: Any, g: Tensor) -> Tensor:  # pyright: ignore
         """3x²·g."""
         (x,) = ctx.saved_tensors
         return 3 * x * x * g
