@@ -7,8 +7,8 @@ opening single numbers of it; with `--small` at 2 × 256. `--sums` and `--cost` 
 
 `--kinds` surveys hundreds of kinds of training code instead: how many open whole, which operations
 have no rule, and how large an error each rule's bound could hide. With `--bf16` all numbers are of
-that type; `--details` lists the kinds that don't open whole, and `--kinds=losses` looks at one
-family or at kinds whose names begin so.
+that type; `--page` looks at both and writes docs/guide/why-limits.md; `--details` lists the kinds
+that don't open whole, and `--kinds=losses` looks at one family or at kinds whose names begin so.
 """
 
 import statistics
@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from benchmarks.timing import ratio, table
+from benchmarks.why_kinds.limits import write
 from benchmarks.why_kinds.survey import survey
 from whence.data import WindowBatches
 from whence.models import MODELS as RUNGS
@@ -310,8 +312,18 @@ def _row(address: str, terms: int, seconds: list[float], verdict: str) -> dict:
 def main() -> None:
     kinds = next((word for word in sys.argv if word.partition("=")[0] == "--kinds"), None)
     if kinds is not None:
+        only, details = kinds.partition("=")[2], "--details" in sys.argv
+        if "--page" in sys.argv:
+            found = {
+                str(dtype).removeprefix("torch."): [*survey(only, details, dtype).values()]
+                for dtype in (torch.float32, torch.bfloat16)
+            }
+            write(
+                Path("docs/guide/why-limits.md"), found, "python -m benchmarks why --kinds --page"
+            )
+            return
         dtype = torch.bfloat16 if "--bf16" in sys.argv else torch.float32
-        survey(kinds.partition("=")[2], details="--details" in sys.argv, dtype=dtype)
+        survey(only, details, dtype)
         return
     if "--cost" not in sys.argv:
         table(sums("--operations" in sys.argv))

@@ -16,11 +16,13 @@ from benchmarks.why_kinds import (
     matrices,
     networks,
     optimizers,
+    packages,
     precision,
     representations,
     resizing,
     sequences,
     transformers,
+    unusual,
     vision,
 )
 from benchmarks.why_kinds.making import Step
@@ -37,5 +39,7 @@ KINDS: dict[str, dict[str, Callable[[], Step]]] = {
     "optimisers": optimizers.KINDS,
     "types and graphs": precision.KINDS,
     "whole networks": vision.KINDS | representations.KINDS | networks.KINDS,
+    "unusual": unusual.KINDS,
     "transformers": transformers.KINDS,
+    "other packages": packages.KINDS,
 }

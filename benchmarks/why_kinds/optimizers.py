@@ -15,7 +15,7 @@ from benchmarks.why_kinds.making import Kind, Step
 O = torch.optim  # noqa: E741
 
 
-def _with(
+def with_optimizer(
     make: Callable[[list[Tensor]], Any],
     before: Callable[[list[Tensor]], Any] | None = None,
     after: Callable[[nn.Module, Any], Any] | None = None,
@@ -50,7 +50,7 @@ def _forms(make: type, *forms: str, **options: Any) -> dict[str, Kind]:
     for form in forms:
         chosen = {"foreach": form == "foreach"} if form != "fused" else {"fused": True}
         name = ", ".join(w for w in (make.__name__, words, form) if w)
-        kinds[name] = _with(lambda p, chosen=chosen: make(p, lr=0.01, **options, **chosen))
+        kinds[name] = with_optimizer(lambda p, chosen=chosen: make(p, lr=0.01, **options, **chosen))
     return kinds
 
 
@@ -145,27 +145,27 @@ KINDS: dict[str, Kind] = {
     **_forms(O.Rprop, *_LOOPS),
     **_forms(O.ASGD, *_LOOPS, weight_decay=0.1),
     **_forms(O.Adafactor, *_LOOPS, weight_decay=0.1),
-    "Muon": _with(lambda p: O.Muon([w for w in p if w.ndim == 2], lr=0.01)),
+    "Muon": with_optimizer(lambda p: O.Muon([w for w in p if w.ndim == 2], lr=0.01)),
     "LBFGS": _lbfgs,
     "averaged weights": _swa,
-    "Lion": _with(Lion),
-    "LAMB": _with(Lamb),
-    "Shampoo": _with(Shampoo),
-    "Sophia": _with(Sophia),
-    "projected Adam": _with(Rotated),
-    "clipping, norm": _with(O.SGD, lambda p: _NORM(p, 0.1)),
-    "clipping, 1-norm": _with(O.SGD, lambda p: _NORM(p, 0.1, norm_type=1)),
-    "clipping, largest": _with(O.SGD, lambda p: _NORM(p, 0.1, norm_type=torch.inf)),
-    "clipping, one by one": _with(O.SGD, lambda p: _NORM(p, 0.1, foreach=False)),
-    "clipping, value": _with(O.SGD, lambda p: _VALUE(p, 0.01)),
-    "clipping, value, one by one": _with(O.SGD, lambda p: _VALUE(p, 0.01, foreach=False)),
-    "signs of the gradient": _with(O.SGD, _sign_momentum),
-    "noise on the gradient": _with(O.SGD, _noisy),
-    "exponential average": _with(O.SGD, after=_averaged),
-    "sharpness-aware": _with(O.SGD, _sharp),
-    "weights kept small": _with(O.SGD, after=_limited),
-    "scheduled": _with(O.SGD, after=_scheduled),
-    "a tensor as learning rate": _with(lambda p: O.Adam(p, lr=torch.tensor(0.01))),
-    "groups": _with(lambda p: O.AdamW([{"params": p[:2], "lr": 0.1}, {"params": p[2:]}])),
-    "capturable": _with(lambda p: O.Adam(p, lr=0.01, foreach=False, differentiable=False)),
+    "Lion": with_optimizer(Lion),
+    "LAMB": with_optimizer(Lamb),
+    "Shampoo": with_optimizer(Shampoo),
+    "Sophia": with_optimizer(Sophia),
+    "projected Adam": with_optimizer(Rotated),
+    "clipping, norm": with_optimizer(O.SGD, lambda p: _NORM(p, 0.1)),
+    "clipping, 1-norm": with_optimizer(O.SGD, lambda p: _NORM(p, 0.1, norm_type=1)),
+    "clipping, largest": with_optimizer(O.SGD, lambda p: _NORM(p, 0.1, norm_type=torch.inf)),
+    "clipping, one by one": with_optimizer(O.SGD, lambda p: _NORM(p, 0.1, foreach=False)),
+    "clipping, value": with_optimizer(O.SGD, lambda p: _VALUE(p, 0.01)),
+    "clipping, value, one by one": with_optimizer(O.SGD, lambda p: _VALUE(p, 0.01, foreach=False)),
+    "signs of the gradient": with_optimizer(O.SGD, _sign_momentum),
+    "noise on the gradient": with_optimizer(O.SGD, _noisy),
+    "exponential average": with_optimizer(O.SGD, after=_averaged),
+    "sharpness-aware": with_optimizer(O.SGD, _sharp),
+    "weights kept small": with_optimizer(O.SGD, after=_limited),
+    "scheduled": with_optimizer(O.SGD, after=_scheduled),
+    "a tensor as learning rate": with_optimizer(lambda p: O.Adam(p, lr=torch.tensor(0.01))),
+    "groups": with_optimizer(lambda p: O.AdamW([{"params": p[:2], "lr": 0.1}, {"params": p[2:]}])),
+    "capturable": with_optimizer(lambda p: O.Adam(p, lr=0.01, foreach=False, differentiable=False)),
 }

@@ -12,7 +12,7 @@ from benchmarks.why_kinds.making import Kind, Step, trained
 
 VOCAB, B, T = 31, 2, 8
 
-_SMALL: dict[str, Any] = {
+SMALL: dict[str, Any] = {
     "vocab_size": VOCAB,
     "hidden_size": 16,
     "num_hidden_layers": 2,
@@ -31,7 +31,7 @@ def _language(name: str, head: str = "ForCausalLM", **options: Any) -> Kind:
 
     def kind() -> Step:
         library = importlib.import_module("transformers")
-        config = getattr(library, f"{name}Config")(**{**_SMALL, **options})
+        config = getattr(library, f"{name}Config")(**{**SMALL, **options})
         model = getattr(library, f"{name}{head}")(config)
         ids = torch.randint(3, VOCAB, (B, T))
         seen = torch.ones(B, T, dtype=torch.long)
@@ -48,7 +48,7 @@ def _language(name: str, head: str = "ForCausalLM", **options: Any) -> Kind:
 def _classifier(name: str, **options: Any) -> Kind:
     def kind() -> Step:
         library = importlib.import_module("transformers")
-        shape = {**_SMALL, "num_labels": 3, **options}
+        shape = {**SMALL, "num_labels": 3, **options}
         config = getattr(library, f"{name}Config")(
             **{k: v for k, v in shape.items() if v is not None}
         )
@@ -62,7 +62,7 @@ def _classifier(name: str, **options: Any) -> Kind:
 def _pictures(name: str, head: str = "ForImageClassification", **options: Any) -> Kind:
     def kind() -> Step:
         library = importlib.import_module("transformers")
-        shape = {**_SMALL, "image_size": 8, "patch_size": 4, "num_labels": 3, **options}
+        shape = {**SMALL, "image_size": 8, "patch_size": 4, "num_labels": 3, **options}
         config = getattr(library, f"{name}Config")(
             **{k: v for k, v in shape.items() if v is not None}
         )

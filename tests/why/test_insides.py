@@ -7,6 +7,11 @@ from torch import nn
 from whence.why import balance, trace
 
 
+def read(receipt):
+    """The addresses of what the terms are made of."""
+    return [address for term in receipt.terms for address, _ in term.factors]
+
+
 @pytest.mark.parametrize("norm_first", [False, True], ids=["norm last", "norm first"])
 @pytest.mark.parametrize("masked", [False, True], ids=["", "masked"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
@@ -33,7 +38,7 @@ def test_the_fused_encoder_layer_opens_into_its_formula(norm_first, masked, dtyp
     assert not any(row.refused for row in found.rows)
     receipt = t.number("output[1,2,3]").why()
     assert receipt.verdict in ("rounded", "rounding noise")
-    for address in receipt.opens:
+    for address in read(receipt):
         assert t.number(address).why().verdict in ("exact", "rounded", "given")
     wide = layer.double()
     given = (wide.norm1(x.double()) if norm_first else x.double(),) * 3
@@ -59,7 +64,7 @@ def test_fused_attention_outside_of_training_opens(need, average):
     assert "_native_multi_head_attention" in {op.name for op in t.ops}
     assert not t.closed()
     assert not balance(t, numbers=400, each=400).wrong
-    for address in t.number("output[1,2,3]").why().opens:
+    for address in read(t.number("output[1,2,3]").why()):
         assert t.number(address).why().verdict in ("exact", "rounded", "given")
 
 
@@ -84,7 +89,7 @@ def test_the_numbers_inside_an_lstm_have_addresses(both):
             address = todo.pop(0)
             if address not in seen:
                 seen.add(address)
-                todo += t.number(address).why().opens[:3]
+                todo += read(t.number(address).why())[:3]
         assert len(seen) > 10
     cell = nn.LSTMCell(4, 3).double()
     with torch.no_grad():
@@ -93,6 +98,60 @@ def test_the_numbers_inside_an_lstm_have_addresses(both):
         state = cell(x[:1, 0].double())
         state = cell(x[:1, 1].double(), state)
     torch.testing.assert_close(t["example0.cell#2"].value, state[1], rtol=1e-6, atol=1e-7)
+
+
+def rows() -> list[torch.Tensor]:
+    return [torch.randn(2, 8), torch.randn(5, 8), torch.randn(1, 8)]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_nested_tensors_open_whole():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 6), nn.ReLU(), nn.LayerNorm(6), nn.Linear(6, 3))
+    parts = rows()
+
+    def step() -> torch.Tensor:
+        y = model(torch.nested.nested_tensor(parts))
+        loss = torch.nested.to_padded_tensor(y + y * 2, 0.5).square().sum()
+        loss.backward()
+        return loss
+
+    t = trace(step, model=model)
+    assert not t.closed()
+    found = balance(t, numbers=600, each=50)
+    assert not found.wrong
+    assert not any(row.refused for row in found.rows)
+    torch.testing.assert_close(t["0"].value, model[0](torch.cat(parts)), rtol=1e-6, atol=1e-7)
+    plain = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+    model.zero_grad()
+    ((model(torch.cat(parts)) * 3).square()).sum().backward()  # the same without any nesting
+    for name, parameter in model.named_parameters():
+        torch.testing.assert_close(plain[name], parameter.grad, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(t[name].grad.value, plain[name], rtol=0, atol=0)
+    opened = read(t.number("0.weight[1,2].grad").why())
+    assert any(address.startswith("0[") for address in opened)
+
+
+@pytest.mark.parametrize("norm_first", [False, True])
+@pytest.mark.filterwarnings("ignore")
+def test_an_encoder_that_packs_its_padding_away_opens(norm_first):
+    torch.manual_seed(0)
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True, norm_first=norm_first)
+    encoder = nn.TransformerEncoder(layer, 2, enable_nested_tensor=not norm_first).eval()
+    x, padding = torch.randn(3, 5, 8), torch.arange(5)[None] >= torch.tensor([5, 4, 2])[:, None]
+
+    def step() -> torch.Tensor:
+        with torch.inference_mode():
+            return encoder(x, src_key_padding_mask=padding)
+
+    expected = step()
+    t = trace(step, model=encoder)
+    assert torch.equal(t.result, expected)
+    assert not t.closed()
+    found = balance(t, numbers=500, each=100)
+    assert not found.wrong
+    assert not any(row.refused for row in found.rows)
+    assert t.number("output[2,1,3]").why().verdict in ("exact", "rounded")
 
 
 def test_two_runs_of_one_module_have_names_of_their_own():
@@ -106,4 +165,4 @@ def test_two_runs_of_one_module_have_names_of_their_own():
     first, second = t["lstm.example1.h"].value, t["lstm.run2.example1.h"].value
     torch.testing.assert_close(first, t["lstm"].value[1:, 0].double(), rtol=1e-6, atol=1e-7)
     torch.testing.assert_close(second, t["lstm#2"].value[1:, 0].double(), rtol=1e-6, atol=1e-7)
-    assert t.number("lstm.run2.example1.h[0,2]").why().opens
+    assert read(t.number("lstm.run2.example1.h[0,2]").why())

@@ -9,9 +9,6 @@ from benchmarks.why_kinds.survey import examine
 
 # What the models of another library add to the operations below is little, and takes a minute.
 SMALL = [(f, name) for f, kinds in KINDS.items() if f != "transformers" for name in kinds]
-# A sparse gradient's parts have no elements of their own; the fast path of torch's encoder layer is
-# one operation, as it is without the recorder.
-NOT_RECORDED = {"Embedding, sparse", "inference mode, attention"}
 NOT_FINITE = {"nan_to_num", "logdet"}
 
 
@@ -21,9 +18,8 @@ def test_a_kind_opens_whole(family, name):
     found = examine(KINDS[family][name], torch.float32, numbers=300)
     assert found is not None
     assert not found.error
-    if name not in NOT_RECORDED:
-        assert not found.closed
-        assert not found.refused
+    assert not found.closed
+    assert not found.refused
     if name not in NOT_FINITE:
         assert not found.wrong
     assert found.numbers

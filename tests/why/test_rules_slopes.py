@@ -233,3 +233,33 @@ def test_sparse_numbers_are_refused_by_a_sentence_and_do_not_end_the_balance():
     found = balance(trace(step, model=table))
     assert found.numbers
     assert all("isn't recorded" in reason for row in found.rows for reason in row.refused)
+
+
+def test_a_multiple_of_nothing_is_added_up():
+    x, y = torch.randn(3, 4), torch.randn(3, 4)
+
+    def step() -> list[torch.Tensor]:
+        a = torch.add(x, y, alpha=0)
+        b = torch.sub(x, y, alpha=0.0)
+        c = [x.clone()]
+        torch._foreach_add_(c, [y], alpha=0)
+        return [a, b, *c]
+
+    t = trace(step)
+    for result in t.result:
+        assert torch.equal(result, x)
+    assert not balance(t, numbers=100, each=100).wrong
+
+
+@pytest.mark.parametrize("chunks", [1, 2, 3])
+def test_tensors_in_chunks_side_by_side_open(chunks):
+    a, b = torch.randn(5, 3), torch.randn(4, 2, 2)
+
+    def step() -> torch.Tensor:
+        return torch._chunk_cat([a, b], 0, chunks)
+
+    t = trace(step)
+    assert not t.closed()
+    found = balance(t, numbers=200, each=200)
+    assert found.numbers == t.result.numel()
+    assert not found.wrong

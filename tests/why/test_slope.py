@@ -33,7 +33,7 @@ def test_a_closed_box_has_slopes():
 
     def step() -> torch.Tensor:
         y = lookalike(x, w)
-        return y
+        return y  # noqa: RET504 - the variable is its name
 
     t = trace(step)
     number = t.number("y[1]")
@@ -66,7 +66,7 @@ def test_a_kernel_that_takes_one_type_alone_and_one_that_writes_in_place_have_sl
     found = t.number("y[0]").slope()
     assert found.dtype == "float32"
     assert [(a, pytest.approx(s, rel=1e-3)) for a, _, s in found.inputs] == [("x[0]", 6.0)]
-    of = dict((a.rpartition("[")[2], s) for a, _, s in t.number("z#2[0]").slope().inputs)
+    of = {a.rpartition("[")[2]: s for a, _, s in t.number("z#2[0]").slope().inputs}
     assert of == pytest.approx({"0]": 9 + 13, "1]": 9}, rel=1e-7)
 
 
@@ -77,7 +77,7 @@ def test_where_there_is_a_rule_the_slopes_are_autograd_s(activation):
 
     def step() -> torch.Tensor:
         y = activation(x)
-        return y
+        return y  # noqa: RET504 - the variable is its name
 
     found = trace(step).number("y[1,2]").slope()
     wide = x.double().requires_grad_()

@@ -8,192 +8,11 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad_and_value, jvp
-from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
+from torch.func import functional_call, grad_and_value
 
+from benchmarks.why_kinds.unusual import MODELS, Case, plain, reentrant
 from whence.errors import WhenceError
 from whence.why import balance, trace
-
-Kind = tuple[nn.Module, Callable[[nn.Module], Tensor]]  # a model, and what its loss is
-
-
-def plain() -> nn.Module:
-    return nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3))
-
-
-def sparse() -> Kind:
-    model = nn.Sequential(nn.Embedding(10, 4, sparse=True), nn.Linear(4, 3))
-    tokens = torch.tensor([[1, 2, 3], [4, 5, 1]])
-    return model, lambda m: F.cross_entropy(m(tokens).flatten(0, 1), tokens.flatten() % 3)
-
-
-def max_norm() -> Kind:
-    tokens = torch.tensor([[1, 2, 3], [4, 5, 1]])
-    return nn.Embedding(10, 4, max_norm=0.5), lambda m: m(tokens).square().mean()
-
-
-def jagged() -> Kind:
-    rows = [torch.randn(2, 4), torch.randn(5, 4)]
-
-    def loss(model: nn.Module) -> Tensor:
-        x = torch.nested.nested_tensor(rows, layout=torch.jagged)
-        return model(x).values().square().mean()
-
-    return nn.Linear(4, 3), loss
-
-
-def nested() -> Kind:
-    rows = [torch.randn(2, 4), torch.randn(5, 4)]
-
-    def loss(model: nn.Module) -> Tensor:
-        return model(torch.nested.nested_tensor(rows)).to_padded_tensor(0.0).square().mean()
-
-    return nn.Linear(4, 3), loss
-
-
-def mesh() -> Any:
-    import torch.distributed as dist
-    from torch.distributed.device_mesh import init_device_mesh
-
-    if not dist.is_initialized():
-        dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
-    return init_device_mesh("cpu", (1,))
-
-
-def sharded() -> Kind:
-    from torch.distributed.fsdp import fully_shard
-
-    model, x, where = plain(), torch.randn(2, 4), mesh()
-    for module in (model[0], model[2], model):
-        fully_shard(module, mesh=where)
-    return model, lambda m: m(x).square().mean()
-
-
-def distributed() -> Kind:
-    from torch.distributed.tensor.parallel import (
-        ColwiseParallel,
-        RowwiseParallel,
-        parallelize_module,
-    )
-
-    model, x = plain(), torch.randn(2, 4)
-    parallelize_module(model, mesh(), {"0": ColwiseParallel(), "2": RowwiseParallel()})
-    return model, lambda m: m(x).square().mean()
-
-
-class Own(Tensor):
-    """A subclass that changes nothing."""
-
-
-def subclass() -> Kind:
-    x = torch.randn(2, 4).as_subclass(Own)
-    return plain(), lambda m: m(x).square().mean()
-
-
-def branch() -> Kind:
-    x = torch.randn(2, 4)
-
-    def loss(model: nn.Module) -> Tensor:
-        y = torch.cond(x.sum() > 0, lambda a: model(a).sin(), lambda a: model(a).cos(), (x,))
-        return y.square().mean()
-
-    return plain(), loss
-
-
-def loop() -> Kind:
-    from torch._higher_order_ops.while_loop import while_loop
-
-    x = torch.randn(2, 4)
-
-    def loss(model: nn.Module) -> Tensor:
-        with torch.no_grad():
-            _, y = while_loop(
-                lambda i, a: i < 3, lambda i, a: (i + 1, torch.tanh(a) * 2), (torch.tensor(0), x)
-            )
-        return model(y).square().mean()
-
-    return plain(), loss
-
-
-def forward_mode() -> Kind:
-    x = torch.randn(2, 4)
-
-    def loss(model: nn.Module) -> Tensor:
-        y, slope = jvp(model, (x,), (torch.ones_like(x),))
-        return y.square().mean() + slope.square().mean()
-
-    return plain(), loss
-
-
-def reentrant() -> Kind:
-    model, x = nn.Sequential(nn.Linear(4, 4), plain()), torch.randn(2, 4)
-    return model, lambda m: checkpoint(m[1], m[0](x), use_reentrant=True).square().mean()  # type: ignore[index,union-attr]
-
-
-def scalars() -> Kind:
-    class Scaled(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.inner, self.scale = plain(), nn.Parameter(torch.tensor(1.0))
-
-        def forward(self, x: Tensor) -> Tensor:
-            return self.inner(x) * self.scale.exp()
-
-    x = torch.randn(2, 4)
-    return Scaled(), lambda m: m(x).square().mean()
-
-
-class Cube(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        ctx.save_for_backward(x)
-        return x * x * x
-
-    @staticmethod
-    def backward(ctx: Any, g: Tensor) -> Tensor:
-        (x,) = ctx.saved_tensors
-        return 3 * x * x * g
-
-
-def custom() -> Kind:
-    x = torch.randn(2, 4)
-
-    def loss(model: nn.Module) -> Tensor:
-        cubes = Cube.apply(model(x))
-        return cubes.mean()
-
-    return plain(), loss
-
-
-def penalty() -> Kind:
-    model, x = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 1)), torch.randn(2, 4)
-
-    def loss(model: nn.Module) -> Tensor:
-        at = x.clone().requires_grad_()
-        y = model(at)
-        (slope,) = torch.autograd.grad(y.sum(), at, create_graph=True)
-        return y.mean() + (slope.norm(dim=1) - 1).square().mean()
-
-    return model, loss
-
-
-def hooked() -> Kind:
-    model, x = nn.Linear(4, 3), torch.randn(2, 4)
-    model.weight.register_hook(lambda g: g * 2)
-    model.bias.register_post_accumulate_grad_hook(lambda p: p.grad.mul_(0.5) and None)
-    return model, lambda m: m(x).square().mean()
-
-
-def empty() -> Kind:
-    x = torch.randn(2, 4)
-    return plain(), lambda m: m(torch.cat([x, x[:0]])).square().mean()
-
-
-KINDS = [
-    sparse, max_norm, jagged, nested, sharded, distributed, subclass, branch, loop, forward_mode,
-    reentrant, scalars, custom, penalty, empty,
-]  # fmt: skip
 
 
 def whole(tensor: Tensor) -> Tensor:
@@ -201,7 +20,7 @@ def whole(tensor: Tensor) -> Tensor:
     return tensor.detach().to_dense() if tensor.is_sparse else tensor.detach().clone()
 
 
-def run(kind: Callable[[], Kind], traced: bool):
+def run(kind: Callable[[], Case], traced: bool):
     torch.manual_seed(0)
     model, loss_of = kind()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
@@ -220,7 +39,7 @@ def run(kind: Callable[[], Kind], traced: bool):
     return t, {n: (whole(p), whole(gradient)) for n, p, gradient in left}
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", MODELS.values(), ids=MODELS)
 @pytest.mark.filterwarnings("ignore")
 def test_a_step_of_an_unusual_kind_opens(kind):
     _, expected = run(kind, traced=False)

@@ -15,8 +15,9 @@ from whence.why.budget import available
 from whence.why.receipts.first_bad import is_not_finite
 from whence.why.receipts.formula import rules_of
 from whence.why.receipts.labels import Labels
+from whence.why.recording.account import MemoryLimitError
 from whence.why.recording.naming import ARGUMENT, PARAMETER
-from whence.why.recording.recorder import MemoryLimitError, Recorder
+from whence.why.recording.recorder import Recorder
 from whence.why.recording.storage import Ref
 from whence.why.recording.titles import name_the_rest
 from whence.why.trace import Live, Trace
@@ -86,11 +87,11 @@ def trace(
         if ref is not None:
             before[name] = ref
             namer.give(name, ref, PARAMETER)
-            recorder.moved += tensor.nbytes
+            recorder.account.moved += tensor.nbytes
             if name in leaves:
                 ref.version.fixed = True
-                recorder.trainable += tensor.nbytes
-                recorder.before[id(tensor)] = (tensor, ref)
+                recorder.account.trainable += tensor.nbytes
+                recorder.gradients.before[id(tensor)] = (tensor, ref)
     for name, value in found.items():
         if isinstance(value, Tensor) and name not in leaves:
             namer.give(name, recorder.ref(value), ARGUMENT)
@@ -107,16 +108,15 @@ def trace(
         if isinstance(error, MemoryLimitError) or not is_not_finite(recorder):
             raise
         refused = str(error)
-    recorder.settle()
+    recorder.gradients.settle()
     after: dict[str, Ref] = {}
     state = _state(optimizer, leaves)
     for name, tensor in {**leaves, **state}.items():
         ref = recorder.ref(tensor)
         if ref is not None:
             after[name] = ref
-    recorder.leaves.clear()
     result = _detached(result)
-    recorder.freeze()
+    recorder.memories.freeze()
     parameters = {n: before[n] for n in leaves if n in before}
     name_the_rest(recorder, parameters, before, after)
     ids = [t.numpy(force=True) for t in ([tokens] if isinstance(tokens, Tensor) else tokens or [])]

@@ -15,8 +15,9 @@ from whence.why.address import Address, unknown
 from whence.why.number import Number, Numbers
 from whence.why.receipts.labels import Labels
 from whence.why.receipts.whole import Whole
+from whence.why.recording.memories import UNWRITTEN
 from whence.why.recording.naming import OUTPUT
-from whence.why.recording.recorder import UNWRITTEN, Recorder
+from whence.why.recording.recorder import Recorder
 from whence.why.recording.storage import Ref, Version
 from whence.why.recording.tape import flatten
 from whence.why.rules.forms.positions import coordinates
@@ -91,7 +92,7 @@ class Trace:
         rules: dict[str, dict[str, Any]] | None = None,
     ):
         self.ops, self.result, self.labels, self.live = recorder.ops, result, labels, live
-        self.nbytes = recorder.nbytes
+        self.nbytes = recorder.account.nbytes
         self.rules = rules or {}
         self.step: int | None = None
         self.notes: list[str] = []
@@ -99,8 +100,8 @@ class Trace:
         self.parameters = parameters
         self._after = after
         self._names: dict[str, Cells] = dict(recorder.namer.names)
-        self._gradients: dict[Cells, Cells] = dict(recorder.gradients)
-        self.losses = recorder.losses
+        self._gradients: dict[Cells, Cells] = dict(recorder.gradients.pairs)
+        self.losses = recorder.gradients.losses
         self._views: dict[Version, list[Ref]] = {}
         for ref in self._gradients:
             if isinstance(ref, Ref):
@@ -201,7 +202,7 @@ class Trace:
         """Count the operations that have no rule, by name; they stay closed boxes."""
         count: Counter[str] = Counter()
         for op in self.ops:
-            if op.outputs and not any(op.outputs):
+            if op.outputs and not any(op.outputs) and op.name not in UNWRITTEN:
                 count[f"{op.name}, whose result can't be read"] += 1
             elif not op.alias and any(op.outputs) and op.name not in UNWRITTEN:
                 call = op.call(0)

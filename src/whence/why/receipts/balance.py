@@ -228,4 +228,4 @@ def weigh(call: Call, at: Index) -> tuple[np.ndarray, Any, np.ndarray, np.ndarra
     with np.errstate(invalid="ignore"):
         residual = np.abs(difference(stored, total, size, call.output.dtype))
         limit = bound(opened, call.output.dtype, total, size, count)
-    return stored, residual, size, np.where(residual == 0, 0.0, limit)
+    return stored, residual, size, np.where(np.isnan(limit) & (residual == 0), 0.0, limit)

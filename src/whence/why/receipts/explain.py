@@ -250,8 +250,8 @@ def _reason(call: Call) -> str:
 
 
 _NOT_KNOWN = (
-    "what it reads and what it made is recorded; how one came of the other is not known, but can be "
-    "measured: --slope, or number.slope() in Python"
+    "what it reads and what it made is recorded; how one came of the other is not known, but "
+    "can be measured: --slope, or number.slope() in Python"
 )
 
 

@@ -16,7 +16,8 @@ import numpy as np
 
 from whence.receipt import Receipt
 from whence.receipt.figures import finite
-from whence.why.recording.recorder import UNWRITTEN, Recorder
+from whence.why.recording.memories import UNWRITTEN
+from whence.why.recording.recorder import Recorder
 from whence.why.recording.storage import Ref
 from whence.why.recording.tape import Call, Op, flatten
 from whence.why.rules.open import open_element
@@ -104,7 +105,7 @@ def first_bad(trace: Trace, top: int = 8) -> FirstBad | None:
 
 def is_not_finite(recorder: Recorder) -> bool:
     """Tell whether a loss or a gradient isn't finite, or a NaN was made."""
-    counts = [*recorder.losses, *(gradient for _, gradient in recorder.gradients)]
+    counts = [*recorder.gradients.losses, *(its for _, its in recorder.gradients.pairs)]
     return any(len(_bad(ref, 1)) for ref in counts) or any(_nans(recorder.ops))
 
 

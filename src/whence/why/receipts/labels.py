@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from whence.errors import WhenceError
-from whence.why.receipts.axes import B, H, Layouts, T
+from whence.why.receipts.axes import B, H, T
+from whence.why.receipts.layouts import Layouts
 from whence.why.receipts.streams import Stream
 from whence.why.recording.storage import Index, Memory, Ref
 from whence.why.recording.tape import Op

@@ -1,4 +1,4 @@
-"""Calls that cannot be seen from below autograd: `backward()`, `cond()`, and what frees memory.
+"""Calls that cannot be seen from below autograd: `backward()`, `cond()`, what frees memory.
 
 Functions of torch are stood in for while a step is recorded. A mode for functions would see the
 calls too, but under one torch takes other kernels (`nn.TransformerEncoderLayer` leaves its fast
@@ -7,6 +7,7 @@ path).
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
@@ -68,6 +69,17 @@ def branches() -> Iterator[None]:
 
 
 @contextmanager
+def flexible_attention() -> Iterator[None]:
+    """Let `flex_attention` run its formula itself: else it compiles it, to run it as it is."""
+    module = sys.modules.get("torch.nn.attention.flex_attention")
+    if module is None:
+        yield
+        return
+    with _in_place_of(module, "_FLEX_ATTENTION_DISABLE_COMPILE_DEBUG", True):
+        yield
+
+
+@contextmanager
 def freed_memory(before: Callable[[torch.UntypedStorage], None]) -> Iterator[None]:
     """Tell when a storage is about to be given another size, as sharded parameters are."""
     resize = torch.UntypedStorage.resize_
@@ -82,7 +94,7 @@ def freed_memory(before: Callable[[torch.UntypedStorage], None]) -> Iterator[Non
 
 
 @contextmanager
-def _in_place_of(owner: Any, name: str, function: Callable) -> Iterator[None]:
+def _in_place_of(owner: Any, name: str, function: Any) -> Iterator[None]:
     own = vars(owner).get(name)
     setattr(owner, name, function)
     try:

@@ -53,7 +53,7 @@ class Nested:
             for output in () if op.alias else op.outputs:
                 if output is not None and not output.version.names:
                     self._give(op.name, output)
-        for memory in self.recorder.memories.values():
+        for memory in self.recorder.memories:
             first = memory.versions[0]
             if memory.outside and not first.names and first.stands_for is None and first.seen:
                 self._give("given", first.seen[0])

@@ -1,7 +1,8 @@
 """The plain tensor behind one that wraps another, lies sparsely, or has no memory.
 
 A wrapper (DTensor, a jagged tensor, a sharded parameter) runs operations on the tensor it wraps,
-and those are recorded. A sparse tensor is recorded as the dense one that it stands for.
+and those are recorded. A sparse tensor is recorded as the dense one that it stands for, a nested
+one as the rows of all its parts, one below the other.
 """
 
 from __future__ import annotations
@@ -43,8 +44,10 @@ class Plain:
             if inner is None:
                 return None
             tensor = inner
-        if tensor.is_meta or tensor.is_nested:
+        if tensor.is_meta:
             return None
+        if tensor.is_nested:
+            return _rows(tensor)
         if tensor.layout is torch.strided:
             return tensor
         return self._made_dense(tensor) if tensor.layout is torch.sparse_coo else None
@@ -66,6 +69,32 @@ def _wrapped(tensor: Tensor) -> Tensor | None:
     )
     inner = [value for name in names if isinstance(value := getattr(tensor, name), Tensor)]
     return next((one for one in inner if one.dtype == tensor.dtype), None)
+
+
+def entries_of(tensor: Tensor) -> Tensor | None:
+    """Where the entries of a sparse tensor lie [dims, entries]; `None` if two lie in one place."""
+    with _disable_current_modes():
+        return tensor._indices().clone() if tensor.is_coalesced() else None
+
+
+def lengths_of(tensor: Tensor) -> tuple[int, ...] | None:
+    """How many rows each part of a nested tensor has; `None` of any other tensor."""
+    if is_wrapper(type(tensor)) or not tensor.is_nested:
+        return None
+    with _disable_current_modes():
+        return tuple(tensor._nested_tensor_size()[:, 0].tolist())
+
+
+def _rows(tensor: Tensor) -> Tensor | None:
+    """Lay the memory of a nested tensor out as [rows, …]; `None` where its rows differ in shape."""
+    with _disable_current_modes(), torch.no_grad():
+        sizes = tensor._nested_tensor_size()
+        if not tensor.is_contiguous() or not len(sizes) or (sizes[:, 1:] != sizes[:1, 1:]).any():
+            return None
+        size = (int(sizes[:, 0].sum()), *sizes[0, 1:].tolist())
+        return torch.empty(0, dtype=tensor.dtype).set_(
+            tensor.untyped_storage(), 0, size, torch.empty(size, device="meta").stride()
+        )
 
 
 def kind_of(tensor: Tensor) -> str:

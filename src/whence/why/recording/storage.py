@@ -33,8 +33,8 @@ class Version:
     """
 
     __slots__ = (
-        "carries", "fixed", "kept", "memory", "names", "number", "regions", "seen", "stands_for", "unseen",
-        "writer",
+        "carries", "fixed", "kept", "memory", "names", "number", "regions", "seen", "stands_for",
+        "unseen", "writer",
     )  # fmt: skip
 
     def __init__(self, memory: Memory, number: int, writer: Op | None):
@@ -89,13 +89,15 @@ class Memory:
 
     Attributes:
         outside: it existed before the step.
+        lengths: of a nested tensor, how many rows each part has.
     """
 
-    __slots__ = ("nbytes", "outside", "storage", "versions")
+    __slots__ = ("lengths", "nbytes", "outside", "storage", "versions")
 
     def __init__(self, storage: torch.UntypedStorage, writer: Op | None, outside: bool):
         self.storage, self.outside = storage, outside
         self.nbytes = storage.nbytes()
+        self.lengths: tuple[int, ...] | None = None
         self.versions = [Version(self, 0, writer)]
 
     def resized(self) -> int:

@@ -35,7 +35,7 @@ def name_the_rest(
             first = ref.version.memory.versions[0]
             region = next((r for r, _ in first.regions if r.size == ref.size), ref)
             namer.give(name, region, PARAMETER)
-    for loss in recorder.losses:
+    for loss in recorder.gradients.losses:
         namer.give("loss", loss, OUTPUT)
     if "logits" not in namer.names and "output" in namer.names:
         namer.names["logits"] = namer.names["output"]
@@ -55,7 +55,7 @@ def name_the_rest(
         if ref is not None and not ref.version.names:
             owner = owners.get(ref.version.memory, "optimizer")
             namer.give(f"{owner}.{variable}", ref, VARIABLE)
-    for memory in recorder.memories.values():
+    for memory in recorder.memories:
         if memory.outside and not memory.versions[0].names:
             largest = max(memory.versions[0].seen, key=lambda ref: ref.numel, default=None)
             namer.give("given", largest, UNNAMED)
@@ -65,7 +65,7 @@ def name_the_rest(
 
 
 def _name_gradients(recorder: Recorder) -> None:
-    for ref, gradient in dict(recorder.gradients).items():
+    for ref, gradient in dict(recorder.gradients.pairs).items():
         exact = [n for n in ref.version.names if n[2] is ref]
         if exact:
             rank, name, _ = min(exact, key=lambda n: n[0])
@@ -74,7 +74,7 @@ def _name_gradients(recorder: Recorder) -> None:
 
 def _find_updates(recorder: Recorder, parameters: set[Memory], moments: set[Memory]) -> None:
     """Mark as update what, outside of autograd, reads gradients or moments or writes parameters."""
-    read = {gradient.version.memory for _, gradient in recorder.gradients} | moments
+    read = {gradient.version.memory for _, gradient in recorder.gradients.pairs} | moments
     started = False
     for op in recorder.ops:
         started = started or op.phase == "backward"
@@ -94,7 +94,7 @@ def _owners(
     for name, ref in known.items():
         owner = name if name in parameters else name.rpartition(".")[0]
         owners.setdefault(ref.version.memory, owner)
-    for ref, gradient in recorder.gradients:
+    for ref, gradient in recorder.gradients.pairs:
         if ref.version.memory in owners:
             owners.setdefault(gradient.version.memory, owners[ref.version.memory])
     for op in recorder.ops:

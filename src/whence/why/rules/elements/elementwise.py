@@ -40,10 +40,15 @@ def number(value: Factor | float) -> np.ndarray:
     return value.values if isinstance(value, Factor) else np.full((1, 1), value)
 
 
+def _alpha(call: Call) -> float:
+    alpha = call.get("alpha")  # 0 is one, too
+    return 1.0 if alpha is None else float(alpha)
+
+
 def add(call: Call, at: Index) -> Opened:
     """Open x + α·y."""
     x, y = operand(call, "self", at), operand(call, "other", at)
-    alpha = float(call.get("alpha") or 1)
+    alpha = _alpha(call)
     symbol = "y" if alpha == 1 else f"{alpha:g}·y"
     parts = [product("x", x), product(symbol, alpha, y)]
     return Opened(f"x + {symbol}", parts, absolute=_coarse(call, y, alpha))
@@ -52,7 +57,7 @@ def add(call: Call, at: Index) -> Opened:
 def subtract(call: Call, at: Index) -> Opened:
     """Open x − α·y."""
     x, y = operand(call, "self", at), operand(call, "other", at)
-    alpha = float(call.get("alpha") or 1)
+    alpha = _alpha(call)
     symbol = "y" if alpha == 1 else f"{alpha:g}·y"
     parts = [product("x", x), product(f"−{symbol}", -alpha, y)]
     return Opened(f"x − {symbol}", parts, absolute=_coarse(call, y, alpha))
@@ -62,14 +67,15 @@ def _coarse(call: Call, y: Factor | float, alpha: float = 1.0) -> np.ndarray | f
     """Error of a plain number that the kernel takes in the tensor's own type."""
     unit = UNIT.get(call.output.dtype, 0.0)
     if isinstance(y, Factor):
-        return 0.0 if alpha == 1 else unit * np.abs(alpha * y.values)[:, 0]
+        # α is rounded to that type, and so may α·y be.
+        return 0.0 if alpha == 1 else 2 * unit * np.abs(alpha * y.values)[:, 0]
     return unit * abs(y)
 
 
 def subtract_reversed(call: Call, at: Index) -> Opened:
     """Open y − α·x."""
     x, y = operand(call, "self", at), operand(call, "other", at)
-    alpha = float(call.get("alpha") or 1)
+    alpha = _alpha(call)
     parts = [product("y", y), product("−x", -alpha, x)]
     return Opened("y − x", parts, absolute=_coarse(call, y))
 

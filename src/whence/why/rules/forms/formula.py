@@ -15,13 +15,14 @@ from torch import Tensor
 
 from whence.why.recording.nested import Nested
 from whence.why.recording.storage import Index, Ref
-from whence.why.recording.tape import Call, Op, replace
+from whence.why.recording.tape import Call, Op, flatten, replace
 from whence.why.rules import open as opener
 from whence.why.rules.forms.positions import column_values
 from whence.why.rules.opening import UNIT, Opened, Part, Rule
 
 Name = Callable[[str, Tensor], Tensor]
-# A kernel's arguments, and what names the formula's variables → its results.
+# A kernel's arguments (with the `lengths` of a nested tensor's parts, else `None`), and what names
+# the formula's variables → its results.
 Formula = Callable[[dict[str, Any], Name], list[Tensor]]
 
 _NOTE = "recomputed: the kernel keeps none of the numbers on the way"
@@ -41,6 +42,8 @@ class _Run:
         nested = Nested(op)
         self.names = nested.names
         values = op.call(0).values
+        of = (ref.version.memory.lengths for ref in flatten(list(values.values()), Ref))
+        values["lengths"] = next((some for some in of if some is not None), None)
         wide = replace(values, Ref, nested.given)
         with nested.recording():
             made = formula(wide, nested.name)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -53,6 +54,11 @@ def _heads_alone(given: dict[str, Any], name: Name) -> list[Tensor]:
 
 def _layer(given: dict[str, Any], name: Name) -> list[Tensor]:
     x = given["src"]
+    if given["lengths"] is not None:  # the parts of a nested tensor, each by itself
+        parts = [
+            {**given, "src": part[None], "lengths": None} for part in x.split(given["lengths"])
+        ]
+        return [torch.cat([_layer(part, name)[0][0] for part in parts])]
 
     def norm(x: Tensor, number: int) -> Tensor:
         w, b = given[f"norm_weight_{number}"], given[f"norm_bias_{number}"]

@@ -88,7 +88,9 @@ def sample(call: Call, at: Index) -> Opened:
     """Open Σ of the pixels near, weighed by distance."""
     opened = _WEIGHED(call, at)
     if own := narrow(call):  # weights are rounded like numbers of 1, however small they are
-        near = [np.where(p.valid, np.abs(p.factors[0].values), 0.0).sum(1) for p in opened.parts]
+        near = [
+            np.abs(Part("x", p.factors[:1], valid=p.valid).terms()).sum(1) for p in opened.parts
+        ]
         opened.absolute = np.asarray(opened.absolute) + 4 * own * sum(near)
     return opened
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from whence.errors import WhenceError
 from whence.why.recording.storage import Index, Ref
 from whence.why.recording.tape import Call
 from whence.why.rules.forms.given import constant, sampled
@@ -37,6 +38,25 @@ def cat(call: Call, at: Index) -> Opened:
             parts.append(Part("x", (factor,), valid=column(inside)))
         start = end
     return Opened("x, joined", parts, roundings=0, exact=True)
+
+
+def chunk_cat(call: Call, at: Index) -> Opened:
+    """Open the element of the tensor that lies here: row c holds the c-th chunk of each, padded."""
+    if call["dim"] != 0:
+        raise WhenceError(f"{call.name} along dimension {call['dim']} cannot be opened, only 0.")
+    count = int(call["num_chunks"])
+    chunk, place = np.divmod(at, call.output.numel // count)
+    parts, start = [], 0
+    for tensor in call["tensors"]:
+        rest = tensor.numel // tensor.size[0]
+        width = -(-tensor.size[0] // count) * rest
+        source = chunk * width + place - start
+        inside = (place >= start) & (place < start + width) & (source < tensor.numel)
+        if inside.any():
+            factor = Factor(tensor, column(np.where(inside, source, 0)))
+            parts.append(Part("x", (factor,), valid=column(inside)))
+        start += width
+    return Opened("x, in chunks side by side", parts, roundings=0, exact=True)
 
 
 def stack(call: Call, at: Index) -> Opened:
@@ -163,6 +183,8 @@ def _names(words: str) -> Sequence[str]:
 
 RULES: dict[str, Rule] = {
     "cat": cat,
+    "chunk_cat": chunk_cat,
+    "_chunk_cat": chunk_cat,
     "stack": stack,
     "slice_backward": slice_backward,
     "select_backward": select_backward,
