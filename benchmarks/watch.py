@@ -82,7 +82,7 @@ def _watched(loop: Loop, out: Path, snapshot_every: int = SNAPSHOTS) -> Recorder
 
 
 def _paired(name: str, loop: Loop, folder: Path) -> dict:
-    """Steps watched and unwatched in turn: on off off on …"""
+    """Time steps watched and unwatched, in turn."""
     times: dict[str, list[float]] = {"on": [], "off": []}
     loop.seconds(None)
     for number in range(2 * ROUNDS):
