@@ -56,6 +56,8 @@ class TrainArguments:
         json: print one JSON line for each event instead of the display.
         export_metrics: also write the record as `csv`, or as `tensorboard` event files.
         start: a run to begin with the weights and the tokenizer of.
+        processes: train in so many processes on this machine; on several, by torchrun.
+        restarts: how often all processes are started again where one dies.
         exportable: keep the model to what 'whence export' can write for other programs: no
             bigram_embedding, rotary or learned positions with their usual norm.
         recipe: what is trained and how.
@@ -65,6 +67,8 @@ class TrainArguments:
     out: Path | None = None
     json: bool = False
     export_metrics: tuple[str, ...] | None = None
+    processes: int = 1
+    restarts: int = 0
     start: Annotated[Path | None, tyro.conf.arg(name="from")] = None
     exportable: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     recipe: Annotated[Recipe, tyro.conf.arg(name=""), tyro.conf.FlagConversionOff] = field(

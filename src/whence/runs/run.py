@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from whence.runs.tasks.text import Batches
     from whence.runs.training.recorded import Measuring
     from whence.runs.training.session import Session
+    from whence.scale.team import Team
     from whence.train.evaluation import Evaluation
 
 T = TypeVar("T")
@@ -292,6 +293,7 @@ class Run:
         steps: int | None = None,
         should_stop: Callable[[], bool] = lambda: False,
         measuring: Measuring = lambda done, total: False,
+        team: Team | None = None,
     ) -> Iterator[Event]:
         """Train from the last checkpoint, or the start, to the end; give each event as it happens.
 
@@ -305,6 +307,7 @@ class Run:
                 ends.
             measuring: told how far a measurement is, (batches done, of how many); true leaves that
                 measurement out.
+            team: the processes that train it together, of which this one leads.
 
         Raises:
             WhenceError: where the run is finished, another process is training it, or a file that
@@ -312,15 +315,22 @@ class Run:
         """
         from whence.runs.training.recorded import Training
         from whence.runs.training.saver import check_room
+        from whence.runs.training.session import assemble
+        from whence.scale.sharing import check_parts
 
         with self.locked(), told(self.path):
             self.header = Header.read(self.path)
             recipe = replace(self.header.recipe, steps=steps or self.header.recipe.steps)
             start, recorded = self._check_unfinished(recipe.steps)
             self.recipe = self.header.recipe = recipe
-            session = self.session()
+            if team is not None:
+                ordered = recipe.hardware.reduction == "ordered"
+                check_parts(recipe.accumulate, team.size, ordered)
+                team.share({"run": str(self.path), "start": start, "steps": recipe.steps})
+            session = assemble(recipe, self.dataset, team)
             check_room(session, self.path)
-            sitting = Sitting(recorded, recipe.steps, manifest(session.hardware))
+            n_processes = team.size if team else 1
+            sitting = Sitting(recorded, recipe.steps, manifest(session.hardware, n_processes))
             self.header.sittings.append(sitting)
             self.header.write(self.path)
             training = Training(self.path, self.header, session, start, should_stop, measuring)

@@ -18,6 +18,8 @@ from whence.runs.tasks.text import Batches
 from whence.scale.conditions import each_within
 from whence.scale.hardware import Hardware
 from whence.scale.plan import check_memory, plan
+from whence.scale.sharing import Averaged, Ordered, check_parts, replicated, sharded
+from whence.scale.team import Team
 from whence.train.evaluation import Evaluation, Progress, no_progress
 from whence.train.optimizer import Optimizer
 
@@ -69,6 +71,7 @@ class Session:
         forward: what the steps call: the model, or its compiled twin.
         batches: `batches[step]` gives the (weight, part) pairs of a step.
         optimizer: moves the model.
+        team: the processes that do each step together; none: this one does it alone.
     """
 
     recipe: Recipe
@@ -78,6 +81,7 @@ class Session:
     forward: Callable[..., Any]
     batches: Batches
     optimizer: Optimizer
+    team: Team | None = None
 
     @property
     def hardware(self) -> Hardware:
@@ -101,8 +105,36 @@ class Session:
             forward: what to call instead of the run's own form of the model.
         """
         forward = self.forward if forward is None else forward
-        learning = self.task.learn(forward, self.batches, self.loss, self.optimizer, steps)
-        yield from each_within(self.stepping, learning)
+        batches, loss, sharing = self.batches, self.loss, self._sharing()
+        if self.team is not None:
+            steps = self.team.steps(steps, self.optimizer)
+        if sharing is not None:
+            batches, loss = sharing, sharing.loss
+        learning = self.task.learn(forward, batches, loss, self.optimizer, steps)
+        for step, total in each_within(self.stepping, learning):
+            yield step, total if sharing is None else sharing.total(total)
+
+    def _sharing(self) -> Averaged | Ordered | None:
+        """How gradients of parts come together, where it isn't the loop that adds them."""
+        n_parts, team = self.recipe.accumulate, self.team
+        if self.hardware.reduction == "ordered":
+            moved = self.optimizer.named.values()
+            return Ordered(self.batches, self.loss, n_parts, moved, team)
+        if team is None:
+            return None
+        return Averaged(self.batches, self.loss, n_parts, team, self._quiet)
+
+    @contextmanager
+    def _quiet(self) -> Iterator[None]:
+        """The context in which a process's gradients stay its own, for all parts but the last."""
+        if self.hardware.parallel == "ddp":
+            with self.forward.no_sync():  # pyright: ignore[reportFunctionMemberAccess]
+                yield
+            return
+        model: Any = self.model
+        model.set_requires_gradient_sync(False)
+        yield
+        model.set_requires_gradient_sync(True)
 
     @contextmanager
     def stepping(self) -> Iterator[None]:
@@ -117,20 +149,29 @@ class Session:
         and the bits of later steps depend on that.
         """
         with self.hardware.in_force():
-            return self.task.evaluate(self.model, n_tokens, self.hardware.context, each)
+            return self.task.evaluate(self.whole(), n_tokens, self.hardware.context, each)
 
     def sample(self, n_tokens: int) -> str:
         """Let the model write so many tokens; what it writes is a function of the seed."""
         with self.hardware.in_force():
-            return self.task.sample(self.model, n_tokens, self.recipe.seed)
+            return self.task.sample(self.whole(), n_tokens, self.recipe.seed)
+
+    def whole(self) -> Model:
+        """Return the model with all of its weights; gathered where they are split."""
+        if self.team is None or self.hardware.parallel != "fsdp":
+            return self.model
+        from whence.runs.training.together import gathered  # which needs a session
+
+        return gathered(self)
 
 
-def assemble(recipe: Recipe, dataset: Dataset) -> Session:
+def assemble(recipe: Recipe, dataset: Dataset, team: Team | None = None) -> Session:
     """Make what a recipe describes; its first weights are a function of the seed alone.
 
     Args:
         recipe: with its hardware resolved.
         dataset: the tokens of the recipe's text.
+        team: the processes that train it together; each calls this.
 
     Raises:
         WhenceError: where this machine lacks the device, the compiler or the memory, the text is
@@ -138,10 +179,10 @@ def assemble(recipe: Recipe, dataset: Dataset) -> Session:
     """
     hardware = recipe.hardware.resolved()
     with hardware.in_force(), torch.inference_mode(False), torch.enable_grad():
-        return _assemble(recipe, dataset, hardware)
+        return _assemble(recipe, dataset, hardware, team)
 
 
-def _assemble(recipe: Recipe, dataset: Dataset, hardware: Hardware) -> Session:
+def _assemble(recipe: Recipe, dataset: Dataset, hardware: Hardware, team: Team | None) -> Session:
     vocab_size = dataset.tokenizer.vocab_size
     _check_memory(recipe, vocab_size)
     torch.default_generator.manual_seed(recipe.seed)
@@ -150,13 +191,19 @@ def _assemble(recipe: Recipe, dataset: Dataset, hardware: Hardware) -> Session:
     task.prepare(model)
     model.to(hardware.device)
     freeze(model, recipe.change.freeze)
+    if team is not None:
+        check_parts(recipe.accumulate, team.size, hardware.reduction == "ordered")
+        if hardware.parallel == "fsdp":
+            sharded(model, hardware.device, team.size)
     batches = batches_of(recipe, task, hardware.device)
     optimizer = Optimizer(
         model, recipe.optimizer, recipe.schedule, recipe.steps, hardware.matmul_dtype
     )
     # Shapes never vary in training; were they dynamic, the kernels would depend on the past.
     forward = torch.compile(model, dynamic=False) if hardware.compile else model
-    return Session(recipe, dataset, task, model, forward, batches, optimizer)
+    if team is not None and hardware.parallel == "ddp" and hardware.reduction == "fast":
+        forward = replicated(model, forward, hardware.device)
+    return Session(recipe, dataset, task, model, forward, batches, optimizer, team)
 
 
 def batches_of(recipe: Recipe, task: Text, device: str) -> Batches:

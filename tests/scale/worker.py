@@ -1,0 +1,57 @@
+"""One process of several, as torchrun starts it: it trains runs that a test has made.
+
+    worker.py FOLDER NAME[:UNTIL][!] ...
+
+UNTIL is a step to stop before; with `!` the disk of process 1 is full.
+"""
+
+import errno
+import json
+import sys
+from pathlib import Path
+
+from torch.distributed.checkpoint import HuggingFaceStorageWriter
+
+from whence.errors import WhenceError
+from whence.runs.run import Run
+from whence.runs.training.events import Stepped
+from whence.runs.training.together import take_part
+from whence.scale.team import Team, join, leave
+
+
+def main(folder: Path, names: list[str]) -> None:
+    team = join()
+    for name in names:
+        full = name.endswith("!")
+        write = HuggingFaceStorageWriter.write_data
+        if full and team.rank == 1:
+            HuggingFaceStorageWriter.write_data = _no_room
+        if team.leads:
+            _lead(folder, name.rstrip("!"), team)
+        else:
+            take_part(team)
+        HuggingFaceStorageWriter.write_data = write
+    leave()
+
+
+def _lead(folder: Path, name: str, team: Team) -> None:
+    name, _, until = name.partition(":")
+    at = 0
+    try:
+        for event in Run.open(folder / name).train(
+            should_stop=lambda: bool(until) and at >= int(until),
+            team=team,
+        ):
+            if isinstance(event, Stepped):
+                at = event.step + 1
+    except WhenceError as error:
+        (folder / f"{name}.error").write_text(json.dumps(str(error)))
+    team.end()
+
+
+def _no_room(*_: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2:])
