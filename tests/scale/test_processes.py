@@ -133,7 +133,7 @@ def test_what_four_saved_one_goes_on_with_and_exports(trained, tmp_path):
     assert run.checkpoints[-1] == 4
     finish(run)
     assert len(losses(run)) == 8
-    export_model(run, tmp_path / "out")
+    export_model(run, "hf", tmp_path / "out", at="last")
     assert AutoModelForCausalLM.from_pretrained(tmp_path / "out").num_parameters() > 0
 
 

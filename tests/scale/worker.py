@@ -36,17 +36,25 @@ def main(folder: Path, names: list[str]) -> None:
 
 def _lead(folder: Path, name: str, team: Team) -> None:
     name, _, until = name.partition(":")
-    at = 0
+    training = Run.open(folder / name).train(should_stop=Stop(until), team=team)
     try:
-        for event in Run.open(folder / name).train(
-            should_stop=lambda: bool(until) and at >= int(until),
-            team=team,
-        ):
+        for event in training:
             if isinstance(event, Stepped):
-                at = event.step + 1
+                Stop.at = event.step + 1
     except WhenceError as error:
         (folder / f"{name}.error").write_text(json.dumps(str(error)))
     team.end()
+
+
+class Stop:
+    at = 0
+
+    def __init__(self, until: str):
+        self.until = int(until) if until else None
+        Stop.at = 0
+
+    def __call__(self) -> bool:
+        return self.until is not None and Stop.at >= self.until
 
 
 def _no_room(*_: object) -> None:

@@ -124,6 +124,7 @@ def footprint(
         for tensor in [*model.parameters(), *model.buffers()]:
             live.add(tensor)
         weights = live.now
+        moments = activations = gradients = flops = 0
         for _ in range(2):  # in the first step the optimiser has no memory yet
             for tensor in moved.named.values():
                 tensor.grad = None

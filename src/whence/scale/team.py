@@ -127,7 +127,7 @@ def join(device: str = "cpu") -> Team:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     if not dist.is_initialized():
         dist.init_process_group("nccl" if device == "cuda" else "gloo", timeout=PATIENCE)
-    orders = dist.new_group(backend="gloo", timeout=PATIENCE)
+    orders: Any = dist.new_group(backend="gloo", timeout=PATIENCE)
     team = Team(dist.get_rank(), dist.get_world_size(), orders)
     if not team.leads:  # the leader ends it, and says so
         for name in ("SIGINT", "SIGHUP"):

@@ -74,7 +74,7 @@ class Moving:
     names: list[str]
     params: list[Tensor]
     grads: list[Tensor]
-    owners: list[Tensor]
+    owners: Sequence[Tensor]
     rates: list[float]
     memory: Memory
     step: int

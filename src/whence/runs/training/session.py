@@ -105,11 +105,11 @@ class Session:
             forward: what to call instead of the run's own form of the model.
         """
         forward = self.forward if forward is None else forward
-        batches, loss, sharing = self.batches, self.loss, self._sharing()
+        sharing = self._sharing()
+        batches: Any = self.batches if sharing is None else sharing
+        loss = self.loss if sharing is None else sharing.loss
         if self.team is not None:
             steps = self.team.steps(steps, self.optimizer)
-        if sharing is not None:
-            batches, loss = sharing, sharing.loss
         learning = self.task.learn(forward, batches, loss, self.optimizer, steps)
         for step, total in each_within(self.stepping, learning):
             yield step, total if sharing is None else sharing.total(total)
