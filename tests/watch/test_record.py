@@ -12,8 +12,8 @@ from torch import nn
 
 import whence
 from tests.cli.command import whence as command
+from whence import Run
 from whence.errors import WhenceError
-from whence.runs.run import Run
 
 ROOT = Path(__file__).parents[2]
 

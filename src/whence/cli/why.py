@@ -13,10 +13,12 @@ from whence.cli.receipts import show_blame, show_receipt
 from whence.cli.terminal import Console
 from whence.errors import WhenceError, in_bytes
 from whence.interop.answers import find_answer, load_answer
+from whence.receipt.figures import finite
+from whence.receipt.verdicts import GIVEN
 from whence.runs.run import Run
 from whence.why import Address, Balance, Trace, balance
 from whence.why import first_bad as first_bad_of
-from whence.why.receipts.receipt import GIVEN, finite
+from whence.why.history.moments import trace_moment
 
 By = Literal["token", "position", "example", "where", "head", "module", "path"]
 
@@ -33,6 +35,7 @@ def why(
     top: int = 8,
     by: By | None = None,
     check: bool = False,
+    slope: bool = False,
     list: bool = False,
     balance: bool = False,
     first_bad: bool = False,
@@ -60,6 +63,8 @@ def why(
         top: how many terms or groups to show; the rest is summed up.
         by: group what the number is made of.
         check: compare the number's gradient with what nudging it really does, in float64.
+        slope: measure how much the number depends on each input of the operation that made it, by
+            nudging them: also where that operation has no rule.
         list: list the step's tensors instead, those whose name has the address in it.
         balance: add up numbers drawn from every operation of the step instead; ends with code 1
             where one doesn't add up.
@@ -69,7 +74,7 @@ def why(
         approximate: go on where a replayed loss differs from the record.
         json: print JSON.
     """
-    _refuse(depth, top, numbers, by, check, list, balance, first_bad)
+    _refuse(depth, top, numbers, by, check, slope, list, balance, first_bad)
     if answer is not None:
         if text is not None or step is not None:
             raise WhenceError(
@@ -96,7 +101,7 @@ def why(
     shown = read if read is None or isinstance(read, str) else moment.tokenizer.decode(read)
     err = Console(stderr=True)
     with err.status("tracing", spinner="dots") if err.is_terminal and not json else _Nothing():
-        t = moment.trace(read, tell=told.append)
+        t: Any = trace_moment(moment, read, tell=told.append)
     if moment.differences:
         t.notes.append(moment.how_far_off())
     head: dict[str, Any] = {
@@ -115,6 +120,8 @@ def why(
     number = t.number(str(wanted))
     if check:
         found, name = number.check(), "check"
+    elif slope:
+        found, name = number.slope(), "slope"
     elif by is not None:
         found, name = number.blame(by), "blame"
     else:
@@ -132,7 +139,7 @@ def why(
     elif name == "blame":
         show_blame(console, found, top)
     else:
-        console.print(str(found))
+        console.print("\n".join(found.lines(top)) if name == "slope" else str(found))
     return 0
 
 
@@ -154,14 +161,14 @@ class _Nothing:
 
 
 def _refuse(
-    depth: int, top: int, numbers: int, by: str | None, check: bool, list: bool, balance: bool,
-    first_bad: bool,
+    depth: int, top: int, numbers: int, by: str | None, check: bool, slope: bool, list: bool,
+    balance: bool, first_bad: bool,
 ) -> None:  # fmt: skip
     for name, value in {"depth": depth, "top": top, "numbers": numbers}.items():
         if value < 1:
             raise WhenceError(f"--{name} is {value}: give 1 or more.")
-    asked = {"--by": by is not None, "--check": check, "--list": list, "--balance": balance,
-             "--first-bad": first_bad}  # fmt: skip
+    asked = {"--by": by is not None, "--check": check, "--slope": slope, "--list": list,
+             "--balance": balance, "--first-bad": first_bad}  # fmt: skip
     given = [name for name, is_given in asked.items() if is_given]
     if len(given) > 1:
         raise WhenceError(f"{' and '.join(given)} are different questions: ask one at a time.")

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from whence.errors import WhenceError
+from whence.receipt.verdicts import GIVEN
 from whence.watch.events import Step
 from whence.watch.past import Past
 from whence.watch.record import loss_of
 from whence.why import FirstBad, Trace, first_bad
-from whence.why.receipts.receipt import GIVEN
 
 
 def report_of(past: Past, reason: str, before: list[Step], folder: Path) -> str:

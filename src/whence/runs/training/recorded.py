@@ -28,7 +28,7 @@ from whence.runs.training.events import (
 )
 from whence.runs.training.saver import Saver
 from whence.runs.training.session import Session
-from whence.runs.training.together import is_split, restore, write_shards
+from whence.runs.training.split import is_split, restore, write_shards
 from whence.train.evaluation import Evaluation
 from whence.train.optimizer import NotFiniteError
 

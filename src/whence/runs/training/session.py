@@ -15,6 +15,7 @@ from whence.models import GPTConfig, Model, ModelConfig, build
 from whence.runs.recipe import Recipe
 from whence.runs.tasks import Text, task_of
 from whence.runs.tasks.text import Batches
+from whence.runs.training.split import gathered, is_split
 from whence.scale.conditions import each_within
 from whence.scale.hardware import Hardware
 from whence.scale.plan import check_memory, plan
@@ -158,11 +159,7 @@ class Session:
 
     def whole(self) -> Model:
         """Return the model with all of its weights; gathered where they are split."""
-        if self.team is None or self.hardware.parallel != "fsdp":
-            return self.model
-        from whence.runs.training.together import gathered  # which needs a session
-
-        return gathered(self)
+        return gathered(self) if is_split(self) else self.model
 
 
 def assemble(recipe: Recipe, dataset: Dataset, team: Team | None = None) -> Session:
