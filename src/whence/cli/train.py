@@ -53,7 +53,7 @@ def _launch_training(words: list[str], arguments: TrainArguments) -> None:
 
 
 def _take_part(team: Team) -> None:
-    from whence.runs.training.together import take_part
+    from whence.runs.together import take_part
 
     take_part(team)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from whence.data.files import is_hollow, written_whole
+from whence.data.parallel import encoded
 from whence.data.sources import Source
 from whence.data.tokenizers import Tokenizer, load_tokenizer, train_tokenizer
 from whence.errors import WhenceError
@@ -127,8 +128,10 @@ def prepare(
     digest = hashlib.sha256()
     n_tokens, n_bytes = [0, 0], [0, 0]  # of the training and of the validation side
     with written_whole(folder / "tokens.bin") as file:
-        for side, chunk in _sides(chunks(), split_at):
-            raw = tokenizer.encode(chunk).astype(dtype, copy=False).tobytes()
+        workers = None if kind == "bpe" else 1  # the others hold the interpreter as they work
+        pieces = _sides(chunks(), split_at)
+        for side, chunk, ids in encoded(pieces, tokenizer.encode, workers):
+            raw = ids.astype(dtype, copy=False).tobytes()
             file.write(raw)
             digest.update(raw)
             n_tokens[side] += len(raw) // dtype.itemsize

@@ -23,6 +23,7 @@ from whence.data.reading import (
     files_in,
     jsonl_texts,
     normalized,
+    parquet_texts,
     spooled,
     text_only,
     unreadable,
@@ -116,7 +117,8 @@ def open_source(
             bytes of made-up stories whose entropy rate is known; or a sequence of those, joined by
             a newline. A file that comes again, by its name or by a link, is read once.
         normalize: drop byte-order marks, and read every kind of line break as a newline.
-        field: of each line of the .jsonl files, read this field's text.
+        field: of each line of .jsonl files and each row of .parquet files, read this field's text;
+            none: of Parquet `text`, and lines of JSON as they stand.
 
     Returns:
         The source, with the size and sha256 of its text.
@@ -206,10 +208,14 @@ def _parts(name: str, field: str | None = None) -> list[Piece]:
 
 
 def _piece(name: str, path: Path, field: str | None, optional: bool = False) -> Piece:
-    """A file as a part: the text in it, or of a .jsonl file that of one field."""
+    """A file as a part: the text in it, or of one field of its rows."""
     status = path.stat()
-    is_lines = field is not None and path.suffix == ".jsonl"
-    blocks = jsonl_texts(path, field or "") if is_lines else file_blocks(path)
+    if path.suffix == ".parquet":
+        blocks = parquet_texts(path, field or "text")
+    elif path.suffix == ".jsonl" and field is not None:
+        blocks = jsonl_texts(path, field)
+    else:
+        blocks = file_blocks(path)
     return Piece(name, blocks, optional, (status.st_dev, status.st_ino))
 
 

@@ -1,7 +1,7 @@
 """The processes that train one model together, as torchrun starts them: who leads, who follows.
 
 Process 0 leads: it keeps the record, measures, writes and decides. Before each thing that all must
-do it says so, and the others do as they are told (`whence.runs.training.together`).
+do it says so, and the others do as they are told (`whence.runs.together`).
 """
 
 from __future__ import annotations
