@@ -14,8 +14,8 @@ from torch.distributed.checkpoint import HuggingFaceStorageWriter
 
 from whence.errors import WhenceError
 from whence.runs.run import Run
-from whence.runs.training.events import Stepped
 from whence.runs.together import take_part
+from whence.runs.training.events import Stepped
 from whence.scale.team import Team, join, leave
 
 

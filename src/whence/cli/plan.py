@@ -3,7 +3,7 @@
 import json
 
 from whence.cli.recipes import parse_training
-from whence.errors import WhenceError, in_bytes
+from whence.errors import WhenceError, in_bytes, in_flops
 
 SCHEMA = 1
 FLAGS = ("--on", "--memory", "--seconds")
@@ -53,7 +53,7 @@ def rows(planned, on: str) -> dict[str, str]:
     times = tokens / max(1, planned.text_tokens)
     found = {
         "parameters": f"{planned.n_parameters:,}: {parts}",
-        "a step": f"{planned.tokens_per_step:,} tokens, {_flops(step.flops)} in "
+        "a step": f"{planned.tokens_per_step:,} tokens, {in_flops(step.flops)} in "
         f"{recipe.accumulate} part{'s' * (recipe.accumulate > 1)}, {recipe.hardware.precision}",
         "memory": f"{in_bytes(planned.memory)} at its peak: Python and PyTorch "
         f"{in_bytes(planned.process)}, weights {in_bytes(step.weights)}, optimizer "
@@ -87,15 +87,8 @@ def _time(planned) -> str:
     rate = planned.tokens_per_step / planned.seconds
     return (
         f"{1e3 * planned.seconds:,.3g} ms a step, {_duration(whole)} in all without measurements "
-        f"({rate:,.0f} tokens/s, {_flops(planned.step.flops / planned.seconds)}/s; {planned.how})"
+        f"({rate:,.0f} tokens/s, {in_flops(planned.step.flops / planned.seconds)}/s; {planned.how})"
     )
-
-
-def _flops(count: float) -> str:
-    for unit, size in (("PFLOP", 1e15), ("TFLOP", 1e12), ("GFLOP", 1e9), ("MFLOP", 1e6)):
-        if count >= size:
-            return f"{count / size:.3g} {unit}"
-    return f"{count:,.0f} FLOP"
 
 
 def _duration(seconds: float) -> str:

@@ -130,21 +130,3 @@ def is_restarted() -> bool:
         False
     """
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
-
-
-def without(words: Sequence[str], *flags: str) -> list[str]:
-    """Leave flags out of a command's words, each with its value.
-
-    Example:
-        >>> without(["a.txt", "--processes", "4", "--out=b", "--json"], "--processes", "--out")
-        ['a.txt', '--json']
-    """
-    kept: list[str] = []
-    waiting = iter(words)
-    for word in waiting:
-        flag, equals, _ = word.partition("=")
-        if flag not in flags:
-            kept.append(word)
-        elif not equals:
-            next(waiting, "")
-    return kept

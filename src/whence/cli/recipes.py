@@ -10,7 +10,7 @@ from typing import Annotated
 import tyro
 
 from whence.cli.training_help import shortened
-from whence.cli.words import Texts, parse
+from whence.cli.words import Texts, parse, without
 from whence.errors import WhenceError
 from whence.interop.layouts import exportable
 from whence.models import GPTConfig
@@ -45,8 +45,9 @@ KINDS = {"model": MODELS, "optimizer": OPTIMIZERS}
 class TrainArguments:
     """Train a model on text, watching it learn; without any text, on the built-in one.
 
-    `--model NAME` and `--optimizer NAME` choose a kind and its usual settings; any of the fields
-    below can then be changed, as in `whence train my.txt --model gpt2 --model.n-layers 6`. Given a
+    `--model NAME` and `--optimizer NAME` choose a kind and its usual settings, and `--depth N` the
+    size of a GPT and all that follows from it; any of the fields below can then be changed, as in
+    `whence train my.txt --model gpt2 --model.n-layers 6`. Given a
     recipe (a .toml file such as a run's), it trains by that. `--from RUN` begins with the weights
     and the tokenizer of another run, such as an imported model's.
 
@@ -112,6 +113,11 @@ def parse_training(words: list[str]) -> TrainArguments:
         base = usual(base, kinds.pop("model"))
     for what, name in kinds.items():
         base = replace(base, **{what: choose(what, name, KINDS[what])})
+    words, depth = _take_depth(words)
+    if depth is not None:
+        from whence.runs.depth import deep
+
+        base = deep(base, depth)
     arguments = parse(
         TrainArguments,
         words,
@@ -183,6 +189,20 @@ def _in_full(words: list[str]) -> list[str]:
             raise WhenceError(f"'whence train' has no {flag}: {ELSEWHERE[flag]}.")
         full.append(SHORT.get(flag, flag) + equals + value)
     return full
+
+
+def _take_depth(words: list[str]) -> tuple[list[str], int | None]:
+    """Take `--depth N` out of the words.
+
+    Raises:
+        WhenceError: where N isn't a whole number.
+    """
+    value = _value_of("--depth", words)
+    if value is None:
+        return words, None
+    if not value.isdigit():
+        raise WhenceError(f"--depth is {value!r}: give a whole number of layers.")
+    return without(words, "--depth"), int(value)
 
 
 def _take_help(words: list[str]) -> tuple[list[str], str]:

@@ -13,8 +13,9 @@ from typing import Annotated
 import tyro
 
 from whence.cli import interrupts
-from whence.cli.processes import TOLD, is_restarted, launch, together, without
+from whence.cli.processes import TOLD, is_restarted, launch, together
 from whence.cli.recipes import TrainArguments, parse_training
+from whence.cli.words import without
 from whence.errors import WhenceError
 from whence.runs.questions.export import FORMATS, export_metrics
 from whence.runs.run import Run, free_path

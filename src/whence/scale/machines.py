@@ -57,6 +57,46 @@ MACHINES = {
 }
 
 
+def machine_called(name: str) -> Machine | None:
+    """Return the machine of a device's own name; None where the table lacks it.
+
+    Example:
+        >>> machine_called("NVIDIA H100 80GB HBM3").name
+        'NVIDIA H100'
+    """
+    words = name.lower().replace("-", " ").split()
+    for known in MACHINES.values():
+        if all(word in words for word in known.name.lower().split()):
+            return known
+    return None
+
+
+def utilisation(flops_per_second: float, name: str, precision: str) -> float | None:
+    """Return MFU, model FLOPs utilisation: the share of the device's published peak that is used.
+
+    Args:
+        flops_per_second: of the model's own products, forward and backward.
+        name: of the device, as its driver gives it.
+        precision: `bf16` or `fp32`.
+
+    Returns:
+        None where no peak is known, as of a CPU.
+
+    Example:
+        >>> round(utilisation(395.76e12, "NVIDIA H100 80GB HBM3", "bf16"), 3)
+        0.4
+        >>> utilisation(1e12, "CPU (x86_64)", "bf16") is None
+        True
+
+    Source:
+        Chowdhery et al., "PaLM", 2022, appendix B.
+    """
+    known = machine_called(name)
+    if known is None:
+        return None
+    return flops_per_second / (known.bf16 if precision == "bf16" and known.bf16 else known.fp32)
+
+
 def machine(name: str) -> Machine:
     """Look a machine up.
 
