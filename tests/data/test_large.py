@@ -128,3 +128,37 @@ def test_memory_does_not_grow_with_the_text(tmp_path):
     words = [sys.executable, "-c", MEMORY, str(tmp_path)]
     done = subprocess.run(words, capture_output=True, text=True, check=True)
     assert int(done.stdout) < 40_000_000  # of 80 MB of text, and 80 MB of tokens
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from whence.data import cutting, open_source, prepare, unfinished
+cutting.OFTEN = 1 << 19
+source = open_source(sys.argv[1])
+seen = []
+def each(what, done, total):
+    if what.startswith("cutting") and done > total // 2:
+        import os, signal
+        os.kill(os.getpid(), signal.SIGKILL)
+prepare(source, "bytes", None, 0.1, Path(sys.argv[2]), each=each)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is of POSIX")
+def test_a_text_that_is_half_cut_when_its_process_is_killed_is_gone_on_with(tmp_path, monkeypatch):
+    """The oracle: the text's own bytes, which are its tokens; and half of them aren't cut again."""
+    text = "".join(f"line number {i} of a long text\n" for i in range(120_000))
+    (tmp_path / "t.txt").write_text(text)
+    monkeypatch.setenv("WHENCE_CACHE", str(tmp_path / "cache"))
+    words = [sys.executable, "-c", KILLED, str(tmp_path / "t.txt"), str(tmp_path / "out")]
+    assert subprocess.run(words, capture_output=True).returncode == -9
+    [begun] = (tmp_path / "cache").glob(".*.cutting")
+    noted = json.loads((begun / "progress.json").read_text())
+    assert 0 < noted["size"] < len(text)
+    with (begun / "tokens.bin").open("rb+") as file:  # what is taken over is seen by its bytes
+        file.write(b"L")
+    dataset = prepare(open_source(str(tmp_path / "t.txt")), "bytes", None, 0.1, tmp_path / "out")
+    tokens = np.concatenate([dataset.train, dataset.validation]).astype(np.uint8).tobytes()
+    assert tokens == b"L" + text.encode()[1:]
+    assert not list((tmp_path / "cache").glob(".*.cutting"))

@@ -190,9 +190,10 @@ class Display:
         }
         if run.task.by_steps:
             tokens = min(recipe.record.evaluate_tokens or 0, len(data.validation))
+            spread = " all over it" if recipe.record.measures_part_of(len(data.validation)) else ""
             rows["tests"] = (
                 f"every {recipe.record.evaluate_every:,} steps on {tokens:,} validation "
-                f"{kinds if run.task.is_prose else 'tokens'}; at the end on all "
+                f"{kinds if run.task.is_prose else 'tokens'}{spread}; at the end on all "
                 f"{len(data.validation):,}"
             )
             rows["saves"] = (
@@ -249,7 +250,7 @@ class Display:
         n, all_of_it = event.evaluation.n_tokens, len(self.run.dataset.validation) - 1
         part = self.run.task.is_prose and n < all_of_it
         # A fresh model guesses evenly, and rounding must not praise it for that. The floors are of
-        # the whole part: what was measured on its first tokens can't be held against them.
+        # the whole part: what was measured on a part can't be held against them.
         below = [
             f.name
             for f in self.floors
@@ -258,7 +259,7 @@ class Display:
         ]
         self.passed.update(below)
         what = "all of validation" if event.whole else "validation"
-        what += f" (first {n:,} tokens)" if part else ""
+        what += f" ({n:,} tokens of it)" if part else ""
         text = f"step {event.step:>6,}  {what} {now:.4f} bits/byte"
         text += (
             f" · loss {event.evaluation.loss:.4f} · perplexity {event.evaluation.perplexity:.2f}"

@@ -67,18 +67,21 @@ def _run_of(arguments: TrainArguments, team: Team | None) -> Run:
     recipe = arguments.recipe
     if team is not None:  # each takes as many parts of a batch as the others
         recipe = replace(recipe, accumulate=math.lcm(recipe.accumulate, team.size))
+    from whence.cli.preparing import told_of_tokens
+
     source = recipe.data.open()
     if source.skipped:
         names = ", ".join(source.skipped[:5]) + (", …" if len(source.skipped) > 5 else "")
         print(f"left out {len(source.skipped)} that aren't text: {names}", file=sys.stderr)
     if source.repeated:
         print(f"named or linked to twice, read once: {', '.join(source.repeated)}", file=sys.stderr)
-    if arguments.start is None:
-        return Run.create(recipe, out, source)
-    from whence.runs.start import start_from  # which computes: --help needs no PyTorch
+    with told_of_tokens(arguments.json) as told:
+        if arguments.start is None:
+            return Run.create(recipe, out, source, told)
+        from whence.runs.start import start_from  # which computes: --help needs no PyTorch
 
-    path = out or free_path(Path("runs"), source.name)
-    return start_from(Run.open(arguments.start), recipe, path, source)
+        path = out or free_path(Path("runs"), source.name)
+        return start_from(Run.open(arguments.start), recipe, path, source, told)
 
 
 def resume(

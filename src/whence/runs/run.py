@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from whence.data import Source
 from whence.data import prepare as prepare_tokens
+from whence.data.cutting import Preparing, tell_nobody
 from whence.errors import WhenceError
 from whence.runs.folder import RunFolder, State
 from whence.runs.recipe import Recipe
@@ -79,7 +80,11 @@ class Run(RunFolder):
 
     @classmethod
     def create(
-        cls, recipe: Recipe, path: Path | str | None = None, source: Source | None = None
+        cls,
+        recipe: Recipe,
+        path: Path | str | None = None,
+        source: Source | None = None,
+        preparing: Preparing = tell_nobody,
     ) -> Run:
         """Make a run's folder: cut the text into tokens and save the recipe, all resolved.
 
@@ -88,6 +93,8 @@ class Run(RunFolder):
             path: the folder, not there yet; none: `runs/` and a name made from the text's, the
                 next one that is free where another process takes it first.
             source: the text, where it is already open.
+            preparing: told now and then what is done to a text that isn't cut into tokens yet, and
+                how many characters are behind it, of how many.
 
         Raises:
             WhenceError: where the folder exists, the text can't be read or is too short.
@@ -104,6 +111,7 @@ class Run(RunFolder):
                 data.validation,
                 folder,
                 validation_source=data.open_validation(),
+                each=preparing,
             )
             return Header(recipe, now())
 
