@@ -17,7 +17,7 @@ from whence.data.parallel import encoded
 from whence.data.shards import SCHEMA, Dataset, open_dataset
 from whence.data.sources import Source
 from whence.data.tokenizers import Tokenizer, train_tokenizer
-from whence.data.unfinished import OFTEN, Progress, Unfinished, unfinished
+from whence.data.unfinished import LONG, OFTEN, Progress, Unfinished, unfinished
 from whence.errors import WhenceError
 
 LONGEST_WORD = 1000  # characters that are looked back over for the start of a word
@@ -87,7 +87,7 @@ def prepare(
     large = source.n_bytes >= LEAST
     counts = fetch(name, folder) if large else None
     if counts is None:
-        with unfinished(name) if large else nullcontext() as begun:
+        with unfinished(name) if source.n_bytes >= LONG else nullcontext() as begun:
             counts = _cut(texts, kind, vocab_size, validation, folder, tokenizer, each, begun)
         if large:
             keep(name, folder, counts)
@@ -157,12 +157,13 @@ def _cut(
                 os.fsync(file.fileno())
                 begun.note(done)
                 noted = size
+        folder.mkdir(parents=True, exist_ok=True)
+        # From here on older files count as incomplete: they are never read beside newer ones.
+        (folder / "tokens.json").unlink(missing_ok=True)
+        tokenizer.save(folder / "tokenizer.json")
     if begun:
         second_name(begun.tokens, folder / "tokens.bin")
         begun.remove()
-    # From here on older files count as incomplete: they are never read beside newer ones.
-    (folder / "tokens.json").unlink(missing_ok=True)
-    tokenizer.save(folder / "tokenizer.json")
     with (folder / "tokens.bin").open("rb") as made:
         found = hashlib.file_digest(made, "sha256").hexdigest()
     return {
