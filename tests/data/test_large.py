@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import tiktoken
 
-from whence.data import WindowBatches, open_source, prepare
+from whence.data import WindowBatches, cutting, open_source, prepare
 from whence.data.parallel import encoded
 from whence.data.tokenizers.bpe import PATTERN
 from whence.errors import WhenceError
@@ -134,7 +134,7 @@ KILLED = """
 import sys
 from pathlib import Path
 from whence.data import cutting, open_source, prepare, unfinished
-cutting.OFTEN = 1 << 19
+cutting.OFTEN, cutting.LONG = 1 << 19, 1 << 20
 source = open_source(sys.argv[1])
 seen = []
 def each(what, done, total):
@@ -150,6 +150,7 @@ def test_a_text_that_is_half_cut_when_its_process_is_killed_is_gone_on_with(tmp_
     """The oracle: the text's own bytes, which are its tokens; and half of them aren't cut again."""
     text = "".join(f"line number {i} of a long text\n" for i in range(120_000))
     (tmp_path / "t.txt").write_text(text)
+    monkeypatch.setattr(cutting, "LONG", 1 << 20)
     monkeypatch.setenv("WHENCE_CACHE", str(tmp_path / "cache"))
     words = [sys.executable, "-c", KILLED, str(tmp_path / "t.txt"), str(tmp_path / "out")]
     assert subprocess.run(words, capture_output=True).returncode == -9

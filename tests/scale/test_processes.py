@@ -24,6 +24,7 @@ from whence.runs.run import Run
 from whence.scale.hardware import Hardware
 from whence.scale.sharing import Ordered, own_parts
 from whence.train.optimizers import AdamW
+from whence.why.history.moments import trace_moment
 
 BASE = replace(
     RECIPE,
@@ -105,7 +106,7 @@ def test_in_order_any_number_of_processes_gives_the_same_bits(trained, alone, na
 def test_a_run_of_many_is_rewound_and_opened_by_one(trained, name):
     moment = Run.open(trained / name).at(5)
     assert not moment.differences
-    trace = moment.trace()
+    trace = trace_moment(moment)
     assert trace["loss"].value == pytest.approx(numbers(Run.open(trained / name))[5], abs=1e-6)
 
 

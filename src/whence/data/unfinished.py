@@ -15,6 +15,7 @@ from whence.data.kept import kept_folder
 from whence.data.tokenizers import Tokenizer, load_tokenizer
 from whence.errors import WhenceError
 
+LONG = 64 << 20  # bytes of text below which beginning anew takes no time
 OFTEN = 16 << 20  # bytes of tokens between two notes of how far it is
 WEEK = 7 * 86_400  # seconds after which what nobody goes on with is swept away
 
