@@ -184,6 +184,6 @@ def _help() -> str:
             "new here?                  whence lesson 0",
             "your own text              whence train my.txt",
             "your own PyTorch code      python -c 'import whence.why; help(whence.why.trace)'",
-            "limits                     one machine, CPU or one GPU; text, no images or sound",
+            "limits                     text, no images or sound",
         ]
     )
