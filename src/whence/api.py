@@ -1,4 +1,4 @@
-"""What runs are handed from above: the studio's views, and the trace of a step.
+"""What runs are handed from above: the studio's views, the trace of a step, the doctor.
 
 `whence.runs` knows nothing of what opens and shows its numbers. `from whence import Run` comes by
 here, and gives a run with all of it.
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from whence.runs.run import Run
 
 if TYPE_CHECKING:
+    from whence.doctor import Diagnosis
     from whence.runs.replay import Moment
 
 
@@ -51,7 +52,26 @@ def at(run: Run, step: int, approximate: bool = False) -> Moment:
     return go_to(run, step, approximate)
 
 
+def diagnose(run: Run, *, seconds: float = 20.0) -> Diagnosis:
+    """Say what is wrong with a run, worst first, and on what evidence.
+
+    Args:
+        run: the run.
+        seconds: what going back to steps and measuring there may take, about.
+
+    Returns:
+        The findings, what was looked at, and what could not be judged.
+
+    Example:
+        >>> print(Run.open("runs/mine").diagnose())  # doctest: +SKIP
+    """
+    from whence.doctor import diagnose as visit
+
+    return visit(run, seconds=seconds)
+
+
 Run.view = view
+Run.diagnose = diagnose
 Run.at = at  # pyright: ignore[reportAttributeAccessIssue]  # it says run where a method says self
 
-__all__ = ["Run", "at", "view"]
+__all__ = ["Run", "at", "diagnose", "view"]

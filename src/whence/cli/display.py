@@ -12,6 +12,7 @@ from whence import __version__
 from whence.cli.document import strict
 from whence.cli.terminal import Console
 from whence.data.floors import Floor, floors
+from whence.doctor.live import Live
 from whence.errors import in_bytes, in_flops, shell_word
 from whence.models import GPTConfig, build
 from whence.models.kinds import MODELS, ModelConfig
@@ -64,6 +65,7 @@ class Display:
         self.passed: set[str] = set()
         self.loss: float | None = None
         self.ended: Ended | None = None
+        self.doctor = Live(run)
         self.progress = Progress(
             TextColumn("{task.fields[step]}", style="bold", markup=False),
             BarColumn(bar_width=24),
@@ -107,6 +109,9 @@ class Display:
             self._named("note   ", event.text, "yellow")
         elif isinstance(event, Ended):
             self.ended = event
+        for finding in self.doctor.note(event):
+            colour = "red" if finding.level == "act" else "yellow"
+            self._named("doctor ", f"{finding.verdict}: {finding.advice}", colour)
 
     def measuring(self, done: int, total: int) -> None:
         """Show how far a measurement is, if it takes a while."""
@@ -292,6 +297,7 @@ class JsonDisplay:
 
     def __init__(self, run: Run):
         self.run = run
+        self.doctor = Live(run)
 
     def __enter__(self):
         recipe = self.run.recipe
@@ -321,6 +327,8 @@ class JsonDisplay:
             self._print("difference", record)
         else:
             self._print("end", {"step": event.step, "why": event.why})
+        for finding in self.doctor.note(event):
+            self._print("finding", finding.to_dict())
 
     def measuring(self, done: int, total: int) -> None:
         """Print nothing: a measurement is an event when it is done."""

@@ -78,6 +78,9 @@ class Run(RunFolder):
     view: Callable[..., Any]
     """A view of the studio as a notebook's widget; `whence.api` stands above and hands it on."""
 
+    diagnose: Callable[..., Any]
+    """What is wrong with it, and on what evidence; handed on by `whence.api` likewise."""
+
     @classmethod
     def create(
         cls,

@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from whence.errors import shell_word
-from whence.runs.compare import compare as compare_runs
+from whence.runs.compare import compare_folders
 from whence.runs.questions.curves import thin
-from whence.studio.answers.place import open_run, python_path
+from whence.studio.answers.place import path_of, python_path
 from whence.studio.answers.runs import curves_of
 
 
@@ -19,11 +19,11 @@ def compare(folder: Path, *, a: str, b: str, buckets: int = 400) -> dict[str, An
         b: another's.
         buckets: as of `whence.runs.questions.curves.thin`.
     """
-    both = one, other = open_run(folder, a), open_run(folder, b)
-    found = compare_runs(one, other, 2)
+    both = one, other = path_of(folder, a), path_of(folder, b)
+    found = compare_folders(one, other, 2)
     sides = []
     for index, run in enumerate(both):
-        curves = curves_of(run.path)
+        curves = curves_of(run)
         curves.refresh()
         loss = curves["loss"]
         at = thin(loss, max(2, min(buckets, 5000)))
@@ -46,7 +46,7 @@ def compare(folder: Path, *, a: str, b: str, buckets: int = 400) -> dict[str, An
         "shared": found.shared,
         "origin": found.origin,
         "same_text": found.same_text,
-        "python": "from whence import Run; from whence.runs.compare import compare; "
-        + "compare({}, {})".format(*(f"Run.open({python_path(r.path)})" for r in both)),
-        "shell": f"whence compare {shell_word(one.path)} {shell_word(other.path)}",
+        "python": "from pathlib import Path; from whence.runs.compare import compare_folders; "
+        + "compare_folders({}, {})".format(*(f"Path({python_path(path)})" for path in both)),
+        "shell": f"whence compare {shell_word(one)} {shell_word(other)}",
     }

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from whence.errors import WhenceError
-from whence.why.receipts.receipt import figure, finite
+from whence.receipt.figures import figure, finite
 from whence.why.recording.plain import Opaque
 from whence.why.recording.storage import Ref
 from whence.why.recording.tape import Op, flatten, fresh, replace, written
