@@ -35,6 +35,7 @@ class Hardware:
         compile: let `torch.compile` fuse the model; needs a C++ compiler on a CPU.
         threads: how many CPU threads; none: all cores. Another number gives other bits.
         deterministic: only kernels that give the same bits every time.
+        tf32: on CUDA, round the factors of float32 products to 10 bits (TF32): faster, less exact.
         parallel: with several processes, `ddp` gives each all weights and `fsdp` a share of them.
         reduction: `ordered` adds the gradients of a batch's parts in one order, so that 1, 2, 4 …
             processes give the same bits; `fast` leaves the order to the engine.
@@ -52,6 +53,7 @@ class Hardware:
     compile: bool = False
     threads: int | None = None
     deterministic: bool = True
+    tf32: bool = False
     parallel: Literal["ddp", "fsdp"] = "ddp"
     reduction: Literal["fast", "ordered"] = "fast"
 
@@ -97,7 +99,7 @@ class Hardware:
         """
         from whence.scale.conditions import conditions
 
-        return conditions(self.threads, self.deterministic, self.device)
+        return conditions(self.threads, self.deterministic, self.device, self.tf32)
 
     def context(self) -> AbstractContextManager[None]:
         """Return the context in which a forward pass has this precision."""

@@ -196,7 +196,8 @@ class AdamW:
         """Move the parameters one step, in place, by torch's one kernel for all of it if it can."""
         import torch
 
-        if all(p.dtype == torch.float32 and p.device.type == "cpu" for p in moving.params):
+        kinds = {(p.dtype, p.device.type) for p in moving.params}
+        if kinds in ({(torch.float32, "cpu")}, {(torch.float32, "cuda")}):
             self._by_kernel(moving)
         else:
             self._by_formula(moving)
@@ -229,7 +230,8 @@ class AdamW:
         together: dict[tuple[float, float], list[tuple[Tensor, ...]]] = {}
         for rate, column in zip(moving.rates, columns, strict=True):
             together.setdefault((rate, self._decay(column[0])), []).append(column)
-        t = torch.tensor(float(moving.step + 1))
+        # Filled where it is read: a copy to a GPU would wait for all that is still to do there.
+        t = torch.full((), float(moving.step + 1), device=moving.params[0].device)
         for (rate, decay), members in together.items():
             params, grads, m, v = map(list, zip(*members, strict=True))
             torch._fused_adamw_(
