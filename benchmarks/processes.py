@@ -2,7 +2,7 @@
 
 `python -m benchmarks processes`. The usual GPT, eight parts to a batch, one thread to a process: 1,
 2 and, on four cores or more, 4 processes. In one launch both ways take turns; what is printed is the
-median of a step's seconds and what one order of addition costs.
+median of a step's seconds and what one order of addition costs. `--few` takes one turn.
 """
 
 import json
@@ -23,10 +23,10 @@ from whence.runs.training.session import Session, assemble
 from whence.scale.hardware import Hardware
 from whence.scale.team import Team, join, leave
 
-ROUNDS, STEPS = 7, 5
+STEPS = 5
 
 
-def measured(out: Path) -> None:
+def measured(out: Path, rounds: int) -> None:
     """Time both ways in this process, one of several; process 0 writes what it found."""
     team = join()
     source = open_source("topics")
@@ -34,7 +34,7 @@ def measured(out: Path) -> None:
         dataset = prepare(source, "chars", None, 0.1, Path(folder))
         seconds: dict[str, list[float]] = {"fast": [], "ordered": []}
         sessions = {way: _session(way, dataset, team) for way in seconds}
-        for turn in range(ROUNDS + 1):
+        for turn in range(rounds + 1):
             for way, session in sessions.items():
                 start = perf_counter()
                 _steps(session, team, range(turn * STEPS, (turn + 1) * STEPS))
@@ -60,7 +60,7 @@ def _steps(session: Session, team: Team, steps: range) -> None:
             pass
 
 
-def run() -> list[dict]:
+def run(rounds: int = 7) -> list[dict]:
     """The table's rows."""
     rows = []
     for size in [1, 2, *([4] if (os.cpu_count() or 1) >= 4 else [])]:
@@ -68,7 +68,7 @@ def run() -> list[dict]:
             out = Path(folder) / "seconds.json"
             words = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(size)]
             words += ["--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0"]
-            words += ["-m", "benchmarks.processes", str(out)]
+            words += ["-m", "benchmarks.processes", str(out), str(rounds)]
             env = {**os.environ, "OMP_NUM_THREADS": "1"}
             subprocess.run(words, check=True, env=env, capture_output=True)
             seconds = json.loads(out.read_text())
@@ -86,8 +86,8 @@ def run() -> list[dict]:
 
 def main() -> None:
     """Print the table."""
-    table(run())
+    table(run(1 if "--few" in sys.argv else 7))
 
 
 if __name__ == "__main__":
-    measured(Path(sys.argv[1]))
+    measured(Path(sys.argv[1]), int(sys.argv[2]))

@@ -33,8 +33,8 @@ class Progress:
 
     pieces: int = 0
     size: int = 0
-    n_tokens: tuple[int, int] = (0, 0)
-    n_bytes: tuple[int, int] = (0, 0)
+    n_tokens: tuple[int, ...] = (0, 0)
+    n_bytes: tuple[int, ...] = (0, 0)
 
 
 class Unfinished:
@@ -59,15 +59,14 @@ class Unfinished:
         """How far it is; tokens.bin is cut to that, for a kill may have left more of it."""
         try:
             noted = json.loads((self.folder / "progress.json").read_text(encoding="utf-8"))
-            found = Progress(
-                **{k: tuple(v) if isinstance(v, list) else v for k, v in noted.items()}
-            )
+            sides = (tuple(map(int, noted[name])) for name in ("n_tokens", "n_bytes"))
+            found = Progress(int(noted["pieces"]), int(noted["size"]), *sides)
             with self.tokens.open("rb+") as file:
                 if file.seek(0, 2) < found.size:
                     raise ValueError("tokens are missing")
                 file.truncate(found.size)
             return found
-        except (OSError, ValueError, TypeError):
+        except (OSError, ValueError, TypeError, KeyError):
             self.tokens.unlink(missing_ok=True)
             return Progress()
 
