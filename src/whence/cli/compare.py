@@ -63,8 +63,8 @@ def compare(
 
 def _draw(one: Path, other: Path, console: Console) -> None:
     """Print both curves of the loss on one scale."""
-    losses = (Logs(path).read_steps().column("loss") for path in (one, other))
-    lines = curves(*losses, 60)
+    a, b = (Logs(path).read_steps().column("loss") for path in (one, other))
+    lines = curves(a, b, 60)
     known = [x for _, *pair in lines for x in pair if x is not None and math.isfinite(x)]
     if not known:
         return

@@ -12,13 +12,13 @@ from whence.cli.document import strict
 from whence.cli.receipts import show_blame
 from whence.cli.terminal import Console
 from whence.errors import WhenceError, in_bytes, shell_word
+from whence.receipt.figures import figure
 from whence.runs.store.watched import Watched
 from whence.watch.losses import loss_of
 from whence.watch.past import Past, approximate
 from whence.watch.redo import Redo
 from whence.watch.reopen import built_by, open_step
 from whence.watch.story import Story, story
-from whence.why.receipts.receipt import figure
 
 SHOWN = 3  # rows of an input
 
@@ -108,7 +108,9 @@ def _call(past: Past, number: int) -> dict[str, Any]:
     return {"what": f"call {number}: {name} was given {shapes or 'no tensor'}", "rows": rows}
 
 
-def show_story(run: Path, address: str, model: str | None, largest: int, top: int, json: bool) -> None:
+def show_story(
+    run: Path, address: str, model: str | None, largest: int, top: int, json: bool
+) -> None:
     """Tell the life of a weight over the steps that a watched run has stored."""
     told = story(run, address, built(run, model), largest)
     if json:

@@ -22,7 +22,8 @@ from whence.why import Address, Balance, Trace, balance
 from whence.why import first_bad as first_bad_of
 from whence.why.history.moments import trace_moment
 
-Told, Read = list[int], list[int]
+Told = list[int]
+Read = list[int]
 By = Literal["token", "position", "example", "where", "head", "module", "path"]
 
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from whence.data.files import second_name
 from whence.doctor.evidence import Evidence
 from whence.doctor.finding import Change, Diagnosis, Finding, Outcome, Proof
 from whence.doctor.of_run import evidence_of_run
@@ -21,7 +22,6 @@ from whence.runs.recipe import Recipe
 from whence.runs.run import Run, now
 from whence.runs.settings import nested
 from whence.runs.store.header import Header
-from whence.runs.store.tokens import second_name
 
 BETTER = 0.01  # of the measure: a smaller difference is none
 STEADY = 2.0  # standard deviations of the difference between seeds

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from whence.errors import WhenceError
+from whence.receipt.figures import finite
 from whence.watch.past import Past
 from whence.watch.reopen import open_step, stored_steps
 from whence.why import Address, Blame
 from whence.why.address import unknown
-from whence.why.receipts.receipt import finite
 
 
 @dataclass(frozen=True, slots=True)
