@@ -1,7 +1,7 @@
 """A step by several processes, gradients averaged by the engine or added in one order.
 
 `python -m benchmarks processes`. The usual GPT, eight parts to a batch, one thread to a process: 1,
-2 and, on four cores or more, 4 processes. In one launch both ways take turns; what is printed is the
+2 and, on four cores or more, 4 processes. In one launch both ways take turns; printed is the
 median of a step's seconds and what one order of addition costs. `--few` takes one turn.
 """
 
