@@ -177,6 +177,30 @@ def test_a_process_that_is_killed_ends_the_run_with_a_sentence_and_it_resumes(tm
     assert len(Run.open(out).steps) > n
 
 
+def test_all_start_again_when_one_is_killed_and_ctrl_c_saves(tmp_path):
+    text, out = tmp_path / "t.txt", tmp_path / "run"
+    text.write_text("the cat sat on the mat.\n" * 400)
+    words = [str(text), *TINY, "--steps", "100000", "--out", str(out), "--processes", "2"]
+    launcher = start("train", *words, "--restarts", "1", "--record.checkpoint-every", "20")
+    checkpoints = out / "checkpoints"
+    wait_for(launcher, lambda: checkpoints.is_dir() and any(checkpoints.glob("[0-9]*/state.json")))
+    children = psutil.Process(launcher.pid).children(recursive=True)
+    first = {c.pid for c in children}
+    os.kill(next(c.pid for c in children if environment(c).get("RANK") == "1"), signal.SIGKILL)
+    wait_for(launcher, lambda: len(Run.open(out).header.sittings) == 2)
+    n = len(Run.open(out).steps)
+    wait_for(launcher, lambda: len(Run.open(out).steps) > n + 5)
+    now = psutil.Process(launcher.pid).children(recursive=True)
+    assert not first & {c.pid for c in now}
+    for process in [psutil.Process(launcher.pid), *now]:  # as a terminal does it
+        process.send_signal(signal.SIGINT)
+    told, errors = launcher.communicate(timeout=200)
+    assert launcher.returncode == 0, errors
+    assert "stopped and saved before step" in told
+    run = Run.open(out)
+    assert run.checkpoints[-1] == len(run.steps)
+
+
 def environment(process: psutil.Process) -> dict[str, str]:
     try:
         return process.environ()
