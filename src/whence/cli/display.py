@@ -33,7 +33,6 @@ from whence.runs.training.events import (
 from whence.scale.hardware import device_name
 from whence.scale.machines import utilisation
 from whence.scale.plan import plan
-from whence.train.losses import bits_per_byte
 from whence.train.optimizers import OPTIMIZERS
 
 SCHEMA = 1
@@ -279,6 +278,8 @@ class Display:
         self.console.print(Text.assemble(text, (passed, "green")))
 
     def _bits(self, loss: float) -> float:
+        from whence.train.losses import bits_per_byte
+
         return bits_per_byte(loss, 1, 1) * self.tokens_per_byte
 
     def _speed(self) -> str:

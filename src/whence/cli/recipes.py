@@ -55,7 +55,7 @@ class TrainArguments:
         text: files, folders, `-` for standard input, a built-in text, or one recipe (.toml).
         out: the run's folder; without it a free name under `runs/`.
         json: print one JSON line for each event instead of the display.
-        export_metrics: also write the record as `csv`, or as `tensorboard` event files.
+        export_metrics: also write the record as `csv`, or for `tensorboard`, `wandb` or `trackio`.
         start: a run to begin with the weights and the tokenizer of.
         processes: train in so many processes on this machine; on several, by torchrun.
         restarts: how often all processes are started again where one dies.

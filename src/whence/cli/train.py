@@ -18,8 +18,9 @@ from whence.cli.recipes import TrainArguments, parse_training
 from whence.cli.words import without
 from whence.errors import WhenceError
 from whence.runs.questions.export import FORMATS, export_metrics
-from whence.runs.run import Run, free_path
+from whence.runs.run import Run
 from whence.runs.training.control import train_controlled
+from whence.runs.training.creation import free_path
 from whence.scale.team import Team, is_one_of_many
 
 LONGER = 500  # characters or so of the last sample
@@ -99,7 +100,7 @@ def resume(
         run: the run's folder, such as runs/topics-1.
         steps: the run's new length in steps.
         json: print one JSON line for each event instead of the display.
-        export_metrics: also write the record as `csv`, or as `tensorboard` event files.
+        export_metrics: also write the record as `csv`, or for `tensorboard`, `wandb` or `trackio`.
         processes: train in so many processes on this machine.
         restarts: how often all processes are started again where one dies.
     """

@@ -6,11 +6,15 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, nullcontext
+from functools import partial
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
+
+from whence.data import reading
 from whence.data.files import second_name, written_whole
 from whence.data.kept import LEAST, digest, fetch, keep
 from whence.data.parallel import encoded
@@ -20,6 +24,7 @@ from whence.data.tokenizers import Tokenizer, train_tokenizer
 from whence.data.unfinished import LONG, OFTEN, Progress, Unfinished, unfinished
 from whence.errors import WhenceError
 
+MARK = reading.MARK.decode()
 LONGEST_WORD = 1000  # characters that are looked back over for the start of a word
 
 # Told what is done to a text, and how many characters are behind it, of how many; it may raise.
@@ -39,6 +44,7 @@ def prepare(
     tokenizer: Tokenizer | None = None,
     validation_source: Source | None = None,
     each: Preparing = tell_nobody,
+    ended: bool = False,
 ) -> Dataset:
     """Tokenise a text once into a folder: tokenizer.json, tokens.bin and, last, tokens.json.
 
@@ -59,6 +65,7 @@ def prepare(
         tokenizer: use this one instead of training one (for a second text of the same model).
         validation_source: validate on this text, and train on all of the first.
         each: told now and then how far it is.
+        ended: the sources mark where documents end: an end token stands there.
 
     Returns:
         The dataset, opened from the folder.
@@ -83,12 +90,13 @@ def prepare(
     texts = [text for text in (source, validation_source) if text is not None]
     share = validation if validation_source is None else None
     cutter = _digest_of(tokenizer) if tokenizer else [kind, vocab_size, version("tokenizers")]
-    name = digest([text.sha256 for text in texts], share, kind, cutter)
+    name = digest([text.sha256 for text in texts], share, kind, cutter, ended)
     large = source.n_bytes >= LEAST
     counts = fetch(name, folder) if large else None
     if counts is None:
         with unfinished(name) if source.n_bytes >= LONG else nullcontext() as begun:
-            counts = _cut(texts, kind, vocab_size, validation, folder, tokenizer, each, begun)
+            options = (each, ended, begun)
+            counts = _cut(texts, kind, vocab_size, validation, folder, tokenizer, *options)
         if large:
             keep(name, folder, counts)
     record = {
@@ -112,6 +120,7 @@ def _cut(
     folder: Path,
     tokenizer: Tokenizer | None,
     each: Preparing,
+    ended: bool,
     begun: Unfinished | None,
 ) -> dict:
     """Write tokens.bin and tokenizer.json, and return what is to be noted of them."""
@@ -130,8 +139,16 @@ def _cut(
     tokenizer = tokenizer or (begun.tokenizer() if begun else None)
     if tokenizer is None:
         learnt = total if kind == "chars" else split_at
-        first = "learning the tokens"
-        tokenizer = train_tokenizer(kind, lambda: _head(chunks(first), learnt), vocab_size)
+
+        def read() -> Iterator[str]:
+            return (c.replace(MARK, "") for c in _head(chunks("learning the tokens"), learnt))
+
+        tokenizer = train_tokenizer(kind, read, vocab_size, ended)
+    if ended and not tokenizer.ends:
+        raise WhenceError(
+            "this tokenizer has no token that ends a document: leave out --data.documents."
+        )
+    encode = partial(_with_ends, tokenizer) if ended else tokenizer.encode
     if begun:
         tokenizer.save(begun.folder / "tokenizer.json")
     done = begun.progress() if begun else Progress()
@@ -145,11 +162,11 @@ def _cut(
             file = stack.enter_context(begun.tokens.open("ab"))
         else:
             file = stack.enter_context(written_whole(folder / "tokens.bin"))
-        for side, chunk, ids in encoded(pieces, tokenizer.encode, workers):
+        for side, chunk, ids in encoded(pieces, encode, workers):
             raw = ids.astype(dtype, copy=False).tobytes()
             file.write(raw)
             n_tokens[side] += len(raw) // dtype.itemsize
-            n_bytes[side] += len(chunk.encode("utf-8"))
+            n_bytes[side] += len(chunk.replace(MARK, "").encode("utf-8"))
             size = dtype.itemsize * sum(n_tokens)
             done = Progress(done.pieces + 1, size, tuple(n_tokens), tuple(n_bytes))
             if begun and size - noted >= OFTEN:
@@ -174,6 +191,16 @@ def _cut(
         "n_bytes_train": n_bytes[0],
         "n_bytes_validation": n_bytes[1],
     }
+
+
+def _with_ends(tokenizer: Tokenizer, chunk: str) -> np.ndarray:
+    """Encode a piece of text, an end token standing where a document ends."""
+    end = np.array(tokenizer.ends[:1], dtype=tokenizer.dtype)
+    ids = [np.empty(0, dtype=tokenizer.dtype)]
+    for number, document in enumerate(chunk.split(MARK)):
+        ids += [end] if number else []
+        ids += [tokenizer.encode(document)] if document else []
+    return np.concatenate(ids)
 
 
 def _digest_of(tokenizer: Tokenizer) -> str:
