@@ -167,7 +167,8 @@ def test_a_conversation_about_a_step_traces_it_once(trained, capsys, monkeypatch
     assert "This step has no tensor named 'nonsense'" in answers[6]
     assert "what they moved most" in answers[7]
     assert ".update = " in answers[8]
-    assert "this step's change, float64" in answers[9]
+    assert "this step's change, " in answers[9]
+    assert ", float64" in answers[9]
     weight = t["head.weight"].value
     assert f"= {float(weight.flatten()[weight.abs().argmax()])!r}" in answers[10]
     assert "open that line" in answers[11]

@@ -221,12 +221,13 @@ def _of_run(
     if first_bad and step is None and len(opened.steps) in opened.checkpoints:
         step = len(opened.steps)  # where it was refused, the state before is saved
     moment = reach(opened, step, approximate, quiet)
+    reached = moment.step  # tracing does the step, and stands behind it
     shown = read if read is None or isinstance(read, str) else moment.tokenizer.decode(read)
     with _tracing(quiet):
         t = trace_moment(moment, read, tell=told.append)
     if moment.differences:
         t.notes.append(moment.how_far_off())
-    return t, moment.step, shown
+    return t, reached, shown
 
 
 def _has_loss(t: Trace) -> bool:

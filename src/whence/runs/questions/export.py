@@ -14,7 +14,15 @@ from whence.data.files import written_whole
 from whence.errors import WhenceError
 from whence.runs.run import Run
 
-COLUMNS: tuple[str, ...] = ("step", "loss", "validation_loss", "bits_per_byte", "rate", "grad_norm", "seconds")
+COLUMNS: tuple[str, ...] = (
+    "step",
+    "loss",
+    "validation_loss",
+    "bits_per_byte",
+    "rate",
+    "grad_norm",
+    "seconds",
+)
 FORMATS = ("csv", "tensorboard", "wandb", "trackio")
 PROJECT = "whence"
 
