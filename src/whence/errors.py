@@ -71,3 +71,16 @@ def in_bytes(count: int) -> str:
         if count >= size:
             return f"{count / size:.1f} {unit}"
     return f"{count} bytes"
+
+
+def in_flops(count: float) -> str:
+    """Say a number of floating-point operations as a person would.
+
+    Example:
+        >>> in_flops(26.8e9)
+        '26.8 GFLOP'
+    """
+    for unit, size in (("PFLOP", 1e15), ("TFLOP", 1e12), ("GFLOP", 1e9), ("MFLOP", 1e6)):
+        if count >= size:
+            return f"{count / size:.3g} {unit}"
+    return f"{count:,.0f} FLOP"

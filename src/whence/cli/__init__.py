@@ -17,6 +17,7 @@ from whence.scale.process import tune_process
 GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     "train": {
         "train": ("whence.cli.train:train", "train a model on your text, or on a built-in one"),
+        "plan": ("whence.cli.plan:plan", "what a training will take: memory, time, what fits"),
         "resume": ("whence.cli.train:resume", "go on with a run from its last checkpoint"),
         "sweep": ("whence.cli.sweep:sweep_command", "train one recipe at several settings"),
         "control": ("whence.cli.control:control", "pause, slow, step or stop a training elsewhere"),
@@ -90,7 +91,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
 }
 VERBS = {verb: entry for group in GROUPS.values() for verb, entry in group.items()}
 # Verbs whose function reads the words itself: their flags depend on them.
-OWN_WORDS = ("train", "runs")
+OWN_WORDS = ("train", "plan", "runs")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -185,6 +186,6 @@ def _help() -> str:
             "new here?                  whence lesson 0",
             "your own text              whence train my.txt",
             "your own PyTorch code      python -c 'import whence.why; help(whence.why.trace)'",
-            "limits                     one machine, CPU or one GPU; text, no images or sound",
+            "limits                     text, no images or sound",
         ]
     )

@@ -13,7 +13,8 @@ from whence.cli.document import strict
 from whence.cli.terminal import Console
 from whence.data.floors import Floor, floors
 from whence.doctor.live import Live
-from whence.errors import in_bytes, shell_word
+from whence.errors import in_bytes, in_flops, shell_word
+from whence.models import GPTConfig, build
 from whence.models.kinds import MODELS, ModelConfig
 from whence.runs.recipe import kind_of
 from whence.runs.remarks import remarks
@@ -29,6 +30,9 @@ from whence.runs.training.events import (
     Saved,
     Stepped,
 )
+from whence.scale.hardware import device_name
+from whence.scale.machines import utilisation
+from whence.scale.plan import plan
 from whence.train.optimizers import OPTIMIZERS
 
 SCHEMA = 1
@@ -53,6 +57,7 @@ class Display:
         dataset = run.dataset
         self.tokens_per_byte = len(dataset.train) / max(1, dataset.n_bytes_train)
         self.seconds, self.tokens, self.n_done = 0.0, 0, 0
+        self.flops_per_token = 0.0  # of a GPT
         self.started = time.perf_counter()
         self.first_step: float | None = None  # when it began: what came before says nothing of pace
         self.floors: list[Floor] = []
@@ -199,6 +204,7 @@ class Display:
                 f"a checkpoint {policy(recipe.record)}; each takes at most "
                 f"{in_bytes(12 * n_parameters)} (weights, and what the optimizer remembers)"
             )
+            rows["plan"] = self._plan(n_parameters, session.task.tokens_per_step)
         self._named("Whence ", __version__, "bold")
         for name, text in rows.items():
             self._named(f"{name:<7}", text)
@@ -210,6 +216,20 @@ class Display:
         self.floors = floors(data)
         told = " · ".join(f"{f.name} {f.bits_per_byte:.3f}" for f in self.floors)
         self._named(f"{'beat':<7}", f"{told} bits per byte of the validation text\n")
+
+    def _plan(self, n_parameters: int, tokens_per_step: int) -> str:
+        """What a step takes, and how the text read compares with the model's size."""
+        recipe = self.run.recipe
+        told = f"{recipe.steps * tokens_per_step / max(1, n_parameters):.1f} tokens for each "
+        told += "parameter (Chinchilla: 20); 'whence plan' says what it takes"
+        if not isinstance(recipe.model, GPTConfig):
+            return told
+        vocab_size = self.run.tokenizer.vocab_size
+        part = (recipe.batch_size // recipe.accumulate, recipe.window_length)
+        planned = plan(lambda: build(recipe.model, vocab_size), part)
+        self.flops_per_token = recipe.accumulate * planned.flops / tokens_per_step
+        step = f"{in_flops(recipe.accumulate * planned.flops)} and about "
+        return f"{step}{in_bytes(planned.memory)} of memory a step; {told}"
 
     def _stepped(self, event: Stepped) -> None:
         self.seconds += event.seconds
@@ -263,7 +283,14 @@ class Display:
         return bits_per_byte(loss, 1, 1) * self.tokens_per_byte
 
     def _speed(self) -> str:
-        return f"{self.tokens / self.seconds:,.0f} tokens/s" if self.seconds else "–"
+        if not self.seconds:
+            return "–"
+        rate = self.tokens / self.seconds
+        hardware = self.run.recipe.hardware
+        known = self.flops_per_token and hardware.device == "cuda"
+        name = device_name("cuda").removeprefix("CUDA: ") if known else ""
+        used = utilisation(rate * self.flops_per_token, name, hardware.precision)
+        return f"{rate:,.0f} tokens/s" + (f", MFU {used:.1%}" if used is not None else "")
 
 
 class JsonDisplay:

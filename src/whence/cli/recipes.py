@@ -10,7 +10,7 @@ from typing import Annotated
 import tyro
 
 from whence.cli.training_help import shortened
-from whence.cli.words import Texts, parse
+from whence.cli.words import Texts, parse, without
 from whence.errors import WhenceError
 from whence.interop.layouts import exportable
 from whence.models import GPTConfig
@@ -45,8 +45,9 @@ KINDS = {"model": MODELS, "optimizer": OPTIMIZERS}
 class TrainArguments:
     """Train a model on text, watching it learn; without any text, on the built-in one.
 
-    `--model NAME` and `--optimizer NAME` choose a kind and its usual settings; any of the fields
-    below can then be changed, as in `whence train my.txt --model gpt2 --model.n-layers 6`. Given a
+    `--model NAME` and `--optimizer NAME` choose a kind and its usual settings, and `--depth N` the
+    size of a GPT and all that follows from it; any of the fields below can then be changed, as in
+    `whence train my.txt --model gpt2 --model.n-layers 6`. Given a
     recipe (a .toml file such as a run's), it trains by that. `--from RUN` begins with the weights
     and the tokenizer of another run, such as an imported model's.
 
@@ -56,6 +57,8 @@ class TrainArguments:
         json: print one JSON line for each event instead of the display.
         export_metrics: also write the record as `csv`, or for `tensorboard`, `wandb` or `trackio`.
         start: a run to begin with the weights and the tokenizer of.
+        processes: train in so many processes on this machine; on several, by torchrun.
+        restarts: how often all processes are started again where one dies.
         exportable: keep the model to what 'whence export' can write for other programs: no
             bigram_embedding, rotary or learned positions with their usual norm.
         recipe: what is trained and how.
@@ -65,6 +68,8 @@ class TrainArguments:
     out: Path | None = None
     json: bool = False
     export_metrics: tuple[str, ...] | None = None
+    processes: int = 1
+    restarts: int = 0
     start: Annotated[Path | None, tyro.conf.arg(name="from")] = None
     exportable: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     recipe: Annotated[Recipe, tyro.conf.arg(name=""), tyro.conf.FlagConversionOff] = field(
@@ -108,6 +113,11 @@ def parse_training(words: list[str]) -> TrainArguments:
         base = usual(base, kinds.pop("model"))
     for what, name in kinds.items():
         base = replace(base, **{what: choose(what, name, KINDS[what])})
+    words, depth = _take_depth(words)
+    if depth is not None:
+        from whence.runs.depth import deep
+
+        base = deep(base, depth)
     arguments = parse(
         TrainArguments,
         words,
@@ -179,6 +189,20 @@ def _in_full(words: list[str]) -> list[str]:
             raise WhenceError(f"'whence train' has no {flag}: {ELSEWHERE[flag]}.")
         full.append(SHORT.get(flag, flag) + equals + value)
     return full
+
+
+def _take_depth(words: list[str]) -> tuple[list[str], int | None]:
+    """Take `--depth N` out of the words.
+
+    Raises:
+        WhenceError: where N isn't a whole number.
+    """
+    value = _value_of("--depth", words)
+    if value is None:
+        return words, None
+    if not value.isdigit():
+        raise WhenceError(f"--depth is {value!r}: give a whole number of layers.")
+    return without(words, "--depth"), int(value)
 
 
 def _take_help(words: list[str]) -> tuple[list[str], str]:

@@ -1,5 +1,7 @@
 """`whence train` and `whence resume`: train, watch, and say what to do next."""
 
+import math
+import os
 import signal
 import sys
 from contextlib import suppress
@@ -11,12 +13,15 @@ from typing import Annotated
 import tyro
 
 from whence.cli import interrupts
-from whence.cli.recipes import parse_training
+from whence.cli.processes import TOLD, is_restarted, launch, together
+from whence.cli.recipes import TrainArguments, parse_training
+from whence.cli.words import without
 from whence.errors import WhenceError
 from whence.runs.questions.export import FORMATS, export_metrics
 from whence.runs.run import Run
 from whence.runs.training.control import train_controlled
 from whence.runs.training.creation import free_path
+from whence.scale.team import Team, is_one_of_many
 
 LONGER = 500  # characters or so of the last sample
 
@@ -25,9 +30,47 @@ def train(words: list[str]) -> None:
     """Train a model, showing how it learns."""
     arguments = parse_training(words)
     _check_formats(arguments.export_metrics)
+    if arguments.processes > 1 and not is_one_of_many():
+        _launch_training(words, arguments)
+        return
+    with together(arguments.recipe.hardware.device) as team:
+        if team is not None and not team.leads:
+            _take_part(team)
+            return
+        run = _run_of(arguments, team)
+        watch(run, None, arguments.json, arguments.export_metrics, team)
+
+
+def _launch_training(words: list[str], arguments: TrainArguments) -> None:
+    if "-" in arguments.text:
+        raise WhenceError(
+            "standard input can't be read by several processes: write it to a file and give that."
+        )
+    path = arguments.out
+    if path is None:
+        path = free_path(Path("runs"), arguments.recipe.data.open().name)
+    words = without(words, "--processes", "--restarts", "--out")
+    words = ["train", *words, "--out", str(path)]
+    launch(words, arguments.processes, arguments.restarts, path)
+
+
+def _take_part(team: Team) -> None:
+    from whence.runs.together import take_part
+
+    take_part(team)
+
+
+def _run_of(arguments: TrainArguments, team: Team | None) -> Run:
+    """Make the run that is asked for; started again after a process died, go on with it."""
+    out = arguments.out
+    if is_restarted() and out is not None and (out / "run.toml").is_file():
+        return Run.open(out)
+    recipe = arguments.recipe
+    if team is not None:  # each takes as many parts of a batch as the others
+        recipe = replace(recipe, accumulate=math.lcm(recipe.accumulate, team.size))
     from whence.cli.preparing import told_of_tokens
 
-    source = arguments.recipe.data.open()
+    source = recipe.data.open()
     if source.skipped:
         names = ", ".join(source.skipped[:5]) + (", …" if len(source.skipped) > 5 else "")
         print(f"left out {len(source.skipped)} that aren't text: {names}", file=sys.stderr)
@@ -35,13 +78,11 @@ def train(words: list[str]) -> None:
         print(f"named or linked to twice, read once: {', '.join(source.repeated)}", file=sys.stderr)
     with told_of_tokens(arguments.json) as told:
         if arguments.start is None:
-            run = Run.create(arguments.recipe, arguments.out, source, told)
-        else:
-            from whence.runs.start import start_from  # which computes: --help needs no PyTorch
+            return Run.create(recipe, out, source, told)
+        from whence.runs.start import start_from  # which computes: --help needs no PyTorch
 
-            path = arguments.out or free_path(Path("runs"), source.name)
-            run = start_from(Run.open(arguments.start), arguments.recipe, path, source, told)
-    watch(run, None, arguments.json, arguments.export_metrics)
+        path = out or free_path(Path("runs"), source.name)
+        return start_from(Run.open(arguments.start), recipe, path, source, told)
 
 
 def resume(
@@ -50,6 +91,8 @@ def resume(
     steps: int | None = None,
     json: bool = False,
     export_metrics: tuple[str, ...] | None = None,
+    processes: int = 1,
+    restarts: int = 0,
 ) -> None:
     """Go on with a run from its last checkpoint, with the same bits as if it had never stopped.
 
@@ -58,12 +101,31 @@ def resume(
         steps: the run's new length in steps.
         json: print one JSON line for each event instead of the display.
         export_metrics: also write the record as `csv`, or for `tensorboard`, `wandb` or `trackio`.
+        processes: train in so many processes on this machine.
+        restarts: how often all processes are started again where one dies.
     """
     _check_formats(export_metrics)
-    watch(Run.open(run), steps, json, export_metrics)
+    opened = Run.open(run)
+    if processes > 1 and not is_one_of_many():
+        words = ["resume", str(run), *(["--json"] if json else [])]
+        words += ["--steps", str(steps)] if steps is not None else []
+        words += ["--export-metrics", *export_metrics] if export_metrics else []
+        launch(words, processes, restarts, run)
+        return
+    with together(opened.recipe.hardware.device) as team:
+        if team is not None and not team.leads:
+            _take_part(team)
+            return
+        watch(opened, steps, json, export_metrics, team)
 
 
-def watch(run: Run, steps: int | None, as_json: bool, formats: tuple[str, ...] | None) -> None:
+def watch(
+    run: Run,
+    steps: int | None,
+    as_json: bool,
+    formats: tuple[str, ...] | None,
+    team: Team | None = None,
+) -> None:
     """Train a run, showing how it goes, until its end or Ctrl-C."""
     from whence.cli.display import JsonDisplay, display_for
 
@@ -77,7 +139,8 @@ def watch(run: Run, steps: int | None, as_json: bool, formats: tuple[str, ...] |
             display.measuring(done, total)
             return stop.asked
 
-        for event in train_controlled(run, steps, lambda: stop.asked, measuring=measuring):
+        events = train_controlled(run, steps, lambda: stop.asked, measuring=measuring, team=team)
+        for event in events:
             display.show(event)
     for name in formats or ():
         display.say(f"metrics: {export_metrics(run, name)}")
@@ -102,6 +165,8 @@ class _Stop:
     def __enter__(self):
         self.asked = interrupts.seen()  # before the run could listen
         numbers = [signal.SIGINT, signal.SIGTERM]
+        if TOLD in os.environ:  # the launcher's, where another process has died: end at once
+            numbers.remove(signal.SIGTERM)
         if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
             numbers.append(signal.SIGHUP)  # the terminal was closed; nohup has it ignored
         self._before = {number: signal.signal(number, self._ask) for number in numbers}

@@ -48,6 +48,24 @@ def call(function: Callable[..., Any], words: Sequence[str], command: str) -> An
     return parse(later, words, command)()
 
 
+def without(words: Sequence[str], *flags: str) -> list[str]:
+    """Leave flags out of a command's words, each with its value.
+
+    Example:
+        >>> without(["a.txt", "--processes", "4", "--out=b", "--json"], "--processes", "--out")
+        ['a.txt', '--json']
+    """
+    kept: list[str] = []
+    waiting = iter(words)
+    for word in waiting:
+        flag, equals, _ = word.partition("=")
+        if flag not in flags:
+            kept.append(word)
+        elif not equals:
+            next(waiting, "")
+    return kept
+
+
 def parse(
     form: Callable[..., T],
     words: Sequence[str],

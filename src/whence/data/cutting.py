@@ -2,20 +2,26 @@
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, nullcontext
+from functools import partial
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 
 from whence.data import reading
-from whence.data.files import written_whole
+from whence.data.files import second_name, written_whole
 from whence.data.kept import LEAST, digest, fetch, keep
+from whence.data.parallel import encoded
 from whence.data.shards import SCHEMA, Dataset, open_dataset
 from whence.data.sources import Source
 from whence.data.tokenizers import Tokenizer, train_tokenizer
+from whence.data.unfinished import LONG, OFTEN, Progress, Unfinished, unfinished
 from whence.errors import WhenceError
 
 MARK = reading.MARK.decode()
@@ -88,7 +94,9 @@ def prepare(
     large = source.n_bytes >= LEAST
     counts = fetch(name, folder) if large else None
     if counts is None:
-        counts = _cut(texts, kind, vocab_size, validation, folder, tokenizer, each, ended)
+        with unfinished(name) if source.n_bytes >= LONG else nullcontext() as begun:
+            options = (each, ended, begun)
+            counts = _cut(texts, kind, vocab_size, validation, folder, tokenizer, *options)
         if large:
             keep(name, folder, counts)
     record = {
@@ -113,6 +121,7 @@ def _cut(
     tokenizer: Tokenizer | None,
     each: Preparing,
     ended: bool,
+    begun: Unfinished | None,
 ) -> dict:
     """Write tokens.bin and tokenizer.json, and return what is to be noted of them."""
     source, total = texts[0], sum(text.n_chars for text in texts)
@@ -127,6 +136,7 @@ def _cut(
             yield chunk
             done += len(chunk)
 
+    tokenizer = tokenizer or (begun.tokenizer() if begun else None)
     if tokenizer is None:
         learnt = total if kind == "chars" else split_at
 
@@ -138,32 +148,59 @@ def _cut(
         raise WhenceError(
             "this tokenizer has no token that ends a document: leave out --data.documents."
         )
-    end = np.array(tokenizer.ends[:1], dtype=np.int64)
+    encode = partial(_with_ends, tokenizer) if ended else tokenizer.encode
+    if begun:
+        tokenizer.save(begun.folder / "tokenizer.json")
+    done = begun.progress() if begun else Progress()
     dtype = tokenizer.dtype.newbyteorder("<")
-    found = hashlib.sha256()
-    n_tokens, n_bytes = [0, 0], [0, 0]  # of the training and of the validation side
-    with written_whole(folder / "tokens.bin") as file:
-        for side, chunk in _sides(chunks("cutting the text into tokens"), split_at):
-            for number, document in enumerate(chunk.split(MARK)):
-                ids = [end] if number else []
-                ids += [tokenizer.encode(document)] if document else []
-                for part in ids:
-                    raw = part.astype(dtype, copy=False).tobytes()
-                    file.write(raw)
-                    found.update(raw)
-                    n_tokens[side] += len(part)
-                n_bytes[side] += len(document.encode("utf-8"))
+    n_tokens, n_bytes = list(done.n_tokens), list(done.n_bytes)
+    noted = done.size
+    pieces = islice(_sides(chunks("cutting the text into tokens"), split_at), done.pieces, None)
+    workers = None if tokenizer.kind == "bpe" else 1  # the others hold the interpreter as they work
+    with ExitStack() as stack:
+        if begun:
+            file = stack.enter_context(begun.tokens.open("ab"))
+        else:
+            file = stack.enter_context(written_whole(folder / "tokens.bin"))
+        for side, chunk, ids in encoded(pieces, encode, workers):
+            raw = ids.astype(dtype, copy=False).tobytes()
+            file.write(raw)
+            n_tokens[side] += len(raw) // dtype.itemsize
+            n_bytes[side] += len(chunk.replace(MARK, "").encode("utf-8"))
+            size = dtype.itemsize * sum(n_tokens)
+            done = Progress(done.pieces + 1, size, tuple(n_tokens), tuple(n_bytes))
+            if begun and size - noted >= OFTEN:
+                file.flush()
+                os.fsync(file.fileno())
+                begun.note(done)
+                noted = size
+        folder.mkdir(parents=True, exist_ok=True)
         # From here on older files count as incomplete: they are never read beside newer ones.
         (folder / "tokens.json").unlink(missing_ok=True)
         tokenizer.save(folder / "tokenizer.json")
+    if begun:
+        second_name(begun.tokens, folder / "tokens.bin")
+        begun.remove()
+    with (folder / "tokens.bin").open("rb") as made:
+        found = hashlib.file_digest(made, "sha256").hexdigest()
     return {
-        "tokens_sha256": found.hexdigest(),
+        "tokens_sha256": found,
         "dtype": tokenizer.dtype.name,
         "count": sum(n_tokens),
         "split": n_tokens[0],
         "n_bytes_train": n_bytes[0],
         "n_bytes_validation": n_bytes[1],
     }
+
+
+def _with_ends(tokenizer: Tokenizer, chunk: str) -> np.ndarray:
+    """Encode a piece of text, an end token standing where a document ends."""
+    end = np.array(tokenizer.ends[:1], dtype=tokenizer.dtype)
+    ids = [np.empty(0, dtype=tokenizer.dtype)]
+    for number, document in enumerate(chunk.split(MARK)):
+        ids += [end] if number else []
+        ids += [tokenizer.encode(document)] if document else []
+    return np.concatenate(ids)
 
 
 def _digest_of(tokenizer: Tokenizer) -> str:

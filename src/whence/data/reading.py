@@ -95,6 +95,7 @@ def spooled(name: str, stream: BinaryIO) -> Piece:
     return Piece(name, blocks)
 
 
+ROWS = 256  # of a Parquet file, held at a time
 BOM = b"\xef\xbb\xbf"
 
 
@@ -155,6 +156,46 @@ def jsonl_texts(path: Path, name: str) -> Callable[[], Iterator[bytes]]:
             raise unreadable(str(path), error) from error
 
     return blocks
+
+
+def parquet_texts(path: Path, name: str) -> Callable[[], Iterator[bytes]]:
+    """Make a function that reads one column of a Parquet file, as lines of text.
+
+    Raises:
+        WhenceError: when it is read, where pyarrow is missing, or the file or the column is.
+    """
+
+    def blocks() -> Iterator[bytes]:
+        try:
+            from pyarrow import ArrowException
+            from pyarrow.parquet import ParquetFile
+        except ImportError as error:
+            raise WhenceError(
+                f"{path} is a Parquet file, which takes pyarrow to read: "
+                "pip install 'whence[parquet]'."
+            ) from error
+        try:
+            with ParquetFile(path) as file:
+                known = file.schema_arrow.names
+                if name not in known:
+                    raise WhenceError(
+                        f"{path} has no column {name!r} (it has {', '.join(known)}): name one by "
+                        "--data.field."
+                    )
+                for batch in file.iter_batches(ROWS, columns=[name]):
+                    yield from (_row(text, path, name) for text in batch.column(0).to_pylist())
+        except OSError as error:
+            raise unreadable(str(path), error) from error
+        except ArrowException as error:
+            raise WhenceError(f"{path} is no Parquet file that can be read: {error}.") from error
+
+    return blocks
+
+
+def _row(text: object, path: Path, name: str) -> bytes:
+    if not isinstance(text, str | None):
+        raise WhenceError(f"column {name!r} of {path} holds {type(text).__name__}s, not text.")
+    return (text or "").encode() + b"\n"
 
 
 def _field(line: bytes, name: str, where: str) -> str:

@@ -25,6 +25,7 @@ from whence.data.reading import (
     files_in,
     jsonl_texts,
     normalized,
+    parquet_texts,
     spooled,
     text_only,
     unreadable,
@@ -142,9 +143,10 @@ def open_source(
             bytes of made-up stories whose entropy rate is known; or a sequence of those, joined by
             a newline. A file that comes again, by its name or by a link, is read once.
         normalize: drop byte-order marks, and read every kind of line break as a newline.
-        field: of each line of the .jsonl files, read this field's text.
-        ended: mark where each file ends, and with `field` each line of a .jsonl file, so that an
-            end token can stand there.
+        field: of each line of .jsonl files and each row of .parquet files, read this field's text;
+            none: of Parquet `text`, and lines of JSON as they stand.
+        ended: mark where each file ends, each row of a .parquet file, and with `field` each line of
+            a .jsonl file, so that an end token can stand there.
 
     Returns:
         The source, with the size and sha256 of its text.
@@ -234,11 +236,14 @@ def _parts(name: str, field: str | None = None) -> list[Piece]:
 
 
 def _piece(name: str, path: Path, field: str | None, optional: bool = False) -> Piece:
-    """A file as a part: the text in it, or of a .jsonl file that of one field."""
+    """A file as a part: the text in it, or of one field of its rows."""
     status = path.stat()
-    is_lines = field is not None and path.suffix == ".jsonl"
-    blocks = jsonl_texts(path, field or "") if is_lines else file_blocks(path)
-    return Piece(name, blocks, optional, (status.st_dev, status.st_ino), is_lines)
+    identity = (status.st_dev, status.st_ino)
+    if path.suffix == ".parquet":
+        return Piece(name, parquet_texts(path, field or "text"), optional, identity, True)
+    if path.suffix == ".jsonl" and field is not None:
+        return Piece(name, jsonl_texts(path, field), optional, identity, True)
+    return Piece(name, file_blocks(path), optional, identity)
 
 
 def _checked(

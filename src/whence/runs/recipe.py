@@ -27,7 +27,7 @@ class Data:
             what is measured is the text it learns from.
         validation_source: validate on these texts instead, and train on all of `source`.
         normalize: drop byte-order marks and read every kind of line break as a newline.
-        field: in .jsonl files, the field whose text is read.
+        field: in .jsonl and .parquet files, the field whose text is read.
         documents: end each file, and with `field` each line of .jsonl files, by an end token: the
             model learns where a text ends, and stops there when it writes.
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from whence.models import Model
     from whence.runs.replay import Moment
     from whence.runs.training.recorded import Evaluations, Measuring
+    from whence.scale.team import Team
     from whence.train.evaluation import Evaluation
 
 
@@ -116,6 +117,7 @@ class Run(RunFolder):
         should_stop: Callable[[], bool] = lambda: False,
         measuring: Measuring = lambda done, total: False,
         evaluations: Evaluations | None = None,
+        team: Team | None = None,
     ) -> Iterator[Event]:
         """Train from the last checkpoint, or the start, to the end; give each event as it happens.
 
@@ -131,6 +133,7 @@ class Run(RunFolder):
                 measurement out.
             evaluations: functions of your own by name, each from the model to a number: called at
                 every measurement with the weights held fixed, and recorded with it.
+            team: the processes that train it together, of which this one leads.
 
         Raises:
             WhenceError: where the run is finished, another process is training it, or a file that
@@ -139,7 +142,7 @@ class Run(RunFolder):
         from whence.runs.training.sitting import train
 
         try:
-            yield from train(self, steps, should_stop, measuring, evaluations)
+            yield from train(self, steps, should_stop, measuring, evaluations, team)
         finally:
             summary_of(self.path)  # now, and not when it is listed
 

@@ -35,6 +35,10 @@ class Hardware:
         compile: let `torch.compile` fuse the model; needs a C++ compiler on a CPU.
         threads: how many CPU threads; none: all cores. Another number gives other bits.
         deterministic: only kernels that give the same bits every time.
+        tf32: on CUDA, round the factors of float32 products to 10 bits (TF32): faster, less exact.
+        parallel: with several processes, `ddp` gives each all weights and `fsdp` a share of them.
+        reduction: `ordered` adds the gradients of a batch's parts in one order, so that 1, 2, 4 …
+            processes give the same bits; `fast` leaves the order to the engine.
 
     Raises:
         WhenceError: where a number lies outside its range.
@@ -49,9 +53,17 @@ class Hardware:
     compile: bool = False
     threads: int | None = None
     deterministic: bool = True
+    tf32: bool = False
+    parallel: Literal["ddp", "fsdp"] = "ddp"
+    reduction: Literal["fast", "ordered"] = "fast"
 
     def __post_init__(self):
         check_fields(self, "hardware.")
+        if self.reduction == "ordered" and self.parallel == "fsdp":
+            raise WhenceError(
+                "hardware.reduction is ordered, which fsdp can't do, for it adds while it splits: "
+                "take hardware.parallel ddp."
+            )
         if self.threads is not None and not 1 <= self.threads <= 1024:
             raise WhenceError(f"hardware.threads is {self.threads}: give 1 to 1024.")
 
@@ -87,7 +99,7 @@ class Hardware:
         """
         from whence.scale.conditions import conditions
 
-        return conditions(self.threads, self.deterministic, self.device)
+        return conditions(self.threads, self.deterministic, self.device, self.tf32)
 
     def context(self) -> AbstractContextManager[None]:
         """Return the context in which a forward pass has this precision."""
@@ -150,8 +162,13 @@ def device_name(device: str) -> str:
     return "Apple GPU" if device == "mps" else f"CPU ({platform.machine() or 'unknown'})"
 
 
-def manifest(hardware: Hardware) -> dict[str, str | int]:
+def manifest(hardware: Hardware, processes: int = 1) -> dict[str, str | int]:
     """Return what the bits of a run depend on besides its recipe.
+
+    Args:
+        hardware: resolved.
+        processes: how many train together; where gradients are added in order, bits don't depend
+            on that and it isn't noted.
 
     Example:
         >>> sorted(manifest(Hardware().resolved()))[:3]
@@ -174,6 +191,7 @@ def manifest(hardware: Hardware) -> dict[str, str | int]:
         "environment": _environment(),
         "device": device_name(hardware.device),
         "threads": hardware.threads or torch.get_num_threads(),
+        **({} if hardware.reduction == "ordered" else {"processes": processes}),
     }
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from whence.errors import WhenceError, in_bytes
 from whence.scale.limits import memory_left
@@ -20,6 +21,8 @@ class Plan:
         gradients: bytes of their gradients.
         moments: bytes of the optimiser's memory, two for each parameter.
         activations: bytes kept from the forward pass for the backward pass.
+        flops: floating-point operations of the products of the forward and the backward pass, which
+            takes twice as many; a multiplication and an addition count as two.
 
     Example:
         >>> Plan(n_parameters=1, weights=4, gradients=4, moments=8, activations=100).memory
@@ -31,6 +34,7 @@ class Plan:
     gradients: int
     moments: int
     activations: int
+    flops: int = 0
 
     @property
     def memory(self) -> int:
@@ -70,7 +74,8 @@ def plan(build: Callable[[], nn.Module], batch: tuple[int, int]) -> Plan:
         model = build()
         own = {p.untyped_storage()._cdata for p in model.parameters()}
         tokens = torch.zeros(batch, dtype=torch.long)
-        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        saving = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
+        with saving, FlopCounterMode(display=False) as counted:
             logits = model(tokens)
             nn.functional.cross_entropy(logits.flatten(0, 1), tokens.flatten())
     weights = sum(p.numel() * p.element_size() for p in model.parameters())
@@ -78,7 +83,8 @@ def plan(build: Callable[[], nn.Module], batch: tuple[int, int]) -> Plan:
     # The gradient of the logits is made while they are still held.
     activations += logits.numel() * logits.element_size()
     n_parameters = sum(p.numel() for p in model.parameters())
-    return Plan(n_parameters, weights, weights, 2 * weights, activations)
+    flops = 3 * counted.get_total_flops()
+    return Plan(n_parameters, weights, weights, 2 * weights, activations, flops)
 
 
 def check_memory(needed: int, device: str, advice: str) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from whence.errors import WhenceError
 from whence.train.optimizers import Memory, Moving, Muon, OptimizerConfig, Role
 from whence.train.schedules import Schedule
+from whence.train.shards import own, whole
 
 
 class NotFiniteError(WhenceError):
@@ -101,12 +102,24 @@ class Optimizer:
         share = self.schedule.share(self.index, self.steps)
         self.rate = self.config.learning_rate * share
         self._check_and_clip()
+        self.update(share)
+        self.index += 1
+
+    @torch.no_grad()
+    def update(self, share: float = 1.0) -> None:
+        """Move every parameter that has a gradient, whatever the gradient is.
+
+        Args:
+            share: of the peak rates.
+        """
         for rule, names in self.rules.items():
             grads = {n: g for n in names if (g := self.named[n].grad) is not None}
+            owners = [self.named[n] for n in grads]
             moving = Moving(
                 names=list(grads),
-                params=[self.named[n] for n in grads],
-                grads=list(grads.values()),
+                params=[own(p) for p in owners],
+                grads=[own(g) for g in grads.values()],
+                owners=owners,
                 rates=[self.peaks[n] * share for n in grads],
                 memory=self.memory,
                 step=self.index,
@@ -114,14 +127,13 @@ class Optimizer:
             )
             if moving.names:
                 rule.update(moving)
-        self.index += 1
 
     def _check_and_clip(self) -> None:
         grads = {n: g for n, p in self.named.items() if (g := p.grad) is not None}
         norms = torch.stack(torch._foreach_norm(list(grads.values())))
-        self.grad_norm = torch.linalg.vector_norm(norms).item()
+        self.grad_norm = whole(torch.linalg.vector_norm(norms)).item()
         if not math.isfinite(self.grad_norm):
-            culprits = [name for name, grad in grads.items() if not grad.isfinite().all()]
+            culprits = [name for name, grad in grads.items() if not whole(grad).isfinite().all()]
             raise NotFiniteError(
                 f"step {self.index}: the gradient of {', '.join(culprits[:3]) or 'the model'}"
                 f"{f' and {len(culprits) - 3} more' if len(culprits) > 3 else ''} is not finite: "
@@ -129,7 +141,7 @@ class Optimizer:
             )
         limit = self.config.max_grad_norm
         if limit and self.grad_norm > limit:
-            torch._foreach_mul_(list(grads.values()), limit / self.grad_norm)
+            torch._foreach_mul_([own(g) for g in grads.values()], limit / self.grad_norm)
 
     def settings(self) -> dict[str, dict[str, Any]]:
         """Return by which rule the next step moves each parameter: its rate, betas and so on.

@@ -65,11 +65,16 @@ class Memory(Tensors):
 
 @dataclass
 class Moving:
-    """What one update moves: parameters of one rule, with their gradients, rates and memory."""
+    """What one update moves: parameters of one rule, with their gradients, rates and memory.
+
+    Where the model is split among processes, they are this process's shares; `owners` are the
+    parameters as PyTorch knows them.
+    """
 
     names: list[str]
     params: list[Tensor]
     grads: list[Tensor]
+    owners: Sequence[Tensor]
     rates: list[float]
     memory: Memory
     step: int
@@ -191,7 +196,8 @@ class AdamW:
         """Move the parameters one step, in place, by torch's one kernel for all of it if it can."""
         import torch
 
-        if all(p.dtype == torch.float32 and p.device.type == "cpu" for p in moving.params):
+        kinds = {(p.dtype, p.device.type) for p in moving.params}
+        if kinds in ({(torch.float32, "cpu")}, {(torch.float32, "cuda")}):
             self._by_kernel(moving)
         else:
             self._by_formula(moving)
@@ -224,7 +230,8 @@ class AdamW:
         together: dict[tuple[float, float], list[tuple[Tensor, ...]]] = {}
         for rate, column in zip(moving.rates, columns, strict=True):
             together.setdefault((rate, self._decay(column[0])), []).append(column)
-        t = torch.tensor(float(moving.step + 1))
+        # Filled where it is read: a copy to a GPU would wait for all that is still to do there.
+        t = torch.full((), float(moving.step + 1), device=moving.params[0].device)
         for (rate, decay), members in together.items():
             params, grads, m, v = map(list, zip(*members, strict=True))
             torch._fused_adamw_(
@@ -308,15 +315,21 @@ class Muon:
         """Move the matrices one step, in place."""
         import torch
 
+        from whence.train.shards import share_of, whole_of  # with PyTorch
+
         triples = {"jordan": JORDAN, "polar-express": POLAR_EXPRESS}[self.coefficients]
         params, grads, rates = moving.params, moving.grads, moving.rates
         momentum = moving.recall("momentum")
         torch._foreach_lerp_(momentum, grads, 1 - self.momentum)
         ahead = torch._foreach_lerp(grads, momentum, self.momentum)
-        directions = orthogonalize(ahead, triples[: self.orthogonalize_steps], moving.matmul_dtype)
+        owners = moving.owners
+        matrices = [whole_of(share, owner) for share, owner in zip(ahead, owners, strict=True)]
+        used = triples[: self.orthogonalize_steps]
+        directions = orthogonalize(matrices, used, moving.matmul_dtype)
+        directions = [share_of(d, owner) for d, owner in zip(directions, owners, strict=True)]
         if self.weight_decay:
             torch._foreach_mul_(params, [1 - rate * self.weight_decay for rate in rates])
-        scales = [math.sqrt(max(1.0, p.shape[0] / p.shape[1])) for p in params]
+        scales = [math.sqrt(max(1.0, p.shape[0] / p.shape[1])) for p in owners]
         _descend(params, directions, [r * s for r, s in zip(rates, scales, strict=True)])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,6 +51,7 @@ def save_checkpoint(
     model: dict[str, Tensor],
     optimizer: dict[str, Tensor],
     link: Mapping[str, Any] | None = None,
+    write: Callable[[Path], None] | None = None,
 ) -> Path:
     """Save the state before the update of a step, whole or not at all.
 
@@ -61,6 +62,7 @@ def save_checkpoint(
             alias recorded.
         optimizer: name → tensor.
         link: what ties it to its run; see `whence.runs.store.chain.link`.
+        write: writes both files into a folder, where their tensors are split among processes.
 
     Returns:
         The checkpoint's folder.
@@ -79,9 +81,12 @@ def save_checkpoint(
 
     def fill(path: Path) -> None:
         try:
-            own = {name: t.contiguous() for name, t in model.items() if name not in aliases}
-            save_file(own, path / PARTS[0])
-            save_file({n: t.contiguous() for n, t in optimizer.items()}, path / PARTS[1])
+            if write is not None:
+                write(path)
+            else:
+                own = {name: t.contiguous() for name, t in model.items() if name not in aliases}
+                save_file(own, path / PARTS[0])
+                save_file({n: t.contiguous() for n, t in optimizer.items()}, path / PARTS[1])
         except SafetensorError as error:  # how it tells of a full disk
             raise OSError(str(error)) from error
         state = {

@@ -22,6 +22,7 @@ from whence.runs.training.events import Event, Stepped
 if TYPE_CHECKING:
     from whence.runs.run import Run
     from whence.runs.training.recorded import Measuring
+    from whence.scale.team import Team
 
 FILE = "control.json"
 LOOK = 0.05  # seconds between two looks while waiting
@@ -104,6 +105,7 @@ def train_controlled(
     should_stop: Callable[[], bool] = lambda: False,
     fresh: bool = True,
     measuring: Measuring = lambda done, total: False,
+    team: Team | None = None,
 ) -> Iterator[Event]:
     """Train a run as `Run.train` does, between steps doing what `ask` asks for.
 
@@ -113,6 +115,7 @@ def train_controlled(
         should_stop: as of `Run.train`; asked also while waiting.
         fresh: forget what was asked for before it began.
         measuring: as of `Run.train`.
+        team: as of `Run.train`.
 
     Raises:
         WhenceError: as `Run.train`.
@@ -135,7 +138,7 @@ def train_controlled(
                 return False
             time.sleep(LOOK if not asked.lets(step) else min(LOOK, left))
 
-    for event in run.train(steps, stops, measuring):
+    for event in run.train(steps, stops, measuring, team):
         if isinstance(event, Stepped):
             step = event.step + 1
         yield event

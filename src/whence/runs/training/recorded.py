@@ -9,8 +9,6 @@ from whence.generate.inference import inference
 from whence.runs.store.chain import link
 from whence.runs.store.checkpoints import (
     folder_name,
-    load_model,
-    load_optimizer,
     saved_line,
     saved_steps,
 )
@@ -31,6 +29,7 @@ from whence.runs.training.events import (
 )
 from whence.runs.training.saver import Saver
 from whence.runs.training.session import Session
+from whence.runs.training.split import is_split, restore, write_shards
 from whence.train.evaluation import Evaluation
 from whence.train.optimizer import NotFiniteError
 
@@ -250,7 +249,14 @@ class Training:
         self.last_saved = state
         weights = self.session.model.state_dict(keep_vars=True)
         memory = self.session.optimizer.state()
-        done = self.saver.save(state, weights, memory, lambda: link(self.header, self.past.now()))
+        done, write = self.saver.wait(), None
+        if is_split(self.session) and state not in saved_steps(self.checkpoints):
+            write = write_shards(self.session, self.checkpoints)
+
+        def tie() -> Mapping[str, Any]:
+            return link(self.header, self.past.now())
+
+        done += self.saver.save(state, weights, memory, tie, write)
         return [Saved(step) for step in done]
 
     def _sync(self) -> None:
@@ -270,9 +276,7 @@ class Training:
     def _restore(self) -> None:
         """Take up the state of the first step, and the record up to it."""
         if self.start in saved_steps(self.checkpoints):  # else it is 0, the first weights
-            load_model(self.checkpoints, self.start, self.session.model)
-            memory = load_optimizer(self.checkpoints, self.start)
-            self.session.optimizer.load_state(memory, self.start)
+            restore(self.session, self.checkpoints, self.start)
         self.known = steps = self.logs.read_steps()
         self.spacing.took_before(steps.column("seconds"))
         for lines in (self.logs.evals, self.logs.samples):

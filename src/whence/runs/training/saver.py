@@ -55,6 +55,7 @@ class Saver:
         model: dict[str, Tensor],
         optimizer: dict[str, Tensor],
         link: Callable[[], Mapping[str, Any]] = dict,
+        write: Callable[[Path], None] | None = None,
     ) -> list[int]:
         """Copy a state and begin to write it; waits for the one before, if need be.
 
@@ -63,6 +64,7 @@ class Saver:
             model: name → tensor.
             optimizer: name → tensor.
             link: gives what ties it to its run; asked now.
+            write: as of `save_checkpoint`; then nothing is copied.
 
         Returns:
             The steps whose checkpoint has become complete meanwhile.
@@ -70,8 +72,8 @@ class Saver:
         done = self.wait()
         if (self.folder / folder_name(step)).exists():
             return done
-        weights, memory = copied(model), copied(optimizer)
-        self._writing = self._pool.submit(self._write, step, weights, memory, link())
+        weights, memory = (model, optimizer) if write else (copied(model), copied(optimizer))
+        self._writing = self._pool.submit(self._write, step, weights, memory, link(), write)
         return done
 
     def finished(self) -> list[int]:
@@ -95,6 +97,7 @@ class Saver:
         model: dict[str, Tensor],
         optimizer: dict[str, Tensor],
         link: Mapping[str, Any],
+        write: Callable[[Path], None] | None,
     ) -> int:
         need = 2 * sum(t.nbytes for t in [*model.values(), *optimizer.values()])
         try:
@@ -103,6 +106,6 @@ class Saver:
         except OSError as error:
             raise cannot_write(self.folder, error) from error
         self.before()
-        save_checkpoint(self.folder, step, model, optimizer, link)
+        save_checkpoint(self.folder, step, model, optimizer, link, write)
         self.after(step)
         return step

@@ -17,9 +17,12 @@ from whence.models import GPTConfig, Model, ModelConfig, build
 from whence.runs.recipe import Recipe
 from whence.runs.tasks import Text, task_of
 from whence.runs.tasks.text import Batches
+from whence.runs.training.split import gathered, is_split
 from whence.scale.conditions import each_within
 from whence.scale.hardware import Hardware
 from whence.scale.plan import check_memory, plan
+from whence.scale.sharing import Averaged, Ordered, check_parts, replicated, sharded
+from whence.scale.team import Team
 from whence.train.evaluation import Evaluation, Progress, no_progress
 from whence.train.optimizer import Optimizer
 
@@ -71,6 +74,7 @@ class Session:
         forward: what the steps call: the model, or its compiled twin.
         batches: `batches[step]` gives the (weight, part) pairs of a step.
         optimizer: moves the model.
+        team: the processes that do each step together; none: this one does it alone.
     """
 
     recipe: Recipe
@@ -80,6 +84,7 @@ class Session:
     forward: Callable[..., Any]
     batches: Batches
     optimizer: Optimizer
+    team: Team | None = None
 
     @property
     def hardware(self) -> Hardware:
@@ -103,8 +108,36 @@ class Session:
             forward: what to call instead of the run's own form of the model.
         """
         forward = self.forward if forward is None else forward
-        learning = self.task.learn(forward, self.batches, self.loss, self.optimizer, steps)
-        yield from each_within(self.stepping, learning)
+        sharing = self._sharing()
+        batches: Any = self.batches if sharing is None else sharing
+        loss = self.loss if sharing is None else sharing.loss
+        if self.team is not None:
+            steps = self.team.steps(steps, self.optimizer)
+        learning = self.task.learn(forward, batches, loss, self.optimizer, steps)
+        for step, total in each_within(self.stepping, learning):
+            yield step, total if sharing is None else sharing.total(total)
+
+    def _sharing(self) -> Averaged | Ordered | None:
+        """How gradients of parts come together, where it isn't the loop that adds them."""
+        n_parts, team = self.recipe.accumulate, self.team
+        if self.hardware.reduction == "ordered":
+            moved = self.optimizer.named.values()
+            return Ordered(self.batches, self.loss, n_parts, moved, team)
+        if team is None:
+            return None
+        return Averaged(self.batches, self.loss, n_parts, team, self._quiet)
+
+    @contextmanager
+    def _quiet(self) -> Iterator[None]:
+        """The context in which a process's gradients stay its own, for all parts but the last."""
+        if self.hardware.parallel == "ddp":
+            with self.forward.no_sync():  # pyright: ignore[reportFunctionMemberAccess]
+                yield
+            return
+        model: Any = self.model
+        model.set_requires_gradient_sync(False)
+        yield
+        model.set_requires_gradient_sync(True)
 
     @contextmanager
     def stepping(self) -> Iterator[None]:
@@ -119,20 +152,25 @@ class Session:
         and the bits of later steps depend on that.
         """
         with self.hardware.in_force():
-            return self.task.evaluate(self.model, n_tokens, self.hardware.context, each)
+            return self.task.evaluate(self.whole(), n_tokens, self.hardware.context, each)
 
     def sample(self, n_tokens: int) -> str:
         """Let the model write so many tokens; what it writes is a function of the seed."""
         with self.hardware.in_force():
-            return self.task.sample(self.model, n_tokens, self.recipe.seed)
+            return self.task.sample(self.whole(), n_tokens, self.recipe.seed)
+
+    def whole(self) -> Model:
+        """Return the model with all of its weights; gathered where they are split."""
+        return gathered(self) if is_split(self) else self.model
 
 
-def assemble(recipe: Recipe, dataset: Dataset) -> Session:
+def assemble(recipe: Recipe, dataset: Dataset, team: Team | None = None) -> Session:
     """Make what a recipe describes; its first weights are a function of the seed alone.
 
     Args:
         recipe: with its hardware resolved.
         dataset: the tokens of the recipe's text.
+        team: the processes that train it together; each calls this.
 
     Raises:
         WhenceError: where this machine lacks the device, the compiler or the memory, the text is
@@ -140,10 +178,10 @@ def assemble(recipe: Recipe, dataset: Dataset) -> Session:
     """
     hardware = recipe.hardware.resolved()
     with hardware.in_force(), torch.inference_mode(False), torch.enable_grad():
-        return _assemble(recipe, dataset, hardware)
+        return _assemble(recipe, dataset, hardware, team)
 
 
-def _assemble(recipe: Recipe, dataset: Dataset, hardware: Hardware) -> Session:
+def _assemble(recipe: Recipe, dataset: Dataset, hardware: Hardware, team: Team | None) -> Session:
     vocab_size = dataset.tokenizer.vocab_size
     _check_memory(recipe, vocab_size)
     torch.default_generator.manual_seed(recipe.seed)
@@ -152,6 +190,10 @@ def _assemble(recipe: Recipe, dataset: Dataset, hardware: Hardware) -> Session:
     task.prepare(model)
     model.to(hardware.device)
     freeze(model, recipe.change.freeze)
+    if team is not None:
+        check_parts(recipe.accumulate, team.size, hardware.reduction == "ordered")
+        if hardware.parallel == "fsdp":
+            sharded(model, hardware.device, team.size)
     batches = batches_of(recipe, task, hardware.device)
     optimizer = Optimizer(
         model, recipe.optimizer, recipe.schedule, recipe.steps, hardware.matmul_dtype
@@ -160,7 +202,9 @@ def _assemble(recipe: Recipe, dataset: Dataset, hardware: Hardware) -> Session:
     if hardware.compile:
         importlib.import_module("torch._inductor.config")  # so that steps set it, too
     forward = torch.compile(model, dynamic=False) if hardware.compile else model
-    return Session(recipe, dataset, task, model, forward, batches, optimizer)
+    if team is not None and hardware.parallel == "ddp" and hardware.reduction == "fast":
+        forward = replicated(model, forward, hardware.device)
+    return Session(recipe, dataset, task, model, forward, batches, optimizer, team)
 
 
 def batches_of(recipe: Recipe, task: Text, device: str) -> Batches:

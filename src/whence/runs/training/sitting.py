@@ -14,11 +14,14 @@ from whence.runs.training.events import Event
 from whence.runs.training.recorded import Evaluations, Measuring, Training
 from whence.runs.training.resume import resume_point
 from whence.runs.training.saver import check_room
+from whence.runs.training.session import assemble
 from whence.runs.training.trouble import told
 from whence.scale.hardware import manifest
+from whence.scale.sharing import check_parts
 
 if TYPE_CHECKING:
     from whence.runs.run import Run
+    from whence.scale.team import Team
 
 
 def train(
@@ -27,6 +30,7 @@ def train(
     should_stop: Callable[[], bool],
     measuring: Measuring,
     evaluations: Evaluations | None = None,
+    team: Team | None = None,
 ) -> Iterator[Event]:
     """Train a run; see `Run.train`."""
     with run.locked(), told(run.path):
@@ -34,9 +38,14 @@ def train(
         recipe = replace(run.header.recipe, steps=steps or run.header.recipe.steps)
         start, recorded = _begin(run, recipe.steps)
         run.recipe = run.header.recipe = recipe
-        session = run.session()
+        if team is not None:
+            ordered = recipe.hardware.reduction == "ordered"
+            check_parts(recipe.accumulate, team.size, ordered)
+            team.share({"run": str(run.path), "start": start, "steps": recipe.steps})
+        session = assemble(recipe, run.dataset, team)
         check_room(session, run.path)
-        run.header.sittings.append(Sitting(recorded, recipe.steps, manifest(session.hardware)))
+        noted = manifest(session.hardware, team.size if team else 1)
+        run.header.sittings.append(Sitting(recorded, recipe.steps, noted))
         run.header.write(run.path)
         training = Training(
             run.path, run.header, session, start, should_stop, measuring, evaluations
