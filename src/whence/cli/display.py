@@ -247,7 +247,7 @@ class Display:
         return bits_per_byte(loss, 1, 1) * self.tokens_per_byte
 
     def _speed(self) -> str:
-        return f"{self.tokens / self.seconds:,.0f} tokens/s" if self.seconds else "–"
+        return f"{self.tokens / self.seconds:,.0f} tokens/s on average" if self.seconds else "–"
 
 
 class JsonDisplay:

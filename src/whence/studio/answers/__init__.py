@@ -14,6 +14,7 @@ from whence.studio.answers.flow import flow
 from whence.studio.answers.journey import journey
 from whence.studio.answers.live import live
 from whence.studio.answers.play import play
+from whence.studio.answers.points import points
 from whence.studio.answers.prediction import prediction
 from whence.studio.answers.receipt import blame, places, receipt
 from whence.studio.answers.recipe import form, recipe
@@ -30,6 +31,7 @@ ANSWERS: dict[str, Callable[..., dict[str, Any]]] = {
     "recipe": recipe,
     "compare": compare,
     "live": live,
+    "points": points,
     "play": play,
     "journey": journey,
     "step": step,

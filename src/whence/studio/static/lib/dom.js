@@ -39,9 +39,17 @@ export function put(node, ...children) {
   return append(node, children);
 }
 
-// A sentence that says what went wrong; screen readers say it at once.
-export function trouble(message) {
-  return h("p", { class: "trouble", role: "alert" }, message instanceof Error ? message.message : message);
+// What went wrong, why and what to do, and buttons that do it; screen readers say it at once. The
+// library's errors are one sentence: what is wrong, a colon, what to do.
+export function trouble(message, ...buttons) {
+  const text = message instanceof Error ? message.message : message;
+  const [, what, why] = text.match(/^(.+?[^\d]): (.+)$/s) || [null, text, ""];
+  const whole = why ? [h("p", { class: "what-is-wrong" }, `${capital(what)}.`), h("p", { class: "why" }, capital(why))] : h("p", { class: "what-is-wrong" }, capital(what));
+  return h("div", { class: "trouble", role: "alert" }, h("div", {}, whole), buttons.filter(Boolean).length ? h("div", { class: "row" }, buttons) : null);
+}
+
+function capital(text) {
+  return /^[a-z]+ /.test(text) ? text[0].toUpperCase() + text.slice(1) : text;
 }
 
 export function button(label, onclick, attributes) {

@@ -1,8 +1,9 @@
 // View 5: one number, the cells it was made of, its arithmetic, and who used it.
 
-import { ask, go, remember } from "../lib/ask.js";
+import { ask, asks, go, remember } from "../lib/ask.js";
 import { about, askTraced, bars, judged, where } from "../lib/asked.js";
 import { addressBox } from "../lib/address.js";
+import { failed } from "../lib/failed.js";
 import { copies } from "../lib/copy.js";
 import { button, h, put, trouble } from "../lib/dom.js";
 import { matrix } from "../lib/matrix.js";
@@ -22,6 +23,7 @@ function render({ model, el }) {
   return () => (asked += 1);
 
   async function change(changes) {
+    if (asked && !asks(model)) return;
     state = { ...state, ...changes };
     const mine = ++asked;
     const params = { ...about(state), address: state.address };
@@ -33,8 +35,13 @@ function render({ model, el }) {
       remember(model, { ...about(state), address: answer.address, ...(trail.length ? { trail: trail.slice(-8) } : {}) });
       show(answer);
     } catch (error) {
-      if (mine === asked) put(wait, trouble(error));
-      if (mine === asked && !bar.childElementCount) put(bar, addressBox(model, () => about(state), state.address, visit));
+      if (mine !== asked) return;
+      // Where the step opens, it is the address that is wrong, and another can be typed.
+      const opens = bar.childElementCount || (await ask(model, "names", { ...about(state), part: "" }).then(() => true, () => false));
+      if (mine !== asked) return;
+      if (!opens) return failed(model, el, error, h("h1", {}, "Cell"));
+      put(wait, trouble(error));
+      if (!bar.childElementCount) put(bar, addressBox(model, () => about(state), state.address, visit));
     }
     delete body.dataset.busy;
     el.dataset.ready = String(mine);

@@ -1,6 +1,6 @@
 // View 7: small models to play with. The state is all in the parameters, so that a link holds it.
 
-import { ask, first, remember } from "../lib/ask.js";
+import { ask, asks, first, remember } from "../lib/ask.js";
 import { chart } from "../lib/chart.js";
 import { copies } from "../lib/copy.js";
 import { button, h, put, trouble } from "../lib/dom.js";
@@ -57,6 +57,7 @@ function render({ model, el }) {
 
   // Ask for another state; of several questions only the latest answer is drawn.
   async function go(changes) {
+    if (!asks(model)) return;
     const before = params;
     const moved = "step" in changes && changes.step !== answer?.step;
     params = clean({ ...params, ...(moved ? { op: 0, example: 0 } : {}), ...changes });

@@ -1,6 +1,7 @@
 // View 3: what could come next, from logits to the token that is drawn.
 
-import { ask, go, remember } from "../lib/ask.js";
+import { ask, asks, go, remember } from "../lib/ask.js";
+import { failed } from "../lib/failed.js";
 import { copies } from "../lib/copy.js";
 import { button, h, put, trouble } from "../lib/dom.js";
 import { visible } from "../lib/matrix.js";
@@ -23,7 +24,7 @@ function render({ model, el }) {
   put(
     el,
     h("div", { class: "head" }, h("h1", {}, "Prediction"), h("label", { class: "row tight quiet" }, "weights of ", at)),
-    h("div", { class: "panel" }, prompt, h("p", { class: "label chips-label" }, "the same as tokens; click one to see what was expected after it"), chips),
+    h("div", { class: "panel" }, prompt, h("p", { class: "quiet small convention" }, "P(token | prompt): the model reads exactly this text. An empty prompt stands for a line break."), h("p", { class: "label chips-label" }, "the same as tokens; click one to see what was expected after it"), chips),
     controls,
     said,
     body,
@@ -38,6 +39,7 @@ function render({ model, el }) {
   }
 
   async function change(changes) {
+    if (asked && !asks(model)) return;
     state = { ...state, ...changes };
     const mine = ++asked;
     const params = { run: state.run };
@@ -52,6 +54,7 @@ function render({ model, el }) {
       show(answer);
     } catch (error) {
       if (mine !== asked) return;
+      if (!body.childElementCount) return failed(model, el, error, h("h1", {}, "Prediction"));
       put(said, trouble(error));
     } finally {
       clearTimeout(wait);
@@ -152,7 +155,7 @@ function render({ model, el }) {
   function links(answer) {
     if (answer.trace_text.length < 2) return null;
     const where = { run: answer.run, step: answer.step, text: answer.trace_text };
-    return h("p", { class: "row" }, button("Watch it flow through the model", () => go(model, "flow", where)), button("Open the logit", () => go(model, "cell", { ...where, address: `${answer.pairs ? "output" : "logits"}[0,${answer.read - 1},${answer.target ?? answer.drawn_id}]` })));
+    return h("p", { class: "row" }, button("Watch it flow through the model", () => go(model, "flow", { ...where, text: answer.flow_text })), button("Open the logit", () => go(model, "cell", { ...where, address: `${answer.pairs ? "output" : "logits"}[0,${answer.read - 1},${answer.target ?? answer.drawn_id}]` })));
   }
 
   return () => clearTimeout(timer);

@@ -1,8 +1,9 @@
 // View 6: the receipt of a weight at a step, down to the text it came from.
 
-import { ask, go, remember } from "../lib/ask.js";
+import { ask, asks, go, remember } from "../lib/ask.js";
 import { addressBox } from "../lib/address.js";
 import { about, askTraced, bars, judged, where } from "../lib/asked.js";
+import { failed } from "../lib/failed.js";
 import { copies, copyable } from "../lib/copy.js";
 import { button, h, put, trouble } from "../lib/dom.js";
 import { fraction, hat, m, math, name, op, row } from "../lib/mathml.js";
@@ -21,6 +22,7 @@ function render({ model, el }) {
   return () => (asked += 1);
 
   async function change(changes) {
+    if (asked && !asks(model)) return;
     state = { ...state, ...changes };
     const mine = ++asked;
     const params = { ...about(state), ...(state.address ? { address: state.address } : {}) };
@@ -32,8 +34,13 @@ function render({ model, el }) {
       keep();
       show(answer);
     } catch (error) {
-      if (mine === asked) put(wait, trouble(error));
-      if (mine === asked && !bar.childElementCount) put(bar, addressBox(model, () => about(state), state.address, (address) => change({ address })));
+      if (mine !== asked) return;
+      // Where the step opens, it is the address that is wrong, and another can be typed.
+      const opens = bar.childElementCount || (await ask(model, "names", { ...about(state), part: "" }).then(() => true, () => false));
+      if (mine !== asked) return;
+      if (!opens) return failed(model, el, error, h("h1", {}, "Receipt"));
+      put(wait, trouble(error));
+      if (!bar.childElementCount) put(bar, addressBox(model, () => about(state), state.address, (address) => change({ address })));
     }
     delete body.dataset.busy;
     el.dataset.ready = String(mine);
