@@ -27,11 +27,11 @@ def build(folder: Path) -> None:
     """Make the long run and the many short ones."""
     from whence.data import text_source
     from whence.models import BigramConfig
-    from whence.runs.chain import link, note
-    from whence.runs.checkpoints import copied, folder_name, save_checkpoint, saved_steps
-    from whence.runs.past import Past
     from whence.runs.recipe import Data, Recipe, Record
     from whence.runs.run import Run
+    from whence.runs.store.chain import link, note
+    from whence.runs.store.checkpoints import copied, folder_name, save_checkpoint, saved_steps
+    from whence.runs.store.past import Past
     from whence.scale.hardware import Hardware
 
     text = "".join(f"{i} bottles of beer on the wall.\n" for i in range(99, 9, -1))
@@ -84,7 +84,7 @@ def invent(run, steps: int) -> None:
 
 
 def every_line(folder: Path) -> None:
-    from whence.runs.lines import Lines
+    from whence.runs.store.lines import Lines
 
     assert len(list(Lines(folder / "runs/long/steps.jsonl", {"step": int}))) > STEPS
 
@@ -137,13 +137,13 @@ def fork(folder: Path) -> None:
 
 
 def draw(folder: Path) -> None:
-    from whence.runs.curves import Curves, thin
+    from whence.runs.questions.curves import Curves, thin
 
     assert len(thin(Curves(folder / "runs/long")["loss"], 500))
 
 
 def without_index(folder: Path) -> None:
-    from whence.runs.record import Logs
+    from whence.runs.store.record import Logs
 
     path = folder / "runs/long/steps.index"
     path.unlink()

@@ -15,14 +15,14 @@ from pathlib import Path
 
 import torch
 
-from whence.runs.checkpoints import copied, save_checkpoint
-from whence.runs.events import Stepped
 from whence.runs.recipe import Recipe
-from whence.runs.record import Logs
-from whence.runs.retention import Spacing
 from whence.runs.run import Run
-from whence.runs.saver import Saver
-from whence.runs.session import Session
+from whence.runs.store.checkpoints import copied, save_checkpoint
+from whence.runs.store.record import Logs
+from whence.runs.store.retention import Spacing
+from whence.runs.training.events import Stepped
+from whence.runs.training.saver import Saver
+from whence.runs.training.session import Session
 
 BLOCK, ROUNDS = 2, 24  # steps in a block, and pairs of blocks
 PARTS = ("line", "checkpoint", "determinism")

@@ -30,7 +30,7 @@ from benchmarks.scalar_eager import (
 from benchmarks.scalar_gpt import WINDOW, Grid, windows
 from benchmarks.timing import apart, ratio, table
 from whence.models.small.gpt import SmallGPT, next_token_loss
-from whence.scalar import SGD, Matrix, Value, compile
+from whence.scalar import SGD, Matrix, Value, jit
 
 SHIPPED, COLLECTOR_OFF = "micrograd as it ships", "micrograd, collector off"
 REPEATS = 100  # replays that are timed as one call: a single one is too short for the clock
@@ -77,7 +77,7 @@ def array_step(loss_fn: Any, model: Any, batch: Any) -> Callable[[], float]:
 
 def moons_replay(each: bool, arrays: bool) -> Step:
     """Replays of the moons demo."""
-    loss = compile(sample_loss, each=True) if each else compile(demo_loss)
+    loss = jit(sample_loss, each=True) if each else jit(demo_loss)
     X, y = moons()
     return repeated((array_step if arrays else replayed_step)(loss, Chain(Value), (X, y)))
 
@@ -85,7 +85,7 @@ def moons_replay(each: bool, arrays: bool) -> Step:
 def gpt_replay(each: bool, arrays: bool) -> Step:
     """Replays of the small GPT: one window, or 32 side by side."""
     sample, *others = windows(33)
-    loss = compile(next_token_loss, each=each)
+    loss = jit(next_token_loss, each=each)
     make = array_step if arrays else replayed_step
     return repeated(make(loss, SmallGPT(Matrix), np.array(others) if each else sample))
 
@@ -173,7 +173,7 @@ def recording_cost() -> list[dict[str, Any]]:
     ):
         model, times = Chain(Value), []
         for _ in range(3):
-            fast = compile(loss, each=each)
+            fast = jit(loss, each=each)
             start = time.process_time()
             fast(model, batch)
             times.append(time.process_time() - start)

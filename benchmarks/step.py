@@ -21,7 +21,7 @@ from benchmarks.timing import apart, ratio, table
 from whence.data import open_source, prepare
 from whence.models.gpt.model import GPTConfig, gpt2, modern
 from whence.runs.recipe import Recipe
-from whence.runs.session import assemble
+from whence.runs.training.session import assemble
 from whence.scale.hardware import Hardware, Precision, has_compiler
 from whence.scale.process import tune_process
 from whence.train.optimizers import AdamW, Muon, OptimizerConfig

@@ -19,10 +19,10 @@ from benchmarks.timing import table
 from tests.studio.chromium import MISSING, launch
 from whence.data import text_source
 from whence.models import GPTConfig
-from whence.runs.events import Stepped
 from whence.runs.recipe import Data, Recipe, Record
-from whence.runs.record import Logs
 from whence.runs.run import Run
+from whence.runs.store.record import Logs
+from whence.runs.training.events import Stepped
 from whence.studio.answers import ANSWERS
 
 STEPS = 10_000

@@ -25,7 +25,7 @@ from whence.runs.run import Run
 from whence.scale.hardware import Hardware
 from whence.train.optimizers import SGD, AdamW, Muon, OptimizerConfig
 from whence.why import Taught, taught
-from whence.why.slopes import Question
+from whence.why.history.slopes import Question
 
 TEXT = "".join(
     f"{i} {what} of {of} on the {where}.\n"

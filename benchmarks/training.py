@@ -25,7 +25,7 @@ from benchmarks.timing import ratio, table
 from whence.data import Dataset, WindowBatches, open_source, prepare
 from whence.models import GPTConfig
 from whence.runs.recipe import Recipe
-from whence.runs.session import Session, assemble
+from whence.runs.training.session import Session, assemble
 from whence.scale.hardware import Hardware
 from whence.train.losses import cross_entropy
 from whence.train.optimizers import AdamW, Muon

@@ -6,8 +6,8 @@
 
 # %%
 from whence.lessons import ask, check, curves, reveal, say, table
+from whence.play.rates import verdict
 from whence.scalar import SGD, Adam, Value
-from whence.scalar.rates import verdict
 
 
 def one_turn(rate):

@@ -12,9 +12,9 @@ import random
 from whence import SGD, Data, GPTConfig, Hardware, Recipe, Record, Run, WhenceError
 from whence.data import text_source
 from whence.lessons import ask, bars, check, curves, reveal, say, scratch, table
-from whence.runs.whatif import what_if
-from whence.why.biography import biography
-from whence.why.taught import describe, taught
+from whence.runs.questions.whatif import what_if
+from whence.why.history.biography import biography
+from whence.why.history.influence import describe, taught
 
 draw = random.Random(0)
 animals = ["fox", "hen", "cow", "goat", "duck", "crow", "pig", "mule"]

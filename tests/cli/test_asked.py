@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from tests.cli.command import whence
 from whence.experiments import context, preference
 from whence.experiments.common import Interval
-from whence.runs.growth import growth
-from whence.runs.position import loss_by_context, loss_by_position
+from whence.runs.questions.growth import growth
+from whence.runs.questions.position import loss_by_context, loss_by_position
+from whence.runs.questions.scores import log_probabilities, score
 from whence.runs.run import Run
-from whence.runs.scores import log_probabilities, score
 
 
 def told(capsys, *words):

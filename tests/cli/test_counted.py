@@ -9,9 +9,9 @@ from collections import Counter
 import pytest
 
 from tests.cli.command import TEXT, whence
-from whence.runs.chain import note
-from whence.runs.header import Header
 from whence.runs.run import Run
+from whence.runs.store.chain import note
+from whence.runs.store.header import Header
 
 
 @pytest.fixture(scope="module")

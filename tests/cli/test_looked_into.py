@@ -17,9 +17,9 @@ from whence.models.layers.attention import Attention
 from whence.models.reads import reading
 from whence.models.seq2seq.config import EncoderConfig
 from whence.models.seq2seq.encoder import Encoder
-from whence.runs.attention import attention
+from whence.play.rates import Range
+from whence.runs.questions.attention import attention
 from whence.runs.run import Run
-from whence.scalar.rates import Range
 
 
 def told(capsys, *words):
@@ -105,7 +105,7 @@ def test_maps_of_pairs_have_the_tokens_of_their_sides(tmp_path):
 def test_evenness_is_that_of_an_even_head():
     model = Encoder(EncoderConfig(n_layers=1, n_heads=2), 9)
     assert isinstance(model.blocks[0].attn.part, Attention)
-    from whence.runs.attention import Map
+    from whence.runs.questions.attention import Map
 
     even = np.tril(np.ones((4, 4))) / np.arange(1, 5)[:, None]
     sharp = np.eye(4)

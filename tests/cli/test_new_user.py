@@ -14,8 +14,8 @@ from whence import GPTConfig, Recipe, Run
 from whence.generate.sampling import Sampling
 from whence.models.layers.attention import attend
 from whence.models.layers.attention_fast import attend_fast
-from whence.runs.chain import link, note
-from whence.runs.checkpoints import folder_name, save_checkpoint, saved_steps
+from whence.runs.store.chain import link, note
+from whence.runs.store.checkpoints import folder_name, save_checkpoint, saved_steps
 from whence.scalar import Value
 from whence.scalar.gradcheck import check_gradient
 

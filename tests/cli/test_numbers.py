@@ -15,8 +15,8 @@ from whence.experiments.sentence import make_model, open_sentence
 from whence.experiments.sentences import SentenceCounts, sentences
 from whence.models.small.axes import Spread, Turned
 from whence.models.small.line import least_squares
+from whence.play.rates import verdict
 from whence.runs.run import Run
-from whence.scalar.rates import verdict
 
 
 def told(capsys, *words):
@@ -210,8 +210,8 @@ def test_each_line_of_classify_is_one_moment(capsys):
 
 def test_cross_entropy_is_scikit_learns():
     from whence.cli import classify
-    from whence.scalar.messages import MESSAGES
-    from whence.scalar.words import WordClassifier
+    from whence.play.messages import MESSAGES
+    from whence.play.words import WordClassifier
 
     model = WordClassifier(MESSAGES)
     for i, p in enumerate(model.parameters()):

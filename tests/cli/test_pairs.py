@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from tests.cli.command import whence
-from whence.runs.events import Stepped
 from whence.runs.run import Run
+from whence.runs.training.events import Stepped
 
 SMALL = ["--model", "seq2seq", "--model.n-layers", 1, "--model.d-model", 32, "--model.dropout", 0]
 REST = ["--hardware.precision", "fp32", "--hardware.threads", 1, "--model.context-length", 8]

@@ -8,9 +8,8 @@ from sklearn.linear_model import LogisticRegression
 
 from whence.cli.classify import _lines, classify
 from whence.errors import WhenceError
-from whence.scalar import Adam
-from whence.scalar.messages import MESSAGES
-from whence.scalar.words import (
+from whence.play.messages import MESSAGES
+from whence.play.words import (
     Labelled,
     WordClassifier,
     classification_loss,
@@ -18,6 +17,7 @@ from whence.scalar.words import (
     read_labelled,
     words,
 )
+from whence.scalar import Adam
 from whence.train.loop import train
 
 

@@ -15,12 +15,12 @@ from whence.cli.gradcheck import gradcheck
 from whence.cli.line import line
 from whence.cli.net import net
 from whence.cli.rates import rates
+from whence.data.table import read_table
 from whence.errors import WhenceError
 from whence.models.small.line import Scale, least_squares
 from whence.models.small.mlp import MLP, initial
 from whence.scalar import nll
 from whence.scalar.gradcheck import check_gradient
-from whence.scalar.table import read_table
 
 
 def printed(capsys, function, *arguments, **options):

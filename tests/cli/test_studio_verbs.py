@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from tests.cli.command import start, whence
-from whence.runs.growth import growth
+from whence.runs.questions.growth import growth
 from whence.runs.run import Run
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from whence import Data, GPTConfig, Recipe, Run, WhenceError
 from whence.data import open_source
 from whence.data.reading import normalized
-from whence.runs.places import places
+from whence.runs.questions.places import places
 
 
 def words(name: str, n: int = 80) -> str:

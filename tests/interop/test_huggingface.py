@@ -13,7 +13,7 @@ from whence.errors import WhenceError
 from whence.interop.huggingface import open_folder
 from whence.interop.importing import find_model, import_model
 from whence.models import GPT
-from whence.runs.embed import cosines
+from whence.runs.questions.embed import cosines
 from whence.runs.run import Run
 
 TEXT = text_source("bottles", lambda: [f"{i} bottles of beer on the wall.\n" for i in range(200)])
@@ -95,7 +95,7 @@ def test_an_imported_run_is_a_run_like_any_other(tmp_path):
     assert [r["step"] for r in run.steps] == [0, 1, 2]
     assert torch.equal(Run.open(run.path).model(0).state_dict()["embed.weight"], before)
     assert not torch.equal(Run.open(run.path).model("last").state_dict()["embed.weight"], before)
-    from whence.runs.growth import growth
+    from whence.runs.questions.growth import growth
     from whence.studio.answers import answer
 
     named = {"run": "run"}

@@ -193,7 +193,7 @@ def plays() -> dict[int, Play]:
 
 def played(plays: dict[int, Play], n: int) -> Play:
     if n not in plays:
-        plays[n] = lesson(n).play()
+        plays[n] = Play(lesson(n))
         plays[n].all()
     return plays[n]
 
@@ -275,7 +275,7 @@ def test_the_guide_does_what_it_says():
 
 
 def test_bad_input():
-    play = lesson(0).play()
+    play = Play(lesson(0))
     exercise = next(cell for cell in play.lesson.cells if cell.kind == "exercise")
     question = next(cell for cell in play.lesson.cells if cell.kind == "question")
     with pytest.raises(WhenceError, match="no blank 'rat'"):

@@ -26,13 +26,13 @@ from typing import Any
 
 from tests.runs.tiny import abandon, files, finish, losses, make
 from whence.errors import WhenceError
-from whence.runs import lines as lines_module
-from whence.runs.checkpoints import check_checkpoint
-from whence.runs.export import export_metrics
 from whence.runs.fork import fork
+from whence.runs.questions.export import export_metrics
 from whence.runs.recipe import Record
 from whence.runs.repair import repair
 from whence.runs.run import Run
+from whence.runs.store import lines as lines_module
+from whence.runs.store.checkpoints import check_checkpoint
 from whence.runs.verify import verify
 
 STEPS = 9

@@ -25,17 +25,17 @@ import torch
 from tests.runs.tiny import finish, make, sign
 from whence.errors import WhenceError
 from whence.runs.compare import compare
-from whence.runs.curves import Curves
-from whence.runs.export import export_metrics
-from whence.runs.files import sha256
 from whence.runs.fork import fork
-from whence.runs.growth import growth
-from whence.runs.header import PINNED, Header, _first_line
 from whence.runs.listing import list_runs
+from whence.runs.questions.curves import Curves
+from whence.runs.questions.export import export_metrics
+from whence.runs.questions.growth import growth
+from whence.runs.questions.whatif import what_if
 from whence.runs.repair import repair
 from whence.runs.run import Run
+from whence.runs.store.files import sha256
+from whence.runs.store.header import PINNED, Header, _first_line
 from whence.runs.verify import verify
-from whence.runs.whatif import what_if
 
 NAMES = (
     "run.toml",
@@ -194,7 +194,7 @@ def _value(path: Path, draw: random.Random) -> str:
 
 def _line(path: Path, draw: random.Random) -> str:
     """A value of a line that has a checksum that fits, a line twice, or gone, or two exchanged."""
-    from whence.runs.lines import encode_line
+    from whence.runs.store.lines import encode_line
 
     lines = path.read_bytes().splitlines(keepends=True)
     at, kind = draw.randrange(len(lines)), draw.randrange(4)

@@ -22,10 +22,10 @@ from pathlib import Path
 from tests.runs.tiny import RUNGS, files, losses, make
 from whence.errors import WhenceError
 from whence.models import NGramConfig
-from whence.runs.checkpoints import check_checkpoint
 from whence.runs.recipe import Record
 from whence.runs.repair import repair
 from whence.runs.run import Run
+from whence.runs.store.checkpoints import check_checkpoint
 
 KILLED = RUNGS | {"ngram": replace(RUNGS["gpt"], model=NGramConfig(order=3))}  # counted: one step
 RECORD = Record(

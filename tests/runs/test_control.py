@@ -7,9 +7,9 @@ import pytest
 
 from tests.runs.tiny import files, finish, losses, make
 from whence.errors import WhenceError
-from whence.runs import control
-from whence.runs.control import FILE, Control, ask, train_controlled
-from whence.runs.events import Ended, Stepped
+from whence.runs.training import control
+from whence.runs.training.control import FILE, Control, ask, train_controlled
+from whence.runs.training.events import Ended, Stepped
 
 
 class Elsewhere:

@@ -14,11 +14,12 @@ import torch
 
 from tests.runs.tiny import RECIPE, TEXT, finish, losses, make
 from whence.errors import WhenceError
-from whence.runs import checkpoints, training
-from whence.runs.control import ask, train_controlled
-from whence.runs.events import Ended, Evaluated
 from whence.runs.run import Run
-from whence.runs.tidy import let_go
+from whence.runs.store import checkpoints
+from whence.runs.store.tidy import let_go
+from whence.runs.training import recorded as training
+from whence.runs.training.control import ask, train_controlled
+from whence.runs.training.events import Ended, Evaluated
 from whence.runs.verify import verify
 
 ROOT = Path(__file__).parents[2]

@@ -12,15 +12,15 @@ import torch
 from tests.runs.tiny import RECIPE, finish, make
 from whence.data import text_source
 from whence.errors import WhenceError
-from whence.runs import saver as saver_module
-from whence.runs.checkpoints import load_weights, save_checkpoint, saved_steps
-from whence.runs.files import read_json, remove_leftovers, write_folder_whole
-from whence.runs.lines import Lines
 from whence.runs.listing import list_runs
 from whence.runs.recipe import Data, Record
-from whence.runs.retention import Spacing, is_due, surplus
 from whence.runs.run import Run
-from whence.runs.saver import Saver
+from whence.runs.store.checkpoints import load_weights, save_checkpoint, saved_steps
+from whence.runs.store.files import read_json, remove_leftovers, write_folder_whole
+from whence.runs.store.lines import Lines
+from whence.runs.store.retention import Spacing, is_due, surplus
+from whence.runs.training import saver as saver_module
+from whence.runs.training.saver import Saver
 
 
 def test_lines_survive_a_tear_at_every_byte(tmp_path):

@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from whence.errors import WhenceError
-from whence.runs.chain import note
-from whence.runs.header import Header
 from whence.runs.run import Run
+from whence.runs.store.chain import note
+from whence.runs.store.header import Header
 
 resource = pytest.importorskip("resource", reason="memory is limited by POSIX's means")
 

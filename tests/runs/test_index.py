@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 from tests.runs.tiny import abandon, finish, losses, make
 from whence.errors import WhenceError
-from whence.runs import lines as lines_module
-from whence.runs.curves import Curves
-from whence.runs.files import DamagedError
 from whence.runs.fork import fork
-from whence.runs.index import ROW
+from whence.runs.questions.curves import Curves
 from whence.runs.run import Run
+from whence.runs.store import lines as lines_module
+from whence.runs.store.files import DamagedError
+from whence.runs.store.index import ROW
 
 
 def by_json(run: Run) -> list[dict]:
@@ -208,9 +208,9 @@ def parsed(monkeypatch) -> list[int]:
 def test_resume_rewind_and_fork_of_a_long_record_read_its_end_alone(tmp_path, parsed):
     run = invented(tmp_path / "run", 20_000)
     session = run.session()
-    from whence.runs.chain import link, note
-    from whence.runs.checkpoints import copied, save_checkpoint
-    from whence.runs.past import Past
+    from whence.runs.store.chain import link, note
+    from whence.runs.store.checkpoints import copied, save_checkpoint
+    from whence.runs.store.past import Past
 
     state = copied(session.model.state_dict(keep_vars=True)), copied(session.optimizer.state())
     save_checkpoint(run.checkpoint_folder, 20_000, *state, link(run.header, Past(run.path).now()))

@@ -9,9 +9,9 @@ import pytest
 
 from tests.cli.command import whence
 from tests.runs.tiny import finish, make
-from whence.runs.header import _first_line
-from whence.runs.lines import encode_line
 from whence.runs.listing import list_runs
+from whence.runs.store.header import _first_line
+from whence.runs.store.lines import encode_line
 from whence.runs.summary import summary_of
 from whence.studio.answers import answer
 

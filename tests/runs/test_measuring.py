@@ -7,8 +7,8 @@ import torch
 
 from tests.runs.tiny import RECIPE, SOURCE
 from whence import Recipe, Record, Run
-from whence.runs.events import Ended, Evaluated
 from whence.runs.tasks.text import Text
+from whence.runs.training.events import Ended, Evaluated
 from whence.train.evaluation import evaluate
 
 

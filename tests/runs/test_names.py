@@ -13,8 +13,8 @@ from tests.runs.tiny import RECIPE, SOURCE, finish, make
 from whence.data import text_source
 from whence.errors import WhenceError
 from whence.runs import run as run_module
-from whence.runs.aside import TakenError, sweep
 from whence.runs.run import Run
+from whence.runs.store.aside import TakenError, sweep
 from whence.runs.verify import verify
 
 ROOT = Path(__file__).parents[2]

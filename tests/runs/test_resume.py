@@ -9,10 +9,10 @@ import torch
 from tests.runs.tiny import RECIPE, RECIPES, SIZES, abandon, files, finish, losses, make
 from whence.errors import WhenceError
 from whence.models import gpt2
-from whence.runs.events import Differed, Ended, Evaluated, Saved, Stepped
 from whence.runs.recipe import Record
 from whence.runs.repair import repair
 from whence.runs.run import Run
+from whence.runs.training.events import Differed, Ended, Evaluated, Saved, Stepped
 from whence.train.optimizers import SGD
 
 

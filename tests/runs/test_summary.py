@@ -10,8 +10,8 @@ import pytest
 
 from tests.runs.tiny import abandon, finish, make
 from whence.cli import main
-from whence.runs.curves import Curves
 from whence.runs.fork import fork
+from whence.runs.questions.curves import Curves
 from whence.runs.run import Run
 from whence.runs.summary import FILE, runs_in, spark_of, state_of_summary, summary_of
 from whence.studio.answers.runs import runs

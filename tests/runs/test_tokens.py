@@ -5,9 +5,9 @@ import shutil
 import pytest
 
 from tests.runs.tiny import finish, losses, make
-from whence.runs import tokens
 from whence.runs.fork import fork
 from whence.runs.run import Run
+from whence.runs.store import tokens
 
 
 @pytest.fixture(autouse=True)

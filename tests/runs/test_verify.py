@@ -141,7 +141,7 @@ def test_evals_and_samples_too(own):
 
 
 def test_a_newer_run_is_refused(own):
-    from whence.runs.header import _first_line
+    from whence.runs.store.header import _first_line
 
     path = own.path / "run.toml"
     body = path.read_text(encoding="utf-8").partition("\n")[2].replace("schema = 1", "schema = 2")

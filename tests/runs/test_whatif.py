@@ -7,7 +7,7 @@ import torch
 from tests.runs.tiny import TEXT, finish, make, same
 from whence.data import WindowBatches
 from whence.errors import WhenceError
-from whence.runs.whatif import WithoutWindows, find_text, what_if
+from whence.runs.questions.whatif import WithoutWindows, find_text, what_if
 from whence.train.losses import next_token_loss
 
 BEER = "57 bottles of beer on the wall"

@@ -20,12 +20,12 @@ from whence.models import (
     Seq2SeqConfig,
     gpt2,
 )
-from whence.runs.chain import note
-from whence.runs.checkpoints import saved_steps
-from whence.runs.files import sha256
-from whence.runs.past import past_of
 from whence.runs.recipe import Data, Recipe, Record
 from whence.runs.run import Run
+from whence.runs.store.chain import note
+from whence.runs.store.checkpoints import saved_steps
+from whence.runs.store.files import sha256
+from whence.runs.store.past import past_of
 from whence.scale.hardware import Hardware
 from whence.train.optimizers import SGD, AdamW
 

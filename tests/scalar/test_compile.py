@@ -18,17 +18,17 @@ from whence.scalar import (
     Module,
     NotFiniteWarning,
     Value,
-    compile,
     cross_entropy,
     dot,
     highest,
+    jit,
     maximum,
     mean,
     pick,
     softmax,
     total,
 )
-from whence.scalar.replay import SlowWarning
+from whence.scalar.compiled.replay import SlowWarning
 from whence.train.loop import train
 
 
@@ -59,7 +59,7 @@ def outcome(loss, model, batch):
 
 def agree(loss, model, batches):
     """Compare compiled with plain for each batch, moving the parameters in between."""
-    fast = compile(loss)
+    fast = jit(loss)
     for batch in batches:
         assert outcome(fast, model, batch) == outcome(loss, model, batch)
         for i, p in enumerate(model.parameters()):
@@ -186,7 +186,7 @@ def test_random_graphs_to_the_bit(program, p, data):
 
 def test_inputs_that_are_values_get_their_gradients():
     x, model = Value(3.0), Plain(2.0)
-    fast = compile(lambda model, batch: batch[0] * batch[0] * model.p[0] + batch[1])
+    fast = jit(lambda model, batch: batch[0] * batch[0] * model.p[0] + batch[1])
     for _ in range(2):
         x.grad = 0.0
         fast(model, [x, 1.0]).backward()
@@ -196,7 +196,7 @@ def test_inputs_that_are_values_get_their_gradients():
 
 def test_an_upstream_gradient_is_passed_on():
     model = Plain(2.0)
-    fast = compile(lambda model, x: model.p[0] * x)
+    fast = jit(lambda model, x: model.p[0] * x)
     (fast(model, 3.0) * 0.5 + fast(model, 5.0)).backward()
     assert model.p[0].grad == 6.5
 
@@ -292,7 +292,7 @@ def test_looking_at_a_parameter_is_noticed():
 def test_values_that_a_loss_closes_over_are_followed():
     scale = Value(2.0)
     model = Plain(3.0)
-    fast = compile(lambda model, x: model.p[0] * x * scale)
+    fast = jit(lambda model, x: model.p[0] * x * scale)
     assert fast(model, 1.0).data == 6.0
     scale.data = 10.0
     out = fast(model, 1.0)
@@ -308,7 +308,7 @@ def test_a_loss_that_is_not_a_function_of_what_it_is_given_is_found_out():
         count[0] += 1.0
         return model.p[0] * x * count[0]
 
-    fast = compile(loss)
+    fast = jit(loss)
     model = Plain(3.0)
     fast(model, 1.0)
     with pytest.raises(WhenceError, match="uses numbers that it is not given"):
@@ -322,12 +322,12 @@ def test_setting_a_parameter_inside_a_loss_is_refused():
 
     model = Plain(3.0)
     with pytest.raises(WhenceError, match="was set while a graph was being recorded"):
-        compile(loss)(model, 1.0)
+        jit(loss)(model, 1.0)
     assert type(model.p[0]) is Value
 
 
 def test_another_shape_is_another_graph():
-    fast = compile(lambda model, rows: total(model.p[0] * x for x in rows))
+    fast = jit(lambda model, rows: total(model.p[0] * x for x in rows))
     model = Plain(2.0)
     assert [fast(model, [1.0] * n).data for n in (1, 2, 3, 2, 1)] == [2, 4, 6, 4, 2]
     assert fast.recordings == 3
@@ -347,7 +347,7 @@ def test_all_kinds_of_batches():
         "none": None,
     }
     model = Plain(2.0)
-    fast = compile(loss)
+    fast = jit(loss)
     assert fast(model, batch).data == 17.0
     assert fast(model, batch | {"name": "b"}).data == 8.5
     assert fast(model, batch | {"x": np.array([[Value(1.0), Value(3.0)]])}).data == 23.0
@@ -356,7 +356,7 @@ def test_all_kinds_of_batches():
     with pytest.raises(WhenceError, match="array of"):
         fast(model, np.array(["a"]))
     with pytest.raises(WhenceError, match="must return a Value"):
-        compile(lambda model, x: 3.0)(model, 1.0)
+        jit(lambda model, x: 3.0)(model, 1.0)
 
 
 def test_picks_follow_their_index():
@@ -372,7 +372,7 @@ def test_picks_follow_their_index():
 
 
 def test_graphs_that_keep_changing_are_told_of():
-    fast = compile(lambda model, x: model.p[0] * x.data)
+    fast = jit(lambda model, x: model.p[0] * x.data)
     model = Plain(2.0)
     for k in range(31):
         assert fast(model, float(k)).data == 2.0 * k
@@ -390,7 +390,7 @@ def test_in_the_one_loop():
         return mean((model(x) - y) ** 2 for x, y in batch)
 
     runs = []
-    for fn in (loss, compile(loss)):
+    for fn in (loss, jit(loss)):
         for p, x in zip(model.parameters(), start, strict=True):
             p.data = x
         losses = [
@@ -405,7 +405,7 @@ def test_in_the_one_loop():
 
 def agree_each(loss, model, samples, recordings=1):
     """Compare with the mean over plain losses: losses to the bit, gradients to rounding."""
-    fast = compile(loss, each=True)
+    fast = jit(loss, each=True)
     for _ in range(3):
         ours, gradients = outcome(fast, model, samples)
         rows = list(zip(*samples, strict=True)) if isinstance(samples, tuple) else samples
@@ -438,7 +438,7 @@ def test_two_threads_replay_one_graph_without_meeting():
     def loss(model, sample):
         return (sample[0] * model.p[0] + sample[1] * model.p[1]).tanh()
 
-    function, parameters, numbers = compile(loss, each=True).arrays(
+    function, parameters, numbers = jit(loss, each=True).arrays(
         Plain(0.5, -0.25), [[float(i % 7), float(i % 5)] for i in range(100_000)]
     )
     alone = [function(parameters * k, numbers) for k in range(1, 9)]
@@ -456,7 +456,7 @@ def test_random_graphs_side_by_side(program, p):
     draw = random.Random(1)
     rows = [[draw.gauss(0, 1), draw.gauss(0, 1)] for _ in range(20)]
     loss, model = built(program), Plain(*p)
-    fast = compile(loss, each=True)
+    fast = jit(loss, each=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotFiniteWarning)
         out = fast(model, rows)
@@ -515,7 +515,7 @@ def test_a_loss_that_no_input_reaches():
 
 
 def test_what_cannot_be_side_by_side():
-    fast = compile(lambda model, x: model.p[0] * x, each=True)
+    fast = jit(lambda model, x: model.p[0] * x, each=True)
     with pytest.raises(WhenceError, match="no samples"):
         fast(Plain(1.0), [])
     with pytest.raises(WhenceError, match="plain numbers, not Values"):
@@ -531,7 +531,7 @@ def test_the_largest_as_a_chain_can_be_followed():
 
 def test_replay_receipts():
     model = Plain(2.0)
-    fast = compile(lambda model, x: model.p[0] * x)
+    fast = jit(lambda model, x: model.p[0] * x)
     out = fast(model, 3.0)
     receipt = model.p[0].why(of=out)
     assert receipt.value == 3.0
@@ -547,8 +547,8 @@ def test_a_function_of_arrays():
     samples = [(1.0, 1.5), (2.0, -1.0), (0.5, 0.5)]
     plain = mean(loss(model, row) for row in samples)
     plain.backward()
-    whole = compile(lambda model, rows: mean(loss(model, row) for row in rows))
-    each = compile(loss, each=True)
+    whole = jit(lambda model, rows: mean(loss(model, row) for row in rows))
+    each = jit(loss, each=True)
     for fast in (whole, each):
         function, parameters, numbers = fast.arrays(model, samples)
         found, gradient = function(parameters, numbers)
@@ -559,6 +559,4 @@ def test_a_function_of_arrays():
         with pytest.raises(WhenceError, match="builds another graph"):
             function(parameters, numbers * 0 + 3.0)
     with pytest.raises(WhenceError, match="builds another graph"):
-        compile(lambda model, row: model.p[0] * row[0], each=True).arrays(
-            model, [[1.0], [1.0, 2.0]]
-        )
+        jit(lambda model, row: model.p[0] * row[0], each=True).arrays(model, [[1.0], [1.0, 2.0]])

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from whence.errors import WhenceError
-from whence.scalar import MLP, SGD, Adam, Value, compile, inference
+from whence.scalar import MLP, SGD, Adam, Value, inference, jit
 
 
 def test_weights_are_fixed_in_inference():
@@ -40,7 +40,7 @@ def test_it_ends_with_the_block_even_on_an_error():
 def test_replays_in_inference():
     random.seed(0)
     model = MLP(1, [2, 1])
-    fast = compile(lambda model, x: model([x]))
+    fast = jit(lambda model, x: model([x]))
     with inference(model):
         inside = fast(model, 2.0).data
         with pytest.raises(WhenceError, match="this is inference"):

@@ -11,8 +11,8 @@ import pytest
 
 from whence.cli.classify import classify
 from whence.errors import WhenceError
-from whence.scalar.mail import read_folder, text_of
-from whence.scalar.messages import MESSAGES
+from whence.play.mail import read_folder, text_of
+from whence.play.messages import MESSAGES
 
 
 def message(subject: str, text: str, **how) -> EmailMessage:

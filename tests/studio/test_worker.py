@@ -10,8 +10,8 @@ import pytest
 
 from tests.runs.tiny import finish, make
 from whence.errors import WhenceError
-from whence.runs.control import ask
 from whence.runs.run import Run
+from whence.runs.training.control import ask
 from whence.studio import stream, worker
 from whence.studio.answers import answer
 from whence.train.optimizers import SGD

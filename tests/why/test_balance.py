@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from tests.why.models import GPT, Recurrent, adamw, stepper, text, transformer
 from whence.errors import WhenceError
 from whence.why import balance, trace
-from whence.why.rules import RULES, SCHEMAS
+from whence.why.rules.table import RULES, SCHEMAS
 
 MODELS: dict[str, Callable[[], nn.Module]] = {
     "gpt": lambda: GPT(dropout=0.1),

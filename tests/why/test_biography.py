@@ -10,7 +10,7 @@ from tests.runs.tiny import RECIPE, RECIPES, finish, make
 from whence.errors import WhenceError
 from whence.runs.fork import fork
 from whence.runs.run import Run
-from whence.why.biography import biography, biography_cost
+from whence.why.history.biography import biography, biography_cost
 
 NAME = "blocks.0.mlp.up.weight"
 

@@ -13,7 +13,7 @@ from whence.errors import WhenceError
 from whence.train.optimizer import NotFiniteError
 from whence.train.optimizers import SGD
 from whence.why import balance, first_bad, trace
-from whence.why.storage import Ref
+from whence.why.recording.storage import Ref
 
 MODELS = {
     "gpt": lambda: GPT(),

@@ -11,10 +11,10 @@ from torch.nn import functional as F
 
 from whence.errors import WhenceError
 from whence.why import balance, trace
-from whence.why.open import open_element
-from whence.why.opening import Factor
-from whence.why.rules import RULES
-from whence.why.storage import Ref
+from whence.why.recording.storage import Ref
+from whence.why.rules.open import open_element
+from whence.why.rules.opening import Factor
+from whence.why.rules.table import RULES
 
 I = torch.tensor([[0, 2, 1], [3, 3, 0], [1, 0, 2], [2, 2, 3]])  # noqa: E741
 

@@ -16,8 +16,8 @@ from whence.runs.fork import fork
 from whence.runs.run import Run
 from whence.train.optimizers import SGD, AdamW, Muon
 from whence.why import taught
-from whence.why.pull import pulls
-from whence.why.slopes import token_slopes
+from whence.why.history.pull import pulls
+from whence.why.history.slopes import token_slopes
 
 GPT = GPTConfig(n_layers=1, n_heads=2, d_model=16, context_length=16, zero_head=False)
 

@@ -16,9 +16,9 @@ from whence.cli.receipts import show_blame
 from whence.cli.terminal import Console
 from whence.errors import WhenceError
 from whence.runs.run import Run
-from whence.why.biography import Biography, biography_cost
-from whence.why.biography import biography as tell_life
-from whence.why.receipt import figure
+from whence.why.history.biography import Biography, biography_cost
+from whence.why.history.biography import biography as tell_life
+from whence.why.receipts.receipt import figure
 
 _WIDTH = 60  # columns of the picture
 _LEVELS = "▁▂▃▄▅▆▇█"

@@ -10,19 +10,20 @@ from typing import Any
 
 import tyro
 
+from whence.cli.confusion import say_confusion
 from whence.cli.document import strict
 from whence.cli.terminal import Console
 from whence.errors import WhenceError
-from whence.scalar import Adam
-from whence.scalar.mail import read_folder
-from whence.scalar.messages import MESSAGES
-from whence.scalar.words import (
+from whence.play.mail import read_folder
+from whence.play.messages import MESSAGES
+from whence.play.words import (
     Labelled,
     WordClassifier,
     classification_loss,
     confusion,
     read_labelled,
 )
+from whence.scalar import Adam
 from whence.train.loop import train
 
 
@@ -233,14 +234,3 @@ def _deciding(model: WordClassifier, n: int = 8) -> dict[str, list[tuple[str, fl
         }
     by_size = sorted(((w, v.data) for w, v in model.weights[0].items()), key=lambda x: x[1])
     return {model.labels[0]: by_size[:n], model.labels[1]: by_size[::-1][:n]}
-
-
-def say_confusion(
-    table: Sequence[Sequence[int]], labels: Sequence[str], say: Callable[[str], None]
-) -> None:
-    """Print how often each true label (row) was taken for each (column)."""
-    width = max(6, *(len(label) + 2 for label in labels))
-    corner = "true \\ said"
-    say(f"{corner:<{width + 4}}" + "".join(f"{label:>{width}}" for label in labels))
-    for label, row in zip(labels, table, strict=True):
-        say(f"{label:<{width + 4}}" + "".join(f"{n or '·':>{width}}" for n in row))

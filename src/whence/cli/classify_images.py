@@ -6,11 +6,11 @@ from typing import Any
 
 import torch
 
-from whence.cli.classify import say_confusion
+from whence.cli.confusion import say_confusion
 from whence.errors import WhenceError
 from whence.models.small.mlp import MLP, initial
+from whence.play.words import confusion
 from whence.receipt import Receipt, Term
-from whence.scalar.words import confusion
 from whence.train.loop import train
 from whence.train.losses import cross_entropy
 

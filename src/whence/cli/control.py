@@ -6,8 +6,8 @@ from typing import Annotated, Any
 import tyro
 
 from whence.errors import WhenceError
-from whence.runs.control import ask
 from whence.runs.run import Run
+from whence.runs.training.control import ask
 
 
 def control(

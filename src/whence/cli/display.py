@@ -14,11 +14,20 @@ from whence.cli.terminal import Console
 from whence.data.floors import Floor, floors
 from whence.errors import in_bytes, shell_word
 from whence.models.kinds import MODELS, ModelConfig
-from whence.runs.events import Differed, Ended, Evaluated, Event, Noted, Sampled, Saved, Stepped
 from whence.runs.recipe import kind_of
 from whence.runs.remarks import remarks
-from whence.runs.retention import policy
 from whence.runs.run import Run
+from whence.runs.store.retention import policy
+from whence.runs.training.events import (
+    Differed,
+    Ended,
+    Evaluated,
+    Event,
+    Noted,
+    Sampled,
+    Saved,
+    Stepped,
+)
 from whence.train.losses import bits_per_byte
 from whence.train.optimizers import OPTIMIZERS
 

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from whence.cli.document import strict
 from whence.cli.terminal import Console
-from whence.runs.embed import cosines, unknown
+from whence.runs.questions.embed import cosines, unknown
 from whence.runs.run import Run
 
 

@@ -11,16 +11,16 @@ import tyro
 from whence.cli.document import strict
 from whence.cli.net import EXAMPLES
 from whence.cli.terminal import Console
+from whence.data.table import table_of
 from whence.errors import WhenceError
 from whence.models.small.line import COFFEE_SHOP, Line, Scale, squared_error
 from whence.models.small.mlp import MLP, half_squared_error, initial
+from whence.play.messages import MESSAGES
+from whence.play.words import WordClassifier, classification_loss
 from whence.scalar import Matrix
 from whence.scalar.gradcheck import check_gradient
 from whence.scalar.hand import name_elements, name_parameters
 from whence.scalar.matrix import values_of
-from whence.scalar.messages import MESSAGES
-from whence.scalar.table import table_of
-from whence.scalar.words import WordClassifier, classification_loss
 
 
 class Subject(NamedTuple):

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from whence.cli.document import strict
 from whence.cli.terminal import Console
-from whence.runs.growth import growth as measure
+from whence.runs.questions.growth import growth as measure
 from whence.runs.run import Run
 
 

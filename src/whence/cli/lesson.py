@@ -34,7 +34,7 @@ def lesson(
     """
     found = find(which)
     if json:
-        for output in found.play().all():
+        for output in Play(found).all():
             print(json_text.dumps(output.to_dict(), ensure_ascii=False, allow_nan=False))
         return
     _play(found, _console(), wait=not yes and sys.stdin.isatty() and sys.stdout.isatty())
@@ -86,7 +86,7 @@ def _goes_on(console: Console, found: Lesson) -> bool:
 
 
 def _play(found: Lesson, console: Console, wait: bool) -> None:
-    play = found.play()
+    play = Play(found)
     for cell in found.cells:
         if cell.shows_code:
             code = Syntax(cell.source, "python", theme="ansi_dark", word_wrap=True)

@@ -11,6 +11,7 @@ import tyro
 
 from whence.cli.document import strict
 from whence.cli.terminal import Console
+from whence.data.table import Table, read_table, table_of
 from whence.errors import WhenceError
 from whence.models.small.axes import Spread, Turned
 from whence.models.small.line import (
@@ -25,7 +26,6 @@ from whence.models.small.line import (
 )
 from whence.scalar import SGD, Matrix, NotFiniteWarning
 from whence.scalar.matrix import values_of
-from whence.scalar.table import Table, read_table, table_of
 from whence.train.loop import train
 
 EXAMPLES = {"coffee": COFFEE_SHOP, "houses": HOUSES}
@@ -228,13 +228,13 @@ def _batches(table: Table, scaling: Scale | Turned) -> tuple[Whole, Any]:
     rows = scaling.inside(table.rows)
     if len(rows) * len(table.features) < LARGE:
         return Whole(Matrix(rows), Matrix([[t] for t in table.targets])), squared_error
-    from whence.scalar.replay import compile as record_and_replay
+    from whence.scalar.compiled.jit import jit
 
     def of_one(model: Line, sample: Any) -> Any:
         x, y = sample
         return squared_error(model, (Matrix([x]), Matrix([[y]])))
 
-    return Whole(np.array(rows), np.array(table.targets)), record_and_replay(of_one, each=True)
+    return Whole(np.array(rows), np.array(table.targets)), jit(of_one, each=True)
 
 
 def _worth_a_line(step: int) -> bool:

@@ -13,8 +13,8 @@ from whence.cli.terminal import Console
 from whence.errors import WhenceError
 from whence.experiments.silence import silence as by_silence
 from whence.lessons.attending import attention_picture
-from whence.runs.attention import Map
-from whence.runs.attention import attention as maps_of
+from whence.runs.questions.attention import Map
+from whence.runs.questions.attention import attention as maps_of
 from whence.runs.run import Run
 
 SHADES = " ░▒▓█"

@@ -12,8 +12,10 @@ from whence.cli.death import Outcome, death_of, is_better, row_of, tell, told_of
 from whence.cli.document import strict
 from whence.cli.engines import Parts, compare, compare_gpt
 from whence.cli.terminal import Console
+from whence.data.table import read_table
 from whence.errors import WhenceError
 from whence.models.small.mlp import MLP, Numbers, half_squared_error, initial
+from whence.play.weights import read_layers
 from whence.scalar import SGD, Matrix
 from whence.scalar.dead import dead_units, snapshot
 from whence.scalar.hand import (
@@ -24,8 +26,6 @@ from whence.scalar.hand import (
     update_lines,
 )
 from whence.scalar.matrix import values_of
-from whence.scalar.table import read_table
-from whence.scalar.weights import read_layers
 from whence.train.loop import train
 
 

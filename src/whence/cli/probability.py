@@ -11,8 +11,8 @@ from whence.cli.document import strict
 from whence.cli.evaluate import which
 from whence.cli.terminal import Console
 from whence.errors import WhenceError
+from whence.runs.questions.scores import Scores, score
 from whence.runs.run import Run
-from whence.runs.scores import Scores, score
 
 SHOWN = 200  # rows
 

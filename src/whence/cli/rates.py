@@ -12,6 +12,7 @@ from whence.cli.chart import bars
 from whence.cli.document import strict
 from whence.cli.line import Whole
 from whence.cli.terminal import Console
+from whence.data.table import Table, read_table, table_of
 from whence.errors import WhenceError
 from whence.models.small.line import (
     COFFEE_SHOP,
@@ -21,9 +22,8 @@ from whence.models.small.line import (
     mean_squared_error,
     squared_error,
 )
+from whence.play.rates import range_test, rising, verdict
 from whence.scalar import SGD, Matrix, NotFiniteWarning, Value
-from whence.scalar.rates import range_test, rising, verdict
-from whence.scalar.table import Table, read_table, table_of
 from whence.train.loop import train
 
 

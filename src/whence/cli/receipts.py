@@ -4,7 +4,16 @@ from rich.text import Text
 
 from whence.cli.terminal import Console
 from whence.why import Blame, Receipt
-from whence.why.receipt import CLOSED, EXACT, GIVEN, NOT_FINITE, ROUNDED, UNSEEN, WRONG, figure
+from whence.why.receipts.receipt import (
+    CLOSED,
+    EXACT,
+    GIVEN,
+    NOT_FINITE,
+    ROUNDED,
+    UNSEEN,
+    WRONG,
+    figure,
+)
 
 _BAR = 12  # characters of the largest share
 _COLOURS = {EXACT: "green", ROUNDED: "green", WRONG: "bold red", CLOSED: "yellow"}

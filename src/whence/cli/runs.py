@@ -10,10 +10,10 @@ from whence.cli.screen import one_line
 from whence.cli.terminal import Console
 from whence.cli.words import call
 from whence.errors import WhenceError, in_bytes
-from whence.runs.files import disk_use
 from whence.runs.run import Run
+from whence.runs.store.files import disk_use
+from whence.runs.store.watched import is_watched, remove_watched
 from whence.runs.summary import Summary, runs_in, state_of_summary, summary_of
-from whence.runs.watched import is_watched, remove_watched
 
 
 def runs(words: list[str]) -> None:

@@ -12,8 +12,8 @@ from whence.cli.document import strict
 from whence.cli.terminal import Console
 from whence.errors import WhenceError
 from whence.runs.run import Run
-from whence.why.taught import Taught, Window, describe, taught_cost
-from whence.why.taught import taught as ask
+from whence.why.history.influence import Taught, Window, describe, taught_cost
+from whence.why.history.influence import taught as ask
 
 
 def taught(

@@ -13,9 +13,9 @@ import tyro
 from whence.cli import interrupts
 from whence.cli.recipes import parse_training
 from whence.errors import WhenceError
-from whence.runs.control import train_controlled
-from whence.runs.export import FORMATS, export_metrics
+from whence.runs.questions.export import FORMATS, export_metrics
 from whence.runs.run import Run, free_path
+from whence.runs.training.control import train_controlled
 
 LONGER = 500  # characters or so of the last sample
 

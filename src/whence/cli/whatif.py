@@ -9,8 +9,8 @@ from rich.table import Table
 
 from whence.cli.document import strict
 from whence.cli.terminal import Console
+from whence.runs.questions.whatif import what_if as ask
 from whence.runs.run import Run
-from whence.runs.whatif import what_if as ask
 
 
 def what_if(

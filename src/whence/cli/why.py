@@ -16,7 +16,7 @@ from whence.interop.answers import find_answer, load_answer
 from whence.runs.run import Run
 from whence.why import Address, Balance, Trace, balance
 from whence.why import first_bad as first_bad_of
-from whence.why.receipt import GIVEN, finite
+from whence.why.receipts.receipt import GIVEN, finite
 
 By = Literal["token", "position", "example", "where", "head", "module", "path"]
 

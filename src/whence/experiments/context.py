@@ -5,7 +5,7 @@ from typing import Literal
 
 from whence.data import Source
 from whence.experiments.common import AMOUNT, Drawing, Interval, Report, apart, mean_interval
-from whence.runs.position import loss_by_context, loss_by_position
+from whence.runs.questions.position import loss_by_context, loss_by_position
 from whence.runs.run import Run
 
 

@@ -16,13 +16,13 @@ from whence.errors import WhenceError
 from whence.generate import generate
 from whence.models import NGram
 from whence.models.kinds import KINDS
-from whence.runs.events import Stepped
-from whence.runs.files import read_text, write_whole
 from whence.runs.recipe import Recipe, Record, choose, usual
 from whence.runs.run import Run, free_path, resolve
-from whence.runs.session import assemble
-from whence.runs.steps import Steps
+from whence.runs.store.files import read_text, write_whole
+from whence.runs.store.steps import Steps
 from whence.runs.tasks import task_of
+from whence.runs.training.events import Stepped
+from whence.runs.training.session import assemble
 from whence.train.losses import bits_per_byte
 
 # name: the kind of model, and what of it is set otherwise

@@ -7,8 +7,8 @@ from typing import Literal
 from whence.data.minimal import PAIRS, MinimalPair
 from whence.errors import WhenceError
 from whence.experiments.common import DIFFERENCE, Interval, Report, mean_interval, share_interval
+from whence.runs.questions.scores import score_by
 from whence.runs.run import Run
-from whence.runs.scores import score_by
 
 
 @dataclass(frozen=True)

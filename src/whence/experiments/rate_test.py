@@ -7,8 +7,8 @@ import torch
 
 from whence.errors import WhenceError
 from whence.experiments.common import Report
+from whence.play.rates import Range, range_test, rising
 from whence.runs.run import Run
-from whence.scalar.rates import Range, range_test, rising
 from whence.train.optimizer import NotFiniteError
 from whence.train.schedules import Schedule
 

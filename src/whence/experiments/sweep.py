@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from whence.errors import WhenceError
-from whence.runs.creation import free_path
 from whence.runs.recipe import Recipe
 from whence.runs.run import Run
 from whence.runs.settings import nested
+from whence.runs.training.creation import free_path
 from whence.train.optimizer import NotFiniteError
 
 MOST_RUNS = 1000

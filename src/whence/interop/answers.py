@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from whence.errors import WhenceError
-from whence.runs.files import SCHEMA, read_json, write_whole
+from whence.runs.store.files import SCHEMA, read_json, write_whole
 
 FOLDER = "answers"
 KEPT = 1000  # of a run; the oldest go

@@ -20,9 +20,9 @@ from whence.interop.onnx_writing import write_onnx
 from whence.interop.tokenizers_out import advised, chat_template, special_tokens, tokenizer_file
 from whence.interop.whole import whole
 from whence.models import GPT
-from whence.runs.checkpoints import copied
-from whence.runs.files import write_folder_whole
 from whence.runs.run import Run
+from whence.runs.store.checkpoints import copied
+from whence.runs.store.files import write_folder_whole
 
 Form = Literal["hf", "gguf", "safetensors", "onnx"]
 Dtype = Literal["auto", "fp32", "fp16", "bf16", "q8_0", "q4_0"]

@@ -18,7 +18,7 @@ from whence.interop.reading import Fields
 from whence.models import GPTConfig, gpt2, llama
 from whence.models.layers.positions import divisors
 from whence.models.layers.rope_scaling import RopeScaling
-from whence.runs.session import outline
+from whence.runs.training.session import outline
 
 READABLE = ("gpt2", "llama", "arcee", "qwen2", "qwen3")
 FREQUENCIES = "rope_freqs.weight"  # what rotary speeds are divided by

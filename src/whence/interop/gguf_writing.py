@@ -18,7 +18,7 @@ from whence.interop.names import give_weights, place_in_gguf
 from whence.interop.whole import whole
 from whence.models import GPT, GPTConfig
 from whence.models.layers.positions import divisors
-from whence.runs.checkpoints import copied
+from whence.runs.store.checkpoints import copied
 
 KINDS = {"fp32": "F32", "fp16": "F16", "bf16": "BF16", "q8_0": "Q8_0", "q4_0": "Q4_0"}
 # What llama.cpp computes in each layout, whatever a file says.

@@ -18,7 +18,7 @@ from whence.interop.layouts import layout_of, read_config
 from whence.interop.names import place_in_hugging_face, take_weights
 from whence.interop.reading import Fields, read_json
 from whence.models import GPTConfig
-from whence.runs.session import outline
+from whence.runs.training.session import outline
 
 READABLE_DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 # Buffers that older versions of transformers saved though they follow from the config.

@@ -9,11 +9,11 @@ from whence.interop.found import Found
 from whence.interop.gguf_reading import open_gguf
 from whence.interop.huggingface import open_folder
 from whence.interop.smollm import smollm_file
-from whence.runs.creation import free_path
-from whence.runs.header import Origin
 from whence.runs.recipe import Data, Recipe
 from whence.runs.run import Run
 from whence.runs.start import start
+from whence.runs.store.header import Origin
+from whence.runs.training.creation import free_path
 from whence.train.optimizers import AdamW
 from whence.train.schedules import Schedule
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from whence.interop.layouts import layout_of
 from whence.models import GPTConfig
-from whence.runs.session import outline
+from whence.runs.training.session import outline
 
 
 def whole(

@@ -1,7 +1,7 @@
 """The journey: fourteen lessons as scripts that run, and the few helpers that they use.
 
 A lesson is a script in percent format in `lessons/`. It is read as a notebook, played in a terminal
-(`whence lesson 3`) and shown in the studio; `lesson(3).play()` runs it cell by cell.
+(`whence lesson 3`) and shown in the studio; `Play(lesson(3))` runs it cell by cell.
 """
 
 from whence.lessons.cells import Blank, Cell, Lesson, lesson, lessons

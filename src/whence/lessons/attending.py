@@ -3,7 +3,7 @@
 from whence.errors import WhenceError
 from whence.lessons.grids import grid
 from whence.lessons.svg import Picture
-from whence.runs.attention import Map
+from whence.runs.questions.attention import Map
 
 MOST = 40  # tokens that a picture has room for
 
@@ -12,7 +12,7 @@ def attention_picture(of: Map, head: int = 0) -> Picture:
     """Draw who reads whom in one head; of a longer text its last tokens.
 
     Args:
-        of: the layer's weights, as of `whence.runs.attention.attention`.
+        of: the layer's weights, as of `whence.runs.questions.attention.attention`.
         head: which head, from 0.
 
     Raises:

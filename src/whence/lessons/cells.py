@@ -6,13 +6,10 @@ import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from whence.errors import WhenceError
 from whence.lessons.talk import blocks_in
-
-if TYPE_CHECKING:
-    from whence.lessons.play import Play
 
 Kind = Literal["prose", "question", "code", "answer", "picture", "exercise"]
 KINDS: dict[str, Kind] = {
@@ -99,12 +96,6 @@ class Lesson:
     about: str
     path: Path
     cells: list[Cell]
-
-    def play(self) -> "Play":
-        """Begin the lesson: nothing has run yet."""
-        from whence.lessons.play import Play
-
-        return Play(self)
 
 
 def folder() -> Path:

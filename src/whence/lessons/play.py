@@ -65,8 +65,8 @@ class Play:
         outputs: what each cell that has run shows, by the cell's place.
 
     Example:
-        >>> from whence.lessons import lesson
-        >>> play = lesson(1).play()
+        >>> from whence.lessons import Play, lesson
+        >>> play = Play(lesson(1))
         >>> question = next(c for c in play.lesson.cells if c.kind == "question")
         >>> play.run(question.index, choice="a").choices[0]
         'start'

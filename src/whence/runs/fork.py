@@ -10,17 +10,17 @@ from torch import nn
 
 from whence.data import prepare
 from whence.errors import WhenceError
-from whence.runs.chain import link, note
-from whence.runs.checkpoints import copied, save_checkpoint
-from whence.runs.header import Header, Origin
-from whence.runs.past import Past
 from whence.runs.recipe import Recipe
-from whence.runs.record import Logs
 from whence.runs.replay import Moment, go_to
 from whence.runs.run import Run, now
-from whence.runs.session import freeze, outline
 from whence.runs.settings import differences, nested
-from whence.runs.tokens import second_name
+from whence.runs.store.chain import link, note
+from whence.runs.store.checkpoints import copied, save_checkpoint
+from whence.runs.store.header import Header, Origin
+from whence.runs.store.past import Past
+from whence.runs.store.record import Logs
+from whence.runs.store.tokens import second_name
+from whence.runs.training.session import freeze, outline
 from whence.runs.weights import edit_weights
 
 BOUND_TO_WEIGHTS = ("data.tokenizer", "data.vocab_size", "data.validation")

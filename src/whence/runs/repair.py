@@ -2,15 +2,15 @@
 
 from pathlib import Path
 
-from whence.runs.chain import bind, check_ours, check_run, lost, note
-from whence.runs.checkpoints import folder_name, saved_steps
-from whence.runs.files import DamagedError, cannot_write
-from whence.runs.header import Header
-from whence.runs.lines import Lines
-from whence.runs.past import mismatches
 from whence.runs.run import Run
-from whence.runs.tidy import let_go_of_surplus, tidy
-from whence.runs.tokens import second_name
+from whence.runs.store.chain import bind, check_ours, check_run, lost, note
+from whence.runs.store.checkpoints import folder_name, saved_steps
+from whence.runs.store.files import DamagedError, cannot_write
+from whence.runs.store.header import Header
+from whence.runs.store.lines import Lines
+from whence.runs.store.past import mismatches
+from whence.runs.store.tidy import let_go_of_surplus, tidy
+from whence.runs.store.tokens import second_name
 
 
 def repair(run: Run) -> list[str]:

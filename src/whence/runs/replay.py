@@ -10,11 +10,11 @@ import torch
 from whence.data import Dataset, Part, Tokenizer
 from whence.errors import WhenceError, shell_word
 from whence.models import Model
-from whence.runs.checkpoints import LetGoError, load_model, load_optimizer
-from whence.runs.files import DamagedError
 from whence.runs.recipe import Recipe
 from whence.runs.run import Run
-from whence.runs.session import Session
+from whence.runs.store.checkpoints import LetGoError, load_model, load_optimizer
+from whence.runs.store.files import DamagedError
+from whence.runs.training.session import Session
 from whence.scale.hardware import manifest
 from whence.train.optimizer import Optimizer
 
@@ -201,7 +201,7 @@ class Moment:
         """
         with self.session.stepping():
             # It stands above runs and reads them, never below.
-            return import_module("whence.why.moments").trace_moment(self, text, **options)
+            return import_module("whence.why.history.moments").trace_moment(self, text, **options)
 
     def how_far_off(self) -> str:
         """Say whether the replay was exact, and if not, by how much the losses differ.

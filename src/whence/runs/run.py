@@ -15,21 +15,21 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from whence.data import Dataset, Source, Tokenizer, load_tokenizer, open_dataset
 from whence.data import prepare as prepare_tokens
 from whence.errors import WhenceError, shell_word
-from whence.runs.aside import TakenError, made_aside, remove_ours, sweep
-from whence.runs.chain import check_run
-from whence.runs.checkpoints import saved_steps
-from whence.runs.creation import free_path, resolve
-from whence.runs.events import Event
-from whence.runs.files import DamagedError, disk_use, is_count, read_json, refuse_links
-from whence.runs.header import Header, Origin, Sitting
-from whence.runs.lock import hold, is_held
 from whence.runs.recipe import Recipe
-from whence.runs.record import Logs
-from whence.runs.resume import resume_point
-from whence.runs.steps import StepLines, Steps
-from whence.runs.tidy import let_go_of_surplus, tidy
-from whence.runs.tokens import share_tokens
-from whence.runs.trouble import told
+from whence.runs.store.aside import TakenError, made_aside, remove_ours, sweep
+from whence.runs.store.chain import check_run
+from whence.runs.store.checkpoints import saved_steps
+from whence.runs.store.files import DamagedError, disk_use, is_count, read_json, refuse_links
+from whence.runs.store.header import Header, Origin, Sitting
+from whence.runs.store.lock import hold, is_held
+from whence.runs.store.record import Logs
+from whence.runs.store.steps import StepLines, Steps
+from whence.runs.store.tidy import let_go_of_surplus, tidy
+from whence.runs.store.tokens import share_tokens
+from whence.runs.training.creation import free_path, resolve
+from whence.runs.training.events import Event
+from whence.runs.training.resume import resume_point
+from whence.runs.training.trouble import told
 from whence.scale.hardware import find_device, manifest
 
 # What computes is imported by the methods that compute: a list of runs needs no PyTorch.
@@ -39,10 +39,10 @@ if TYPE_CHECKING:
     from whence.generate.reader import CachedLanguageModel, LanguageModel
     from whence.models import Model
     from whence.runs.replay import Moment
-    from whence.runs.session import Session
     from whence.runs.tasks import Text
     from whence.runs.tasks.text import Batches
-    from whence.runs.training import Measuring
+    from whence.runs.training.recorded import Measuring
+    from whence.runs.training.session import Session
     from whence.train.evaluation import Evaluation
 
 T = TypeVar("T")
@@ -310,8 +310,8 @@ class Run:
             WhenceError: where the run is finished, another process is training it, or a file that
                 it must go on from is damaged: which one, and from which step it can go on.
         """
-        from whence.runs.saver import check_room
-        from whence.runs.training import Training
+        from whence.runs.training.recorded import Training
+        from whence.runs.training.saver import check_room
 
         with self.locked(), told(self.path):
             self.header = Header.read(self.path)
@@ -374,7 +374,7 @@ class Run:
     @cached_property
     def batches(self) -> Batches:
         """What each step reads: `batches[step]` gives its (weight, part) pairs."""
-        from whence.runs.session import batches_of
+        from whence.runs.training.session import batches_of
 
         return batches_of(self.recipe, self.task, "cpu")
 
@@ -405,7 +405,7 @@ class Run:
 
     def session(self) -> Session:
         """Return model, batches and optimiser as they are before step 0."""
-        from whence.runs.session import assemble
+        from whence.runs.training.session import assemble
 
         return assemble(self.recipe, self.dataset)
 
@@ -516,7 +516,7 @@ class Run:
         return self.task.measure(self.model(at), text, overlap)
 
     def locked(self) -> AbstractContextManager[None]:
-        """Hold the run for this process alone; see `whence.runs.lock.hold`."""
+        """Hold the run for this process alone; see `whence.runs.store.lock.hold`."""
         return hold(self.path)
 
     def remove(self) -> list[str]:

@@ -7,15 +7,15 @@ from pathlib import Path
 from torch import Tensor
 
 from whence.data import Source, Tokenizer, prepare
-from whence.runs.chain import link, note
-from whence.runs.checkpoints import copied, save_checkpoint
-from whence.runs.creation import resolve
 from whence.runs.fork import check_same_weights
-from whence.runs.header import Header, Origin
-from whence.runs.past import Past
 from whence.runs.recipe import Recipe
 from whence.runs.run import Run, check_text, now
+from whence.runs.store.chain import link, note
+from whence.runs.store.checkpoints import copied, save_checkpoint
+from whence.runs.store.header import Header, Origin
+from whence.runs.store.past import Past
 from whence.runs.trained import step_of
+from whence.runs.training.creation import resolve
 
 
 def start(

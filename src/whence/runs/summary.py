@@ -9,14 +9,14 @@ import numpy as np
 
 from whence.errors import WhenceError
 from whence.models.kinds import MODELS
-from whence.runs.curves import Curves, thin
-from whence.runs.files import SCHEMA, disk_use, refuse_links
-from whence.runs.index import keep
-from whence.runs.lines import Lines, encode_line
-from whence.runs.lock import is_held
+from whence.runs.questions.curves import Curves, thin
 from whence.runs.recipe import kind_of
 from whence.runs.run import Run, State
-from whence.runs.watched import Watched, is_watched
+from whence.runs.store.files import SCHEMA, disk_use, refuse_links
+from whence.runs.store.index import keep
+from whence.runs.store.lines import Lines, encode_line
+from whence.runs.store.lock import is_held
+from whence.runs.store.watched import Watched, is_watched
 
 FILE = ".summary.json"
 SPARKLINE = 24  # buckets

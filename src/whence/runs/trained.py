@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING, Literal
 
 from whence.errors import WhenceError
 from whence.models import Model, build
-from whence.runs.checkpoints import LetGoError, folder_name, load_weights, put_weights
-from whence.runs.record import best_step
-from whence.runs.session import outline
+from whence.runs.store.checkpoints import LetGoError, folder_name, load_weights, put_weights
+from whence.runs.store.record import best_step
+from whence.runs.training.session import outline
 from whence.scale.hardware import Hardware
 
 if TYPE_CHECKING:

@@ -7,11 +7,11 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from whence.runs.chain import check_run
-from whence.runs.checkpoints import LetGoError, check_checkpoint, load_optimizer, load_weights
-from whence.runs.past import mismatches
 from whence.runs.replay import Difference, Moment, changed_since, start_from
 from whence.runs.run import Run
+from whence.runs.store.chain import check_run
+from whence.runs.store.checkpoints import LetGoError, check_checkpoint, load_optimizer, load_weights
+from whence.runs.store.past import mismatches
 from whence.scale.hardware import manifest
 
 

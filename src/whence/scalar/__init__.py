@@ -1,9 +1,10 @@
 """One number that remembers where it came from, and the small models built on it.
 
 Read in this order: `ops` (the table of slopes), `value`, `functions`, `nn`, `optim`; then `explain`
-(receipts), `matrix` (one definition for two engines) and `replay` (the same graph, computed again).
+(receipts), `matrix` (one definition for two engines) and `jit` (the same graph, computed again).
 """
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from whence.scalar.functions import (
@@ -21,14 +22,15 @@ from whence.scalar.functions import (
     softmax,
     total,
 )
+from whence.scalar.graph import topological
 from whence.scalar.inference import inference
 from whence.scalar.matrix import Matrix
 from whence.scalar.nn import MLP, Layer, Module, Neuron
 from whence.scalar.optim import SGD, Adam
-from whence.scalar.value import NotFiniteWarning, Value, topological
+from whence.scalar.value import NotFiniteWarning, Value
 
 if TYPE_CHECKING:
-    from whence.scalar.replay import compile
+    from whence.scalar.compiled.jit import jit
 
 __all__ = [
     "MLP",
@@ -41,11 +43,11 @@ __all__ = [
     "NotFiniteWarning",
     "Value",
     "binary_cross_entropy",
-    "compile",
     "cross_entropy",
     "dot",
     "highest",
     "inference",
+    "jit",
     "log_softmax",
     "maximum",
     "mean",
@@ -61,8 +63,11 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     # Its compiler takes a second to import, which nobody should pay for who only adds numbers.
-    if name == "compile":
-        from whence.scalar.replay import compile
+    if name in ("jit", "compile"):
+        from whence.scalar.compiled.jit import jit
 
-        return compile
+        if name == "compile":
+            said = "whence.scalar.compile is now called jit; the old name goes with 0.3.0."
+            warnings.warn(said, DeprecationWarning, stacklevel=2)
+        return jit
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

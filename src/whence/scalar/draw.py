@@ -3,13 +3,19 @@
 Numbers are boxes in columns: a number stands right of everything that it was made from.
 """
 
+from __future__ import annotations
+
 from collections import deque
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from whence.scalar.graph import topological
 from whence.scalar.ops import POW
-from whence.scalar.value import Value, topological
+
+if TYPE_CHECKING:
+    from whence.scalar.value import Value
 
 _WIDTH, _HEIGHT, _GAP_X, _GAP_Y = 132, 46, 44, 12
 _LONGEST = 18  # characters that fit in a box
@@ -104,6 +110,7 @@ def draw(root: Value, limit: int = 200) -> Drawing:
     """Return the graph that made `root`, at most `limit` numbers of it.
 
     Example:
+        >>> from whence.scalar import Value
         >>> x = Value(3.0, label="x")
         >>> "x = 3" in draw(x * x).svg
         True

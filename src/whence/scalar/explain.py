@@ -1,11 +1,16 @@
 """Receipts for `Value`: a value opens into its summands, a gradient into its uses."""
 
-from typing import NamedTuple
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
 
 from whence.errors import WhenceError
 from whence.receipt import Receipt, Term
 from whence.scalar import ops
-from whence.scalar.value import Value, topological
+from whence.scalar.graph import topological
+
+if TYPE_CHECKING:
+    from whence.scalar.value import Value
 
 _SUMS = (ops.ADD, ops.SUB)
 _LOOSE = (ops.ADD, ops.SUB, ops.NEG)  # formulas that need brackets inside another formula
@@ -162,6 +167,7 @@ def uses(v: Value, of: Value) -> list[Use]:
     which `backward()` was called last.
 
     Example:
+        >>> from whence.scalar import Value
         >>> x = Value(3.0)
         >>> [(use.arriving, use.slope) for use in uses(x, of=x * x)]
         [(1.0, 3.0), (1.0, 3.0)]

@@ -8,12 +8,12 @@ from typing import Any
 from whence.data.files import written_whole
 from whence.errors import WhenceError, shell_word
 from whence.fields import nearest
-from whence.runs.control import ask
-from whence.runs.creation import free_path
-from whence.runs.files import DamagedError, cannot_write
 from whence.runs.fork import changed_recipe
-from whence.runs.lock import hold
 from whence.runs.run import Run
+from whence.runs.store.files import DamagedError, cannot_write
+from whence.runs.store.lock import hold
+from whence.runs.training.control import ask
+from whence.runs.training.creation import free_path
 from whence.studio import maker, worker
 from whence.studio.answers import call
 from whence.studio.answers.place import open_run, path_of, python_path
@@ -161,7 +161,7 @@ def _asked(run: Run, flag: str, wishes: Mapping[str, Any]) -> dict[str, Any]:
     given = ", ".join(f"{name}={value!r}" for name, value in wishes.items())
     return {
         "run": run.name,
-        "python": f"whence.runs.control.ask(Path({python_path(run.path)}), {given})",
+        "python": f"whence.runs.training.control.ask(Path({python_path(run.path)}), {given})",
         "shell": f"whence control {shell_word(run.path)} {flag}",
     }
 

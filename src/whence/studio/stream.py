@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from whence.errors import WhenceError
-from whence.runs.curves import Curves, thin
+from whence.runs.questions.curves import Curves, thin
 from whence.runs.run import Run
 from whence.studio.answers.runs import curves_of
 from whence.studio.wire import split

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from whence.errors import WhenceError
-from whence.runs.control import Control, train_controlled
-from whence.runs.curves import Curves
-from whence.runs.files import SCHEMA, read_json, write_whole
+from whence.runs.questions.curves import Curves
 from whence.runs.run import Run, State
+from whence.runs.store.files import SCHEMA, read_json, write_whole
 from whence.runs.summary import Summary, state_of_summary
+from whence.runs.training.control import Control, train_controlled
 from whence.scale.process import keep_freed_memory
 
 TROUBLE = "trouble.json"
@@ -33,7 +33,7 @@ def start(run: Run, steps: int | None = None, pause_at: int | None = None) -> No
     Args:
         run: the run, which must not be finished.
         steps: its new length; none: as its recipe says.
-        pause_at: as of `whence.runs.control.Control`.
+        pause_at: as of `whence.runs.training.control.Control`.
 
     Raises:
         WhenceError: as `Run.check_unfinished`.

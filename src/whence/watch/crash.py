@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from whence.errors import WhenceError
-from whence.runs.files import SCHEMA, DamagedError, read_json, sha256, write_folder_whole
+from whence.runs.store.files import SCHEMA, DamagedError, read_json, sha256, write_folder_whole
 from whence.watch.events import Arrival, Backward, Call, Snapshot, Step, Update
 from whence.watch.past import Past
 from whence.watch.report import report_of

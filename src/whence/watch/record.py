@@ -10,9 +10,9 @@ from pathlib import Path
 
 from torch import Tensor
 
-from whence.runs.lock import hold
-from whence.runs.record import Logs
-from whence.runs.watched import Watched
+from whence.runs.store.lock import hold
+from whence.runs.store.record import Logs
+from whence.runs.store.watched import Watched
 from whence.scale.hardware import Hardware, manifest
 from whence.watch.events import Backward, Step
 from whence.watch.world import World

@@ -12,7 +12,7 @@ import psutil
 from torch import Tensor
 
 from whence.errors import WhenceError, in_bytes
-from whence.runs.creation import free_path
+from whence.runs.training.creation import free_path
 from whence.watch.crash import Crash, write_crash
 from whence.watch.events import Step, Update
 from whence.watch.listener import Listener

@@ -9,7 +9,7 @@ from whence.watch.events import Step
 from whence.watch.past import Past
 from whence.watch.record import loss_of
 from whence.why import FirstBad, Trace, first_bad
-from whence.why.receipt import GIVEN
+from whence.why.receipts.receipt import GIVEN
 
 
 def report_of(past: Past, reason: str, before: list[Step], folder: Path) -> str:

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from whence.errors import WhenceError
-from whence.runs.files import DamagedError
+from whence.runs.store.files import DamagedError
 
 
 class Store:

@@ -1,15 +1,15 @@
 """Whence? Any number of any training step, opened into the arithmetic that made it."""
 
 from whence.why.address import Address
-from whence.why.balance import Balance, balance
-from whence.why.biography import Biography, biography
-from whence.why.blame import Blame
-from whence.why.check import Check
-from whence.why.first_bad import FirstBad, first_bad
+from whence.why.attribution.groups import Blame
+from whence.why.history.biography import Biography, biography
+from whence.why.history.influence import Taught, taught
 from whence.why.number import Number, Numbers
-from whence.why.receipt import Receipt
+from whence.why.receipts.balance import Balance, balance
+from whence.why.receipts.check import Check
+from whence.why.receipts.first_bad import FirstBad, first_bad
+from whence.why.receipts.receipt import Receipt
 from whence.why.step import trace
-from whence.why.taught import Taught, taught
 from whence.why.trace import Trace
 
 __all__ = [

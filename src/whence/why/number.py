@@ -9,14 +9,14 @@ import numpy as np
 from torch import Tensor
 
 from whence.errors import WhenceError
-from whence.why.blame import Blame, blame
-from whence.why.check import Check, check
-from whence.why.explain import explain
-from whence.why.open import open_element
-from whence.why.opening import Cells, Factor
-from whence.why.receipt import Receipt
-from whence.why.rules.positions import position
-from whence.why.update import Update
+from whence.why.attribution.groups import Blame, blame
+from whence.why.receipts.check import Check, check
+from whence.why.receipts.explain import explain
+from whence.why.receipts.receipt import Receipt
+from whence.why.receipts.update import Update
+from whence.why.rules.forms.positions import position
+from whence.why.rules.open import open_element
+from whence.why.rules.opening import Cells, Factor
 
 if TYPE_CHECKING:
     from whence.why.trace import Trace

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from whence.errors import WhenceError
 from whence.why.budget import available
-from whence.why.first_bad import is_not_finite
-from whence.why.labels import Labels
-from whence.why.naming import ARGUMENT, PARAMETER
-from whence.why.recorder import MemoryLimitError, Recorder
-from whence.why.storage import Ref
-from whence.why.titles import name_the_rest
+from whence.why.receipts.first_bad import is_not_finite
+from whence.why.receipts.labels import Labels
+from whence.why.recording.naming import ARGUMENT, PARAMETER
+from whence.why.recording.recorder import MemoryLimitError, Recorder
+from whence.why.recording.storage import Ref
+from whence.why.recording.titles import name_the_rest
 from whence.why.trace import Live, Trace
 
 

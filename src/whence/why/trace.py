@@ -12,19 +12,20 @@ from torch import Tensor, nn
 
 from whence.errors import WhenceError
 from whence.why.address import Address, unknown
-from whence.why.labels import Labels
-from whence.why.naming import OUTPUT
 from whence.why.number import Number, Numbers
-from whence.why.open import reads_opaque
-from whence.why.opening import Cells, Derived
-from whence.why.recorder import UNWRITTEN, Recorder
-from whence.why.rules import RULES, attention, attention_backward
-from whence.why.rules.attention import Attention
-from whence.why.rules.attention_backward import AttentionGradient
-from whence.why.rules.positions import coordinates
-from whence.why.storage import Ref, Version
-from whence.why.tape import flatten
-from whence.why.whole import Whole
+from whence.why.receipts.labels import Labels
+from whence.why.receipts.whole import Whole
+from whence.why.recording.naming import OUTPUT
+from whence.why.recording.recorder import UNWRITTEN, Recorder
+from whence.why.recording.storage import Ref, Version
+from whence.why.recording.tape import flatten
+from whence.why.rules.forms.positions import coordinates
+from whence.why.rules.layers import attention, attention_backward
+from whence.why.rules.layers.attention import Attention
+from whence.why.rules.layers.attention_backward import AttentionGradient
+from whence.why.rules.open import reads_opaque
+from whence.why.rules.opening import Cells, Derived
+from whence.why.rules.table import RULES
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,9 @@ from whence.studio.answers.cell import name_in
 from whence.studio.answers.names import in_order, under
 from whence.studio.answers.tiles import ribbon, tile
 from whence.why import Address, Number, Numbers, Trace
-from whence.why.open import open_element
-from whence.why.recomputed import Recomputed
-from whence.why.storage import Ref
+from whence.why.recording.recomputed import Recomputed
+from whence.why.recording.storage import Ref
+from whence.why.rules.open import open_element
 
 SIDE = 64
 HOPS = 6  # from the scores back to the product of q and k

@@ -10,11 +10,11 @@ from whence.errors import WhenceError
 from whence.studio.answers.tiles import matrices, place_of, tile
 from whence.studio.answers.traces import Asked
 from whence.why import Address, Number, Numbers, Trace
-from whence.why.arrivals import arrivals
-from whence.why.open import open_element
-from whence.why.opening import Cells
-from whence.why.receipt import GIVEN
-from whence.why.storage import Ref
+from whence.why.receipts.arrivals import arrivals
+from whence.why.receipts.receipt import GIVEN
+from whence.why.recording.storage import Ref
+from whence.why.rules.open import open_element
+from whence.why.rules.opening import Cells
 
 SOURCES, LIT = 6, 4096  # tensors that are drawn, cells that light up in each
 SIDE = 64

@@ -6,7 +6,7 @@ from typing import Any
 from whence.errors import WhenceError, shell_word
 from whence.runs.compare import Comparison
 from whence.runs.compare import compare as compare_runs
-from whence.runs.curves import thin
+from whence.runs.questions.curves import thin
 from whence.runs.run import Run
 from whence.runs.settings import flat
 from whence.studio.answers.place import open_run, python_path
@@ -25,7 +25,7 @@ def compare(
         a: a run's name; the others' losses are held against its.
         b: another's.
         more: names of further ones.
-        buckets: as of `whence.runs.curves.thin`.
+        buckets: as of `whence.runs.questions.curves.thin`.
 
     Raises:
         WhenceError: where fewer than two runs are named, or more than eight.

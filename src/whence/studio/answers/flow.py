@@ -12,7 +12,7 @@ from whence.studio.answers.names import in_order, under
 from whence.studio.answers.tiles import ribbon
 from whence.studio.answers.traces import Asked
 from whence.why import Numbers, Trace
-from whence.why.storage import Ref
+from whence.why.recording.storage import Ref
 
 TOKENS, WIDE, LIKELIEST, INSIDE = 64, 48, 3, 24
 COLOURS = ("q", "k", "v")

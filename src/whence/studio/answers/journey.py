@@ -58,14 +58,14 @@ def journey(
         "last": len(cells) - 1,
         "next": next((c.index for c in cells[cell + 1 :] if c.kind in STOPS), len(cells) - 1),
         "cells": shown,
-        "python": f"from whence.lessons import lesson; outputs = lesson({lesson}).play().all()",
+        "python": f"from whence.lessons import Play, lesson; Play(lesson({lesson})).all()",
         "shell": f"whence lesson {lesson}",
     }
 
 
 @lru_cache(4)
 def _play(n: int) -> Play:
-    return find(n).play()
+    return Play(find(n))
 
 
 def _pair(text: str, where: str) -> tuple[int, str]:

@@ -7,9 +7,9 @@ import numpy as np
 
 from whence.errors import shell_word
 from whence.models import MODELS, NGramConfig
-from whence.runs.checkpoints import saved_steps
-from whence.runs.curves import thin
+from whence.runs.questions.curves import thin
 from whence.runs.recipe import kind_of
+from whence.runs.store.checkpoints import saved_steps
 from whence.studio.answers.place import open_run, origin_of, python_path
 from whence.studio.answers.runs import curves_of
 from whence.studio.worker import state_of
@@ -23,7 +23,7 @@ def live(folder: Path, *, run: str, buckets: int = 400) -> dict[str, Any]:
     Args:
         folder: the folder of runs.
         run: the run's name.
-        buckets: as of `whence.runs.curves.thin`.
+        buckets: as of `whence.runs.questions.curves.thin`.
     """
     opened = open_run(folder, run)
     curves = curves_of(opened.path)

@@ -1,8 +1,8 @@
 """Which tensors of a traced step a view shows: those of the forward pass, in order."""
 
 from whence.why import Trace
-from whence.why.recomputed import Recomputed
-from whence.why.storage import Ref
+from whence.why.recording.recomputed import Recomputed
+from whence.why.recording.storage import Ref
 
 
 def in_order(t: Trace) -> list[str]:

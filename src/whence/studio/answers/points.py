@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from whence.errors import WhenceError, shell_word
-from whence.runs.curves import thin
+from whence.runs.questions.curves import thin
 from whence.studio.answers.place import open_run, python_path
 from whence.studio.answers.runs import curves_of
 
@@ -30,7 +30,7 @@ def points(
         run: the run's name.
         first: a step.
         last: a later step; none: the last one done.
-        buckets: as of `whence.runs.curves.thin`; up to 2·buckets steps are given as they are.
+        buckets: as of `whence.runs.questions.curves.thin`; up to 2·buckets steps are given as they are.
         smoothing: β of the smoothed loss, as of `smooth`; 0: none.
 
     Raises:

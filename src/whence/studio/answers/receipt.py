@@ -7,9 +7,9 @@ from whence.errors import WhenceError
 from whence.studio.answers.cell import found, without_step
 from whence.studio.answers.traces import Asked
 from whence.why import Address, Number
-from whence.why.blame import WAYS
-from whence.why.occurrences import occurrences
-from whence.why.open import open_element
+from whence.why.attribution.groups import WAYS
+from whence.why.attribution.occurrences import occurrences
+from whence.why.rules.open import open_element
 
 
 def receipt(
@@ -154,7 +154,7 @@ def places(
         ],
         "others": {"count": len(rest), "value": sum(o.value for o in rest)},
         "paths": [{"label": label, "value": value} for label, value in taken],
-        "python": "from whence.why.occurrences import occurrences; "
+        "python": "from whence.why.attribution.occurrences import occurrences; "
         + asked.python(f".number({number.address!r})").replace("; Run.", "; occurrences(Run.", 1)
         + f", {token!r})",
         "shell": asked.shell(number.address, "--by where"),

@@ -7,10 +7,10 @@ from typing import Any
 from whence.data.sources import BUILT_IN
 from whence.errors import WhenceError, shell_word
 from whence.models.kinds import KINDS, NGramConfig
-from whence.runs.creation import free_path
 from whence.runs.recipe import Recipe, usual
-from whence.runs.session import n_parameters
 from whence.runs.settings import differences, nested
+from whence.runs.training.creation import free_path
+from whence.runs.training.session import n_parameters
 from whence.studio.answers.place import path_of, python_path
 from whence.studio.texts import Texts
 

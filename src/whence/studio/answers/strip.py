@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from whence.errors import shell_word
-from whence.runs.growth import growth
+from whence.runs.questions.growth import growth
 from whence.runs.run import Run
 from whence.runs.tasks.pairs import Pairs
 from whence.studio.answers.place import COMPUTING, open_run, python_path
@@ -37,7 +37,7 @@ def strip(folder: Path, *, run: str, text: str = "", most: int = 40) -> dict[str
         "left_out": found.left_out,
         "step": np.array(found.steps, np.int32),
         "probability": found.probabilities,
-        "python": "from whence import Run; from whence.runs.growth import growth; "
+        "python": "from whence import Run; from whence.runs.questions.growth import growth; "
         f"growth(Run.open({python_path(opened.path)}), {text!r})",
         "shell": f"whence growth {shell_word(opened.path)} {shell_word(text)}",
     }

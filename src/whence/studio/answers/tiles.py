@@ -8,7 +8,7 @@ import torch
 
 from whence.errors import WhenceError
 from whence.why import Number, Numbers, Trace
-from whence.why.storage import Ref
+from whence.why.recording.storage import Ref
 
 MOST = 128
 

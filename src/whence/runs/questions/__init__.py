@@ -1,0 +1,1 @@
+"""What a run is asked: probabilities, attention, embeddings, its curves, and what if."""

@@ -1,0 +1,1 @@
+"""Training with a record: what a recipe becomes in memory, the loop's body, and its end."""

@@ -1,0 +1,1 @@
+"""A graph of `Value`s recorded once and computed again in machine code."""

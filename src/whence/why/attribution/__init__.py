@@ -1,0 +1,1 @@
+"""Attribution: which tokens, examples, heads and modules account for a number."""

@@ -1,0 +1,317 @@
+"""Unrolling: a number written as a weighted sum of numbers made long before it.
+
+Every operation opened on the way is a sum of products. Of each product one factor is followed, and
+the others weigh it: a norm's denominator, an attention weight, Adam's √v̂ are shared by all terms.
+The sum stays exact; what the operations' own roundings took or added is kept apart.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from whence.why.receipts.axes import spread
+from whence.why.recording.recomputed import Recomputed
+from whence.why.recording.storage import Index, Ref
+from whence.why.recording.tape import Call, Op
+from whence.why.rules.open import open_call
+from whence.why.rules.opening import Cells, Factor, Opened, Part, bound, difference
+
+_TERMS_AT_ONCE = 1 << 21
+_PIECES = 8
+_SPARSE = 16  # a stretch of more than so many elements for each place is not gone through
+
+
+@dataclass(slots=True)
+class Node:
+    """Some elements that one operation made, each with its weight in the unrolled number.
+
+    Attributes:
+        cells: the tensor they stand in, as the operation wrote it.
+        at: their places.
+        weight: what each counts for.
+        call: the operation, `None` for what was there before the step.
+        given: what each element contributes, where that isn't weight · value: the terms of a
+            function, such as the squares that a loss adds up.
+    """
+
+    cells: Cells
+    at: Index
+    weight: np.ndarray
+    call: Call | None
+    given: np.ndarray | None = None
+
+    @property
+    def op(self) -> Op | None:
+        """The recorded operation."""
+        return None if self.call is None else self.call.op
+
+    @property
+    def own(self) -> np.ndarray:
+        """What is followed of each element: its value, or its term where that is given."""
+        return self.cells.gather(self.at) if self.given is None else self.given
+
+    @property
+    def terms(self) -> np.ndarray:
+        """What each element contributes: weight · value."""
+        with np.errstate(all="ignore"):
+            return self.weight * self.cells.gather(self.at) if self.given is None else self.given
+
+    def merged(self) -> Node:
+        """Add up the weights of elements that were reached more than once."""
+        return Node(self.cells, *added_up(self.at, self.weight), self.call)
+
+
+def added_up(at: Index, weight: np.ndarray) -> tuple[Index, np.ndarray]:
+    """Add up the weights of places that come more than once, and leave out what weighs nothing."""
+    if np.iscomplexobj(weight):
+        places, which = np.unique(at, return_inverse=True)
+        real, imaginary = (
+            np.bincount(which, part, len(places)) for part in (np.real(weight), np.imag(weight))
+        )
+        return places, real + 1j * imaginary
+    low, high = (int(at.min()), int(at.max())) if len(at) else (0, 0)
+    if high - low < _SPARSE * len(at):  # an array as long as that is made sooner than a sort
+        sums = np.bincount(at - low, weight)
+        places = np.flatnonzero(sums)
+        return places + low, sums[places]
+    places, which = np.unique(at, return_inverse=True)
+    sums = np.bincount(which, weight, len(places))
+    keep = sums != 0
+    return places[keep], sums[keep]
+
+
+@dataclass(slots=True)
+class Unrolled:
+    """A number as a sum over leaves.
+
+    Attributes:
+        leaves: where the unrolling stopped; their terms add up to the number.
+        constants: (words, value): terms that no tensor enters.
+        rounding: Σ of what the operations on the way rounded, each with its weight.
+        bound: how large that can be by rounding alone.
+        shared: single numbers that weighed what was followed, by the order they were met.
+        recomputed: some of it was computed again.
+    """
+
+    leaves: list[Node] = field(default_factory=list)
+    constants: list[tuple[str, float]] = field(default_factory=list)
+    rounding: float = 0.0
+    bound: float = 0.0
+    shared: list[tuple[Cells, int]] = field(default_factory=list)
+    recomputed: bool = False
+
+
+def unroll(
+    start: list[tuple[Cells, Index, np.ndarray]],
+    into: Callable[[Node], bool],
+    ends: Callable[[Cells, Index], bool] = lambda cells, at: False,
+) -> Unrolled:
+    """Open a weighted sum of elements again and again.
+
+    Args:
+        start: tensors, places in them and weights.
+        into: whether to open these elements further; what cannot be opened stays a leaf.
+        ends: whether to stop at these elements of a tensor that is one number, spread out: in
+            memory its elements are one and the same.
+    """
+    result = Unrolled()
+    queue: list[tuple[float, int, object]] = []
+    waiting: dict[object, list[Node]] = {}
+    count = itertools.count()
+
+    def push(node: Node) -> None:
+        key = (
+            (id(node.op), node.call.slot)
+            if node.call and isinstance(node.cells, Ref)
+            else (id(node.cells) if isinstance(node.cells, Recomputed) else id(_memory(node.cells)))
+        )
+        if key not in waiting:
+            waiting[key] = []
+            heapq.heappush(queue, (-node.cells.ordinal, next(count), key))
+        waiting[key].append(node)
+        if len(waiting[key]) > _PIECES:  # so that many pieces don't outgrow the tensor itself
+            waiting[key] = [_joined(waiting[key]).merged()]
+
+    for cells, at, weight in start:
+        for node in normal(cells, at, weight):
+            push(node)
+    while queue:
+        _, _, key = heapq.heappop(queue)
+        nodes = waiting.pop(key)
+        node = _joined(nodes).merged()
+        if not len(node.at):
+            continue
+        one = _opened(Node(node.cells, node.at[:1], node.weight[:1], node.call))
+        if one is None or not into(node):
+            result.leaves.append(node)
+            continue
+        step = max(1, _TERMS_AT_ONCE // max(one.total(1)[2], 1))
+        for begin in range(0, len(node.at), step):
+            some = slice(begin, begin + step)
+            piece = Node(node.cells, node.at[some], node.weight[some], node.call)
+            opened = _opened(piece)
+            assert opened is not None
+            for cells, at, weight in _open(piece, opened, result):
+                if isinstance(cells, Ref) and spread(cells) and ends(cells, at):
+                    call = normal(cells, at[:1], weight[:1])[0].call
+                    result.leaves.append(Node(cells, at, weight, call))
+                else:
+                    for following in normal(cells, at, weight):
+                        push(following)
+    return result
+
+
+def _memory(cells: Cells) -> object:
+    return cells.version.memory if isinstance(cells, Ref) else cells
+
+
+def _joined(nodes: list[Node]) -> Node:
+    first = nodes[0]
+    at, weight = [first.at], [first.weight]
+    for node in nodes[1:]:
+        same = node.cells is first.cells or not isinstance(node.cells, Ref)
+        at.append(node.at if same else _moved(node, first.cells))
+        weight.append(node.weight)
+    return Node(first.cells, np.concatenate(at), np.concatenate(weight), first.call)
+
+
+def _moved(node: Node, to: Cells) -> Index:
+    """Places, within another view of the same memory, of a node's elements."""
+    assert isinstance(node.cells, Ref)
+    assert isinstance(to, Ref)
+    return to.locate(node.cells.places(node.at))
+
+
+def normal(cells: Cells, at: Index, weight: np.ndarray) -> list[Node]:
+    """Find the operations that made some elements, through views and partial writes."""
+    if not isinstance(cells, Ref):
+        call = cells.call if isinstance(cells, Recomputed) else None
+        return [Node(cells, at, weight, call)]
+    nodes = []
+    for op, slot, where, which in cells.writers(at):
+        if op is not None:
+            output = op.outputs[slot]
+            assert output is not None
+            nodes.append(Node(output, where, weight[which], op.call(slot)))
+            continue
+        original = cells.version.stands_for
+        if original is not None:
+            nodes += normal(original, at[which], weight[which])
+        else:
+            whole = _whole(cells)
+            nodes.append(Node(whole, whole.locate(cells.places(at[which])), weight[which], None))
+    return nodes
+
+
+def _whole(cells: Ref) -> Ref:
+    """The best named tensor over the memory as it was before the step."""
+    version = cells.version.memory.versions[0]
+    named = [n for n in version.names if n[2].numel >= cells.numel]
+    return min(named, key=lambda n: n[0])[2] if named else cells
+
+
+def _opened(node: Node) -> Opened | None:
+    if isinstance(node.cells, Recomputed):
+        return node.cells.open(node.at)
+    return None if node.call is None else open_call(node.call, node.at)
+
+
+def _open(node: Node, opened: Opened, result: Unrolled) -> list[tuple[Cells, Index, np.ndarray]]:
+    count = len(node.at)
+    total, size, number = opened.total(count)
+    stored = node.cells.gather(node.at)
+    apart = difference(stored, total, size, node.cells.dtype)
+    limit = bound(opened, node.cells.dtype, total, size, number)
+    with np.errstate(all="ignore"):
+        result.rounding += float((node.weight * apart).sum())
+        result.bound += float((np.abs(node.weight) * limit).sum())
+    result.recomputed = result.recomputed or opened.recomputed
+    found: list[tuple[Cells, Index, np.ndarray]] = []
+    for part in opened.parts:
+        _note_shared(part, node, result)
+        if not part.factors or (part.value is not None and not _is_product(part)):
+            terms = np.broadcast_to(part.terms(), (count, part.terms().shape[1]))
+            with np.errstate(all="ignore"):
+                terms = node.weight.reshape(-1, 1) * terms
+            paired = _paired(part, terms.shape[1])
+            if paired is not None:
+                at = np.broadcast_to(paired.at, terms.shape).reshape(-1)
+                given = terms.reshape(-1)
+                result.leaves.append(Node(paired.cells, at, given, node.call, given))
+            elif value := float(terms.sum()):
+                result.constants.append((part.symbol, value))
+            continue
+        chosen = followed(part, node.op)
+        factor = part.factors[chosen]
+        with np.errstate(all="ignore"):
+            weight = node.weight.reshape(-1, 1) * np.asarray(part.coefficient, dtype=np.float64)
+            for i, other in enumerate(part.factors):
+                if i != chosen:
+                    weight = weight * other.values
+        at, weight = np.broadcast_arrays(factor.at, weight)
+        if not np.isfinite(stored).all():  # 0·NaN is NaN: it is followed, where 0·x isn't
+            values = np.broadcast_to(factor.values, weight.shape)
+            weight = np.where((weight == 0) & ~np.isfinite(values), np.nan, weight)
+        if part.valid is not None:
+            at, weight, valid = np.broadcast_arrays(at, weight, part.valid)
+            at, weight = at[valid], weight[valid]
+        found.append((factor.cells, *added_up(at.reshape(-1), weight.reshape(-1))))
+    return found
+
+
+def _paired(part: Part, terms: int) -> Factor | None:
+    """The tensor whose elements the terms of a function belong to, one each; `None` if none is."""
+    whole = part.factors or part.shared
+    return next((f for f in whole if np.asarray(f.at).shape[-1] == terms), None)
+
+
+def _is_product(part: Part) -> bool:
+    """Whether a part given by its values is also the product of its factors (as in `where`)."""
+    product = Part(part.symbol, part.factors, part.coefficient, valid=part.valid)
+    with np.errstate(invalid="ignore"):
+        return bool(np.array_equal(product.terms(), part.terms(), equal_nan=True))
+
+
+def followed(part: Part, op: Op | None) -> int:
+    """Choose the factor that a product is a share of; the others weigh it.
+
+    In the backward pass, the gradient. Elsewhere what was made first in this
+    step: an activation rather than a weight, which was there before; a value rather than its
+    attention weight, a momentum rather than its denominator; single numbers last.
+    """
+    factors = part.factors
+    if len(factors) == 1:
+        return 0
+    if op is not None and op.phase == "backward":
+        return max(range(len(factors)), key=lambda i: (factors[i].cells.carries, _age(factors[i])))
+    forward = op is not None and op.phase == "forward"
+    return min(range(len(factors)), key=lambda i: _rank(factors[i], forward))
+
+
+def _age(factor: Factor) -> float:
+    return factor.cells.ordinal
+
+
+def _rank(factor: Factor, forward: bool) -> tuple[bool, bool, float]:
+    age = factor.cells.ordinal
+    return factor.cells.numel == 1, forward and age < 0, age
+
+
+def _note_shared(part: Part, node: Node, result: Unrolled) -> None:
+    """Remember the single numbers that weigh a term."""
+    others = (
+        [f for i, f in enumerate(part.factors) if i != followed(part, node.op)]
+        if (part.factors)
+        else []
+    )
+    for factor in [*others, *part.shared]:
+        at = np.asarray(factor.at)
+        if at.size == 1 and len(result.shared) < 12:
+            element = (factor.cells, int(at.reshape(-1)[0]))
+            if all(e[0] is not element[0] or e[1] != element[1] for e in result.shared):
+                result.shared.append(element)

@@ -1,0 +1,94 @@
+"""Calls that cannot be seen from below autograd: `backward()`, `cond()`, and what frees memory.
+
+Functions of torch are stood in for while a step is recorded. A mode for functions would see the
+calls too, but under one torch takes other kernels (`nn.TransformerEncoderLayer` leaves its fast
+path).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from whence.why.recording.tape import flatten
+
+STARTS_BACKWARD = {Tensor.backward, torch.autograd.grad, torch.autograd.backward}
+
+
+@contextmanager
+def backward_calls(
+    begin: Callable[[list[Tensor]], None],
+    end: Callable[[list[tuple[Tensor, Tensor]]], None],
+    elsewhere: Callable[[], None],
+) -> Iterator[None]:
+    """Tell when a backward pass begins, and from which tensors, and when it ends.
+
+    Args:
+        begin: is given the tensors that it starts from.
+        end: is called behind it, with the inputs that `torch.autograd.grad` was asked about and
+            what it returned for each.
+        elsewhere: is called when a backward pass begins in another thread, where nothing is seen.
+    """
+    thread, run = threading.get_ident(), torch.autograd._engine_run_backward  # pyright: ignore
+
+    def told(outputs: Any, *args: Any, **kwargs: Any) -> Any:
+        if threading.get_ident() != thread:
+            elsewhere()
+            return run(outputs, *args, **kwargs)
+        begin(flatten(outputs, Tensor))
+        found: list[tuple[Tensor, Tensor]] = []
+        try:
+            result = run(outputs, *args, **kwargs)
+            if not kwargs.get("accumulate_grad", True):  # gradients are returned
+                inputs = flatten(args[3], Tensor)
+                pairs = zip(inputs, result, strict=False)
+                found = [(x, gradient) for x, gradient in pairs if gradient is not None]
+            return result
+        finally:
+            end(found)
+
+    with _in_place_of(torch.autograd, "_engine_run_backward", told):
+        yield
+
+
+@contextmanager
+def branches() -> Iterator[None]:
+    """Let `torch.cond` run the branch that is taken: else it would have to compile them both."""
+
+    def cond(pred: Any, true_fn: Callable, false_fn: Callable, operands: tuple | list = ()) -> Any:
+        return (true_fn if pred else false_fn)(*operands)
+
+    with _in_place_of(torch, "cond", cond):
+        yield
+
+
+@contextmanager
+def freed_memory(before: Callable[[torch.UntypedStorage], None]) -> Iterator[None]:
+    """Tell when a storage is about to be given another size, as sharded parameters are."""
+    resize = torch.UntypedStorage.resize_
+
+    def told(storage: torch.UntypedStorage, size: int) -> Any:
+        if size != storage.nbytes():
+            before(storage)
+        return resize(storage, size)
+
+    with _in_place_of(torch.UntypedStorage, "resize_", told):
+        yield
+
+
+@contextmanager
+def _in_place_of(owner: Any, name: str, function: Callable) -> Iterator[None]:
+    own = vars(owner).get(name)
+    setattr(owner, name, function)
+    try:
+        yield
+    finally:
+        if own is None:  # it was inherited
+            delattr(owner, name)
+        else:
+            setattr(owner, name, own)

@@ -1,0 +1,1 @@
+"""Rules of operations that make each element from the elements at the same place."""

@@ -1,0 +1,1 @@
+"""What rules are written with: an operation run again, picked from, or taken plane by plane."""

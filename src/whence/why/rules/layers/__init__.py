@@ -1,0 +1,1 @@
+"""Rules of layers: attention, convolution, recurrence, normalisation, pooling."""

@@ -1,0 +1,1 @@
+"""Rules of training: losses and optimizers."""
