@@ -97,7 +97,7 @@ async function show() {
   if (moved) el.focus(); // the keyboard and the screen reader go on in the view, not at the top of the page
   moved = true;
   if (!VIEWS[view]) {
-    put(el, trouble(`There is no view called ${view}.`, button("Show the runs", () => navigate("runs", {}))));
+    put(el, h("h1", {}, "There is nothing here"), trouble(`There is no view called ${view}.`, button("Show the runs", () => navigate("runs", {}))));
     return;
   }
   const model = pageModel(view, params, { views: Object.keys(VIEWS), navigate, remember: (changed) => remember(view, changed) });

@@ -1,11 +1,9 @@
 // A line chart over steps as SVG. The mouse and the keyboard reach every step, also those between
 // the points that are drawn; a stretch that is dragged over opens, with its own points.
 
-import { button, h, put, s } from "./dom.js";
+import { button, h, put, s, scrolls } from "./dom.js";
 import { count, full, number, short } from "./number.js";
 import { axesOf, lineOf, MARGIN, marksOf, nearest, scalesOf, tableOf } from "./scales.js";
-
-export { nearest, sparkline } from "./scales.js";
 
 const DRAG = 6; // pixels that make a drag of a click
 
@@ -20,7 +18,7 @@ export function chart(options) {
   const state = { series: [], marks: options.marks || [], cursor: null, selected: null, log: options.log || false, width: 0, range: null, inside: null, drag: null };
   const legend = h("div", { class: "legend" });
   const svg = s("svg", { role: "slider", "aria-label": title, "aria-orientation": "horizontal", tabindex: 0, height, class: "chart-area" });
-  const place = h("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": `${title} as a table` });
+  const place = h("div", scrolls(`${title} as a table`));
   const behind = h("details", { class: "behind", "data-local": "" }, h("summary", {}, "Table"), place);
   const log = button("log", () => ((state.log = !state.log), draw()), { class: "small toggle", title: "logarithmic scale", "aria-pressed": "false", "data-local": "" });
   const closer = button("+", () => zoom(0.5), { class: "small", title: "zoom in (or drag over a stretch)", "aria-label": `Zoom in on ${title}` });

@@ -52,6 +52,11 @@ function capital(text) {
   return /^[a-z]+ /.test(text) ? text[0].toUpperCase() + text.slice(1) : text;
 }
 
+// The attributes of a box that scrolls: the keyboard reaches it, and it says what is in it.
+export function scrolls(name, more) {
+  return { class: `scroll ${more || ""}`.trim(), tabindex: "0", role: "group", "aria-label": name };
+}
+
 export function button(label, onclick, attributes) {
   return h("button", { type: "button", onclick, ...attributes }, label);
 }

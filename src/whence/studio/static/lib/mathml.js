@@ -33,9 +33,9 @@ export function row(...children) {
   return m("mrow", {}, ...children);
 }
 
-// Room above and below the bar, which else touches hats, roots and powers.
+// The style gives room above and below the bar: a font that isn't made for formulas says nothing of it.
 export function fraction(above, below) {
-  return m("mfrac", {}, m("mpadded", { depth: "+0.22em" }, above), m("mpadded", { height: "+0.22em" }, below));
+  return m("mfrac", {}, m("mrow", { class: "above" }, above), m("mrow", { class: "below-bar" }, below));
 }
 
 export function hat(text) {

@@ -2,7 +2,7 @@
 
 import { ask } from "./ask.js";
 import { copies } from "./copy.js";
-import { button, h, put, trouble } from "./dom.js";
+import { button, h, put, scrolls, trouble } from "./dom.js";
 import { count, full, probability } from "./number.js";
 
 // `pick(step)` is called where a column is chosen. Returns { node, refresh }.
@@ -82,5 +82,5 @@ function draw(answer, pick) {
     const last = values[(columns - 1) * answer.tokens.length + i];
     return h("tr", {}, h("th", { scope: "row" }, h("code", {}, token === " " ? "\u2423" : token)), cells[i], h("td", { class: "n", title: full(last) }, probability(last)));
   });
-  return [said, h("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": "Probability of each token by step" }, h("table", { class: "strip", style: { width: `min(100%, ${columns * 3 + 12}rem)` } }, h("thead", {}, head), h("tbody", {}, rows)))];
+  return [said, h("div", scrolls("Probability of each token by step"), h("table", { class: "strip", style: { width: `min(100%, ${columns * 3 + 12}rem)` } }, h("thead", {}, head), h("tbody", {}, rows)))];
 }

@@ -3,7 +3,7 @@
 import { asks, first } from "../lib/ask.js";
 import { chart } from "../lib/chart.js";
 import { copies } from "../lib/copy.js";
-import { h, put, trouble } from "../lib/dom.js";
+import { h, put, scrolls, trouble } from "../lib/dom.js";
 import { failed } from "../lib/failed.js";
 import { count, digits } from "../lib/number.js";
 import { points } from "../lib/points.js";
@@ -56,7 +56,7 @@ function recipes(answer) {
   if (!answer.recipe.length) return h("p", {}, "Their recipes are the same.");
   const shown = (value) => (value === null ? "\u2013" : Array.isArray(value) ? value.join(", ") : String(value));
   const rows = answer.recipe.map(([name, ...values]) => h("tr", {}, h("th", { scope: "row" }, h("code", {}, name)), values.map((value) => h("td", {}, shown(value)))));
-  return h("section", { class: "panel" }, h("h2", {}, "What differs in their recipes"), h("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": "Recipes" }, h("table", { class: "wide" }, h("thead", {}, h("tr", {}, ["setting", ...answer.runs.map((run) => run.name)].map((name) => h("th", { scope: "col" }, name)))), h("tbody", {}, rows))));
+  return h("section", { class: "panel" }, h("h2", {}, "What differs in their recipes"), h("div", scrolls("Recipes"), h("table", { class: "wide" }, h("thead", {}, h("tr", {}, ["setting", ...answer.runs.map((run) => run.name)].map((name) => h("th", { scope: "col" }, name)))), h("tbody", {}, rows))));
 }
 
 function wrote(answer) {

@@ -4,7 +4,7 @@ import { asks, go, remember } from "../lib/ask.js";
 import { about, askTraced, where } from "../lib/asked.js";
 import { failed } from "../lib/failed.js";
 import { copies } from "../lib/copy.js";
-import { button, h, put, s, trouble } from "../lib/dom.js";
+import { button, h, put, s, scrolls, trouble } from "../lib/dom.js";
 import { addressOf, matrix, visible } from "../lib/matrix.js";
 import { formula } from "../lib/mathml.js";
 import { digits, full, probability } from "../lib/number.js";
@@ -60,7 +60,7 @@ function render({ model, el }) {
     const tokens = (stage) => h("div", { class: "flow-tokens" }, h("div", { class: "flow-name quiet" }, stages.at(-1).stream ? (stage.stream ? "target" : "source") : "tokens"), h("div", { class: "flow-rows" }, Array.from({ length: stage.tile.values.shape[0] }, (_, i) => h("span", { class: "flow-token", title: stage.tile.row_labels?.[i] }, visible(stage.tile.row_labels?.[i] ?? String(i))))));
     const between = (a, b) => (a.stream === b.stream ? ribbons(a, b, tall) : [crossing(a), tokens(b)]);
     const columns = stages.map((stage, i) => [i ? between(stages[i - 1], stage) : tokens(stage), column(stage, tall, answer)]);
-    return h("div", { class: "scroll flow-scroll", tabindex: "0", role: "group", "aria-label": "The model from left to right" }, h("div", { class: "flow", style: { "--tall": `${tall}px` } }, columns, predictions(answer, tall)));
+    return h("div", scrolls("The model from left to right", "flow-scroll"), h("div", { class: "flow", style: { "--tall": `${tall}px` } }, columns, predictions(answer, tall)));
   }
 
   // From one text to another no token leads to a token: each of the target reads all of the source.

@@ -3,7 +3,7 @@
 
 import { ask, asks, first, remember } from "../lib/ask.js";
 import { copies } from "../lib/copy.js";
-import { button, h, put, trouble } from "../lib/dom.js";
+import { button, h, put, scrolls, trouble } from "../lib/dom.js";
 import { markdown } from "../lib/markdown.js";
 import { failed } from "../lib/failed.js";
 import { digits } from "../lib/number.js";
@@ -175,14 +175,15 @@ function numbers(cell) {
 
 // The library's own drawing, as nodes, without what could run or restyle the page.
 function picture(cell) {
-  const parsed = new DOMParser().parseFromString(cell.svg, "image/svg+xml").documentElement;
+  const plain = cell.svg.replace(/<style[\s\S]*?<\/style>/g, "").replace(/ style="[^"]*"/g, "");
+  const parsed = new DOMParser().parseFromString(plain, "image/svg+xml").documentElement;
   for (const node of [...parsed.querySelectorAll("style, script, foreignObject")]) node.remove();
   for (const node of [parsed, ...parsed.querySelectorAll("*")]) for (const { name } of [...node.attributes]) if (/^on|^style$|href$/i.test(name)) node.removeAttribute(name);
   for (const curve of parsed.querySelectorAll("path.curve, polyline.curve")) curve.setAttribute("pathLength", "1");
   const svg = document.importNode(parsed, true);
   svg.classList.add("draws");
   const [heads, ...rows] = cell.table;
-  const behind = heads?.length ? h("details", { class: "behind" }, h("summary", {}, "Table"), h("div", { class: "scroll" }, h("table", {}, h("thead", {}, h("tr", {}, heads.map((name) => h("th", { scope: "col" }, name)))), h("tbody", {}, rows.slice(0, 200).map((row) => h("tr", {}, row.map((x) => h("td", {}, typeof x === "number" ? digits(x) : x)))))))) : null;
+  const behind = heads?.length ? h("details", { class: "behind" }, h("summary", {}, "Table"), h("div", scrolls("The picture as a table"), h("table", {}, h("thead", {}, h("tr", {}, heads.map((name) => h("th", { scope: "col" }, name)))), h("tbody", {}, rows.slice(0, 200).map((row) => h("tr", {}, row.map((x) => h("td", {}, typeof x === "number" ? digits(x) : x)))))))) : null;
   return h("figure", { class: "picture" }, svg, behind);
 }
 

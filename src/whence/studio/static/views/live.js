@@ -42,7 +42,7 @@ function render({ model, el }) {
   put(head, h("div", {}, h("h1", {}, run), h("p", { class: "quiet what" })), h("div", { class: "row" }, badge, bar));
   const differ = h("p", { class: "quiet small losses", hidden: true });
   const box = h("input", { type: "number", min: 0, "aria-label": "Step to go to", class: "step-box", placeholder: "step" });
-  const reach = h("form", { class: "row tight", onsubmit: (event) => (event.preventDefault(), toStep()) }, h("label", { class: "row tight quiet" }, "go to step ", box), h("button", { type: "submit", class: "small" }, "Go"));
+  const reach = h("form", { class: "row tight", novalidate: true, onsubmit: (event) => (event.preventDefault(), toStep()) }, h("label", { class: "row tight quiet" }, "go to step ", box), h("button", { type: "submit", class: "small" }, "Go"));
   const steps = [h("div", { class: "live-main" }, h("div", { class: "panel" }, loss.node, differ, record ? h("div", { class: "row below" }, smooth.node, reach) : null, picked), h("div", { class: "live-side" }, growth.node, samples)), h("div", { class: "columns" }, h("div", { class: "panel" }, rate.node), h("div", { class: "panel" }, norm.node))];
   const counted = h("p", { class: "panel", hidden: true }, "This model was counted: it read its text once, so it has no steps to watch or to go back to.");
   put(el, head, said, facts, counted, steps, does, foot);
@@ -217,7 +217,7 @@ function render({ model, el }) {
 
   function drawSamples() {
     const newest = [...state.samples].reverse();
-    put(samples, h("h2", {}, "What it writes"), newest.length ? h("ol", { class: "samples" }, newest.map((each) => h("li", {}, h("span", { class: "label" }, `before step ${count(each.step)}`), h("pre", {}, each.text)))) : h("p", { class: "quiet" }, state.frame.state === "finished" ? "It wrote no samples." : "Nothing yet: it writes a sample now and then as it learns."));
+    put(samples, h("h2", {}, "What it writes"), newest.length ? h("ol", { class: "samples", tabindex: "0", "aria-label": "Samples" }, newest.map((each) => h("li", {}, h("span", { class: "label" }, `before step ${count(each.step)}`), h("pre", {}, each.text)))) : h("p", { class: "quiet" }, state.frame.state === "finished" ? "It wrote no samples." : "Nothing yet: it writes a sample now and then as it learns."));
   }
 
   // ---- going back ----

@@ -3,7 +3,7 @@
 import { ask, asks, go, remember } from "../lib/ask.js";
 import { failed } from "../lib/failed.js";
 import { copies } from "../lib/copy.js";
-import { button, h, put, trouble } from "../lib/dom.js";
+import { button, h, put, scrolls, trouble } from "../lib/dom.js";
 import { visible } from "../lib/matrix.js";
 import { count, digits, full, number, probability, short, signed } from "../lib/number.js";
 
@@ -124,8 +124,8 @@ function render({ model, el }) {
     const rest = answer.others;
     return h(
       "div",
-      { class: "scroll" },
-      h("table", { class: "wide predictions" }, h("thead", {}, h("tr", {}, head.map(([label, kind, hint]) => h("th", { scope: "col", class: kind, title: hint || null }, label)))), h("tbody", {}, answer.rows.map((r) => line(r, answer, most, taught)), rest.count ? h("tr", { class: "others" }, h("th", { scope: "row" }, `${count(rest.count)} others`), h("td"), chance(rest.p), h("td"), h("td"), chance(rest.before), h("td"), chance(rest.after), h("td"), taught ? [h("td"), h("td")] : null) : null)),
+      scrolls("What could come next"),
+      h("table", { class: "wide predictions" }, h("thead", {}, h("tr", {}, head.map(([label, kind, hint]) => h("th", { scope: "col", class: kind || null, title: hint || null }, label || h("span", { class: "hidden" }, "as a bar"))))), h("tbody", {}, answer.rows.map((r) => line(r, answer, most, taught)), rest.count ? h("tr", { class: "others" }, h("th", { scope: "row" }, `${count(rest.count)} others`), h("td"), chance(rest.p), h("td"), h("td"), chance(rest.before), h("td"), chance(rest.after), h("td"), taught ? [h("td"), h("td")] : null) : null)),
       rest.count ? button("Show more tokens", () => change({ top: Math.min(500, state.top * 2) }), { class: "small" }) : null,
     );
   }

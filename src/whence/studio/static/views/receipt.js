@@ -86,7 +86,7 @@ function render({ model, el }) {
 
   function memory(rows) {
     if (!rows.length) return null;
-    return h("details", { class: "behind" }, h("summary", {}, "the optimiser's memory of this weight"), h("table", {}, h("thead", {}, h("tr", {}, ["", "before", "after"].map((t) => h("th", { scope: "col" }, t)))), h("tbody", {}, rows.map((r) => h("tr", {}, h("th", { scope: "row" }, link(r.address)), h("td", { class: "n" }, digits(r.before)), h("td", { class: "n" }, digits(r.after)))))));
+    return h("details", { class: "behind" }, h("summary", {}, "the optimiser's memory of this weight"), h("table", {}, h("thead", {}, h("tr", {}, ["number", "before", "after"].map((t) => h("th", { scope: "col" }, t)))), h("tbody", {}, rows.map((r) => h("tr", {}, h("th", { scope: "row" }, link(r.address)), h("td", { class: "n" }, digits(r.before)), h("td", { class: "n" }, digits(r.after)))))));
   }
 
   // The kinds of terms, and what rounding left over.

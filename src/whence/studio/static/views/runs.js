@@ -1,13 +1,13 @@
 // View 1: all runs, with what each is doing; start, compare, fork, delete.
 
 import { ask, command, commands, first, go } from "../lib/ask.js";
-import { sparkline } from "../lib/chart.js";
 import { copies } from "../lib/copy.js";
 import { dialog } from "../lib/dialog.js";
-import { append, button, h, put, trouble } from "../lib/dom.js";
+import { append, button, h, put, scrolls, trouble } from "../lib/dom.js";
 import { failed } from "../lib/failed.js";
 import { forkDialog, startForm } from "../lib/forms.js";
 import { bytes, count, digits } from "../lib/number.js";
+import { sparkline } from "../lib/scales.js";
 
 const COLUMNS = ["", "run", "state", "steps", "loss", "bits/byte", "tokens/s", "disk", ""];
 const EVERY = 2000;
@@ -21,10 +21,10 @@ function render({ model, el }) {
   const place = h("div", {});
   const said = h("div", { "aria-live": "polite" });
   const body = h("tbody", {});
-  const table = h("table", { class: "wide runs" }, h("thead", {}, h("tr", {}, COLUMNS.map((name) => h("th", { scope: "col" }, name)))), body);
+  const table = h("table", { class: "wide runs" }, h("thead", {}, h("tr", {}, COLUMNS.map((name, i) => h("th", { scope: "col" }, name || h("span", { class: "hidden" }, i ? "what can be done" : "chosen"))))), body);
   const foot = h("div", {});
   const none = h("p", { class: "quiet" }, "No runs here yet. Train one: a small model takes a minute.");
-  put(el, h("div", { class: "head" }, h("h1", {}, "Runs"), live ? h("div", { class: "row" }, compare, train) : null), place, said, none, h("div", { class: "scroll" }, table), foot);
+  put(el, h("div", { class: "head" }, h("h1", {}, "Runs"), live ? h("div", { class: "row" }, compare, train) : null), place, said, none, h("div", scrolls("Runs"), table), foot);
   none.hidden = table.hidden = true;
 
   function pair() {
