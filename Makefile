@@ -29,6 +29,7 @@ check: $(VENV)/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
+	$(BIN)/deptry src
 
 bench: $(VENV)/installed-dev
 	$(BIN)/python -m benchmarks

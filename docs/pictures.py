@@ -1,7 +1,7 @@
 """Make the README's pictures from real runs.
 
 `python docs/pictures.py [words of whence train]` for the terminal, `python docs/pictures.py studio`
-for the studio's views.
+for the studio's views, `python docs/pictures.py doctor` for what faults look like.
 """
 
 import io
@@ -45,5 +45,9 @@ if __name__ == "__main__":
         from docs.studio_pictures import main as take_studio
 
         take_studio(sys.argv[2:])
+    elif sys.argv[1:2] == ["doctor"]:
+        from docs.doctor_pictures import main as draw_faults
+
+        draw_faults()
     else:
         main(sys.argv[1:])

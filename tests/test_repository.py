@@ -81,3 +81,22 @@ def test_every_folder_has_a_place_in_the_table():
     assert folders
     for path in [*folders, ROOT / "lessons"]:
         assert f"| `{path.relative_to(ROOT).as_posix()}/` |" in table, path
+
+
+def test_modules_are_named_in_strings_in_the_lazy_tables_alone():
+    """A string hides an import from the checks of layers and circles."""
+    lazy = {"__init__.py", "cli/__init__.py", "experiments/table.py"}
+    lazy |= {"models/__init__.py", "models/classes.py", "interop/gguf_file.py"}
+    source = ROOT / "src/whence"
+    found = {
+        path.relative_to(source).as_posix()
+        for path in source.rglob("*.py")
+        if re.search(r"import_module\(|__import__\(", path.read_text(encoding="utf-8"))
+    }
+    assert found == lazy
+
+
+def test_the_picture_of_the_imports_has_every_room():
+    drawn = set(re.findall(r'y="\d+">(\w+)<tspan', read("docs/images/imports.svg")))
+    rooms = {p.name for p in (ROOT / "src/whence").iterdir() if (p / "__init__.py").exists()}
+    assert rooms <= drawn

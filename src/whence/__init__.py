@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.2.0"
 
 if TYPE_CHECKING:
+    from whence.api import Run
     from whence.data import open_source
     from whence.errors import WhenceError
     from whence.models import GPT, GPTConfig, gpt2, llama, modern, qwen3
     from whence.runs.listing import list_runs
     from whence.runs.recipe import Data, Recipe, Record
-    from whence.runs.run import Run
     from whence.scalar import Value
     from whence.scale.hardware import Hardware
     from whence.train.evaluation import Evaluation
@@ -32,7 +32,7 @@ _HOMES = {
     "Muon": "whence.train.optimizers",
     "Recipe": "whence.runs.recipe",
     "Record": "whence.runs.recipe",
-    "Run": "whence.runs.run",
+    "Run": "whence.api",
     "SGD": "whence.train.optimizers",
     "Schedule": "whence.train.schedules",
     "Value": "whence.scalar",

@@ -9,8 +9,8 @@ from math import log2
 import pytest
 
 import whence.data.floors as module
+from whence.data.cutting import prepare
 from whence.data.floors import floors
-from whence.data.shards import prepare
 from whence.data.sources import open_source, text_source
 from whence.errors import WhenceError
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from whence.data.shards import open_dataset, prepare
+from whence.data.cutting import prepare
+from whence.data.shards import open_dataset
 from whence.data.sources import open_source, text_source
 from whence.data.tokenizers import KINDS, train_tokenizer
 from whence.errors import WhenceError

@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from tests.interop.theirs import MODELS, byte_level, folder, greedy, theirs
+from whence import Run
 from whence.data import text_source
 from whence.errors import WhenceError
 from whence.interop.huggingface import open_folder
 from whence.interop.importing import find_model, import_model
 from whence.models import GPT
 from whence.runs.questions.embed import cosines
-from whence.runs.run import Run
 
 TEXT = text_source("bottles", lambda: [f"{i} bottles of beer on the wall.\n" for i in range(200)])
 

@@ -8,12 +8,12 @@ import transformers as hf
 from transformers.modeling_gguf_pytorch_utils import load_gguf_checkpoint
 
 from tests.interop.theirs import NASTY, greedy
+from whence import Run
 from whence.data import text_source
 from whence.errors import WhenceError
 from whence.interop import smollm
 from whence.interop.importing import import_model
 from whence.interop.smollm import smollm_file
-from whence.runs.run import Run
 
 TEXT = text_source(
     "numbers", lambda: [f"The number {i} comes before {i + 1}.\n" for i in range(99)]

@@ -25,6 +25,7 @@ RIGHT = {
     11: [{"temperature": 2}],
     12: [{"left_out": "the owl sleeps by day."}],
     13: [{"gigabytes": 112}],
+    14: [{"rate": 0.003}],
 }
 WRONG = {
     0: [
@@ -49,6 +50,7 @@ WRONG = {
     10: [({"parameters": 64}, "add them up")],
     11: [({"temperature": 0.5}, "At temperature 0.5 it is 0.982"), ({"temperature": 0}, "is 1")],
     12: [({"left_out": "no such line"}, "isn't in the training text")],
+    14: [({"rate": 1e-6}, "too low"), ({"rate": 99}, "at most 10")],
     13: [({"gigabytes": 28}, "4 numbers, each of 4 bytes")],
     7: [({"rate": 0.06}, "over the edge"), ({"rate": 0.03}, "nearer"), ({"rate": -3}, "above 0")],
 }
@@ -181,6 +183,12 @@ CLAIMS = {
         "GPT-3's size": lambda x: x["gpt3_parameters"] == GPT3,
         "16 bytes a parameter": lambda x: x["small_bytes"] == 16 * GPT2,
     },
+}
+CLAIMS[14] = {
+    "nothing is wrong with the first": lambda x: not x["acts"]["A"],
+    "each fault is found": lambda x: all(x["acts"][name] for name in "BCD"),
+    "without a mask the loss is lower": lambda x: x["without_mask"] < x["with_mask"],
+    "far too slow, far too fast": lambda x: x["slow_ratio"] < 2e-5 and x["fast_ratio"] > 1,
 }
 NUMBERS = [found.n for found in lessons()]
 

@@ -16,6 +16,7 @@ import torch
 import whence
 from tests.process.state import odd, state
 from tests.runs.tiny import RECIPE, RECIPES, SOURCE, finish, make
+from whence import Run
 from whence.experiments.table import EXPERIMENTS, experiment
 from whence.runs.compare import compare
 from whence.runs.fork import fork
@@ -24,7 +25,6 @@ from whence.runs.questions.growth import growth
 from whence.runs.questions.whatif import what_if
 from whence.runs.repair import repair
 from whence.runs.replay import Moment, estimate, go_to, start_from
-from whence.runs.run import Run
 from whence.runs.trained import trained_model
 from whence.runs.verify import verify
 from whence.scale.hardware import Hardware

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from tests.runs.tiny import CPU, RECIPES, RUNGS, SHORT, WIDE, finish, losses, make, variants
+from whence import Run
 from whence.errors import WhenceError
 from whence.models import NGramConfig
 from whence.runs.recipe import Recipe
 from whence.runs.replay import ReplayError
-from whence.runs.run import Run
 from whence.runs.verify import verify
 from whence.scale import hardware
 

@@ -1,15 +1,19 @@
 """Measuring takes a tenth of a training at most, and ends at once when it isn't wanted."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
+import pytest
 import torch
 
-from tests.runs.tiny import RECIPE, SOURCE
+from tests.runs.tiny import CPU, RECIPE, SOURCE, TEXT
 from whence import Recipe, Record, Run
+from whence.data import text_source
+from whence.runs.recipe import usual
+from whence.runs.tasks.pairs import some_of
 from whence.runs.tasks.text import Text
 from whence.runs.training.events import Ended, Evaluated
-from whence.train.evaluation import evaluate
+from whence.train.evaluation import evaluate, spread
 
 
 def test_the_default_run_measures_all_of_its_validation_part():
@@ -74,3 +78,47 @@ def test_a_stop_during_the_last_measurement_is_obeyed_at_once(tmp_path, monkeypa
     assert isinstance(events[-1], Ended)
     assert not any(isinstance(e, Evaluated) and e.whole for e in events)
     assert run.checkpoints[-1] == 5
+
+
+# Half of what is kept for validation is one letter, the other half is not: a look at its beginning
+# says nothing of the whole.
+UNEVEN = TEXT + "a" * 1000 + "0123456789" * 100
+
+
+def test_a_part_of_a_text_is_measured_in_windows_all_over_it():
+    tokens = np.random.default_rng(0).integers(0, 7, 1001)
+    torch.manual_seed(0)
+    model = torch.nn.Embedding(7, 7)
+    starts, length = spread(len(tokens), 10, 50)
+    found = evaluate(model, tokens, starts=starts, context_length=length, n_bytes=50)
+    assert (found.n_tokens, length) == (50, 10)
+    assert starts.tolist() == [100, 300, 500, 700, 900]  # of 100 windows, each in the middle of 20
+    places = torch.tensor([s + i for s in starts.tolist() for i in range(10)])
+    logits, targets = model(torch.tensor(tokens))[places], torch.tensor(tokens)[places + 1]
+    with torch.no_grad():
+        assert found.loss == pytest.approx(
+            torch.nn.functional.cross_entropy(logits, targets).item()
+        )
+
+
+@pytest.mark.parametrize("kind", ["gpt", "rnn", "ngram"])
+def test_a_usual_measurement_is_near_the_whole_one(kind, tmp_path):
+    source = text_source("uneven", lambda: [UNEVEN])
+    data = replace(RECIPE.data, validation=2000 / len(UNEVEN))
+    recipe = replace(usual(RECIPE, kind), data=data, hardware=CPU)
+    small = {"n_layers": 1, "d_model": 16, "context_length": 16}
+    known = {f.name: small[f.name] for f in fields(recipe.model) if f.name in small}
+    record = replace(RECIPE.record, evaluate_tokens=300, sample_tokens=0)
+    recipe = replace(recipe, model=replace(recipe.model, **known), record=record)
+    run = Run.create(recipe, tmp_path / "run", source)
+    part, whole = [e for e in run.train() if isinstance(e, Evaluated)][-2:]
+    assert not part.whole
+    assert part.evaluation.n_tokens <= 300
+    assert whole.whole
+    assert part.evaluation.loss == pytest.approx(whole.evaluation.loss, rel=0.1)
+    assert run.task.evaluate(run.model("last"), 300) == part.evaluation
+
+
+def test_pairs_are_measured_all_over_the_held_out_ones(tmp_path):
+    pairs = [np.array([i, 0, 1, 1]) for i in range(2, 102)]
+    assert [int(pair[0]) for pair in some_of(pairs, 20)] == [12, 32, 52, 72, 92]

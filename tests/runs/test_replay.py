@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from tests.runs.tiny import RECIPES, abandon, finish, make, same, sign
+from whence import Run
 from whence.errors import WhenceError
 from whence.runs.replay import ReplayError, estimate
-from whence.runs.run import Run
 
 
 @pytest.mark.parametrize("name", RECIPES)

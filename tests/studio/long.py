@@ -12,8 +12,8 @@ from whence.runs.training.events import Stepped
 
 STEPS = 3000
 # A noisy curve, as real ones are.
-LOSSES = (
-    4 * (np.arange(STEPS) + 1.0) ** -0.2 + 0.05 * np.random.default_rng(0).standard_normal(STEPS)
+LOSSES = 4 * (np.arange(STEPS) + 1.0) ** -0.2 + 0.05 * np.random.default_rng(0).standard_normal(
+    STEPS
 )
 
 

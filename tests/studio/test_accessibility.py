@@ -22,9 +22,7 @@ VIEWS = {
 def violations(page: Page) -> list[str]:
     """What axe-core has against a page, and where."""
     found = Axe().run(page).response["violations"]
-    return [
-        f"{each['id']}: {node['html'][:160]}" for each in found for node in each["nodes"][:3]
-    ]
+    return [f"{each['id']}: {node['html'][:160]}" for each in found for node in each["nodes"][:3]]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

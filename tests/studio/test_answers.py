@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from tests.runs.tiny import RUNGS, finish, make
+from whence import Run
 from whence.errors import WhenceError
 from whence.generate import generate
-from whence.runs.run import Run
 from whence.studio.answers import answer
 from whence.studio.answers.traces import KEPT, Traces
 from whence.studio.wire import pack

@@ -8,8 +8,8 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.studio.pages import number, open_view
+from whence import Run
 from whence.cli import main
-from whence.runs.run import Run
 
 VIEWS = {
     "flow": "step=7&open=blocks.0",

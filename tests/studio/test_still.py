@@ -52,8 +52,8 @@ def test_a_still_of_play(opened, tmp_path):
 def nothing_asks(page):
     """No control is there that would need an answer; what is left works by itself."""
     for control in page.locator("button:visible, input:visible, select:visible").all():
-        assert control.evaluate("node => node.closest('[data-local]') !== null"), (
-            control.evaluate("node => node.outerHTML")
+        assert control.evaluate("node => node.closest('[data-local]') !== null"), control.evaluate(
+            "node => node.outerHTML"
         )
 
 

@@ -7,9 +7,9 @@ import json
 import pytest
 from playwright.sync_api import expect
 
+from whence import Run
 from whence.errors import WhenceError
 from whence.play import at
-from whence.runs.run import Run
 from whence.studio.widget import View
 
 # A model as anywidget gives it; what is sent goes to Python, what Python sends comes as DataViews.

@@ -215,7 +215,7 @@ def test_a_dump_opens_in_another_process(tmp_path):
             optimizer.step()
             optimizer.zero_grad()
         folder = recorder.dump()
-    assert {p.suffix for p in folder.iterdir()} == {".md", ".json", ".safetensors"}
+    assert {p.suffix for p in folder.iterdir()} == {".html", ".md", ".json", ".safetensors"}
     json.loads((folder / "step.json").read_text())
     torch.manual_seed(1)
     other = NanoGPT()

@@ -12,8 +12,8 @@ from torch import nn
 
 import whence
 from tests.cli.command import whence as command
+from whence import Run
 from whence.errors import WhenceError
-from whence.runs.run import Run
 
 ROOT = Path(__file__).parents[2]
 
@@ -136,8 +136,10 @@ def test_optimizers_in_the_wrong_order_are_told(tmp_path):
 
 def test_bad_input_gets_a_sentence(tmp_path):
     model, optimizer = line()
-    with pytest.raises(WhenceError, match="isn't a torch"):
-        whence.watch(model, object(), out=tmp_path / "a")
+    with pytest.raises(WhenceError, match="such as 'every 100'"):
+        whence.watch(model, optimizer, out=tmp_path / "a", keep="sometimes")
+    with pytest.raises(WhenceError, match="z-score above 0"):
+        whence.watch(model, optimizer, out=tmp_path / "a", spike=-1.0)
     with pytest.raises(WhenceError, match="given a int as a model"):
         whence.watch(3, optimizer, out=tmp_path / "a")
     with pytest.raises(WhenceError, match="report, stop or skip"):

@@ -190,3 +190,28 @@ def test_the_draw_is_the_same_for_the_same_seed():
 
     t = trace(step)
     assert balance(t, numbers=200, seed=3).rows == balance(t, numbers=200, seed=3).rows
+
+
+def test_one_number_that_cannot_be_opened_does_not_end_the_balance(monkeypatch):
+    torch.manual_seed(0)
+    x, w = torch.randn(8), torch.randn(8, requires_grad=True)
+
+    def step() -> None:
+        (x * w).exp().sum().backward()
+
+    t = trace(step)
+    right = RULES["exp"]
+
+    def fails(call, at):
+        if (at == 3).any():
+            raise ZeroDivisionError("a number like no other")
+        return right(call, at)
+
+    monkeypatch.setitem(RULES, "exp", fails)
+    found = balance(t, numbers=200, each=200)
+    (row,) = [row for row in found.rows if row.operation == "exp float32"]
+    assert row.numbers == 7
+    assert row.refused == ["the rule of exp failed: ZeroDivisionError: a number like no other"]
+    assert "not opened: the rule of exp failed" in str(found)
+    assert {r.operation: r.numbers for r in found.rows}["mul float32"] >= 16
+    assert not found.wrong

@@ -1,5 +1,6 @@
 """Groups add up to the number, and what an update is made of is told apart."""
 
+import contextlib
 import json
 import math
 
@@ -217,3 +218,50 @@ def test_muon_shares_its_orthogonalising_factor():
     assert abs(receipt.residual) <= receipt.bound
     tokens = t.number("weight[1,2].update").blame("example")
     assert {s.label for s in tokens.shares} >= {f"example {i}" for i in range(5)}
+
+
+KINDS = {
+    "ours, autocast": (lambda: GPT(), torch.autocast("cpu", dtype=torch.bfloat16)),
+    "ours, fused": (lambda: GPT(fused=True), torch.autocast("cpu", dtype=torch.bfloat16)),
+    "ours, tied": (lambda: GPT(tied=True), torch.autocast("cpu", dtype=torch.bfloat16)),
+    "gpt2": (lambda: transformer("gpt2"), torch.autocast("cpu", dtype=torch.bfloat16)),
+    "llama": (lambda: transformer("llama"), torch.autocast("cpu", dtype=torch.bfloat16)),
+    "llama, all in bfloat16": (lambda: transformer("llama").bfloat16(), contextlib.nullcontext()),
+}
+
+
+@pytest.mark.parametrize(("make", "narrow"), KINDS.values(), ids=KINDS)
+def test_under_bfloat16_a_logit_is_blamed_on_its_tokens_and_modules(make, narrow):
+    torch.manual_seed(0)
+    model, (tokens, _) = make(), text()
+
+    def step() -> torch.Tensor:
+        with narrow:
+            out = model(tokens)
+        return out if isinstance(out, torch.Tensor) else out.logits
+
+    t = trace(step, model=model)
+    number = t.number("logits[1,5,4]")
+    by_token = number.blame("token")
+    assert [share.label for share in by_token.shares] == [f"token {tokens[1, 5]}"]
+    assert {s.label for s in number.blame("position").shares} == {"position 5"}
+    by_module = {share.label: share.value for share in number.blame("module").shares}
+    assert not any("old value" in label for label in by_module)
+    # What the embedding wrote, scaled by the last norm and read by the head, in float64.
+    embedding = next(m for m in model.modules() if isinstance(m, nn.Embedding))
+    final = [m for m in model.modules() if "norm" in type(m).__name__.lower()][-1]
+    head = [m for m in model.modules() if isinstance(m, nn.Linear)][-1]
+    seen = {}
+    final.register_forward_hook(lambda m, x, y: seen.update(x=x[0][1, 5].double()))
+    step()
+    x, written = seen["x"], embedding.weight[tokens[1, 5]].double()
+    gain = final.weight.double()
+    if isinstance(final, nn.LayerNorm):
+        scale = torch.rsqrt(x.var(unbiased=False) + final.eps)
+        written = written - written.mean()
+    else:
+        scale = torch.rsqrt(x.square().mean() + final.variance_epsilon)
+    terms = (written * scale * gain * head.weight[4].double()).detach()
+    expected = float(terms.sum())
+    label = next(n for n, m in model.named_modules() if m is embedding)
+    assert by_module[label] == pytest.approx(expected, rel=0.05, abs=0.02 * float(terms.abs().sum()))

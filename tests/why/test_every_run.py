@@ -9,7 +9,7 @@ import torch
 
 from tests.cli.command import whence
 from tests.runs.tiny import LABELS, PAIRS, RECIPE, RUNGS, TEXT, finish, make
-from whence.runs.run import Run
+from whence import Run
 
 KINDS = {
     **RUNGS,

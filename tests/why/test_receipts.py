@@ -58,7 +58,7 @@ def test_the_hand_network_opens_down_to_its_weights(hand):
     assert term.factors == (("w1.grad", -6.0),)
     assert update.value == pytest.approx(0.6, abs=1e-6)
     assert hand.why("w1").verdict == "given"
-    assert hand.why("loss", depth=3).terms[0].receipt.terms[0].receipt is not None
+    assert hand.why("loss", depth=3).terms[0].opened[0].terms[0].opened
 
 
 def test_a_number_gives_its_inputs_with_their_slopes(hand):
@@ -172,7 +172,7 @@ def test_terms_others_and_residual_add_up_to_the_number(gpt, address):
     assert added == pytest.approx(receipt.value, rel=1e-12, abs=1e-15)
     assert receipt.verdict in ("exact", "rounded", "rounding noise")
     assert abs(receipt.residual) <= receipt.bound or receipt.verdict == "exact"
-    assert sum(t.share for t in receipt.terms) <= 1 + 1e-9
+    assert sum(receipt.share(t) for t in receipt.terms) <= 1 + 1e-9
     for opened in receipt.opens:
         assert gpt.number(opened).address == opened
 
@@ -180,8 +180,8 @@ def test_terms_others_and_residual_add_up_to_the_number(gpt, address):
 @pytest.mark.parametrize("address", ADDRESSES)
 def test_a_receipt_is_plain_data_too(gpt, address):
     plain = json.loads(json.dumps(gpt.why(address, depth=2, top=2).to_dict(), allow_nan=False))
-    assert plain["schema"] == 1
-    assert plain["terms"][0]["receipt"]["address"]
+    assert plain["schema"] == 2
+    assert plain["terms"][0]["opened"][0]["address"]
     assert {"address", "value", "residual", "bound", "verdict", "opens"} <= set(plain)
 
 
@@ -206,12 +206,15 @@ def test_a_number_that_is_only_handed_on_is_opened_to_where_it_was_made():
         loss.backward()
 
     t = trace(step)
-    (term,) = t.why("weight[1,2].grad", top=3).terms
-    assert term.receipt is not None
-    assert term.receipt.quantity.startswith("mm")
-    assert [deeper.receipt for deeper in term.receipt.terms] == [None] * 3
+    folded = t.why("weight[1,2].grad", top=3)
+    assert folded.quantity.startswith("matrix product")
+    assert [words for words, _ in folded.through] == ["widened to float32"]
+    assert len(folded.terms) == 3
+    assert [deeper.opened for deeper in folded.terms] == [()] * 3
+    (term,) = t.why("weight[1,2].grad", raw=True).terms
+    assert term.address == folded.through[-1][1]
     (doubled,) = trace(lambda: (weight * 2).sum().backward()).why("mul[1,2]").terms
-    assert doubled.receipt is None  # twice the weight is another number
+    assert doubled.address == "weight[1,2]"  # twice the weight is another number
 
 
 def test_what_a_mask_hides_is_not_offered_to_be_opened(gpt):

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -357,17 +358,20 @@ def plain_of(width: int) -> nn.Module:
     return nn.Sequential(nn.Linear(width, 5), nn.LayerNorm(5), nn.GELU(), nn.Linear(5, 3)).eval()
 
 
-def test_what_ran_in_another_thread_is_said():
+def in_a_thread(work: Callable[[], Any]) -> Any:
+    results: list[Any] = []
+    thread = threading.Thread(target=lambda: results.append(work()))
+    thread.start()
+    thread.join()
+    return results[0]
+
+
+def test_a_forward_pass_in_another_thread_is_said():
     torch.manual_seed(0)
     model, x = nn.Linear(4, 3), torch.randn(2, 4)
 
     def forward() -> Tensor:
-        outputs: list[Tensor] = []
-        thread = threading.Thread(target=lambda: outputs.append(model(x)))
-        thread.start()
-        thread.join()
-        y = outputs[0]
-        loss = y.square().mean()
+        loss = in_a_thread(lambda: model(x)).square().mean()
         loss.backward()
         return loss
 
@@ -379,17 +383,70 @@ def test_what_ran_in_another_thread_is_said():
     assert t.unseen() == ["output"]
     assert "made by operations that weren't recorded: output" in str(balance(t, numbers=50))
 
-    def backward() -> Tensor:
-        model.zero_grad()
+
+@pytest.mark.parametrize("asked", [False, True], ids=["backward", "autograd.grad"])
+@pytest.mark.parametrize("pool", [False, True], ids=["its own thread", "a pool started before"])
+def test_a_backward_pass_in_another_thread_opens(asked, pool):
+    torch.manual_seed(0)
+    model, x = plain(), torch.randn(2, 4)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    workers = ThreadPoolExecutor(1)
+    workers.submit(int).result()
+    run = (lambda work: workers.submit(work).result()) if pool else in_a_thread
+
+    def step() -> Tensor:
+        optimizer.zero_grad()
         loss = model(x).square().mean()
-        thread = threading.Thread(target=loss.backward)
-        thread.start()
-        thread.join()
+        if asked:
+            weights = list(model.parameters())
+            gradients = run(lambda: torch.autograd.grad(loss, weights))
+            for weight, gradient in zip(weights, gradients, strict=True):
+                weight.grad = gradient
+        else:
+            run(loss.backward)
+        optimizer.step()
         return loss
 
-    t = trace(backward, model=model)
-    assert model.weight.grad is not None
-    number = t.number("weight[1,2].grad")
-    assert number.value == model.weight.grad[1, 2].item()
-    assert number.why().verdict == "not recorded"
-    assert any("another thread" in note for note in t.notes)
+    t = trace(step, model=model, optimizer=optimizer)
+    workers.shutdown()
+    assert not t.unseen()
+    assert t.losses
+    assert not balance(t, numbers=300, each=10).wrong
+    for name, weight in model.named_parameters():
+        at = ",".join("1" * weight.ndim)
+        assert weight.grad is not None
+        assert torch.equal(t[name].grad.value, weight.grad)
+        assert t.number(f"{name}[{at}].grad").why().verdict in ("exact", "rounded")
+        assert t.number(f"{name}[{at}].update").why().verdict in ("exact", "rounded")
+
+
+def test_two_threads_go_back_while_a_third_goes_forward():
+    torch.manual_seed(0)
+    models, x = nn.ModuleList([plain(), plain(), plain()]), torch.randn(2, 4)
+    start = threading.Barrier(3)
+
+    def work(loss: Tensor) -> None:
+        start.wait()
+        loss.backward()
+
+    def step() -> Tensor:
+        losses = [model(x).square().mean() for model in models[:2]]
+        threads = [threading.Thread(target=work, args=(loss,)) for loss in losses]
+        for thread in threads:
+            thread.start()
+        start.wait()
+        last = models[2](x).square().mean()
+        for thread in threads:
+            thread.join()
+        last.backward()
+        return last
+
+    t = trace(step, model=models)
+    assert not t.unseen()
+    assert not balance(t, numbers=300, each=10).wrong
+    for name, weight in models.named_parameters():
+        assert weight.grad is not None
+        assert torch.equal(t[name].grad.value, weight.grad)
+        at = ",".join("1" * weight.ndim)
+        assert t.number(f"{name}[{at}].grad").why().verdict in ("exact", "rounded")
+    assert {op.phase for op in t.ops if op.module.startswith("2.")} == {"forward"}

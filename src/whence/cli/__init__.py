@@ -30,6 +30,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "look inside": {
         "why": ("whence.cli.why:why", "open any number of any training step: whence?"),
+        "doctor": ("whence.cli.doctor:doctor", "what is wrong with a run, and what to do"),
         "biography": (
             "whence.cli.biography:biography",
             "tell the life of one weight, step by step",

@@ -15,10 +15,11 @@ from whence.cli.document import strict
 from whence.cli.receipts import show_blame
 from whence.cli.terminal import Console
 from whence.errors import WhenceError
+from whence.receipt.figures import figure
 from whence.runs.run import Run
+from whence.runs.store.watched import is_watched
 from whence.why.history.biography import Biography, biography_cost
 from whence.why.history.biography import biography as tell_life
-from whence.why.receipts.receipt import figure
 
 _WIDTH = 60  # columns of the picture
 _LEVELS = "▁▂▃▄▅▆▇█"
@@ -31,6 +32,7 @@ def biography(
     largest: int = 3,
     top: int = 5,
     approximate: bool = False,
+    model: str | None = None,
     json: bool = False,
 ) -> None:
     """Tell the life of one weight: its first value, every step's change, and the largest opened.
@@ -44,11 +46,19 @@ def biography(
         largest: how many of the largest changes to trace and open.
         top: how many tokens and lines of text to show for each.
         approximate: go on where a replayed loss differs from the record.
+        model: of a watched loop: module:function that builds its model.
         json: print JSON.
     """
     for name, value, least in (("largest", largest, 0), ("top", top, 1)):
         if value < least:
             raise WhenceError(f"--{name} is {value}: give {least} or more.")
+    if is_watched(run):
+        from whence.cli.watched import show_story
+
+        show_story(run, address, model, largest, top, json)
+        return
+    if model is not None:
+        raise WhenceError(f"{run} has a recipe that builds its model: leave out --model.")
     opened = Run.open(run)
     steps, seconds = biography_cost(opened, largest)
     if not json:

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -10,7 +11,8 @@ from whence.cli.confusion import say_confusion
 from whence.errors import WhenceError
 from whence.models.small.mlp import MLP, initial
 from whence.play.words import confusion
-from whence.receipt import Receipt, Term
+from whence.receipt import Receipt, Term, added_up
+from whence.receipt.verdicts import EXACT, ROUNDED
 from whence.train.loop import train
 from whence.train.losses import cross_entropy
 
@@ -126,21 +128,17 @@ def _why(model: MLP, x: torch.Tensor, said: int, truth: int) -> Receipt:
         for j, (u, g) in enumerate(zip(h.tolist(), gaps, strict=True))
         if u
     ]
-    total = 0.0
-    for term in terms:
-        total += term.value
     value = (pairs[-1][1][0, said] - pairs[-1][1][0, truth]).item()
-    size = sum(abs(term.value) for term in terms)
-    return Receipt(
+    made = added_up(
         f"score {said} − score {truth}",
         "by how much the wrong class won",
-        f"score {said} − score {truth} = Σ activation · (weight − weight)",
-        f"{value:.6g}",
+        "Σ activation · (weight − weight)",
+        "",
         value,
         terms,
-        value - total,
-        size * len(terms) * 2.0**-24,
     )
+    bound = made.size * len(terms) * 2.0**-24  # the scores are float32
+    return replace(made, bound=bound, verdict=ROUNDED if made.residual else EXACT)
 
 
 def _picture(pixels: torch.Tensor) -> list[str]:

@@ -12,9 +12,8 @@ from rich.text import Text
 from whence.cli.chart import bars
 from whence.cli.document import strict
 from whence.cli.terminal import Console
-from whence.runs.compare import compare as compare_runs
-from whence.runs.compare import curves
-from whence.runs.run import Run
+from whence.runs.compare import compare_folders, curves
+from whence.runs.store.record import Logs
 
 
 def compare(
@@ -32,8 +31,7 @@ def compare(
         points: rows of the loss curves.
         json: print JSON instead of tables.
     """
-    one, other = Run.open(a), Run.open(b)
-    result = compare_runs(one, other, points)
+    result = compare_folders(a, b, points)
     if json:
         print(strict({"schema": 1, "a": str(a), "b": str(b), **asdict(result)}))
         return
@@ -42,7 +40,7 @@ def compare(
         console.print(result.origin)
     if not result.same_text:
         console.print("their texts differ: losses do not compare", style="yellow")
-    table = _table("recipe", one.name, other.name)
+    table = _table("recipe", a.name, b.name)
     for name, mine, theirs in result.recipe:
         table.add_row(name, _said(mine), _said(theirs))
     console.print(table if result.recipe else "their recipes are the same")
@@ -50,22 +48,23 @@ def compare(
         console.print(f"\nthe same losses to the bit in all {result.shared:,} steps both have done")
     else:
         console.print(f"\ntheir losses first differ at step {result.first_difference:,}\n")
-    _draw(one, other, console)
-    table = _table("mean loss up to step", one.name, other.name, "difference")
+    _draw(a, b, console)
+    table = _table("mean loss up to step", a.name, b.name, "difference")
     for step, mine, theirs in result.curves:
         table.add_row(f"{step:,}", *_row(mine, theirs))
     table.add_row("bits/byte, best", *_row(*result.bits_per_byte))
     table.add_row("bits/byte, last", *_row(*result.last_bits_per_byte))
     console.print(table)
-    for name, text in zip((one.name, other.name), result.samples, strict=True):
+    for name, text in zip((a.name, b.name), result.samples, strict=True):
         if text is not None:
             wrote = f" wrote: {' '.join(text.split())}"
             console.print(Text.assemble("\n", (name, "bold"), wrote))
 
 
-def _draw(one: Run, other: Run, console: Console) -> None:
+def _draw(one: Path, other: Path, console: Console) -> None:
     """Print both curves of the loss on one scale."""
-    lines = curves(one.steps.column("loss"), other.steps.column("loss"), 60)
+    a, b = (Logs(path).read_steps().column("loss") for path in (one, other))
+    lines = curves(a, b, 60)
     known = [x for _, *pair in lines for x in pair if x is not None and math.isfinite(x)]
     if not known:
         return

@@ -12,6 +12,7 @@ from whence import __version__
 from whence.cli.document import strict
 from whence.cli.terminal import Console
 from whence.data.floors import Floor, floors
+from whence.doctor.live import Live
 from whence.errors import in_bytes, shell_word
 from whence.models.kinds import MODELS, ModelConfig
 from whence.runs.recipe import kind_of
@@ -59,6 +60,7 @@ class Display:
         self.passed: set[str] = set()
         self.loss: float | None = None
         self.ended: Ended | None = None
+        self.doctor = Live(run)
         self.progress = Progress(
             TextColumn("{task.fields[step]}", style="bold", markup=False),
             BarColumn(bar_width=24),
@@ -102,6 +104,9 @@ class Display:
             self._named("note   ", event.text, "yellow")
         elif isinstance(event, Ended):
             self.ended = event
+        for finding in self.doctor.note(event):
+            colour = "red" if finding.level == "act" else "yellow"
+            self._named("doctor ", f"{finding.verdict}: {finding.advice}", colour)
 
     def measuring(self, done: int, total: int) -> None:
         """Show how far a measurement is, if it takes a while."""
@@ -185,9 +190,10 @@ class Display:
         }
         if run.task.by_steps:
             tokens = min(recipe.record.evaluate_tokens or 0, len(data.validation))
+            spread = " all over it" if recipe.record.measures_part_of(len(data.validation)) else ""
             rows["tests"] = (
                 f"every {recipe.record.evaluate_every:,} steps on {tokens:,} validation "
-                f"{kinds if run.task.is_prose else 'tokens'}; at the end on all "
+                f"{kinds if run.task.is_prose else 'tokens'}{spread}; at the end on all "
                 f"{len(data.validation):,}"
             )
             rows["saves"] = (
@@ -229,7 +235,7 @@ class Display:
         n, all_of_it = event.evaluation.n_tokens, len(self.run.dataset.validation) - 1
         part = self.run.task.is_prose and n < all_of_it
         # A fresh model guesses evenly, and rounding must not praise it for that. The floors are of
-        # the whole part: what was measured on its first tokens can't be held against them.
+        # the whole part: what was measured on a part can't be held against them.
         below = [
             f.name
             for f in self.floors
@@ -238,7 +244,7 @@ class Display:
         ]
         self.passed.update(below)
         what = "all of validation" if event.whole else "validation"
-        what += f" (first {n:,} tokens)" if part else ""
+        what += f" ({n:,} tokens of it)" if part else ""
         text = f"step {event.step:>6,}  {what} {now:.4f} bits/byte"
         text += (
             f" · loss {event.evaluation.loss:.4f} · perplexity {event.evaluation.perplexity:.2f}"
@@ -264,6 +270,7 @@ class JsonDisplay:
 
     def __init__(self, run: Run):
         self.run = run
+        self.doctor = Live(run)
 
     def __enter__(self):
         recipe = self.run.recipe
@@ -293,6 +300,8 @@ class JsonDisplay:
             self._print("difference", record)
         else:
             self._print("end", {"step": event.step, "why": event.why})
+        for finding in self.doctor.note(event):
+            self._print("finding", finding.to_dict())
 
     def measuring(self, done: int, total: int) -> None:
         """Print nothing: a measurement is an event when it is done."""

@@ -7,6 +7,7 @@ import tyro
 from whence.cli.terminal import Console
 from whence.errors import WhenceError
 from whence.runs.run import Run
+from whence.runs.store.watched import is_watched
 
 
 def report(
@@ -26,7 +27,7 @@ def report(
 
     if not html.parent.is_dir():
         raise WhenceError(f"{html} can't be written: there is no folder {html.parent}.")
-    made = page(Run.open(run), prompt, step)
+    made = page(run if is_watched(run) else Run.open(run), prompt, step)
     try:
         size = made.save(html)
     except OSError as error:

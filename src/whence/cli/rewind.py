@@ -9,9 +9,11 @@ from rich.text import Text
 
 from whence.cli.document import strict
 from whence.cli.terminal import Console
+from whence.errors import WhenceError
 from whence.generate import generate
 from whence.runs.replay import Moment, estimate
 from whence.runs.run import Run
+from whence.runs.store.watched import is_watched
 
 SHOWN = 3  # windows of the batch
 
@@ -22,6 +24,7 @@ def rewind(
     step: int,
     approximate: bool = False,
     prompt: str | None = None,
+    model: str | None = None,
     json: bool = False,
 ) -> None:
     """Go back to the state before a step, to the bit, and show it.
@@ -34,8 +37,18 @@ def rewind(
         step: from 0 to the number of steps done.
         approximate: go on where a loss differs from the record, and say how far off it is.
         prompt: also let the model of that moment continue this text.
+        model: of a watched loop: module:function that builds its model.
         json: print JSON instead of words.
     """
+    if is_watched(run):
+        from whence.cli.watched import past_of, show_rewound
+
+        if prompt is not None:
+            raise WhenceError(f"{run} is the record of a watched loop: it can't continue a text.")
+        show_rewound(run, past_of(run, step, model), json)
+        return
+    if model is not None:
+        raise WhenceError(f"{run} has a recipe that builds its model: leave out --model.")
     opened = Run.open(run)
     steps, seconds = estimate(opened, step)
     if steps and not json:

@@ -9,6 +9,7 @@ from whence.cli.document import strict
 from whence.cli.screen import one_line
 from whence.cli.terminal import Console
 from whence.cli.words import call
+from whence.data.kept import clear, kept_bytes, kept_folder
 from whence.errors import WhenceError, in_bytes
 from whence.runs.run import Run
 from whence.runs.store.files import disk_use
@@ -20,10 +21,12 @@ def runs(words: list[str]) -> None:
     """List the runs, or remove some."""
     if words and words[0] == "remove":
         call(_remove, words[1:], "whence runs remove")
+    elif words and words[0] == "clear-cache":
+        call(_clear_cache, words[1:], "whence runs clear-cache")
     elif words and not words[0].startswith("-"):
         raise WhenceError(
-            f"'whence runs' has no command {words[0]!r}: 'whence runs' lists the runs, and 'whence "
-            "runs remove NAME' deletes one."
+            f"'whence runs' has no command {words[0]!r}: 'whence runs' lists the runs, 'whence "
+            "runs remove NAME' deletes one, and 'whence runs clear-cache' deletes the kept tokens."
         )
     else:
         call(_list, words, "whence runs")
@@ -32,7 +35,8 @@ def runs(words: list[str]) -> None:
 def _list(*, folder: Path = Path("runs"), json: bool = False) -> None:
     """List the runs in a folder, with their loss and the disk they use.
 
-    `whence runs remove NAME` deletes a run, after asking.
+    `whence runs remove NAME` deletes a run, after asking; `whence runs clear-cache` the tokens that
+    are kept so that a text is cut into tokens once.
 
     Args:
         folder: where to look.
@@ -41,10 +45,12 @@ def _list(*, folder: Path = Path("runs"), json: bool = False) -> None:
     found = ((path, summary_of(path)) for path in runs_in(folder))
     rows = [_row(path, s) for path, s in sorted(found, key=lambda pair: pair[1].created)]
     if json:
-        print(strict({"schema": 1, "runs": rows}, indent=1))
+        kept = {"folder": str(kept_folder()), "disk": kept_bytes()}
+        print(strict({"schema": 1, "runs": rows, "kept_tokens": kept}, indent=1))
         return
     if not rows:
         print(f"no runs in {folder}: start one with 'whence train'.")
+        _say_kept()
         return
     table = Table(box=None, pad_edge=False)
     for name in ("run", "state", "model", "text", "steps"):
@@ -69,6 +75,21 @@ def _list(*, folder: Path = Path("runs"), json: bool = False) -> None:
     for row in rows:
         if row["trouble"]:
             print(f"{one_line(row['path'])}: {one_line(row['trouble'])}")
+    _say_kept()
+
+
+def _say_kept() -> None:
+    """Say what tokens kept for other runs take, where there are some."""
+    if size := kept_bytes():
+        print(
+            f"tokens kept so that a text is cut once: {in_bytes(size)} in {kept_folder()} "
+            "('whence runs clear-cache' frees that; no run needs it)"
+        )
+
+
+def _clear_cache() -> None:
+    """Delete the tokens that are kept so that a text is cut into tokens once; no run needs them."""
+    print(f"freed {in_bytes(clear())} in {kept_folder()}")
 
 
 def _remove(runs: tuple[Path, ...], /, *, yes: bool = False) -> None:

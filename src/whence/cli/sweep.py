@@ -14,7 +14,7 @@ from whence.cli.recipes import parse_training
 from whence.cli.terminal import Console
 from whence.errors import WhenceError
 from whence.experiments.sweep import Point, points, settles, sweep
-from whence.why.receipts.receipt import finite
+from whence.receipt.figures import finite
 
 
 def sweep_command(

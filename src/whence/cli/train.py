@@ -24,19 +24,22 @@ def train(words: list[str]) -> None:
     """Train a model, showing how it learns."""
     arguments = parse_training(words)
     _check_formats(arguments.export_metrics)
+    from whence.cli.preparing import told_of_tokens
+
     source = arguments.recipe.data.open()
     if source.skipped:
         names = ", ".join(source.skipped[:5]) + (", …" if len(source.skipped) > 5 else "")
         print(f"left out {len(source.skipped)} that aren't text: {names}", file=sys.stderr)
     if source.repeated:
         print(f"named or linked to twice, read once: {', '.join(source.repeated)}", file=sys.stderr)
-    if arguments.start is None:
-        run = Run.create(arguments.recipe, arguments.out, source)
-    else:
-        from whence.runs.start import start_from  # which computes: --help needs no PyTorch
+    with told_of_tokens(arguments.json) as told:
+        if arguments.start is None:
+            run = Run.create(arguments.recipe, arguments.out, source, told)
+        else:
+            from whence.runs.start import start_from  # which computes: --help needs no PyTorch
 
-        path = arguments.out or free_path(Path("runs"), source.name)
-        run = start_from(Run.open(arguments.start), arguments.recipe, path, source)
+            path = arguments.out or free_path(Path("runs"), source.name)
+            run = start_from(Run.open(arguments.start), arguments.recipe, path, source, told)
     watch(run, None, arguments.json, arguments.export_metrics)
 
 

@@ -1,6 +1,7 @@
 """`whence why`: any number of any training step, opened into the arithmetic that made it."""
 
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,11 +14,16 @@ from whence.cli.receipts import show_blame, show_receipt
 from whence.cli.terminal import Console
 from whence.errors import WhenceError, in_bytes
 from whence.interop.answers import find_answer, load_answer
+from whence.receipt.figures import finite
+from whence.receipt.verdicts import GIVEN
 from whence.runs.run import Run
+from whence.runs.store.watched import is_watched
 from whence.why import Address, Balance, Trace, balance
 from whence.why import first_bad as first_bad_of
-from whence.why.receipts.receipt import GIVEN, finite
+from whence.why.history.moments import trace_moment
 
+Told = list[int]
+Read = list[int]
 By = Literal["token", "position", "example", "where", "head", "module", "path"]
 
 
@@ -33,11 +39,13 @@ def why(
     top: int = 8,
     by: By | None = None,
     check: bool = False,
+    slope: bool = False,
     list: bool = False,
     balance: bool = False,
     first_bad: bool = False,
     numbers: int = 10_000,
     approximate: bool = False,
+    model: str | None = None,
     json: bool = False,
 ) -> int:
     """Open any number of any training step into the arithmetic that made it.
@@ -60,6 +68,8 @@ def why(
         top: how many terms or groups to show; the rest is summed up.
         by: group what the number is made of.
         check: compare the number's gradient with what nudging it really does, in float64.
+        slope: measure how much the number depends on each input of the operation that made it, by
+            nudging them: also where that operation has no rule.
         list: list the step's tensors instead, those whose name has the address in it.
         balance: add up numbers drawn from every operation of the step instead; ends with code 1
             where one doesn't add up.
@@ -67,9 +77,10 @@ def why(
             to its failure; without --step, of the step at which the run was refused, if it was.
         numbers: how many numbers --balance draws.
         approximate: go on where a replayed loss differs from the record.
+        model: of a watched loop: module:function that builds its model.
         json: print JSON.
     """
-    _refuse(depth, top, numbers, by, check, list, balance, first_bad)
+    _refuse(depth, top, numbers, by, check, slope, list, balance, first_bad)
     if answer is not None:
         if text is not None or step is not None:
             raise WhenceError(
@@ -88,21 +99,18 @@ def why(
         if step not in (None, wanted.step):
             raise WhenceError(f"{address!r} says step {wanted.step} and --step says {step}.")
         step, wanted = wanted.step, Address(wanted.name, wanted.index, wanted.quantity)
-    opened = Run.open(run)
-    if first_bad and step is None and len(opened.steps) in opened.checkpoints:
-        step = len(opened.steps)  # where it was refused, the state before is saved
-    moment = reach(opened, step, approximate, json)
-    step, told = moment.step, []
-    shown = read if read is None or isinstance(read, str) else moment.tokenizer.decode(read)
-    err = Console(stderr=True)
-    with err.status("tracing", spinner="dots") if err.is_terminal and not json else _Nothing():
-        t = moment.trace(read, tell=told.append)
-    if moment.differences:
-        t.notes.append(moment.how_far_off())
+    told: Told = []
+    shown = None
+    if is_watched(run):
+        if read is not None:
+            raise WhenceError(f"{run} is the record of a watched loop: it can't read a text.")
+        t, step = _of_watched(run, step, model, told, json)
+    else:
+        t, step, shown = _of_run(run, step, read, first_bad, approximate, model, told, json)
     head: dict[str, Any] = {
         "schema": 1, "run": str(run), "step": step, "text": shown,
-        "loss": finite(t.loss.value) if t.losses else None,
-        "notes": t.notes, "bytes": {"told": told[0], "kept": t.nbytes},
+        "loss": finite(t.loss.value) if _has_loss(t) else None,
+        "notes": t.notes, "bytes": {"told": told[0] if told else 0, "kept": t.nbytes},
     }  # fmt: skip
     if balance:
         return _balance(t, numbers, head, json)
@@ -115,6 +123,8 @@ def why(
     number = t.number(str(wanted))
     if check:
         found, name = number.check(), "check"
+    elif slope:
+        found, name = number.slope(), "slope"
     elif by is not None:
         found, name = number.blame(by), "blame"
     else:
@@ -126,14 +136,56 @@ def why(
     _say_head(console, run, step, t, shown)
     if name == "receipt":
         show_receipt(console, found)
-        if found.verdict == GIVEN and step and t.after_of(number.numbers.name) is not None:
+        recorded = step and not is_watched(run)
+        if found.verdict == GIVEN and recorded and t.after_of(number.numbers.name) is not None:
             before = f"{number.address}.after"
             console.print(f"  the step before made it: {before} --step {step - 1}")
     elif name == "blame":
         show_blame(console, found, top)
     else:
-        console.print(str(found))
+        console.print("\n".join(found.lines(top)) if name == "slope" else str(found))
     return 0
+
+
+def _of_watched(
+    run: Path, step: int | None, model: str | None, told: Told, quiet: bool
+) -> tuple[Trace, int]:
+    """Trace a step that a watched loop has stored."""
+    from whence.cli.watched import past_of
+
+    past = past_of(run, step, model)
+    with _tracing(quiet):
+        return past.trace(tell=told.append), past.step.number
+
+
+def _of_run(
+    run: Path, step: int | None, read: str | Read | None, first_bad: bool, approximate: bool,
+    model: str | None, told: Told, quiet: bool,
+) -> tuple[Trace, int, str | None]:  # fmt: skip
+    """Trace a step of a run, or what its model of then makes of a text."""
+    if model is not None:
+        raise WhenceError(f"{run} has a recipe that builds its model: leave out --model.")
+    opened = Run.open(run)
+    if first_bad and step is None and len(opened.steps) in opened.checkpoints:
+        step = len(opened.steps)  # where it was refused, the state before is saved
+    moment = reach(opened, step, approximate, quiet)
+    shown = read if read is None or isinstance(read, str) else moment.tokenizer.decode(read)
+    with _tracing(quiet):
+        t = trace_moment(moment, read, tell=told.append)
+    if moment.differences:
+        t.notes.append(moment.how_far_off())
+    return t, moment.step, shown
+
+
+def _has_loss(t: Trace) -> bool:
+    """Whether backward began at one number; at a watched model's outputs it may begin at many."""
+    return bool(t.losses) and t.losses[0].numel == 1
+
+
+def _tracing(quiet: bool) -> Any:
+    err = Console(stderr=True)
+    shows = err.is_terminal and not quiet
+    return err.status("tracing", spinner="dots") if shows else nullcontext()
 
 
 def _answer(run: Path, number: str, token: int) -> tuple[int, list[int], str]:
@@ -145,23 +197,15 @@ def _answer(run: Path, number: str, token: int) -> tuple[int, list[int], str]:
     return found.step, read, f"logits[0,{len(read) - 2},{read[-1]}]"
 
 
-class _Nothing:
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-
 def _refuse(
-    depth: int, top: int, numbers: int, by: str | None, check: bool, list: bool, balance: bool,
-    first_bad: bool,
+    depth: int, top: int, numbers: int, by: str | None, check: bool, slope: bool, list: bool,
+    balance: bool, first_bad: bool,
 ) -> None:  # fmt: skip
     for name, value in {"depth": depth, "top": top, "numbers": numbers}.items():
         if value < 1:
             raise WhenceError(f"--{name} is {value}: give 1 or more.")
-    asked = {"--by": by is not None, "--check": check, "--list": list, "--balance": balance,
-             "--first-bad": first_bad}  # fmt: skip
+    asked = {"--by": by is not None, "--check": check, "--slope": slope, "--list": list,
+             "--balance": balance, "--first-bad": first_bad}  # fmt: skip
     given = [name for name, is_given in asked.items() if is_given]
     if len(given) > 1:
         raise WhenceError(f"{' and '.join(given)} are different questions: ask one at a time.")
@@ -169,7 +213,7 @@ def _refuse(
 
 def _say_head(console: Console, run: Path, step: int, t: Trace, text: str | None) -> None:
     what = f"step {step:,}" if text is None else f"before step {step:,}, reading a text"
-    notes = "; ".join(t.notes) or f"loss {t.loss.value!r}"
+    notes = "; ".join(t.notes) or (f"loss {t.loss.value!r}" if _has_loss(t) else "done again")
     console.print(f"{run}, {what}: {notes}")
 
 
@@ -209,7 +253,8 @@ def _first_bad(t: Trace, top: int, head: dict[str, Any], json: bool) -> None:
     for line in found.lines():
         console.print(f"  {line}", markup=False)
     name = found.receipt.address
-    if found.receipt.verdict == GIVEN and head["step"] and t.after_of(name.partition("[")[0]):
+    recorded = head["step"] and not is_watched(Path(head["run"]))
+    if found.receipt.verdict == GIVEN and recorded and t.after_of(name.partition("[")[0]):
         console.print(
             f"  it was so before this step: whence why {head['run']} --first-bad --step "
             f"{head['step'] - 1}",

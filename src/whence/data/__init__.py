@@ -1,13 +1,15 @@
 """From text to batches.
 
-sources (where text comes from) → tokenizers (text to ids) → shards (ids on disk, split) →
+sources (where text comes from) → tokenizers (text to ids) → cutting and shards (ids on disk, split;
+`kept` spares it a second time) →
 batches (windows of ids, in the order of permutation). What a model must beat is counted in
 `whence.data.floors`.
 """
 
 from whence.data.batches import Part, WindowBatches
+from whence.data.cutting import prepare
 from whence.data.permutation import hash64, permute
-from whence.data.shards import Dataset, open_dataset, prepare
+from whence.data.shards import Dataset, open_dataset
 from whence.data.sources import Source, open_source, text_source
 from whence.data.tokenizers import KINDS, Tokenizer, load_tokenizer, train_tokenizer
 

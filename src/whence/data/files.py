@@ -1,6 +1,7 @@
 """Files that are either whole or not there: temporary name, fsync, rename."""
 
 import os
+import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -51,6 +52,21 @@ def written_whole(path: Path) -> Iterator[BinaryIO]:
     finally:
         with suppress(OSError):  # it is gone after the rename, and never was where mkdir failed
             temporary.unlink()
+
+
+def second_name(original: Path, copy: Path) -> None:
+    """Put a file under a second name: the same bytes on the disk, or a copy where need be.
+
+    Both names are equal, and either can be deleted or replaced; the bytes are never written again.
+
+    Raises:
+        WhenceError: where there can be neither.
+    """
+    try:
+        os.link(original, copy)
+    except OSError:  # another disk, a file system without such links, or the name is taken
+        with written_whole(copy) as file, original.open("rb") as whole:
+            shutil.copyfileobj(whole, file, 1 << 20)
 
 
 def is_hollow(found: os.stat_result) -> bool:

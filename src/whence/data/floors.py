@@ -57,7 +57,7 @@ def floors(dataset: Dataset) -> list[Floor]:
     Example:
         >>> import tempfile
         >>> from pathlib import Path
-        >>> from whence.data.shards import prepare
+        >>> from whence.data.cutting import prepare
         >>> from whence.data.sources import text_source
         >>> text = text_source("ab", lambda: ["ab" * 1000])
         >>> [f.name for f in floors(prepare(text, "chars", None, 0.1, Path(tempfile.mkdtemp())))]

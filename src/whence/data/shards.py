@@ -1,22 +1,18 @@
-"""Text as ids on disk: tokenised once, mapped into memory, split by position."""
+"""Text as ids on disk, as `whence.data.cutting` writes it: mapped into memory as it is needed."""
 
 import hashlib
 import json
-import re
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from whence.data.files import is_hollow, written_whole
-from whence.data.sources import Source
-from whence.data.tokenizers import Tokenizer, load_tokenizer, train_tokenizer
+from whence.data.files import is_hollow
+from whence.data.tokenizers import Tokenizer, load_tokenizer
 from whence.errors import WhenceError
 
 SCHEMA = 1  # of tokens.json
-LONGEST_WORD = 1000  # characters that are looked back over for the start of a word
 LARGEST = 64 << 20  # bytes of tokens.json, which names every file of the text
 
 
@@ -59,99 +55,6 @@ class Dataset:
     def _stretch(self) -> float:
         told = self.tokenizer.n_bytes(self.validation)
         return self.n_bytes_validation / told if told else 1.0
-
-
-def prepare(
-    source: Source,
-    kind: str,
-    vocab_size: int | None,
-    validation: float,
-    folder: Path,
-    tokenizer: Tokenizer | None = None,
-    validation_source: Source | None = None,
-) -> Dataset:
-    """Tokenise a text once into a folder: tokenizer.json, tokens.bin and, last, tokens.json.
-
-    The text is split by position, in the same place for every tokenizer so that their bits per byte
-    can be compared: of n characters the first int((1 − validation)·n) are for training; with words
-    a few less where that would cut one in two. The two sides are tokenised apart. Characters are
-    collected from the whole text; words and bpe are
-    learnt from the training side only, so that validation measures what was never seen. Memory
-    stays at some megabytes (words and bpe: what a table of the different words takes).
-
-    Args:
-        source: the text.
-        kind: the kind of tokenizer to train, as in `train_tokenizer`.
-        vocab_size: its size, None for the default.
-        validation: share of the characters to keep for validation, 0 ≤ validation < 1.
-        folder: where to write; made if need be. Files of the same names are replaced.
-        tokenizer: use this one instead of training one (for a second text of the same model).
-        validation_source: validate on this text, and train on all of the first.
-
-    Returns:
-        The dataset, opened from the folder.
-
-    Raises:
-        WhenceError: the share is out of range, the folder can't be written, the text changed
-            meanwhile, or a given tokenizer doesn't know a character.
-
-    Example:
-        >>> import tempfile
-        >>> from whence.data.sources import text_source
-        >>> source = text_source("count", lambda: ["one two three four "] * 10)
-        >>> dataset = prepare(source, "chars", None, 0.1, Path(tempfile.mkdtemp()))
-        >>> len(dataset.train), len(dataset.validation)
-        (171, 19)
-    """
-    if not 0 <= validation < 1:
-        raise WhenceError(
-            f"validation = {validation} is no share: give 0 (none) or more, and less than 1."
-        )
-    folder = Path(folder)
-    apart = validation_source is not None
-    split_at = source.n_chars if apart else int((1 - validation) * source.n_chars)
-    if kind == "words" and split_at < source.n_chars:
-        split_at = _word_start(source.chunks(), split_at)
-
-    def chunks() -> Iterator[str]:
-        yield from source.chunks()
-        if validation_source is not None:
-            yield from validation_source.chunks()
-
-    if tokenizer is None:
-        learnt = source.n_chars if kind == "chars" else split_at
-        if apart and kind == "chars":
-            learnt += validation_source.n_chars
-        tokenizer = train_tokenizer(kind, lambda: _head(chunks(), learnt), vocab_size)
-    dtype = tokenizer.dtype.newbyteorder("<")
-    digest = hashlib.sha256()
-    n_tokens, n_bytes = [0, 0], [0, 0]  # of the training and of the validation side
-    with written_whole(folder / "tokens.bin") as file:
-        for side, chunk in _sides(chunks(), split_at):
-            raw = tokenizer.encode(chunk).astype(dtype, copy=False).tobytes()
-            file.write(raw)
-            digest.update(raw)
-            n_tokens[side] += len(raw) // dtype.itemsize
-            n_bytes[side] += len(chunk.encode("utf-8"))
-        # From here on older files count as incomplete: they are never read beside newer ones.
-        (folder / "tokens.json").unlink(missing_ok=True)
-        tokenizer.save(folder / "tokenizer.json")
-    record = {
-        "schema": SCHEMA,
-        "source": source.name,
-        "sha256": source.sha256,
-        "tokens_sha256": digest.hexdigest(),
-        "dtype": tokenizer.dtype.name,
-        "count": sum(n_tokens),
-        "split": n_tokens[0],
-        "n_bytes_train": n_bytes[0],
-        "n_bytes_validation": n_bytes[1],
-        **({"files": [list(f) for f in source.files]} if len(source.files) > 1 else {}),
-        **({"validation_source": validation_source.name} if validation_source else {}),
-    }
-    with written_whole(folder / "tokens.json") as file:
-        file.write((json.dumps(record, indent=1, ensure_ascii=False) + "\n").encode("utf-8"))
-    return open_dataset(folder)
 
 
 def open_dataset(folder: Path, verify: bool = False) -> Dataset:
@@ -260,37 +163,3 @@ def _record(path: Path) -> dict:
     ):
         raise WhenceError(f"{path} is damaged (impossible sizes): prepare the text again.")
     return record
-
-
-def _sides(chunks: Iterable[str], split_at: int) -> Iterator[tuple[int, str]]:
-    """Mark each chunk as training (0) or validation (1), cutting the one that holds the split."""
-    for chunk in chunks:
-        before, after = chunk[:split_at], chunk[split_at:]
-        split_at -= len(before)
-        if before:
-            yield 0, before
-        if after:
-            yield 1, after
-
-
-def _word_start(chunks: Iterable[str], split_at: int) -> int:
-    """Where the word begins that the split would cut; the split itself where it cuts none."""
-    before = ""
-    for side, chunk in _sides(chunks, split_at):
-        if side == 0:
-            before = (before + chunk)[-LONGEST_WORD:]
-        elif (
-            not chunk[0].isspace() and (cut := re.search(r"\s\S*$", before)) and before[-1:].strip()
-        ):
-            return split_at - len(before) + cut.start()
-        else:
-            break
-    return split_at
-
-
-def _head(chunks: Iterable[str], n_chars: int) -> Iterator[str]:
-    """The first characters of a text."""
-    for side, chunk in _sides(chunks, n_chars):
-        if side == 1:
-            return
-        yield chunk

@@ -11,7 +11,7 @@ from whence.errors import WhenceError
 from whence.experiments.common import AMOUNT, Interval, Report, apart, mean_interval
 from whence.models.reads import reading
 from whence.runs.run import Run
-from whence.train.evaluation import window_losses
+from whence.train.evaluation import spread, window_losses
 
 WINDOWS = 200
 LOOKS = 128  # tokens of a sequence that repeats itself, at most
@@ -175,10 +175,10 @@ def _windows(run: Run) -> np.ndarray:
         raise WhenceError(f"{run.path} predicts no running text: give a run of a language model.")
     window = max(8, run.recipe.model.context_length)
     tokens = np.asarray(run.dataset.validation).astype(np.int64)
-    n = min(WINDOWS, (len(tokens) - 1) // window)
-    if n < 2:
+    starts, _ = spread(len(tokens), window, WINDOWS * window)
+    if len(starts) < 2:
         raise WhenceError("the validation part is shorter than two windows: train on more text.")
-    return np.lib.stride_tricks.sliding_window_view(tokens, window + 1)[::window][:n].copy()
+    return tokens[starts[:, None] + np.arange(window + 1)]
 
 
 ON_RUN: dict[str, Callable[..., Report]] = {"order": order_of_run, "induction": induction_of_run}

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 from whence.errors import WhenceError
 from whence.play.session import Session, copied
-from whence.receipt import Receipt, Term
+from whence.receipt import Receipt, Term, added_up
+from whence.receipt.sentence import said
 from whence.scalar import Adam, Value
 from whence.scalar.explain import uses
 from whence.scalar.hand import chain_line, figure, name_step, value_line
@@ -154,10 +155,10 @@ class Opened:
         if id(v.inputs[0] if v.inputs else None) not in self._inside:
             return receipt
         terms = [*v.inputs[0].why().terms, receipt.terms[-1]]
-        added = 0.0
-        for term in terms:
-            added += term.value
-        return replace(receipt, terms=terms, residual=v.data - added)
+        return added_up(
+            receipt.address, "value", receipt.symbols, receipt.numbers, v.data, terms,
+            sentence=said(terms),
+        )  # fmt: skip
 
     def _gradient(self, v: Value) -> Receipt:
         """The library's receipt, its terms named after the pre-activations that used the number.
@@ -176,8 +177,8 @@ class Opened:
                 term = replace(term, label=label, address=z)
             terms.append(term)
         n = len(terms)
-        numbers = receipt.numbers if n < 4 else f"{receipt.value!r} = the {n} terms below"
-        return replace(receipt, terms=terms, numbers=numbers)
+        numbers = receipt.numbers if n < 4 else f"the {n} terms below"
+        return replace(receipt, terms=tuple(terms), numbers=numbers, sentence=said(terms))
 
     def _update(self, name: str) -> Receipt:
         i = next(k for k, p in enumerate(self.session.parameters) if p.label == name)
@@ -213,21 +214,17 @@ class Opened:
         else:
             symbols, numbers = f"rate · ∂loss/∂{name}", f"{rate:.6g} · {figure(p.grad)}"
             terms.append(Term(f"−{symbols}", -rate * p.grad, f"−{numbers}", name))
-        total = 0.0
-        for term in terms:
-            total += term.value
-        size = sum(abs(term.value) for term in terms)
-        return Receipt(
-            address=name,
-            quantity="update",
-            symbols=f"{name} ← {name} − {symbols}",
-            numbers=f"{figure(old)} − {numbers}",
-            value=new,
-            terms=terms,
-            residual=new - total,
-            bound=4 * size * 2.0**-52,
+        made = added_up(
+            name,
+            "update",
+            f"{name} − {symbols}",
+            f"{figure(old)} − {numbers}",
+            new,
+            terms,
             notes=notes,
+            sentence=f"{name} moved {new - old:+.3g}",
         )
+        return replace(made, bound=2 * made.bound)
 
 
 def _name_losses(loss: Value) -> Value:

@@ -1,12 +1,17 @@
 """Two runs side by side: what differs in their recipes, and what came of it."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from whence.models.kinds import MODELS
+from whence.runs.recipe import kind_of
 from whence.runs.run import Run
 from whence.runs.settings import differences
+from whence.runs.store.record import Logs
+from whence.runs.store.watched import Watched, is_watched
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,45 @@ def compare(a: Run, b: Run, points: int = 12) -> Comparison:
         origin=_origin(a, b) or _origin(b, a),
         same_text=a.dataset.tokens_sha256 == b.dataset.tokens_sha256,
     )
+
+
+def compare_folders(a: Path, b: Path, points: int = 12) -> Comparison:
+    """Compare two runs' folders, of which any may be that of a watched loop.
+
+    A watched loop has no recipe and no text: its classes, sizes and what it ran on are compared.
+
+    Raises:
+        WhenceError: where there is no run, or a record is damaged.
+    """
+    if not is_watched(a) and not is_watched(b):
+        return compare(Run.open(a), Run.open(b), points)
+    one, other = (Logs(path).read_steps().column("loss") for path in (a, b))
+    shared = min(len(one), len(other))
+    apart = np.flatnonzero(one[:shared].view(np.int64) != other[:shared].view(np.int64))
+    return Comparison(
+        recipe=differences(_described(a), _described(b)),
+        first_difference=int(apart[0]) if len(apart) else None,
+        shared=shared,
+        curves=curves(one, other, points),
+        bits_per_byte=(None, None),
+        last_bits_per_byte=(None, None),
+        samples=(None, None),
+        origin=None,
+        same_text=is_watched(a) and is_watched(b),
+    )
+
+
+def _described(path: Path) -> dict[str, Any]:
+    if not is_watched(path):
+        recipe = Run.open(path).recipe
+        return {"model": kind_of(recipe.model, MODELS), "optimizer": type(recipe.optimizer).__name__}
+    found = Watched.read(path)
+    return {
+        "model": ", ".join(found.models),
+        "optimizer": ", ".join(found.optimizers),
+        "parameters": found.parameters,
+        **found.manifest,
+    }
 
 
 def curves(

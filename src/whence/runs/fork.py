@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from whence.data import prepare
+from whence.data.files import second_name
 from whence.errors import WhenceError
 from whence.runs.recipe import Recipe
 from whence.runs.replay import Moment, go_to
@@ -19,7 +20,6 @@ from whence.runs.store.checkpoints import copied, save_checkpoint
 from whence.runs.store.header import Header, Origin
 from whence.runs.store.past import Past
 from whence.runs.store.record import Logs
-from whence.runs.store.tokens import second_name
 from whence.runs.training.session import freeze, outline
 from whence.runs.weights import edit_weights
 

@@ -75,8 +75,9 @@ class Record:
 
     Attributes:
         evaluate_every: steps between two measurements on validation; none: 10 in a run.
-        evaluate_tokens: at most so many validation tokens then (at the end it is all of them);
-            none: as many as take about a tenth of the training, at most 200,000.
+        evaluate_tokens: at most so many validation tokens then, in windows spread evenly over all
+            of them, always the same (at the end it is all); none: as many as take about a tenth of
+            the training, at most 200,000.
         sample_every: steps between two samples of the model's writing; none: 6 in a run.
         sample_tokens: length of such a sample.
         checkpoint_every: steps between two checkpoints; none: as the next two say.
@@ -117,7 +118,7 @@ class Record:
                 )
 
     def measures_part_of(self, n_tokens: int) -> bool:
-        """Tell whether a usual measurement reads only the first of so many validation tokens."""
+        """Tell whether a usual measurement reads only some of so many validation tokens."""
         return self.evaluate_tokens is not None and self.evaluate_tokens < n_tokens
 
     def resolved(self, steps: int, tokens_per_step: int) -> "Record":

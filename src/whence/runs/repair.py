@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from whence.data.files import second_name
 from whence.runs.run import Run
 from whence.runs.store.chain import bind, check_ours, check_run, lost, note
 from whence.runs.store.checkpoints import folder_name, saved_steps
@@ -10,7 +11,6 @@ from whence.runs.store.header import Header
 from whence.runs.store.lines import Lines
 from whence.runs.store.past import mismatches
 from whence.runs.store.tidy import let_go_of_surplus, tidy
-from whence.runs.store.tokens import second_name
 
 
 def repair(run: Run) -> list[str]:

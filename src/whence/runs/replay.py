@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Any
 
 import torch
@@ -10,8 +9,8 @@ import torch
 from whence.data import Dataset, Part, Tokenizer
 from whence.errors import WhenceError, shell_word
 from whence.models import Model
+from whence.runs.folder import RunFolder
 from whence.runs.recipe import Recipe
-from whence.runs.run import Run
 from whence.runs.store.checkpoints import LetGoError, load_model, load_optimizer
 from whence.runs.store.files import DamagedError
 from whence.runs.training.session import Session
@@ -86,7 +85,10 @@ class Moment:
         >>> moment.loss()  # doctest: +SKIP
     """
 
-    def __init__(self, run: Run, session: Session, step: int, approximate: bool = False):
+    trace: Callable[..., Any]
+    """The step with every number recorded: `whence.why` stands above and hands it on."""
+
+    def __init__(self, run: RunFolder, session: Session, step: int, approximate: bool = False):
         self.run, self.session, self.step, self.approximate = run, session, step, approximate
         self.differences: list[Difference] = []
         self.replayed = 0
@@ -180,29 +182,6 @@ class Moment:
         self.session.batches = batches
         self._records = []
 
-    def trace(self, text: str | Sequence[int] | None = None, **options: Any):
-        """Do the step with every number of it recorded, and be the state before the next one.
-
-        The model runs as written, also where the run is compiled.
-
-        Args:
-            text: read this text (or these ids) instead, forward and backward, without an update.
-            **options: as of `whence.why.trace`.
-
-        Returns:
-            A `whence.why.Trace`.
-
-        Raises:
-            WhenceError: the trace would need more memory than there is, said before the step is
-                done; or the text can't be read by the model.
-
-        Example:
-            >>> Run.open("runs/mine").at(31).trace()["loss"].why()  # doctest: +SKIP
-        """
-        with self.session.stepping():
-            # It stands above runs and reads them, never below.
-            return import_module("whence.why.history.moments").trace_moment(self, text, **options)
-
     def how_far_off(self) -> str:
         """Say whether the replay was exact, and if not, by how much the losses differ.
 
@@ -223,7 +202,7 @@ class Moment:
         )
 
 
-def nearest_checkpoint(run: Run, step: int) -> int:
+def nearest_checkpoint(run: RunFolder, step: int) -> int:
     """Return the checkpoint from which a step is reached; 0 stands for the first weights.
 
     Raises:
@@ -244,13 +223,13 @@ def nearest_checkpoint(run: Run, step: int) -> int:
     return max((s for s in run.checkpoints if s <= step), default=0)
 
 
-def estimate(run: Run, step: int) -> tuple[int, float]:
+def estimate(run: RunFolder, step: int) -> tuple[int, float]:
     """Return how many steps must be replayed to reach a step, and how many seconds they took."""
     start = nearest_checkpoint(run, step)
     return step - start, run.steps.seconds(start, step)
 
 
-def start_from(run: Run, checkpoint: int, approximate: bool = False) -> Moment:
+def start_from(run: RunFolder, checkpoint: int, approximate: bool = False) -> Moment:
     """Return the state of a checkpoint; 0: the first weights.
 
     Raises:
@@ -276,7 +255,7 @@ def start_from(run: Run, checkpoint: int, approximate: bool = False) -> Moment:
     return Moment(run, session, checkpoint, approximate)
 
 
-def go_to(run: Run, step: int, approximate: bool = False) -> Moment:
+def go_to(run: RunFolder, step: int, approximate: bool = False) -> Moment:
     """Go back to the state before a step: its exact model, optimiser and batch.
 
     The nearest checkpoint before it is loaded and the steps between are done again; each loss must
@@ -307,7 +286,7 @@ def go_to(run: Run, step: int, approximate: bool = False) -> Moment:
     return moment
 
 
-def changed_since(run: Run, step: int, session: Session) -> list[str]:
+def changed_since(run: RunFolder, step: int, session: Session) -> list[str]:
     """Say what is different now from what a step was computed on.
 
     Returns:

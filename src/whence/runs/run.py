@@ -4,26 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import cached_property
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
-from whence.data import Dataset, Source, Tokenizer, load_tokenizer, open_dataset
+from whence.data import Source
 from whence.data import prepare as prepare_tokens
-from whence.errors import WhenceError, shell_word
+from whence.data.cutting import Preparing, tell_nobody
+from whence.errors import WhenceError
+from whence.runs.folder import RunFolder, State
 from whence.runs.recipe import Recipe
 from whence.runs.store.aside import TakenError, made_aside, remove_ours, sweep
-from whence.runs.store.chain import check_run
 from whence.runs.store.checkpoints import saved_steps
-from whence.runs.store.files import DamagedError, disk_use, is_count, read_json, refuse_links
-from whence.runs.store.header import Header, Origin, Sitting
-from whence.runs.store.lock import hold, is_held
+from whence.runs.store.header import Header, Sitting
 from whence.runs.store.record import Logs
-from whence.runs.store.steps import StepLines, Steps
 from whence.runs.store.tidy import let_go_of_surplus, tidy
 from whence.runs.store.tokens import share_tokens
 from whence.runs.training.creation import free_path, resolve
@@ -39,17 +34,11 @@ if TYPE_CHECKING:
     from whence.generate.reader import CachedLanguageModel, LanguageModel
     from whence.models import Model
     from whence.runs.replay import Moment
-    from whence.runs.tasks import Text
-    from whence.runs.tasks.text import Batches
     from whence.runs.training.recorded import Measuring
-    from whence.runs.training.session import Session
     from whence.train.evaluation import Evaluation
 
-T = TypeVar("T")
-State = Literal["new", "training", "stopped", "finished"]
 
-
-class Run:
+class Run(RunFolder):
     """A folder that holds everything about one training run, and what can be asked of it.
 
     ```
@@ -85,12 +74,19 @@ class Run:
         'finished'
     """
 
-    def __init__(self, path: Path, header: Header):
-        self.path, self.header, self.recipe = path, header, header.recipe
+    view: Callable[..., Any]
+    """A view of the studio as a notebook's widget; `whence.api` stands above and hands it on."""
+
+    diagnose: Callable[..., Any]
+    """What is wrong with it, and on what evidence; handed on by `whence.api` likewise."""
 
     @classmethod
     def create(
-        cls, recipe: Recipe, path: Path | str | None = None, source: Source | None = None
+        cls,
+        recipe: Recipe,
+        path: Path | str | None = None,
+        source: Source | None = None,
+        preparing: Preparing = tell_nobody,
     ) -> Run:
         """Make a run's folder: cut the text into tokens and save the recipe, all resolved.
 
@@ -99,6 +95,8 @@ class Run:
             path: the folder, not there yet; none: `runs/` and a name made from the text's, the
                 next one that is free where another process takes it first.
             source: the text, where it is already open.
+            preparing: told now and then what is done to a text that isn't cut into tokens yet, and
+                how many characters are behind it, of how many.
 
         Raises:
             WhenceError: where the folder exists, the text can't be read or is too short.
@@ -115,6 +113,7 @@ class Run:
                 data.validation,
                 folder,
                 validation_source=data.open_validation(),
+                each=preparing,
             )
             return Header(recipe, now())
 
@@ -152,140 +151,6 @@ class Run:
             Logs(folder, header.id).begin()
             header.write(folder)
         return cls(path, header)
-
-    @classmethod
-    def open(cls, path: Path | str) -> Run:
-        """Open a run's folder.
-
-        Raises:
-            WhenceError: where there is none, or it is damaged, hostile or of a newer version.
-        """
-        path = Path(path)
-        if not path.is_dir():
-            raise WhenceError(f"there is no run at {path}: 'whence runs' lists those there are.")
-        refuse_links(path)
-        return cls(path, Header.read(path))
-
-    @property
-    def name(self) -> str:
-        """The folder's name."""
-        return self.path.name
-
-    @property
-    def created(self) -> str:
-        """When the folder was made, in ISO 8601."""
-        return self.header.created
-
-    @property
-    def origin(self) -> Origin | None:
-        """The run that this one was forked from, and where they part."""
-        return self.header.origin
-
-    @cached_property
-    def dataset(self) -> Dataset:
-        """The text's tokens, mapped into memory, in a part to train on and one to validate.
-
-        Raises:
-            WhenceError: where they aren't the run's, to the last bit.
-        """
-        self.header.check_pins(self.path)
-        dataset = open_dataset(self.path, verify=True)
-        if not len(dataset.validation):  # nothing is kept back: the measure is of what is learned
-            n_bytes = dataset.n_bytes_train
-            dataset = replace(dataset, validation=dataset.train, n_bytes_validation=n_bytes)
-        highest = max(int(part.max(initial=0)) for part in (dataset.train, dataset.validation))
-        if highest >= dataset.tokenizer.vocab_size:
-            raise DamagedError(
-                self.path / "tokens.bin", f"it holds token {highest}, which its tokenizer has not"
-            )
-        return dataset
-
-    @cached_property
-    def tokenizer(self) -> Tokenizer:
-        """What turns text into tokens and back."""
-        self.header.check_pins(self.path)
-        return load_tokenizer(self.path / "tokenizer.json")
-
-    @property
-    def logs(self) -> Logs:
-        """The files of the record."""
-        return Logs(self.path, self.header.id)
-
-    @cached_property
-    def _step_lines(self) -> StepLines:
-        return self.logs.steps
-
-    @property
-    def steps(self) -> Steps:
-        """The record: one dict for each step done, read from the file when it is asked for.
-
-        Raises:
-            WhenceError: where it is damaged, or the run's files don't belong to each other; so do
-                the measurements, samples, checkpoints and the state.
-        """
-        return self._checked(self._step_lines.all)
-
-    @property
-    def evals(self) -> list[dict[str, Any]]:
-        """The measurements on the validation text."""
-        return self._checked(lambda: list(self.logs.evals))
-
-    @property
-    def samples(self) -> list[dict[str, Any]]:
-        """What the model wrote during training."""
-        return self._checked(lambda: list(self.logs.samples))
-
-    @property
-    def checkpoint_folder(self) -> Path:
-        """Where the checkpoints are."""
-        return self.path / "checkpoints"
-
-    @property
-    def checkpoints(self) -> list[int]:
-        """The steps whose state is on disk."""
-        return self._checked(lambda: saved_steps(self.checkpoint_folder))
-
-    def _checked(self, read: Callable[[], T]) -> T:
-        """Read something, after a look whether the run's files belong to each other."""
-        try:
-            check_run(self.path, self.header)
-        except DamagedError as error:
-            if error.path.name == "run.toml":
-                raise
-            read()  # what is wrong inside the file says more, where something is
-            advice = f"'whence verify {shell_word(self.path)} --repair' puts aside what is damaged"
-            raise DamagedError(error.path, f"{error.why}; {advice}") from error
-        return read()
-
-    @property
-    def state(self) -> State:
-        """How far the run has come: new, training (in some process), stopped or finished."""
-        if is_held(self.path):
-            return "training"
-        if self.checkpoints and self.is_complete:
-            return "finished"
-        return "stopped" if any(True for _ in self.logs.steps) else "new"  # one line is enough
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether the state at the end is saved, and measured on all of the validation text."""
-        last = max(saved_steps(self.checkpoint_folder), default=0)
-        return self._is_measured(last, self.recipe.steps)
-
-    def _is_measured(self, state: int, steps: int) -> bool:
-        """A run is finished when its last state is saved, and measured on all of the text."""
-        evals = [r for r in self.logs.evals if r["step"] >= steps] if state >= steps else []
-        if not evals or any(record["whole"] for record in evals):
-            return bool(evals)
-        tokens = read_json(self.path / "tokens.json")
-        count, split = tokens.get("count", 0), tokens.get("split", 0)
-        n_tokens = count - split if is_count(count) and is_count(split) else 0
-        return not self.recipe.record.measures_part_of(n_tokens)
-
-    @property
-    def disk_use(self) -> int:
-        """How many bytes the folder takes; what it shares with other runs counts in parts."""
-        return disk_use(self.path)
 
     def train(
         self,
@@ -363,51 +228,6 @@ class Run:
         from whence.runs.replay import go_to
 
         return go_to(self, step, approximate)
-
-    @cached_property
-    def task(self) -> Text:
-        """What the model is trained to do."""
-        from whence.runs.tasks import task_of
-
-        return task_of(self.recipe, self.dataset)
-
-    @cached_property
-    def batches(self) -> Batches:
-        """What each step reads: `batches[step]` gives its (weight, part) pairs."""
-        from whence.runs.training.session import batches_of
-
-        return batches_of(self.recipe, self.task, "cpu")
-
-    def refuse_counted(self) -> None:
-        """Refuse what only a model that learned step by step can be asked for.
-
-        Raises:
-            WhenceError: where the run's model was counted.
-        """
-        if not self.task.by_steps:
-            raise WhenceError(
-                f"{self.path} holds a counted model: it read its text once, so there is no step to "
-                "go back to or to change; train another on the text you want."
-            )
-
-    def view(self, name: str = "live", **params: Any) -> Any:
-        """Return a view of the studio on this run as a notebook's widget.
-
-        Args:
-            name: `live`, `prediction`, `flow`, `cell`, `receipt` and the like.
-            **params: the view's own, such as `step=30`.
-
-        Raises:
-            WhenceError: where anywidget is missing, or the view can't show that.
-        """
-        widget = import_module("whence.studio.widget")  # it stands above runs
-        return widget.View(self.path.parent, name, {"run": self.path.name, **params})
-
-    def session(self) -> Session:
-        """Return model, batches and optimiser as they are before step 0."""
-        from whence.runs.training.session import assemble
-
-        return assemble(self.recipe, self.dataset)
 
     def model(self, at: int | Literal["best", "last"] = "best") -> Model:
         """Return the model in evaluation mode.
@@ -515,10 +335,6 @@ class Run:
         """
         return self.task.measure(self.model(at), text, overlap)
 
-    def locked(self) -> AbstractContextManager[None]:
-        """Hold the run for this process alone; see `whence.runs.store.lock.hold`."""
-        return hold(self.path)
-
     def remove(self) -> list[str]:
         """Delete what the run made, and its folder if nothing else is in it.
 
@@ -562,4 +378,4 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-__all__ = ["Run", "free_path"]
+__all__ = ["Run", "State", "free_path"]

@@ -7,6 +7,7 @@ from pathlib import Path
 from torch import Tensor
 
 from whence.data import Source, Tokenizer, prepare
+from whence.data.cutting import Preparing, tell_nobody
 from whence.runs.fork import check_same_weights
 from whence.runs.recipe import Recipe
 from whence.runs.run import Run, check_text, now
@@ -25,6 +26,7 @@ def start(
     tokenizer: Tokenizer,
     weights: Callable[[], dict[str, Tensor]],
     origin: Origin,
+    preparing: Preparing = tell_nobody,
 ) -> Run:
     """Make a run whose state before step 0 is given: its checkpoint 0 holds it.
 
@@ -35,6 +37,7 @@ def start(
         tokenizer: cuts it into the tokens that the weights know.
         weights: reads them: name → tensor, tied ones being one object.
         origin: where they come from.
+        preparing: as of `Run.create`.
 
     Raises:
         WhenceError: where the folder exists or the text is too short.
@@ -46,7 +49,7 @@ def start(
 
     def fill(folder: Path) -> Header:
         data = recipe.data
-        prepare(source, tokenizer.kind, None, data.validation, folder, tokenizer)
+        prepare(source, tokenizer.kind, None, data.validation, folder, tokenizer, None, preparing)
         header = Header(recipe, now(), origin=origin)
         tie = link(header, Past(folder).now())
         save_checkpoint(folder / "checkpoints", 0, weights(), {}, tie)
@@ -56,7 +59,9 @@ def start(
     return Run.make(path, fill, check_text)
 
 
-def start_from(run: Run, recipe: Recipe, path: Path, source: Source) -> Run:
+def start_from(
+    run: Run, recipe: Recipe, path: Path, source: Source, preparing: Preparing = tell_nobody
+) -> Run:
     """Make a run that begins with the weights and the tokenizer of another.
 
     Args:
@@ -64,6 +69,7 @@ def start_from(run: Run, recipe: Recipe, path: Path, source: Source) -> Run:
         recipe: how to train on. Its model must have the weights of the other's.
         path: the folder, not there yet.
         source: the text.
+        preparing: as of `Run.create`.
 
     Raises:
         WhenceError: where the model can't have those weights, as `start`.
@@ -82,4 +88,4 @@ def start_from(run: Run, recipe: Recipe, path: Path, source: Source) -> Run:
         return copied(run.model(step).state_dict(keep_vars=True))
 
     origin = Origin(str(run.path), 0, (told,), "start")
-    return start(path, replace(recipe, data=data), source, tokenizer, weights, origin)
+    return start(path, replace(recipe, data=data), source, tokenizer, weights, origin, preparing)

@@ -1,19 +1,18 @@
 """The model of a run: best, last, or as it was before any step."""
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from whence.errors import WhenceError
 from whence.models import Model, build
+from whence.runs.folder import RunFolder
+from whence.runs.replay import go_to
 from whence.runs.store.checkpoints import LetGoError, folder_name, load_weights, put_weights
 from whence.runs.store.record import best_step
 from whence.runs.training.session import outline
 from whence.scale.hardware import Hardware
 
-if TYPE_CHECKING:
-    from whence.runs.run import Run
 
-
-def trained_model(run: "Run", at: int | Literal["best", "last"] = "best") -> Model:
+def trained_model(run: RunFolder, at: int | Literal["best", "last"] = "best") -> Model:
     """Return a run's model in evaluation mode.
 
     Args:
@@ -24,8 +23,6 @@ def trained_model(run: "Run", at: int | Literal["best", "last"] = "best") -> Mod
     Raises:
         WhenceError: where there is no such step, or the weights of a checkpoint aren't the model's.
     """
-    from whence.runs.replay import go_to
-
     while True:
         step = step_of(run, at)
         try:
@@ -37,7 +34,7 @@ def trained_model(run: "Run", at: int | Literal["best", "last"] = "best") -> Mod
         return model
 
 
-def step_of(run: "Run", at: int | Literal["best", "last"]) -> int:
+def step_of(run: RunFolder, at: int | Literal["best", "last"]) -> int:
     """Return the step before which a run's model is asked for.
 
     Args:
@@ -60,7 +57,7 @@ def step_of(run: "Run", at: int | Literal["best", "last"]) -> int:
     return best if best is not None else saved[-1] if saved else done
 
 
-def _model_of(run: "Run", step: int) -> Model:
+def _model_of(run: RunFolder, step: int) -> Model:
     config, vocab_size = run.recipe.model, run.tokenizer.vocab_size
     weights = load_weights(run.checkpoint_folder, step)
     where = run.checkpoint_folder / folder_name(step)

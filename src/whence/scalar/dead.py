@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from whence.receipt import Receipt, Term
+from whence.receipt import Receipt, Term, added_up
 from whence.scalar.matrix import Matrix
 
 Rows = list[list[float]]
@@ -88,19 +88,13 @@ def cause(before: Snapshot, after: Snapshot, layer: int, unit: int) -> Receipt:
             bias,
         )
     )
-    total = 0.0
-    for term in terms:
-        total += term.value
-    size = sum(abs(term.value) for term in terms)
-    return Receipt(
-        address=f"z{layer + 1}" + (f"[{unit + 1}]" if units > 1 else ""),
-        quantity=f"pre-activation at sample {k + 1} behind the update",
-        symbols=f"z{layer + 1} at sample {k + 1} = before + what each update did",
-        numbers="",
-        value=shut[k],
-        terms=terms,
-        residual=shut[k] - total,
-        bound=size * len(terms) * 2.0**-52,
+    return added_up(
+        f"z{layer + 1}" + (f"[{unit + 1}]" if units > 1 else ""),
+        f"pre-activation at sample {k + 1} after the update",
+        "what it was + what each update did",
+        "",
+        shut[k],
+        terms,
     )
 
 

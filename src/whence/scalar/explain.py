@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from whence.errors import WhenceError
-from whence.receipt import Receipt, Term
+from whence.receipt import Receipt, Term, added_up
+from whence.receipt.sentence import said
+from whence.receipt.verdicts import GIVEN
 from whence.scalar import ops
 from whence.scalar.graph import topological
 
@@ -128,22 +131,39 @@ def value(v: Value, depth: int = 1) -> Receipt:
     """Return the receipt of a number: formula, figures, summands."""
     called = v.label or "v"
     if v.op is None:
-        note = "a leaf: it was given, or stepped by an optimiser, not computed"
-        return Receipt(called, "value", f"{called} = {v._data!r}", "", v._data, notes=[note])
+        words = "a leaf: it was given, or stepped by an optimiser, not computed"
+        return Receipt(called, "value", words, "", v._data, verdict=GIVEN)
     # `data` may have been set since; the receipt is of the forward pass.
     terms = summands(v)
-    residual = v._data - added(terms)
-    opened = [value(source, depth - 1) for source in v.inputs if source.op] if depth > 1 else []
-    return Receipt(
-        address=called,
-        quantity="value",
-        symbols=f"{called} = {formula(v)}",
-        numbers=f"{v._data!r} = {figures(v)}",
-        value=v._data,
-        terms=terms,
-        residual=0.0 if residual != residual else residual,
-        opened=opened,
-    )
+    if depth > 1:
+        terms = _opened(v, terms, depth)
+    return added_up(called, "value", formula(v), figures(v), v._data, terms, sentence=said(terms))
+
+
+def _each(several: tuple[Value, ...]) -> list[Value]:
+    return list({id(source): source for source in several}.values())
+
+
+def _opened(v: Value, terms: list[Term], depth: int) -> list[Term]:
+    """Put under each term the receipt of what it was made of."""
+    if v.op in _SUMS:  # a sum of many, opened leftwards
+        sources, left = [], v
+        while left.op in _SUMS and (left is v or left.label is None):
+            sources.append((left.inputs[1],))
+            left = left.inputs[0]
+        sources = [(left,), *reversed(sources)]
+    elif v.op is ops.SUM:
+        sources = [(source,) for source in v.inputs]
+    elif v.op is ops.DOT:
+        pairs = v.inputs[1:]
+        sources = [tuple(pairs[i : i + 2]) for i in range(0, len(pairs), 2)]
+        sources = [(v.inputs[0],)] * (len(terms) - len(sources)) + sources
+    else:
+        sources = [v.inputs]
+    return [
+        replace(term, opened=tuple(value(s, depth - 1) for s in _each(several) if s.op))
+        for term, several in zip(terms, sources, strict=True)
+    ]
 
 
 class Use(NamedTuple):
@@ -195,15 +215,20 @@ def gradient(v: Value, of: Value, depth: int = 1) -> Receipt:
             f"{root} was not made from {called}, so it has no gradient with respect to it: "
             "ask for a number that it was made from."
         )
-    terms = [
-        Term(
-            label=f"∂{root}/∂{_bracketed(use.by)} · ∂{_bracketed(use.by)}/∂{called}",
-            value=use.arriving * use.slope,
-            detail=f"{use.arriving!r} · {use.slope!r}",
-            address=use.by.label or name(use.by),
+    terms, seen = [], {id(of)}
+    for use in places:
+        by = use.by
+        opened = depth > 1 and id(by) not in seen  # once, where several uses made the same number
+        seen.add(id(by))
+        terms.append(
+            Term(
+                label=f"∂{root}/∂{_bracketed(by)} · ∂{_bracketed(by)}/∂{called}",
+                value=use.arriving * use.slope,
+                detail=f"{use.arriving!r} · {use.slope!r}",
+                address=by.label or name(by),
+                opened=(gradient(by, of, depth - 1),) if opened else (),
+            )
         )
-        for use in places
-    ]
     total = added(terms) if places else 1.0
     notes = []
     if not places:
@@ -213,21 +238,17 @@ def gradient(v: Value, of: Value, depth: int = 1) -> Receipt:
             f"{called}.grad now holds {v.grad!r}: other losses were added to it, it was zeroed, "
             "or backward() has not been called on this one"
         )
-    opened = []
-    if depth > 1:
-        by = {id(use.by): use.by for use in places if use.by is not of}
-        opened = [gradient(node, of, depth - 1) for node in by.values()]
     sum_of = " + ".join(f"{use.arriving!r} · {use.slope!r}" for use in places[:6])
-    return Receipt(
-        address=f"{called}.grad",
-        quantity=f"gradient of {root} with respect to {called}",
-        symbols=f"∂{root}/∂{called} = Σ over {len(places)} uses of arriving gradient · local slope",
-        numbers=f"{total!r} = {sum_of}{' + …' if len(places) > 6 else ''}" if places else "",
-        value=total,
-        terms=terms,
-        residual=0.0,
+    many = f"Σ over {len(places)} uses of " if len(places) != 1 else ""
+    return added_up(
+        f"{called}.grad",
+        f"gradient of {root} with respect to {called}",
+        f"{many}arriving gradient · local slope",
+        f"{sum_of}{' + …' if len(places) > 6 else ''}",
+        total,
+        terms,
         notes=notes,
-        opened=opened,
+        sentence=said(terms),
     )
 
 

@@ -328,11 +328,12 @@ class Value:
         Example:
             >>> a, b = Value(2, label="a"), Value(3, label="b")
             >>> print((a * b + 1).why())
-            v = a · b + 1.0
-              7.0 = 2.0 · 3.0 + 1.0
-                  6.0   85.7 %  a · b  = 2.0 · 3.0
-                  1.0   14.3 %  1.0
-              residual 0.0, cancellation 1.00
+            v = 7
+              = a · b + 1
+              = 2 · 3 + 1
+                6  ████████████   86 %  a · b = 2 · 3
+                1  ██             14 %  1
+              exact: the terms add up to every digit
         """
         from whence.scalar import explain
 

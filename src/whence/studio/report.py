@@ -17,18 +17,19 @@ from whence.studio.still import Shown, Still
 ROWS = 25
 
 
-def report(run: Run, prompt: str = "", step: int | None = None) -> Still:
+def report(run: Run | Path, prompt: str = "", step: int | None = None) -> Still:
     """Return a run's report.
 
     Args:
-        run: the run.
+        run: the run; of a watched loop, its folder.
         prompt: what the prediction table goes on from.
         step: the step whose flow and receipts are shown; none: the last one.
 
     Raises:
         WhenceError: where there is nothing to report on.
     """
-    folder, name = run.path.parent, run.path.name
+    path = run.path if isinstance(run, Run) else run
+    folder, name = path.parent, path.name
     which = {} if step is None else {"step": step}
     live = Shown("live", {"run": name}, _plain(answer("live", {"run": name}, folder)))
     live.more = _known([("strip", {"run": name, "text": ""})], folder)

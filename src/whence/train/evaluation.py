@@ -70,6 +70,43 @@ def windows(n_tokens: int, length: int, stride: int) -> Iterator[tuple[int, int]
         yield max(0, done - length), new
 
 
+def evenly(n: int, k: int) -> np.ndarray:
+    """Choose k of n places, spread evenly; always the same ones.
+
+    Returns:
+        int64 [min(k, n)], in order, each in the middle of its share of the n.
+
+    Example:
+        >>> evenly(9, 3).tolist()
+        [1, 4, 7]
+    """
+    k = min(k, n)
+    return (2 * np.arange(k, dtype=np.int64) + 1) * n // (2 * max(k, 1))
+
+
+def spread(n_tokens: int, length: int, at_most: int) -> tuple[np.ndarray, int]:
+    """Choose windows of a text for a measurement of a part of it, spread over all of it.
+
+    Its beginning alone may be easier or harder than the rest.
+
+    Args:
+        n_tokens: of the text.
+        length: of a window, in tokens predicted.
+        at_most: predict at most so many tokens.
+
+    Returns:
+        (the first input of each window, how many tokens each predicts): windows that stand side by
+        side in the text, some left out between them.
+
+    Example:
+        >>> starts, length = spread(n_tokens=101, length=10, at_most=30)
+        >>> starts.tolist(), length
+        ([10, 50, 80], 10)
+    """
+    length = max(1, min(length, at_most, n_tokens - 1))
+    return evenly((n_tokens - 1) // length, max(1, at_most // length)) * length, length
+
+
 # Called between the batches of a measurement with how many are done, of how many; it may raise.
 Progress = Callable[[int, int], None]
 MOST_LOGITS = (
@@ -89,6 +126,7 @@ def evaluate(
     context_length: int,
     n_bytes: int,
     stride: int | None = None,
+    starts: np.ndarray | None = None,
     batch_size: int | None = None,
     device: torch.device | str = "cpu",
     precision: Callable[[], AbstractContextManager] = nullcontext,
@@ -96,6 +134,8 @@ def evaluate(
     each: Progress = no_progress,
 ) -> Evaluation:
     """Measure the loss of a model on every token of a text but the first, each counted once.
+
+    With `starts` only the tokens of those windows are predicted; see `spread`.
 
     Windows overlap where `stride` is shorter than the context: a window's first tokens are then
     context only, so that each prediction has at least `context_length − stride` tokens before it.
@@ -106,6 +146,7 @@ def evaluate(
         context_length: T, the longest window.
         n_bytes: bytes that the predicted tokens stand for.
         stride: how far a window moves on; None: T, windows side by side.
+        starts: the first input of each window of T tokens to measure; None: all of the text.
         batch_size: windows computed together; None: up to 64, of 8,192 tokens in all, and fewer
             where the vocabulary is large.
         device: where the model is.
@@ -130,14 +171,19 @@ def evaluate(
         at_once = min(8192, MOST_LOGITS // max(vocab_size, 1))
         batch_size = max(1, min(64, at_once // context_length))
     step = stride or context_length
-    n_windows = 1 + max(0, -(-(len(tokens) - 1 - context_length) // step))
+    if starts is None:
+        n, n_windows = len(tokens) - 1, 1 + max(0, -(-(len(tokens) - 1 - context_length) // step))
+        places = windows(len(tokens), context_length, step)
+    else:
+        n, n_windows = context_length * len(starts), len(starts)
+        places = ((start, context_length) for start in starts.tolist())
     n_batches = -(-n_windows // batch_size)
     total = torch.zeros((), dtype=torch.float64)
     module = model if isinstance(model, torch.nn.Module) else torch.nn.Module()
     was_training = module.training
     module.eval()
     try:
-        for done, batch in enumerate(_batched(tokens, context_length, step, batch_size)):
+        for done, batch in enumerate(_batched(tokens, context_length, places, batch_size)):
             each(done, n_batches)
             inputs, targets = (t.to(device) for t in batch)
             with precision():
@@ -148,7 +194,6 @@ def evaluate(
             total += losses.double().cpu()
     finally:
         module.train(was_training)
-    n = len(tokens) - 1
     return Evaluation(total.item() / n, n, n_bytes)
 
 
@@ -219,9 +264,11 @@ def window_losses(model: Any, rows: np.ndarray) -> np.ndarray:
     return np.concatenate(found)
 
 
-def _batched(tokens, length, stride, batch_size) -> Iterator[tuple[Tensor, Tensor]]:
+def _batched(
+    tokens: np.ndarray, length: int, places: Iterable[tuple[int, int]], batch_size: int
+) -> Iterator[tuple[Tensor, Tensor]]:
     rows: list[tuple[Tensor, Tensor]] = []
-    for start, new in windows(len(tokens), length, stride):
+    for start, new in places:
         piece = torch.from_numpy(np.asarray(tokens[start : start + length + 1]).astype(np.int64))
         inputs, targets = piece[:-1], piece[1:].clone()
         targets[: len(targets) - new] = -100

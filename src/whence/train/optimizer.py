@@ -1,6 +1,8 @@
 """What the loop steps: gradients checked and clipped, each parameter moved by its rule."""
 
 import math
+from dataclasses import asdict
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -128,6 +130,28 @@ class Optimizer:
         limit = self.config.max_grad_norm
         if limit and self.grad_norm > limit:
             torch._foreach_mul_(list(grads.values()), limit / self.grad_norm)
+
+    def settings(self) -> dict[str, dict[str, Any]]:
+        """Return by which rule the next step moves each parameter: its rate, betas and so on.
+
+        Example:
+            >>> from whence.train.optimizers import SGD
+            >>> model = nn.Linear(1, 1, bias=False)
+            >>> optimizer = Optimizer(model, SGD(0.1), Schedule("constant", 0), steps=1)
+            >>> optimizer.settings()["weight"]["learning_rate"]
+            0.1
+        """
+        share = self.schedule.share(self.index, self.steps)
+        found: dict[str, dict[str, Any]] = {}
+        for rule, names in self.rules.items():
+            kind = {"AdamW": "adam", "SGD": "sgd"}.get(type(rule).__name__, "muon")
+            for name in names:
+                decay = rule.weight_decay if kind != "adam" or self.named[name].ndim > 1 else 0.0
+                found[name] = {
+                    **asdict(rule), "rule": kind, "learning_rate": self.peaks[name] * share,
+                    "weight_decay": decay, "decoupled": True, "t": self.index + 1,
+                }  # fmt: skip
+        return found
 
     def state(self) -> dict[str, Tensor]:
         """Return the optimiser's memory: name of the parameter and kind → tensor."""

@@ -7,11 +7,13 @@ import sys
 from types import ModuleType
 from typing import Any
 
-from whence.watch.crash import open_crash
 from whence.watch.past import Past
-from whence.watch.recorder import Recorder, watch
+from whence.watch.recorder import Recorder
+from whence.watch.reopen import open_crash, open_step
+from whence.watch.rows import Rows
+from whence.watch.watching import watch
 
-__all__ = ["Past", "Recorder", "open_crash", "watch"]
+__all__ = ["Past", "Recorder", "Rows", "open_crash", "open_step", "watch"]
 
 
 class _Callable(ModuleType):

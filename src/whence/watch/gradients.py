@@ -74,6 +74,20 @@ class Gradients:
                 self._known[number] = (g, g._version, found[number])
         return found
 
+    def left(self) -> dict[int, Tensor | None]:
+        """Copy the gradients that were left to an update that couldn't be seen.
+
+        They are those of the last backward pass, also where they have been cleared since; not where
+        they were overwritten.
+        """
+        found: dict[int, Tensor | None] = {}
+        for number, (p, known) in enumerate(zip(self.parameters, self._known, strict=True)):
+            g = p.grad
+            if g is None and known is not None and known[0]._version == known[1]:
+                g = known[0]
+            found[number] = None if g is None else g.detach().clone()
+        return found
+
 
 def _zeros(like: Tensor) -> Tensor:
     """Zeros that take the memory of one."""

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from whence.watch.events import Arrival, Backward, Call, Step, Update
+from whence.watch.events import Arrival, Backward, Call, Link, Step, Update
 from whence.watch.gradients import Gradients
 from whence.watch.nested import mapped, nbytes, tensors
 from whence.watch.numbers import copied, norm_of, sample
-from whence.watch.outlet import Outlet
+from whence.watch.outlet import Outlet, source_of
 from whence.watch.surroundings import Generators, autocast_now
 from whence.watch.world import World, cloned
 
@@ -54,10 +54,10 @@ class Listener:
         self._depth = 0
         self._call: Call | None = None
         self._open: dict[int, Backward] = {}
-        self._gradients = Gradients(world.parameters)
         self._probes: dict[str, nn.Parameter] = {}
-        self._kept: dict[int, tuple[Tensor, int, Tensor]] = {}
-        self._versions = [p._version for p in world.parameters]
+        self.passes = 0  # backward passes since the last update
+        self.backward_ended: Callable[[int], None] = lambda passes: None
+        self.renew()
         for i, model in enumerate(world.models.values()):
             self._listen_to(i, model)
         for j, optimizer in enumerate(world.optimizers):
@@ -69,10 +69,16 @@ class Listener:
             handle.remove()
         self._handles = []
 
+    def renew(self) -> None:
+        """Begin anew with the parameters and tensors of state that there are now."""
+        self._gradients = Gradients(self.world.parameters)
+        self._kept: dict[int, tuple[Tensor, int, Tensor]] = {}
+        self._versions = [p._version for p in self.world.parameters]
+
     def _listen_to(self, i: int, model: nn.Module) -> None:
         # Plain functions: a copy of a module shares them, where it would copy a method's object.
-        def before(module: nn.Module, args: tuple, kwargs: dict) -> None:
-            self._before(i, module, args, kwargs)
+        def before(module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
+            return self._before(i, args, kwargs)
 
         def after(module: nn.Module, args: tuple, output: Any) -> Any:
             return self._after(output)
@@ -123,19 +129,24 @@ class Listener:
             self.opened(self.step)
         return self.step
 
-    def _before(self, i: int, module: nn.Module, args: tuple, kwargs: dict) -> None:
+    def _before(self, i: int, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
         self._depth += 1
         if self._depth > 1 or not torch.is_grad_enabled():
-            return
+            return None
         step = self._now()
+        first = next(iter(tensors((args, kwargs))), None)
         ids = next((t for t in tensors((args, kwargs)) if not t.is_floating_point()), None)
-        step.tokens += ids.numel() if ids is not None else 0
+        links = [self._link(t) for t in tensors((args, kwargs))]
+        if not any(links):  # a loss function is given what a model has returned
+            step.tokens += ids.numel() if ids is not None else 0
+            step.examples += len(first) if first is not None and first.dim() else 0
         if not self._has_room(step, (args, kwargs)):
-            return
+            return None
+        known = {id(t): link for t, link in zip(tensors((args, kwargs)), links, strict=True)}
         self._call = Call(
             i,
-            mapped(args, copied),
-            mapped(kwargs, copied),
+            mapped(args, lambda t: known[id(t)] or copied(t)),
+            mapped(kwargs, lambda t: known[id(t)] or copied(t)),
             Generators.now(),
             autocast_now(self._probes),
             self._state(i),
@@ -143,6 +154,25 @@ class Listener:
             tuple(self.world.parameters[n].requires_grad for n in self.world.of_model[i]),
             moved=self._moved(),
         )
+        if not any(links):
+            return None
+
+        def hand(tensor: Tensor) -> Tensor:
+            link = known[id(tensor)]
+            return tensor if link is None else Outlet.apply(tensor, _Passage(self, link))
+
+        return mapped(args, hand), mapped(kwargs, hand)
+
+    def _link(self, tensor: Tensor) -> Link | None:
+        """Find the output of an earlier call of the step that an argument is, or a view of it."""
+        ear = source_of(tensor) if tensor.requires_grad else None
+        if not isinstance(ear, _Ear) or self.step is None or ear.call not in self.step.events:
+            return None
+        where, offset, version = ear.call.memory[ear.output]
+        if tensor.untyped_storage().data_ptr() != where or tensor._version != version:
+            return None
+        size, stride = tuple(tensor.shape), tensor.stride()
+        return Link(ear.call, ear.output, size, stride, tensor.storage_offset() - offset)
 
     def _has_room(self, step: Step, more: Any) -> bool:
         """Whether a step may keep more; where not, it is let go of."""
@@ -169,11 +199,10 @@ class Listener:
         call.outputs.append(sample(tensor))
         if tensor.numel() == 1:
             call.scalars[number] = tensor.detach().clone()
-
-        def arrive(gradient: Tensor) -> None:
-            self._arrive(call, number, gradient)
-
-        return Outlet.apply(tensor, arrive)
+        handed = Outlet.apply(tensor, _Ear(self, call, number))
+        where = 0 if handed.is_sparse else handed.untyped_storage().data_ptr()
+        call.memory.append((where, 0 if handed.is_sparse else handed.storage_offset(), handed._version))
+        return handed
 
     def _state(self, i: int) -> dict[int, Tensor]:
         """Copy the tensors that a model keeps; a large one that hasn't changed isn't copied again.
@@ -202,7 +231,14 @@ class Listener:
                 moved[number] = p.detach().clone()
         return moved
 
-    def _arrive(self, call: Call, output: int, gradient: Tensor) -> None:
+    def pass_on(self, link: Link, gradient: Tensor) -> None:
+        """Note the gradient that comes back to an output by way of a call that was given it."""
+        backward = self._open.get(torch._C._current_graph_task_id())
+        if backward is not None:
+            backward.passed.append((link, gradient))
+
+    def arrive(self, call: Call, output: int, gradient: Tensor) -> None:
+        """Note a gradient that has come to an output from outside of the model."""
         task = torch._C._current_graph_task_id()
         step = self._now()
         if not self._has_room(step, gradient):
@@ -221,6 +257,8 @@ class Listener:
         backward = self._open.pop(task, None)
         if backward is not None:
             backward.adds = self._gradients.after_backward()
+            self.passes += backward.adds
+            self.backward_ended(self.passes)
 
     def _drop(self, step: Step) -> None:
         """Forget what came before gradients were cleared without an update."""
@@ -243,11 +281,15 @@ class Listener:
         update = Update(j, gradients, settings, extras)
         if not step.updates:
             step.rate = float(self.world.optimizers[0].param_groups[0].get("lr", 0.0))
-        norm, finite = norm_of(gradients.values())
-        known = 0.0 if step.grad_norm != step.grad_norm and not step.updates else step.grad_norm
-        step.grad_norm = (known**2 + norm**2) ** 0.5
+        finite = self._note_norm(step, update)
         step.events.append(update)
         self.seen(step, update, finite)
+
+    def _note_norm(self, step: Step, update: Update) -> bool:
+        update.norm, finite = norm_of(update.gradients.values())
+        known = step.grad_norm if step.updates else 0.0
+        step.grad_norm = (known**2 + update.norm**2) ** 0.5
+        return finite
 
     def _end_update(self, j: int) -> None:
         step = self.step
@@ -259,11 +301,54 @@ class Listener:
                 break
         for number in self.world.parameters_of(j):
             self._versions[number] = self.world.parameters[number]._version
-        if j == len(self.world.optimizers) - 1:
-            step.seconds = time.perf_counter() - step.started
-            self.step, self.number = None, self.number + 1
-            _leave_evaluations_out(step)
-            self.closed(step)
+        if j == len(self.world.optimizers) - 1 and not self.world.blind:
+            self._close_step(step)
+
+    def end_step(self) -> bool:
+        """End a step by hand, behind an update that can't be seen; tell whether one was going on."""
+        step = self.step
+        if step is None:
+            return False
+        update = Update(-1, self._gradients.left(), [])
+        finite = self._note_norm(step, update)
+        step.rate = float("nan")
+        step.events.append(update)
+        self.seen(step, update, finite)
+        self._versions = [p._version for p in self.world.parameters]
+        self._close_step(step)
+        return True
+
+    def _close_step(self, step: Step) -> None:
+        step.seconds = time.perf_counter() - step.started
+        self.step, self.number, self.passes = None, self.number + 1, 0
+        for call in step.calls:
+            call.memory.clear()
+        _leave_evaluations_out(step)
+        self.closed(step)
+
+
+class _Ear:
+    """Hears of a gradient that arrives at an output."""
+
+    __slots__ = ("call", "listener", "output")
+
+    def __init__(self, listener: Listener, call: Call, output: int):
+        self.listener, self.call, self.output = listener, call, output
+
+    def __call__(self, gradient: Tensor) -> None:
+        self.listener.arrive(self.call, self.output, gradient)
+
+
+class _Passage:
+    """Hears of the part of it that comes by way of another call."""
+
+    __slots__ = ("link", "listener")
+
+    def __init__(self, listener: Listener, link: Link):
+        self.listener, self.link = listener, link
+
+    def __call__(self, gradient: Tensor) -> None:
+        self.listener.pass_on(self.link, gradient)
 
 
 def _leave_evaluations_out(step: Step) -> None:

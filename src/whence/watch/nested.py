@@ -10,36 +10,37 @@ from typing import Any
 from torch import Tensor
 
 
-def mapped(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+def mapped(value: Any, change: Callable[[Any], Any], kind: type = Tensor) -> Any:
     """Replace each tensor in a nested value; one that stands there twice is replaced once.
 
     Lists, tuples, named tuples, mappings (such as transformers' outputs) and dataclasses keep
-    their types. Whatever else there is stays the same object.
+    their types. Whatever else there is stays the same object. Another `kind` than tensors may be
+    replaced.
 
     Example:
         >>> import torch
         >>> mapped({"x": [torch.ones(2), 3]}, lambda t: t + 1)
         {'x': [tensor([2., 2.]), 3]}
     """
-    return _mapped(value, change, {})
+    return _mapped(value, change, kind, {})
 
 
-def _mapped(value: Any, change: Callable[[Tensor], Tensor], done: dict[int, Tensor]) -> Any:
-    if isinstance(value, Tensor):
+def _mapped(value: Any, change: Callable[[Any], Any], kind: type, done: dict[int, Any]) -> Any:
+    if isinstance(value, kind):
         if id(value) not in done:
             done[id(value)] = change(value)
         return done[id(value)]
     if isinstance(value, list | tuple):
-        items = [_mapped(item, change, done) for item in value]
+        items = [_mapped(item, change, kind, done) for item in value]
         if isinstance(value, tuple) and hasattr(value, "_fields"):
             return type(value)(*items)
         return type(value)(items)
     if isinstance(value, Mapping):
         if type(value) is dict:
-            return {key: _mapped(item, change, done) for key, item in value.items()}
+            return {key: _mapped(item, change, kind, done) for key, item in value.items()}
         changed: Any = copy.copy(value)
         for key, item in list(value.items()):
-            new = _mapped(item, change, done)
+            new = _mapped(item, change, kind, done)
             if new is not item:
                 changed[key] = new
         return changed
@@ -47,7 +48,7 @@ def _mapped(value: Any, change: Callable[[Tensor], Tensor], done: dict[int, Tens
         made = copy.copy(value)
         for field in dataclasses.fields(value):
             item = getattr(value, field.name)
-            new = _mapped(item, change, done)
+            new = _mapped(item, change, kind, done)
             if new is not item:
                 object.__setattr__(made, field.name, new)
         return made

@@ -1,4 +1,4 @@
-"""An output of a watched model as it is handed on: the gradient that comes back is heard of."""
+"""A tensor as it is handed on to or from a watched module: its gradient is heard of."""
 
 from __future__ import annotations
 
@@ -7,6 +7,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+# The steps of autograd back from a view to what it is a view of.
+_VIEWS = (
+    "Alias", "AsStrided", "Permute", "ReshapeAlias", "Select", "Slice", "Split", "Squeeze", "T",
+    "Transpose", "Unsqueeze", "View",
+)  # fmt: skip
 
 
 class Outlet(torch.autograd.Function):
@@ -37,3 +43,24 @@ class Outlet(torch.autograd.Function):
         if gradient is not None:
             ctx.arrive(gradient)
         return gradient, None
+
+
+def source_of(tensor: Tensor) -> Callable[[Tensor], None] | None:
+    """Return whom the outlet tells that a tensor has come through, if as nothing but views of it.
+
+    Example:
+        >>> x = torch.ones(2, 3, requires_grad=True)
+        >>> tell = lambda gradient: None
+        >>> y = Outlet.apply(x, tell)
+        >>> source_of(y.view(6)[1:]) is tell, source_of(2 * y)
+        (True, None)
+    """
+    node: Any = tensor.grad_fn
+    while node is not None:
+        if hasattr(node, "arrive"):
+            return node.arrive
+        name = node.name().removesuffix("0").removesuffix("1").removesuffix("Backward")
+        if name not in _VIEWS or len(node.next_functions) != 1:
+            return None
+        node = node.next_functions[0][0]
+    return None

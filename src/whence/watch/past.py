@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
-from whence.watch.events import Snapshot, Step
+from whence.watch.events import Backward, Call, Snapshot, Step
+from whence.watch.nested import tensors
 from whence.watch.redo import Redo, only
 from whence.watch.world import World
 from whence.why.step import trace
@@ -23,9 +25,11 @@ class Past:
         between: the steps from it up to this one.
         step: this one.
         decode: token id → its text.
+        source: batch → the rows of the data set that it is made of.
 
     Attributes:
         step: what was kept of it.
+        world: what was watched.
     """
 
     def __init__(
@@ -36,14 +40,20 @@ class Past:
         between: list[Step],
         step: Step,
         decode: Callable[[int], str] | None = None,
+        source: Callable[[Any], Any] | None = None,
     ):
-        self.step, self._decode = step, decode
+        self.step, self._decode, self._source = step, decode, source
+        self.world = world
         self._of = (world, hooks, snapshot, between, step)
 
     def state_before(self) -> Snapshot:
         """Return the parameters, and what the optimizers keep, as they were before the step."""
         _, _, snapshot, between, _ = self._of
         return Redo(*self._of).state_before() if between else snapshot
+
+    def prepare(self) -> Redo:
+        """Return copies in the state before the step; their `run()` does it."""
+        return Redo(*self._of)
 
     def redo(self) -> Redo:
         """Do the step again on copies of the models and optimizers.
@@ -66,17 +76,66 @@ class Past:
             WhenceError: the trace would need more memory than there is.
         """
         redone = Redo(*self._of)
-        models = redone.copies.models
-        model = next(iter(models.values())) if len(models) == 1 else nn.ModuleDict(models)
-        optimizer = only(redone.copies.optimizers, redone)
-        opened = trace(redone.run, model=model, optimizer=optimizer, decode=self._decode, tell=tell)
+        models = dict(redone.copies.models)
+        model = models[""] if "" in models else nn.ModuleDict(models)
+        rows = self.rows
+
+        def where(example: int, _: int) -> str:
+            row = rows[example] if example < len(rows) else None
+            return "" if row is None else f"row {row}"
+
+        opened = trace(
+            redone.run,
+            model=model,
+            optimizer=only(redone.copies.optimizers, redone),
+            decode=self._decode,
+            tokens=self._tokens(rows),
+            where=where if rows else None,
+            tell=tell,
+        )
         opened.notes += redone.notes
         if redone.differences:
-            opened.notes.append(_approximate(redone))
+            opened.notes.append(approximate(redone))
         return opened
 
+    def text(self, ids: list[int]) -> str:
+        """Return token ids as text; as they are where there is no decoder."""
+        if self._decode is None:
+            return " ".join(map(str, ids))
+        return "".join(self._decode(token) for token in ids)
 
-def _approximate(redone: Redo) -> str:
+    @property
+    def rows(self) -> list[Any]:
+        """The rows of the data set that the step's examples are, in their order; if known."""
+        if self._source is None:
+            return []
+        found: list[Any] = []
+        for call in self.step.calls:
+            if not call.links:
+                found += list(self._source(call.batch) or [])
+        return found
+
+    def _tokens(self, rows: list[Any]) -> list[Tensor] | None:
+        """The ids [B, T] of each part of the batch, where the source says that rows are examples."""
+        found: list[Tensor] = []
+        passes = 0
+        for event in self.step.events:
+            if isinstance(event, Backward):
+                passes += 1
+            elif isinstance(event, Call) and not event.links:
+                ids = [
+                    t
+                    for t in tensors((event.args, event.kwargs))
+                    if t.dim() == 2 and not t.is_floating_point()
+                ]
+                if not ids or len(found) > passes:
+                    return None  # without tokens, or two calls in a part
+                found.append(ids[0])
+        return found if found and sum(map(len, found)) == len(rows) else None
+
+
+def approximate(redone: Redo) -> str:
+    """Say how far a step that was done again is from what it was, and what may do that."""
     first, n = redone.differences[0], len(redone.differences)
     more = f", and {n - 1} more" if n > 1 else ""
     return (

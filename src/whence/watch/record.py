@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
-from torch import Tensor
+import psutil
 
 from whence.runs.store.lock import hold
 from whence.runs.store.record import Logs
 from whence.runs.store.watched import Watched
 from whence.scale.hardware import Hardware, manifest
-from whence.watch.events import Backward, Step
+from whence.watch.events import Step
+from whence.watch.losses import loss_of
 from whence.watch.world import World
 
 
@@ -27,25 +26,28 @@ class Folder:
     Args:
         path: the folder, not there yet.
         world: what is watched.
+        build: `module:function` that builds the model, if it is known.
 
     Raises:
         WhenceError: the folder is there, or can't be written.
     """
 
-    def __init__(self, path: Path, world: World):
+    def __init__(self, path: Path, world: World, build: str | None = None):
         self.path = path
         trained = sum(p.numel() for p in world.parameters if p.requires_grad)
         Watched(
             datetime.now(UTC).isoformat(timespec="seconds"),
-            tuple(type(m).__name__ for m in world.models.values()),
-            tuple(type(o).__name__ for o in world.optimizers),
+            tuple(type(m).__name__ for name, m in world.written.items() if name != "loss"),
+            (*(type(o).__name__ for o in world.optimizers), *world.blind),
             trained,
             manifest(Hardware().resolved()),
+            build,
         ).write(path)
         self._stack = ExitStack()
         self._stack.enter_context(hold(path))
         self._logs = Logs(path)
         self._waiting: Step | None = None
+        self._process = psutil.Process()
 
     def add(self, step: Step) -> None:
         """Take up a step that has just been done; its line may wait."""
@@ -71,45 +73,17 @@ class Folder:
                 "grad_norm": step.grad_norm,
                 "seconds": step.seconds,
                 "tokens": step.tokens,
+                "examples": step.examples,
+                "memory": self._memory(),
             }
         )
+
+    def _memory(self) -> int:
+        """Bytes that the process takes."""
+        return self._process.memory_info().rss
 
     def close(self) -> None:
         """Write what waits, and let go of the folder."""
         self.flush()
         self._logs.close()
         self._stack.close()
-
-
-def loss_of(step: Step) -> float:
-    """Return a step's loss; NaN where nothing tells it.
-
-    It is what the loop logged; else, where the model returns a loss of one number and gradients
-    arrive at it, the sum of what the calls returned, each times its gradient: the number whose
-    gradient the step follows. Under a GradScaler, whose factor would be in it, the weighted mean.
-    """
-    if isinstance(step.loss, Tensor):
-        step.loss = float(step.loss.detach())
-    if step.loss is not None:
-        return step.loss
-    found = list(_returned(step))
-    if not found:
-        return float("nan")
-    total, weight = sum(a * value for value, a in found), sum(a for _, a in found)
-    return total / weight if weight > len(found) else total
-
-
-def has_bad_loss(step: Step) -> bool:
-    """Whether a loss that the loop logged, or that the model returned, isn't finite."""
-    if step.loss is not None:
-        return not math.isfinite(float(step.loss))
-    return any(not math.isfinite(value) for value, _ in _returned(step))
-
-
-def _returned(step: Step) -> Iterator[tuple[float, float]]:
-    """Outputs of one number, with the gradients that arrived at them."""
-    for event in step.events:
-        for arrival in event.arrivals if isinstance(event, Backward) and event.adds else []:
-            value = arrival.call.scalars.get(arrival.output)
-            if value is not None:
-                yield float(value), float(arrival.gradient)

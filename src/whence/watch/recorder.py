@@ -1,104 +1,34 @@
-"""`watch`: one line that records any PyTorch training loop."""
+"""The recorder of a watched loop: what a person calls, and what is done at a step's turns."""
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
-import psutil
 from torch import Tensor
 
 from whence.errors import WhenceError, in_bytes
-from whence.runs.training.creation import free_path
-from whence.watch.crash import Crash, write_crash
+from whence.watch.crash import write_crash
+from whence.watch.departures import Departures
 from whence.watch.events import Step, Update
+from whence.watch.keeping import Keeping
 from whence.watch.listener import Listener
+from whence.watch.losses import has_bad_loss, loss_of
 from whence.watch.past import Past
-from whence.watch.record import Folder, has_bad_loss
+from whence.watch.record import Folder
+from whence.watch.report import BUILD, Asked
 from whence.watch.ring import Ring
+from whence.watch.spikes import Spikes
 from whence.watch.world import World
 
 OnBad = Literal["report", "stop", "skip"]
-
-
-def watch(
-    model: Any,
-    optimizer: Any,
-    out: Path | str | None = None,
-    *,
-    steps: int = 32,
-    memory: int | None = None,
-    snapshot_every: int = 8,
-    decode: Callable[[int], str] | None = None,
-    on_bad: OnBad = "report",
-    tell: Callable[[str], None] | None = None,
-) -> Recorder:
-    """Record a training loop from here on; the loop itself stays as it is.
-
-    Hooks on the model and the optimizer keep, of each of the last steps, what is needed to do it
-    again to the bit: inputs, random generators, the gradients that came from outside the model,
-    and those that the update saw. The loop computes the same bits as without.
-
-    Args:
-        model: an `nn.Module`, several in a list, or several as name → module.
-        optimizer: one of torch's, or several in the order in which the loop steps them; a step ends
-            with the update of the last.
-        out: the folder for the record and for crash reports, not there yet; none: one in `runs/`.
-        steps: at most so many of the last steps are kept in memory.
-        memory: bytes that they may take; none: a quarter of what the machine has free, at most
-            2 GB. The steps since the last snapshot are kept in any case.
-        snapshot_every: steps between two copies of parameters and of the optimizers' state.
-        decode: token id → its text, such as a tokenizer's `decode`.
-        on_bad: at a gradient that isn't finite: `report` it and go on, `stop` with an error before
-            the update, or `skip` the update.
-        tell: is given the sentences that a person should read; none: they go to standard error.
-
-    Returns:
-        The recorder: `at(step)` goes back, `log(loss=…)` adds to the record, `dump()` writes a
-        report, `close()` (or the end of a `with`) takes all hooks away.
-
-    Raises:
-        WhenceError: something isn't a module or an optimizer, or the folder can't be made.
-
-    Example:
-        >>> import tempfile
-        >>> import torch
-        >>> from torch import nn
-        >>> net = nn.Linear(2, 1)  # any module, and any loop around it
-        >>> optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
-        >>> out = Path(tempfile.mkdtemp()) / "mine"
-        >>> with watch(net, optimizer, out=out, tell=lambda sentence: None) as recorder:
-        ...     for _ in range(3):
-        ...         loss = net(torch.ones(4, 2)).pow(2).mean()
-        ...         loss.backward()
-        ...         optimizer.step()
-        ...         optimizer.zero_grad()
-        ...         recorder.log(loss=loss)
-        ...     trace = recorder.at(1).trace()
-        >>> receipt = trace.number("weight[0,1].update").why()
-        >>> abs(receipt.residual) <= receipt.bound
-        True
-    """
-    if on_bad not in get_args(OnBad):
-        raise WhenceError(f"on_bad is {on_bad!r}: give report, stop or skip.")
-    for name, value in (("steps", steps), ("snapshot_every", snapshot_every)):
-        if value < 1:
-            raise WhenceError(f"{name} is {value}: give 1 or more.")
-    world = World(model, optimizer)
-    kinds = "-".join(type(m).__name__ for m in world.models.values())
-    path = Path(out) if out is not None else free_path(Path("runs"), kinds)
-    if memory is None:
-        memory = min(psutil.virtual_memory().available // 4, 2 * 10**9)
-    folder = Folder(path, world)
-    recorder = Recorder(world, Ring(steps, memory, snapshot_every), folder, decode, on_bad, tell)
-    recorder.say(
-        f"watching {kinds}: the last {steps} steps stay in memory, in up to {in_bytes(memory)}, "
-        f"and each step's line goes to {path}"
-    )
-    return recorder
+_BEFORE = 5  # steps told of before a crash
+_PATIENCE = 100  # backward passes without a step, after which a sentence is said
+_APART = 50  # steps between two reports of spikes
 
 
 class Recorder:
@@ -108,8 +38,12 @@ class Recorder:
         world: what is watched.
         ring: where the last steps are kept.
         folder: where the record is written.
+        every: steps between two that are stored on disk; 0: none but crashes.
         decode: token id → its text.
-        on_bad: what to do at gradients that aren't finite.
+        source: batch → rows of the data set.
+        on_bad: what to do at gradients that aren't finite, and at spikes.
+        spike: the z-score above which there is one.
+        build: `module:function` that builds the model.
         tell: is given sentences.
 
     Attributes:
@@ -122,19 +56,28 @@ class Recorder:
         world: World,
         ring: Ring,
         folder: Folder,
+        *,
+        every: int = 0,
         decode: Callable[[int], str] | None = None,
+        source: Callable[[Any], Any] | None = None,
         on_bad: OnBad = "report",
+        spike: float | None = None,
+        build: str | None = None,
         tell: Callable[[str], None] | None = None,
     ):
         self.path, self.crashes = folder.path, list[Path]()
-        self._world, self._ring, self._folder, self._decode = world, ring, folder, decode
+        self._world, self._ring, self._folder = world, ring, folder
+        self._decode, self._source, self._build = decode, source, build or BUILD
         self._on_bad, self._tell = on_bad, tell
         self._last: Step | None = None
-        self._was_bad = self._closed = False
+        self._unsettled: Step | None = None
+        self._was_bad = self._closed = self._reminded = False
+        self._spikes = [Spikes(spike) for _ in range(len(world.optimizers) + 2)]
+        self._spiked_at = -_APART
+        self._keeping = Keeping(folder.path, world, every, self.say)
         self._listener = Listener(world, ring.memory, self._opened, self._seen, self._done)
-        self._excepthook = sys.excepthook
-        self._hook = self._at_exception
-        sys.excepthook = self._hook
+        self._listener.backward_ended = self._remind
+        self._departures = Departures(self.failed, self._terminated, self.close)
 
     def __enter__(self) -> Recorder:
         return self
@@ -146,7 +89,7 @@ class Recorder:
         trace: TracebackType | None,
     ) -> None:
         if isinstance(error, Exception):
-            self._report_exception(error)
+            self.failed(error)
         self.close()
 
     def say(self, sentence: str) -> None:
@@ -157,23 +100,55 @@ class Recorder:
             print(f"whence: {sentence}", file=sys.stderr)
 
     def close(self) -> None:
-        """Stop watching: models and optimizers are as they were before `watch`."""
+        """Stop watching: models, optimizers and signals are as they were before `watch`."""
         if self._closed:
             return
         self._closed = True
         self._listener.close()
+        self._departures.close()
+        self._settle()
+        self._keeping.close()
         self._folder.close()
-        if sys.excepthook == self._hook:
-            sys.excepthook = self._excepthook
 
     @property
     def steps(self) -> range:
-        """The steps that can be opened."""
+        """The steps that can be opened from memory."""
         kept = self._ring.steps
         return range(kept[0].number, kept[-1].number + 1) if kept else range(0)
 
-    def log(self, *, loss: float | Tensor) -> None:
-        """Tell the loss of the step that is going on or, between two steps, of the last.
+    @property
+    def has_no_loss(self) -> bool:
+        """Whether nothing has told the loss of the last step."""
+        return self._last is None or math.isnan(loss_of(self._last))
+
+    @property
+    def loss(self) -> Any:
+        """The loss function that `watch` was given, for the loop to call where it is no module.
+
+        Raises:
+            WhenceError: none was given.
+        """
+        if "loss" not in self._world.models:
+            raise WhenceError("watch() was given no loss function: add loss=.")
+        return self._world.models["loss"]
+
+    def source(self, batch: Any) -> list[Any]:
+        """Return the rows of the data set that a batch is made of.
+
+        Raises:
+            WhenceError: `watch` was given no source.
+        """
+        if self._source is None:
+            raise WhenceError(
+                "watch() doesn't know the data set: give it source=, a function from what the "
+                "model is given to the numbers of its rows."
+            )
+        return list(self._source(batch) or [])
+
+    def log(self, *, loss: float | Tensor | None = None, grad_norm: float | None = None) -> None:
+        """Tell the loss, or the gradient's norm before it was clipped, of a step.
+
+        It is that of the step that is going on or, between two steps, of the last.
 
         Raises:
             WhenceError: it isn't one number, or no step has begun.
@@ -185,7 +160,21 @@ class Recorder:
             if loss.numel() != 1:
                 raise WhenceError(f"loss has {loss.numel()} numbers: give log() one.")
             loss = loss.detach().reshape(()).clone()
-        step.loss = loss if isinstance(loss, Tensor) else float(loss)
+        if loss is not None:
+            step.loss = loss if isinstance(loss, Tensor) else float(loss)
+        if grad_norm is not None:
+            step.raw_norm = float(grad_norm)
+
+    def step(self) -> None:
+        """End a step by hand: call it right behind the update of an optimizer that isn't torch's.
+
+        Raises:
+            WhenceError: all optimizers are torch's, whose updates are seen, or no step is going on.
+        """
+        if not self._world.blind:
+            raise WhenceError("step() is for optimizers that aren't torch's: these are all seen.")
+        if not self._listener.end_step():
+            raise WhenceError("step() came before the watched model was called: nothing to end.")
 
     def at(self, step: int) -> Past:
         """Return one of the last steps; a negative number counts from the end.
@@ -194,29 +183,41 @@ class Recorder:
             WhenceError: it isn't in memory.
         """
         number = self._listener.number + step if step < 0 else step
-        kept = self._ring.until(number)
-        return Past(self._world, self._listener.hooks, *kept, self._decode)
+        return self._past(*self._ring.until(number))
 
     def dump(self, reason: str = "recorder.dump() was called") -> Path:
         """Write the step that is going on, or else the last one, with a report of it.
 
         Returns:
-            The folder `crashes/STEP` with `report.md`, and what `open_crash` reads.
+            The folder `crashes/STEP` with `report.md`, `report.html`, and what `whence why` and
+            `open_crash` read.
 
         Raises:
             WhenceError: no step has begun, or the folder can't be written.
         """
+        return self._dump(reason)
+
+    def failed(self, error: BaseException) -> None:
+        """Report an exception that leaves the loop; frameworks that catch it may call this."""
+        if self._was_bad and isinstance(error, WhenceError):
+            return  # our own, which was reported
+        self._dump_or_say(f"{type(error).__name__}: {error}")
+
+    def _past(self, *kept: Any) -> Past:
+        return Past(self._world, self._listener.hooks, *kept, self._decode, self._source)
+
+    def _dump(self, reason: str, spiked: bool = False) -> Path:
         past = self._going_on() if self._listener.step is not None else None
         if past is None and self._ring.steps:
             past = self.at(-1)
         if past is None:
             raise WhenceError("dump() came before the first step: there is nothing to write.")
         number = past.step.number
-        before = [s for s in self._ring.steps if s.number < number][-5:]
-        folder = self.path / "crashes" / f"{number:06d}"
-        written = write_crash(folder, past, Crash(reason, before))
+        before = [s for s in self._ring.steps if s.number < number][-_BEFORE:]
+        asked = Asked(reason, before, spiked, self._build)
+        written, lines = write_crash(self.path, self._world, past, asked)
         self.crashes.append(written)
-        self.say(f"{reason}: see {written / 'report.md'}")
+        self.say("\n".join([f"{reason}: see {written / 'report.md'}", *lines]))
         return written
 
     def _going_on(self) -> Past | None:
@@ -232,55 +233,95 @@ class Recorder:
         if not any(update.done for update in step.updates):
             # What it began with is still there, and whatever was written to it by hand as well.
             kept = self._world.snapshot(), [], step
-        return kept and Past(self._world, self._listener.hooks, *kept, self._decode)
+        return kept and self._past(*kept)
+
+    def _settle(self) -> None:
+        """Write the last step, whose loss may have been told until now."""
+        self._folder.flush()
+        if self._unsettled is not None:
+            self._keeping.add(self._unsettled)
+        self._unsettled = None
 
     def _opened(self, step: Step) -> None:
-        self._folder.flush()
-        if self._ring.wants_snapshot():
-            self._world.find_places()
-            step.snapshot = self._world.snapshot()
+        self._settle()
+        wants, stored = self._ring.wants_snapshot(), self._keeping.wants_snapshot(step.number)
+        if not (wants or stored):
+            return
+        change = self._world.change()
+        if change:
+            self._keeping.close()
+            self._world.renew()
+            self._listener.renew()
+            self._ring.clear()
+            self.say(
+                f"the model has changed before step {step.number} ({change}): it is watched as it "
+                "is now, and the steps before can't be opened any more"
+            )
+        self._world.find_places()
+        step.snapshot = self._world.snapshot()
 
     def _seen(self, step: Step, update: Update, finite: bool) -> None:
-        if finite and not has_bad_loss(step):
+        reason = "" if finite else "a gradient isn't finite"
+        if finite and has_bad_loss(step):
+            reason = "the loss isn't finite"
+        spike = "" if reason else self._spike(step, update)
+        if not reason and not spike:
             self._was_bad = False
             return
-        first, self._was_bad = not self._was_bad, True
-        reason = "a gradient isn't finite" if not finite else "the loss isn't finite"
+        first, self._was_bad = not self._was_bad, bool(reason)
+        if spike and step.number - self._spiked_at < _APART:
+            first = False
+        if spike:
+            self._spiked_at = step.number
         if first:
-            self._dump_or_say(reason)
+            self._dump_or_say(reason or spike, bool(spike))
         if self._on_bad == "stop":
+            self._was_bad = True
             raise WhenceError(
-                f"step {step.number}: {reason}; the reports in {self.path / 'crashes'} say where "
-                "it came from."
+                f"step {step.number}: {reason or spike}; the reports in {self.path / 'crashes'} "
+                "say where it came from."
             )
-        if self._on_bad == "skip":
+        if self._on_bad == "skip" and update.optimizer >= 0:
             for number in update.gradients:
                 self._world.parameters[number].grad = None
                 update.gradients[number] = None
 
+    def _spike(self, step: Step, update: Update) -> str:
+        """Say that the gradient's norm or the loss has jumped; "" where it hasn't."""
+        norm = update.norm if step.raw_norm is None else step.raw_norm
+        watched = [(self._spikes[update.optimizer], "the gradient's norm", norm)]
+        if step.loss is not None or len(step.updates) == 1:
+            watched.append((self._spikes[-2], "the loss", loss_of(step)))
+        for spikes, what, value in watched:
+            z = spikes.z(value)
+            if spikes.is_spike(z):
+                return f"{what} has a spike: {value:.4g}, {z:.1f} deviations above its mean"
+        return ""
+
+    def _remind(self, passes: int) -> None:
+        """Never be silent about a loop none of whose updates are seen."""
+        if passes < _PATIENCE or self._reminded:
+            return
+        self._reminded = True
+        self.say(
+            f"no step has ended in {passes} backward passes: "
+            + (
+                "call recorder.step() behind each update"
+                if self._world.blind
+                else "give watch() the optimizer that the loop steps"
+            )
+        )
+
     def _done(self, step: Step) -> None:
         self._ring.add(step)
-        self._last = step
+        self._last = self._unsettled = step
         self._folder.add(step)
 
-    def _report_exception(self, error: BaseException) -> None:
-        if self._was_bad and isinstance(error, WhenceError):
-            return  # our own, which was reported
-        self._dump_or_say(f"{type(error).__name__}: {error}")
+    def _terminated(self) -> None:
+        self._dump_or_say("SIGTERM arrived")
 
-    def _dump_or_say(self, reason: str) -> None:
+    def _dump_or_say(self, reason: str, spiked: bool = False) -> None:
         try:
-            self.dump(reason)
+            self._dump(reason, spiked)
         except WhenceError as failed:
             self.say(f"{reason}, and no report of it was written: {failed}")
-
-    def _at_exception(
-        self,
-        kind: type[BaseException],
-        error: BaseException,
-        trace: TracebackType | None,
-    ) -> None:
-        if issubclass(kind, Exception) and not self._closed:
-            self._report_exception(error)
-            self.close()
-        self._excepthook(kind, error, trace)

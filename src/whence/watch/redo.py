@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from whence.watch.events import Backward, Call, Snapshot, Step, Update
+from whence.watch.events import Backward, Call, Link, Snapshot, Step, Update
+from whence.watch.links import sole_ways
 from whence.watch.nested import mapped, tensors
 from whence.watch.numbers import copied, factor, how_far, same_bits, sample
 from whence.watch.surroundings import Generators, Regions
@@ -54,6 +55,7 @@ class Redo:
         self, world: World, hooks: set[int], snapshot: Snapshot, between: list[Step], step: Step
     ):
         self.world, self.step = world, step
+        self._ways = sole_ways(step)
         self.copies = Copies.of(world, hooks)
         self.copies.restore(snapshot)
         self.differences: list[Difference] = []
@@ -88,7 +90,7 @@ class Redo:
             for n, event in enumerate(events):
                 if isinstance(event, Call):
                     regions.enter(event.autocast)
-                    made[id(event)] = self._call(event)
+                    made[id(event)] = self._call(event, made)
                     continue
                 following = next((e for e in events[n:] if isinstance(e, Call)), None)
                 if following is None or following.autocast != regions.now:
@@ -113,12 +115,19 @@ class Redo:
             if moved:
                 parameter.data.copy_(value)
 
-    def _call(self, call: Call) -> list[Tensor]:
+    def _call(self, call: Call, made: dict[int, list[Tensor]]) -> list[Tensor]:
         model = list(self.copies.models.values())[call.model]
         self._move(call)
         with unrecorded():
             self._put_state(call)
             args, kwargs = mapped(call.args, copied), mapped(call.kwargs, copied)
+
+        def follow(link: Link) -> Tensor:
+            with torch.enable_grad():
+                view = link.of(made[id(link.call)][link.output])
+            return view if id(link) in self._ways else view.detach().requires_grad_()
+
+        args, kwargs = mapped(args, follow, Link), mapped(kwargs, follow, Link)
         modules = self.copies.modules[call.model]
         for module, training in zip(modules, call.training, strict=True):
             module.training = training
@@ -164,11 +173,17 @@ class Redo:
                     "watch() the optimizers in the order in which the loop steps them"
                 )
             elif arrival.output < len(outputs):
+                again = again or last_use[id(arrival.call)] > n
+                if any(
+                    link.call is arrival.call and link.output == arrival.output
+                    for link, _ in event.passed
+                    if id(link) in self._ways
+                ):
+                    continue  # it comes by way of the call that was given this output
                 if arrival.gradient._version != arrival.version:
                     self._note("the loop overwrote a gradient that had arrived at an output")
                 roots.append(outputs[arrival.output])
                 arrived_from_outside.append(arrival.gradient)
-                again = again or last_use[id(arrival.call)] > n
         if roots:
             torch.autograd.backward(roots, arrived_from_outside, retain_graph=again)
         return roots
@@ -230,6 +245,11 @@ class Redo:
     def _update(self, event: Update) -> None:
         if event.closures > 1:
             self._note("an optimizer called its closure more than once: its update is not redone")
+        if event.optimizer < 0:
+            self._note(
+                "the optimizer isn't torch's: calls and backward passes are done again, its update "
+                "isn't"
+            )
         if not event.done:
             return
         optimizer = self.copies.optimizers[event.optimizer]

@@ -1,46 +1,97 @@
-"""The page of a crash: what happened, the first number that wasn't finite, what to type next."""
+"""The page of a crash: what happened, what made it, the steps before, what to type next."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from whence.errors import WhenceError
+from whence.errors import WhenceError, shell_word
+from whence.receipt.verdicts import GIVEN
 from whence.watch.events import Step
+from whence.watch.losses import loss_of
+from whence.watch.page import Page
 from whence.watch.past import Past
-from whence.watch.record import loss_of
+from whence.watch.spiked import spike_lines
 from whence.why import FirstBad, Trace, first_bad
-from whence.why.receipts.receipt import GIVEN
+
+BUILD = "my_module:build"
 
 
-def report_of(past: Past, reason: str, before: list[Step], folder: Path) -> str:
-    """Write the page in Markdown.
+@dataclass(frozen=True)
+class Asked:
+    """What a report is about.
+
+    Attributes:
+        reason: why it is written.
+        before: the last steps done, oldest first.
+        spiked: a spike was found: tell which layer and which example carried it.
+        build: `module:function` that builds the model, if it is known.
+    """
+
+    reason: str
+    before: list[Step] = field(default_factory=list)
+    spiked: bool = False
+    build: str = BUILD
+
+
+def report_of(past: Past, run: Path, asked: Asked) -> Page:
+    """Make the page.
 
     Args:
         past: the step.
-        reason: why the report is written.
-        before: the last steps done, oldest first.
-        folder: where the step lies.
+        run: the folder of the run.
+        asked: what it is about.
     """
-    found: FirstBad | None = None
-    lines = [f"# Step {past.step.number}: {reason}", ""]
+    page = Page(f"Step {past.step.number}: {asked.reason}")
+    address = "loss"
     try:
         trace = past.trace()
         found = first_bad(trace)
-        lines += _first(trace, found)
-    except (WhenceError, ArithmeticError, RuntimeError, ValueError, TypeError) as error:
-        lines += [f"Doing the step again raises {type(error).__name__}: {error}", ""]
-    lines += ["## The steps before", "", *_table([*before, past.step])]
-    lines += ["", "## Go on from here", "", "```python", *_commands(folder, found), "```", ""]
-    return "\n".join(lines)
+        address = found.receipt.address if found else _first_address(trace)
+        if found is not None or not asked.spiked:
+            _first(page, trace, found)
+        else:
+            address = _spike(page, past, trace, asked.before) or address
+        page.points(trace.notes)
+    except (WhenceError, ArithmeticError, RuntimeError, ValueError, TypeError, LookupError) as error:
+        page.text(f"Doing the step again raises {type(error).__name__}: {error}")
+    page.heading("The steps before")
+    page.table(
+        ("step", "loss", "gradient norm", "rate"),
+        [
+            (f"{s.number}", f"{loss_of(s):.6g}", f"{s.grad_norm:.6g}", f"{s.rate:.3g}")
+            for s in [*asked.before, past.step]
+        ],
+    )
+    page.heading("Go on from here")
+    page.code(commands(run, past.step.number, address, asked.build), "sh")
+    if asked.build == BUILD:
+        page.text(f"{BUILD} stands for your function that builds the model, in my_module.py.")
+    return page
 
 
-def _first(trace: Trace, found: FirstBad | None) -> list[str]:
-    lines = ["## The first number that isn't finite", ""]
+def commands(run: Path, step: int, address: str, build: str) -> list[str]:
+    """Return the five commands to go on with."""
+    where, how = shell_word(run), f"--step {step} --model {shell_word(build)}"
+    return [
+        f"whence why {where} --first-bad {how}",
+        f"whence why {where} {shell_word(address)} --depth 2 {how}",
+        f"whence why {where} --list {how}",
+        f"whence rewind {where} {how}",
+        f"whence report {where} --html {shell_word(run.name + '.html')}",
+    ]
+
+
+def _first(page: Page, trace: Trace, found: FirstBad | None) -> None:
+    page.heading("The first number that isn't finite")
     if found is None:
-        lines += ["The loss, all gradients and all parameters of the step are finite.", ""]
-    else:
-        lines += [_sentence(found), "", "```text", *str(found).splitlines(), "```", ""]
-    return lines + [f"- {note}" for note in trace.notes] + ([""] if trace.notes else [])
+        page.text("The loss, all gradients and all parameters of the step are finite.")
+        return
+    page.text(_sentence(found))
+    page.code(str(found).splitlines(), "text")
+    weights = [n for n in found.receipt.names.values() if n in trace.parameters]
+    if weights:
+        page.text(f"The weights in this operation: {', '.join(f'`{n}`' for n in weights)}.")
 
 
 def _sentence(found: FirstBad) -> str:
@@ -58,22 +109,21 @@ def _sentence(found: FirstBad) -> str:
     return f"`{receipt.address}` was {receipt.value} before any operation of the step."
 
 
-def _table(steps: list[Step]) -> list[str]:
-    rows = ["| step | loss | gradient norm | rate |", "|---:|---:|---:|---:|"]
-    return rows + [
-        f"| {step.number} | {loss_of(step):.6g} | {step.grad_norm:.6g} | {step.rate:.3g} |"
-        for step in steps
-    ]
+def _spike(page: Page, past: Past, trace: Trace, before: list[Step]) -> str:
+    page.heading("The layer and the example that carried the spike")
+    sentence, lines, address = spike_lines(past, trace, before)
+    page.text(sentence)
+    if lines:
+        page.code(lines, "text")
+    return address
 
 
-def _commands(folder: Path, found: FirstBad | None) -> list[str]:
-    address = found.receipt.address if found else "loss"
-    return [
-        "from whence.watch import open_crash",
-        "from whence.why import first_bad",
-        f'past = open_crash("{folder.as_posix()}", model, optimizer)  # built as they were',
-        "trace = past.trace()",
-        "print(first_bad(trace))",
-        f'print(trace.number("{address}").why(depth=2))',
-        "print(past.redo().differences)  # empty: the same bits",
-    ]
+def _first_address(trace: Trace) -> str:
+    """An address of the step that opens: the loss, or the first number of a parameter's change."""
+    if trace.losses and trace.losses[0].numel == 1:
+        return "loss"
+    for name in trace.parameters:
+        if trace.after_of(name) is not None:
+            zeros = ",".join("0" * len(trace[name].shape))
+            return f"{name}[{zeros}].update" if zeros else f"{name}.update"
+    return "loss"

@@ -51,6 +51,12 @@ class Ring:
                 self.steps.popleft()
                 self.nbytes -= self._sizes.popleft()
 
+    def clear(self) -> None:
+        """Let go of all steps."""
+        self.steps.clear()
+        self._sizes.clear()
+        self.nbytes = 0
+
     def until(self, number: int) -> tuple[Snapshot, list[Step], Step]:
         """Return a snapshot, the steps from it up to a step, and that step.
 

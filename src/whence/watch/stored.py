@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,13 @@ from torch import Tensor
 
 from whence.errors import WhenceError
 from whence.runs.store.files import DamagedError
+
+
+@dataclass(frozen=True)
+class Numbered:
+    """Stands for what is told elsewhere, by its number there."""
+
+    number: int
 
 
 class Store:
@@ -46,6 +54,8 @@ class Store:
             return {"tensor": self._take(value), "trainable": value.requires_grad}
         if isinstance(value, torch.dtype | torch.device):
             return {type(value).__name__: str(value).removeprefix("torch.")}
+        if isinstance(value, Numbered):
+            return {"numbered": value.number}
         if isinstance(value, list | tuple):
             kind = "tuple" if isinstance(value, tuple) else "list"
             return {kind: [self.written(item) for item in value]}
@@ -76,6 +86,8 @@ class Store:
             return self.tensors[inside].clone().requires_grad_(bool(value.get("trainable")))
         if kind in ("dtype", "device"):
             return getattr(torch, inside) if kind == "dtype" else torch.device(inside)
+        if kind == "numbered":
+            return Numbered(int(inside))
         if kind in ("list", "tuple"):
             items = [self.read(item) for item in inside]
             return tuple(items) if kind == "tuple" else items

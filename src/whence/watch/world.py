@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,48 +20,77 @@ class World:
     Args:
         model: one, several in the order of their use, or several by name.
         optimizer: one, or several in the order in which the loop steps them.
+        loss: the loss function, where it is to be recorded as the models are.
+        shared: objects that modules refer to and that aren't copied with them.
 
     Attributes:
-        models: by name; a single one has the name "".
-        optimizers: in that order.
+        models: by name; a single one has the name "", and the loss function is called "loss".
+        optimizers: torch's, in that order.
+        blind: the classes of the others, whose updates can't be seen.
         parameters: of the models, then those that only an optimizer has.
         names: of the parameters.
         places: (module, name) of each buffer, and of each other tensor that is an attribute of a
             module, such as the state of a recurrent network between batches.
 
     Raises:
-        WhenceError: where something isn't a module, or isn't an optimizer of torch's kind.
+        WhenceError: where something isn't a module.
     """
 
-    def __init__(self, model: Any, optimizer: Any):
+    def __init__(self, model: Any, optimizer: Any, loss: Any = None, shared: Sequence[Any] = ()):
         self.models = _models(model)
-        self.optimizers: list[torch.optim.Optimizer] = (
-            list(optimizer) if isinstance(optimizer, list | tuple) else [optimizer]
-        )
-        for one in self.optimizers:
-            if not isinstance(one, torch.optim.Optimizer):
-                raise WhenceError(
-                    f"watch() was given a {type(one).__name__} as an optimizer, and it isn't a "
-                    "torch.optim.Optimizer: its updates can't be seen; give the optimizer of torch "
-                    "inside of it."
-                )
+        if loss is not None:
+            self.models["loss"] = loss if isinstance(loss, nn.Module) else Function(loss)
+        self.shared = tuple(shared)
+        given = list(optimizer) if isinstance(optimizer, list | tuple) else [optimizer]
+        found = [_torch_optimizer(one) for one in given]
+        self.optimizers: list[torch.optim.Optimizer] = [one for one in found if one is not None]
+        unseen = [one for one, seen in zip(given, found, strict=True) if seen is None]
+        self.blind = ["no optimizer" if one is None else type(one).__name__ for one in unseen]
+        self.renew()
+
+    def renew(self) -> None:
+        """Number the parameters and tensors of state that there are now."""
+        self.written = {name: written(m) for name, m in self.models.items()}
         self.parameters: list[Tensor] = []
         self.names: list[str] = []
+        self.number: dict[int, int] = {}
         for name, tensor in self._found():
-            if not any(tensor is p for p in self.parameters):
+            if id(tensor) not in self.number:
+                self.number[id(tensor)] = len(self.parameters)
                 self.parameters.append(tensor)
                 self.names.append(name)
-        self.number = {id(p): i for i, p in enumerate(self.parameters)}
-        self.of_model = [[self.number[id(p)] for p in m.parameters()] for m in self.models.values()]
-        self.modules = [list(m.modules()) for m in self.models.values()]
+        self.shapes = [tuple(p.shape) for p in self.parameters]
+        several = list(self.written.values())
+        self.of_model = [[self.number[id(p)] for p in m.parameters()] for m in several]
+        self.modules = [list(m.modules()) for m in several]
         self.places: list[tuple[nn.Module, str]] = []
         self.places_of: list[list[int]] = [[] for _ in self.models]
         self.find_places()
 
+    def add(self, name: str, tensor: Tensor) -> None:
+        """Number a parameter that no model has."""
+        self.number[id(tensor)] = len(self.parameters)
+        self.parameters.append(tensor.requires_grad_())
+        self.names.append(name)
+        self.shapes.append(tuple(tensor.shape))
+
+    def change(self) -> str:
+        """Say which parameter isn't what it was when they were numbered; "" where all are."""
+        found = {id(p): (name, p) for name, p in reversed(self._found())}
+        for number, (p, name) in enumerate(zip(self.parameters, self.names, strict=True)):
+            if name.startswith("optimizer"):
+                continue  # of an optimizer alone: no module could change it
+            if id(p) not in found:
+                return f"{name} is gone or replaced"
+            if tuple(p.shape) != self.shapes[number]:
+                return f"{name} was {[*self.shapes[number]]} and is {[*p.shape]}"
+        new = next((name for key, (name, _) in found.items() if key not in self.number), None)
+        return f"{new} is new" if new is not None else ""
+
     def _found(self) -> list[tuple[str, Tensor]]:
         found: list[tuple[str, Tensor]] = [
             (f"{prefix}.{name}" if prefix else name, p)
-            for prefix, m in self.models.items()
+            for prefix, m in self.written.items()
             for name, p in m.named_parameters()
         ]
         for i, one in enumerate(self.optimizers):
@@ -121,6 +150,46 @@ def _models(model: Any) -> dict[str, nn.Module]:
     return found
 
 
+class Function(nn.Module):
+    """A loss function as a module, so that its calls are seen.
+
+    Args:
+        function: it.
+    """
+
+    def __init__(self, function: Callable[..., Tensor]):
+        super().__init__()
+        self.function = function
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Call it."""
+        return self.function(*args, **kwargs)
+
+
+def written(model: nn.Module) -> nn.Module:
+    """Return a module as its author wrote it: without torch.compile, DistributedDataParallel."""
+    while True:
+        inner = getattr(model, "_orig_mod", None)
+        if inner is None and isinstance(model, nn.parallel.DistributedDataParallel):
+            inner = model.module
+        if not isinstance(inner, nn.Module):
+            return model
+        model = inner
+
+
+def _torch_optimizer(one: Any) -> torch.optim.Optimizer | None:
+    """Return torch's optimizer that something is or holds, such as Accelerate's."""
+    while one is not None:
+        inner = getattr(one, "optimizer", None)
+        if isinstance(inner, torch.optim.Optimizer):
+            one = inner
+        elif isinstance(one, torch.optim.Optimizer):
+            return one
+        else:
+            return None
+    return None
+
+
 def _plain(module: nn.Module) -> list[str]:
     return [
         name
@@ -166,7 +235,13 @@ class Copies:
             world: what is watched.
             hooks: ids of the functions that watch it, which the copies don't get.
         """
-        memo: dict[int, Any] = {}
+        change = world.change()
+        if change:
+            raise WhenceError(
+                f"the model has changed since the step was recorded ({change}): open steps before "
+                "such a change, or those behind the next copy."
+            )
+        memo: dict[int, Any] = {id(one): one for one in world.shared}
         for module in (m for several in world.modules for m in several):
             for name in _plain(module):  # a tensor inside a graph can't be copied by deepcopy
                 tensor = getattr(module, name)
@@ -177,9 +252,8 @@ class Copies:
         for tensor in world.parameters:
             if id(tensor) not in memo:
                 memo[id(tensor)] = _parameter(tensor)
-        written = {name: getattr(m, "_orig_mod", m) for name, m in world.models.items()}
         try:
-            models = {name: copy.deepcopy(m, memo) for name, m in written.items()}
+            models = {name: copy.deepcopy(m, memo) for name, m in world.written.items()}
             optimizers = [copy.deepcopy(one, memo) for one in world.optimizers]
         except (TypeError, RuntimeError, AttributeError) as error:
             raise WhenceError(

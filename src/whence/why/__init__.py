@@ -1,5 +1,6 @@
 """Whence? Any number of any training step, opened into the arithmetic that made it."""
 
+from whence.receipt import Receipt
 from whence.why.address import Address
 from whence.why.attribution.groups import Blame
 from whence.why.history.biography import Biography, biography
@@ -8,7 +9,6 @@ from whence.why.number import Number, Numbers
 from whence.why.receipts.balance import Balance, balance
 from whence.why.receipts.check import Check
 from whence.why.receipts.first_bad import FirstBad, first_bad
-from whence.why.receipts.receipt import Receipt
 from whence.why.step import trace
 from whence.why.trace import Trace
 

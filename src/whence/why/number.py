@@ -9,10 +9,11 @@ import numpy as np
 from torch import Tensor
 
 from whence.errors import WhenceError
+from whence.receipt import Receipt
 from whence.why.attribution.groups import Blame, blame
 from whence.why.receipts.check import Check, check
 from whence.why.receipts.explain import explain
-from whence.why.receipts.receipt import Receipt
+from whence.why.receipts.slope import Slope, slope
 from whence.why.receipts.update import Update
 from whence.why.rules.forms.positions import position
 from whence.why.rules.open import open_element
@@ -212,12 +213,17 @@ class Number:
         """Which operations read it, and the name of what each made."""
         return self.trace.users(self.ref, self.at)
 
-    def why(self, *, top: int = 8, depth: int = 1) -> Receipt:
+    def why(
+        self, *, top: int = 8, depth: int = 1, raw: bool = False, context: bool = False
+    ) -> Receipt:
         """Explain the number: the terms that add up to it, and what rounding left over.
 
         Args:
             top: how many terms are listed; the rest is summed up.
             depth: how many levels are opened: 2 also opens the terms' first factors.
+            raw: open one operation at a time, also one that only hands a number on.
+            context: also say what it is to be compared with (shape, percentile, |g|/|w|), and
+                which line, token or example most of a gradient or an update comes from.
 
         Returns:
             The receipt.
@@ -232,7 +238,7 @@ class Number:
             >>> [term.value for term in trace(step).number("y").why().terms]
             [8.0, 3.0]
         """
-        return explain(self, top, depth)
+        return explain(self, top, depth, raw, context)
 
     def blame(self, by: str = "token") -> Blame:
         """Group what it is made of by token, position, example, where, head or module."""
@@ -241,6 +247,10 @@ class Number:
     def check(self, step: float = 1e-5) -> Check:
         """Check its gradient by nudging, in a float64 run of the same step."""
         return check(self, step)
+
+    def slope(self, step: float = 1e-6) -> Slope:
+        """Measure how it depends on each input of its operation, also where that has no rule."""
+        return slope(self, step)
 
 
 def _inputs(parts: Any) -> list[tuple[Cells, int, float]]:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from whence.errors import WhenceError
 from whence.why.budget import available
 from whence.why.receipts.first_bad import is_not_finite
+from whence.why.receipts.formula import rules_of
 from whence.why.receipts.labels import Labels
 from whence.why.recording.naming import ARGUMENT, PARAMETER
 from whence.why.recording.recorder import MemoryLimitError, Recorder
@@ -87,12 +88,14 @@ def trace(
             namer.give(name, ref, PARAMETER)
             recorder.moved += tensor.nbytes
             if name in leaves:
+                ref.version.fixed = True
                 recorder.trainable += tensor.nbytes
                 recorder.before[id(tensor)] = (tensor, ref)
     for name, value in found.items():
         if isinstance(value, Tensor) and name not in leaves:
             namer.give(name, recorder.ref(value), ARGUMENT)
     modules = {} if model is None else dict(model.named_modules())
+    rules = rules_of(optimizer, {id(p): name for name, p in reversed(leaves.items())})
     live = Live(fn, leaves, modules, torch.get_rng_state())
     result, refused = None, ""
     try:
@@ -120,7 +123,7 @@ def trace(
     memories = {ref.version.memory for ref in [*before.values(), *after.values()]}
     recurrent = {name for name, module in modules.items() if isinstance(module, nn.RNNBase)}
     labels = Labels.of(recorder.ops, ids, decode, where, memories, recurrent)
-    done = Trace(recorder, parameters, after, result, labels, live)
+    done = Trace(recorder, parameters, after, result, labels, live, rules)
     if refused:
         done.refused = refused
         done.notes.append(f"traced up to where the step was refused: {refused}")

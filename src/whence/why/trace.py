@@ -23,7 +23,7 @@ from whence.why.rules.forms.positions import coordinates
 from whence.why.rules.layers import attention, attention_backward
 from whence.why.rules.layers.attention import Attention
 from whence.why.rules.layers.attention_backward import AttentionGradient
-from whence.why.rules.open import reads_opaque
+from whence.why.rules.open import INSIDES, reads_opaque
 from whence.why.rules.opening import Cells, Derived
 from whence.why.rules.table import RULES
 
@@ -61,6 +61,8 @@ class Trace:
         losses: the tensors that `backward()` was called on.
         live: what the step ran on, for running it again.
         refused: what the step raised over a number that isn't finite, "" if nothing.
+        rules: by which rule, and with which settings, each parameter is moved.
+        step: which step of its run it is, where it is one's.
         notes: sentences a reader of its numbers needs, such as how its loss differs from a record.
 
     Example:
@@ -86,16 +88,14 @@ class Trace:
         result: Any,
         labels: Labels,
         live: Live,
+        rules: dict[str, dict[str, Any]] | None = None,
     ):
         self.ops, self.result, self.labels, self.live = recorder.ops, result, labels, live
         self.nbytes = recorder.nbytes
+        self.rules = rules or {}
+        self.step: int | None = None
         self.notes: list[str] = []
         self.refused = ""
-        if recorder.elsewhere:
-            self.notes.append(
-                "a backward pass ran in another thread, where nothing is recorded: its gradients "
-                "are there, and don't open"
-            )
         self.parameters = parameters
         self._after = after
         self._names: dict[str, Cells] = dict(recorder.namer.names)
@@ -138,10 +138,24 @@ class Trace:
         found = self._names.get(name)
         if found is not None:
             return Numbers(self, found, name)
+        inside = self._inside(name)
+        if inside is not None:
+            return Numbers(self, inside, name)
         head, _, quantity = name.rpartition(".")
         if quantity in ("grad", "update", "after") and head:
             return getattr(self[head], quantity)
         raise unknown(name, self.names())
+
+    def _inside(self, name: str) -> Ref | None:
+        """Find a variable of the formula that stands for a fused operation."""
+        for op in self.ops:
+            look = INSIDES.get(op.name)
+            module = (op.forward or op).module
+            if look is not None and name.startswith(f"{module}." if module else ""):
+                found = look(op, name).get(name)
+                if found is not None:
+                    return found
+        return None
 
     def number(self, address: str) -> Number:
         """Return the number at an address.
@@ -293,13 +307,17 @@ class Trace:
             return []
         place, found = ref.places(np.array([at])), []
         for op in self.ops:
-            output = next((o for o in op.outputs if o is not None), None)
-            if op.alias or output is None:
+            if op.alias or not any(
+                source.version is ref.version for source in flatten([*op.args, *op.kwargs.values()], Ref)
+            ):
                 continue
-            for source in flatten([*op.args, *op.kwargs.values()], Ref):
-                if source.version is ref.version and source.locate(place)[0] >= 0:
+            for call in op.calls():  # of grouped operations, only what was done to this tensor
+                output = next((o for o in call.outputs if o is not None), None)
+                if output is not None and any(
+                    source.version is ref.version and source.locate(place)[0] >= 0
+                    for source in flatten(list(call.values.values()), Ref)
+                ):
                     found.append((op.name, self.name_of(output)))
-                    break
         return found
 
     def number_at(self, ref: Cells, at: int) -> Number:

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from whence.errors import WhenceError
 from whence.models.gpt.block import Block
-from whence.models.gpt.cache import Cache, LayerCache
 from whence.models.gpt.decode import mlp_step, norm_step, product, product_of
 from whence.models.layers.attention import Attention
+from whence.models.layers.cache import Cache, LayerCache
 from whence.models.layers.positions import Rotation
 
 if TYPE_CHECKING:

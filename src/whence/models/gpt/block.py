@@ -2,10 +2,10 @@
 
 from torch import Tensor, nn
 
-from whence.models.gpt.cache import LayerCache
 from whence.models.gpt.config import GPTConfig
 from whence.models.layers.attention import Attention
 from whence.models.layers.attention_fast import FastAttention
+from whence.models.layers.cache import LayerCache
 from whence.models.layers.feed_forward import MLP, Absent, GatedMLP
 from whence.models.layers.names import GATED
 from whence.models.layers.norms import norm

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from whence.models.gpt.block import Block
-from whence.models.gpt.cache import Cache, LayerCache
 from whence.models.layers.attention import Attention
+from whence.models.layers.cache import Cache, LayerCache
 from whence.models.layers.feed_forward import MLP, GatedMLP
 from whence.models.layers.norms import RMSNorm
 from whence.models.layers.positions import Rotation

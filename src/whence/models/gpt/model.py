@@ -6,9 +6,9 @@ from torch import Tensor, nn
 
 from whence.errors import WhenceError
 from whence.models.gpt.block import Block, BlockWithoutResidual, norm_of
-from whence.models.gpt.cache import Cache, LayerCache
 from whence.models.gpt.config import GPTConfig, gpt2, llama, modern, qwen3
 from whence.models.gpt.decode import Decoder
+from whence.models.layers.cache import Cache, LayerCache
 from whence.models.layers.feed_forward import PairEmbedding, init_linear
 from whence.models.layers.positions import (
     LearnedPositions,

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from whence.models.gpt.cache import LayerCache
+from whence.models.layers.cache import LayerCache
 from whence.models.layers.names import NormKind
 from whence.models.layers.norms import norm
 from whence.models.layers.positions import Rotation

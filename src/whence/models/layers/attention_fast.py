@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from whence.models.gpt.cache import LayerCache
 from whence.models.layers.attention import Attention, future, heads_see
+from whence.models.layers.cache import LayerCache
 from whence.models.layers.positions import Rotation
 
 SHORT = 512  # keys; up to here two plain products beat torch's kernel in training on a CPU

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from whence.errors import WhenceError
-from whence.models.gpt.cache import Cache
 from whence.models.gpt.model import GPT
+from whence.models.layers.cache import Cache
 from whence.models.ngram.config import NGramGPTConfig
 from whence.models.ngram.model import NGram
 

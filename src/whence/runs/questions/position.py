@@ -9,7 +9,7 @@ from whence.data import Source
 from whence.errors import WhenceError
 from whence.models import NGram
 from whence.runs.run import Run
-from whence.train.evaluation import window_losses
+from whence.train.evaluation import evenly, spread, window_losses
 
 LEAST = 64  # tokens in a window of a model whose own is shorter than what it can be shown
 
@@ -42,7 +42,7 @@ def loss_by_position(
         run: of a model that predicts text.
         text: an open source; none: the run's validation part.
         at: which checkpoint.
-        most: at most so many tokens of it, from its start.
+        most: at most so many tokens of it, in windows spread all over it.
 
     Raises:
         WhenceError: a model that predicts no text, or a text of fewer than two windows.
@@ -51,9 +51,9 @@ def loss_by_position(
         >>> loss_by_position(Run.open("runs/mine")).means[0]  # doctest: +SKIP
         3.31
     """
-    model, tokens, window = _opened(run, text, at, most)
-    n = (len(tokens) - 1) // window
-    rows = np.lib.stride_tricks.sliding_window_view(tokens, window + 1)[::window][:n]
+    model, tokens, window = _opened(run, text, at)
+    starts, _ = spread(len(tokens), window, most)
+    rows = tokens[starts[:, None] + np.arange(window + 1)]
     return ByPosition(window_losses(model, rows))
 
 
@@ -85,28 +85,29 @@ def loss_by_context(
         run: as of `loss_by_position`.
         text: as there.
         at: which checkpoint.
-        most: at most so many tokens of the text are read, from its start, each time.
+        most: at most so many tokens are predicted each time, in stretches all over the text.
 
     Raises:
         WhenceError: as `loss_by_position`.
     """
-    model, tokens, window = _opened(run, text, at, most)
+    model, tokens, window = _opened(run, text, at)
     lows = [1 << k for k in range(20) if (2 << k) - 1 <= window]
     largest = lows[-1]
     start = 2 * largest - 1  # the first token that is predicted
-    n = (len(tokens) - start) // largest  # stretches
+    chosen = evenly((len(tokens) - start) // largest, max(1, most // largest))  # stretches
     found = []
     for low in lows:
         first = start - low  # where the first window begins
         views = np.lib.stride_tricks.sliding_window_view(tokens[first:], 2 * low)
-        rows = views[::low][: n * (largest // low)]
+        many = largest // low  # windows of a stretch
+        rows = views[::low][(chosen[:, None] * many + np.arange(many)).ravel()]
         losses = window_losses(model, rows)[:, low - 1 :]  # [windows, low], in the text's order
-        found.append(losses.reshape(n, largest).mean(1).tolist())
+        found.append(losses.reshape(len(chosen), largest).mean(1).tolist())
     return ByContext([(low, 2 * low - 1) for low in lows], found)
 
 
 def _opened(
-    run: Run, text: Source | None, at: int | Literal["best", "last"], most: int
+    run: Run, text: Source | None, at: int | Literal["best", "last"]
 ) -> tuple[Any, np.ndarray, int]:
     """The model, the text's tokens, and how many of them a window has."""
     task = run.task
@@ -116,7 +117,7 @@ def _opened(
     if isinstance(model, NGram):
         window = max(window, LEAST)
     with task.tokens_of(text) as (tokens, _):
-        tokens = np.asarray(tokens[:most]).astype(np.int64)
+        tokens = np.asarray(tokens).astype(np.int64)
     if len(tokens) < 2 * window + 2:
         raise WhenceError(
             f"the text has {len(tokens)} tokens, too few for two windows of {window}: give more."

@@ -132,7 +132,7 @@ class WhatIf:
         return self.was.loss(), _loss_on(self.would_be, self.was)
 
     def evaluations(self, n_tokens: int | None = None) -> tuple[Evaluation, Evaluation]:
-        """Measure both on the validation text, or its first tokens."""
+        """Measure both on the validation text, or on windows all over it."""
         return self.was.session.evaluate(n_tokens), self.would_be.session.evaluate(n_tokens)
 
     def text_losses(self) -> tuple[float, float]:

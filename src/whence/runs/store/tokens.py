@@ -1,24 +1,12 @@
 """Tokens of a large text are on the disk once, however many runs in a folder were trained on it."""
 
 import os
-import shutil
 from pathlib import Path
 
 from whence.errors import WhenceError
 from whence.runs.store.files import read_json, sha256
 
 LARGE = 50 << 20  # bytes of tokens.bin from which on a second copy is worth avoiding
-
-
-def second_name(original: Path, copy: Path) -> None:
-    """Put a file under a second name: the same bytes on the disk, or a copy where need be.
-
-    Both names are equal, and either can be deleted or replaced; the bytes are never written again.
-    """
-    try:
-        os.link(original, copy)
-    except OSError:  # another disk, or a file system without such links
-        shutil.copyfile(original, copy)
 
 
 def share_tokens(run: Path, others: Path) -> Path | None:

@@ -23,6 +23,7 @@ class Watched:
         optimizers: their classes.
         parameters: how many numbers they train.
         manifest: what it was computed on.
+        build: `module:function` that builds the model, if it was told.
     """
 
     created: str
@@ -30,6 +31,7 @@ class Watched:
     optimizers: tuple[str, ...]
     parameters: int
     manifest: Mapping[str, Any]
+    build: str | None = None
 
     def write(self, folder: Path) -> None:
         """Make the folder, which must not be there yet, and write this into it.
@@ -54,6 +56,7 @@ class Watched:
             "optimizers": list(self.optimizers),
             "parameters": self.parameters,
             "manifest": dict(self.manifest),
+            "build": self.build,
         }
         write_whole(folder / FILE, json.dumps(tree, indent=1) + "\n")
 
@@ -71,7 +74,9 @@ class Watched:
         about = tree.get("manifest")
         if not (isinstance(created, str) and type(parameters) is int and isinstance(about, dict)):
             raise DamagedError(path, "it lacks created, parameters or manifest")
-        return cls(created, models, optimizers, parameters, about)
+        build = tree.get("build")
+        return cls(created, models, optimizers, parameters, about,
+                   build if isinstance(build, str) else None)  # fmt: skip
 
 
 def is_watched(folder: Path) -> bool:

@@ -11,7 +11,7 @@ from whence.errors import WhenceError
 from whence.models.ngram.model import NGram
 from whence.runs.recipe import Recipe
 from whence.runs.tasks.text import Batches, Precision, Text
-from whence.train.evaluation import Evaluation, Progress, no_progress
+from whence.train.evaluation import Evaluation, Progress, evenly, no_progress
 
 
 class WholeText:
@@ -89,9 +89,15 @@ class Counted(Text):
         precision: Precision = nullcontext,
         each: Progress = no_progress,
     ) -> Evaluation:
-        """Measure on the validation text, or its first tokens."""
-        tokens = self.dataset.validation[:n_tokens]
-        return self._measure(model, tokens, self.dataset.bytes_behind(tokens[1:]))
+        """Measure on the validation text, or on some of its tokens, spread over all of it."""
+        tokens = self.dataset.validation
+        if n_tokens is None or n_tokens >= len(tokens):
+            return self._measure(model, tokens, self.dataset.bytes_behind(tokens[1:]))
+        chosen = 1 + evenly(len(tokens) - 1, n_tokens)
+        losses = -model.score(tokens)[chosen].astype(np.float64)
+        return Evaluation(
+            float(losses.mean()), len(chosen), self.dataset.bytes_behind(tokens[chosen])
+        )
 
     def _measure(
         self, model: NGram, tokens: np.ndarray, n_bytes: int, overlap: bool = False

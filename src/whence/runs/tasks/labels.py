@@ -20,7 +20,7 @@ from whence.generate.reader import CachedLanguageModel, LanguageModel
 from whence.models.seq2seq.config import ClassifierConfig
 from whence.runs.recipe import Recipe
 from whence.runs.tasks.text import Batches, Precision, Text
-from whence.train.evaluation import Evaluation, Progress, no_progress
+from whence.train.evaluation import Evaluation, Progress, evenly, no_progress
 from whence.train.losses import cross_entropy, seed_dropout
 
 BATCH = 256
@@ -146,8 +146,9 @@ class Labels(Text):
         """The loss of twenty groups of held-out texts."""
         texts, classes, _ = self.lines[1]
         ends = np.cumsum([len(text) for text in texts])
-        n = max(1, int(np.searchsorted(ends, n_tokens)))
-        logits, targets = self._logits(model, texts[:n]), torch.tensor(classes[:n])
+        chosen = evenly(len(texts), max(1, int(len(texts) * n_tokens / ends[-1]))).tolist()
+        targets = torch.tensor([classes[i] for i in chosen])
+        logits, n = self._logits(model, [texts[i] for i in chosen]), len(chosen)
         losses = -logits.double().log_softmax(-1).gather(1, targets[:, None])[:, 0]
         return [part.mean().item() for part in losses.tensor_split(min(20, n))]
 

@@ -17,7 +17,7 @@ from whence.models.seq2seq.config import Seq2SeqConfig
 from whence.models.seq2seq.model import Seq2Seq
 from whence.runs.recipe import Recipe
 from whence.runs.tasks.text import Batches, Precision, Text
-from whence.train.evaluation import Evaluation, Progress, evaluate_parts, no_progress
+from whence.train.evaluation import Evaluation, Progress, evaluate_parts, evenly, no_progress
 from whence.train.losses import next_token_loss
 
 BATCH = 256
@@ -83,8 +83,7 @@ class Pairs(Text):
 
     def stretches(self, model: Any, n_tokens: int) -> list[float]:
         """The loss of twenty groups of held-out pairs."""
-        ends = np.cumsum([len(pair) for pair in self.pairs[1]])
-        pairs = self.pairs[1][: max(1, int(np.searchsorted(ends, n_tokens)))]
+        pairs = some_of(self.pairs[1], n_tokens)
         c, groups = self.config, np.array_split(np.arange(len(pairs)), min(20, len(pairs)))
         parts = [as_part([pairs[i] for i in rows], c.separator, c.end) for rows in groups]
         return [evaluate_parts(model, [part], n_bytes=1).loss for part in parts]
@@ -162,6 +161,17 @@ def parse_pairs(text: str, tokenizer: Tokenizer, config: Seq2SeqConfig) -> list[
     return found
 
 
+def some_of(pairs: list[np.ndarray], n_tokens: int) -> list[np.ndarray]:
+    """Choose pairs of about so many tokens in all, spread evenly.
+
+    Example:
+        >>> some_of([np.array([i, 0]) for i in range(9)], 6)[0].tolist()
+        [1, 0]
+    """
+    ends = np.cumsum([len(pair) for pair in pairs])
+    return [pairs[i] for i in evenly(len(pairs), max(1, int(len(pairs) * n_tokens / ends[-1])))]
+
+
 def measure_pairs(
     model: Seq2Seq,
     pairs: list[np.ndarray],
@@ -182,8 +192,7 @@ def measure_pairs(
     """
     c = model.config
     if n_tokens is not None:
-        ends = np.cumsum([len(pair) for pair in pairs])
-        pairs = pairs[: max(1, int(np.searchsorted(ends, n_tokens)))]
+        pairs = some_of(pairs, n_tokens)
     device = model.head.weight.device
     parts = []
     for start in range(0, len(pairs), BATCH):
@@ -192,5 +201,5 @@ def measure_pairs(
     targets = [pair[int(np.argmax(pair == c.separator)) + 1 :] for pair in pairs]
     n_bytes = tokenizer.n_bytes(np.concatenate(targets))
     found = evaluate_parts(model, parts, n_bytes=n_bytes, precision=precision, each=each)
-    written = pairs if n_tokens is None else pairs[:QUICK]
+    written = pairs if n_tokens is None else [pairs[i] for i in evenly(len(pairs), QUICK)]
     return Evaluation(found.loss, found.n_tokens, n_bytes, exact_match(model, written))

@@ -24,6 +24,7 @@ from whence.train.evaluation import (
     Progress,
     evaluate,
     no_progress,
+    spread,
     window_losses,
 )
 from whence.train.losses import next_token_loss
@@ -116,13 +117,18 @@ class Text:
         precision: Precision = nullcontext,
         each: Progress = no_progress,
     ) -> Evaluation:
-        """Measure a model during training: on the validation text, or on its first tokens."""
-        tokens = self.dataset.validation[:n_tokens]
+        """Measure a model during training: on the validation text, or on windows all over it."""
+        tokens, length = self.dataset.validation, self.recipe.window_length
+        predicted, starts = tokens[1:], None
+        if n_tokens is not None and n_tokens < len(tokens):
+            starts, length = spread(len(tokens), length, n_tokens)
+            predicted = tokens[(starts[:, None] + np.arange(1, length + 1)).ravel()]
         return evaluate(
             model,
             tokens,
-            context_length=self.recipe.window_length,
-            n_bytes=self.dataset.bytes_behind(tokens[1:]),
+            starts=starts,
+            context_length=length,
+            n_bytes=self.dataset.bytes_behind(predicted),
             device=self.recipe.hardware.device,
             precision=precision,
             vocab_size=self.dataset.tokenizer.vocab_size,
@@ -174,10 +180,10 @@ class Text:
             model: the run's model, perhaps with a part silenced.
             n_tokens: at most so many tokens are read.
         """
-        tokens = np.asarray(self.dataset.validation[:n_tokens])
+        tokens = self.dataset.validation
         window = min(self.recipe.model.context_length, max(1, (len(tokens) - 1) // 2))
-        n = (len(tokens) - 1) // window
-        rows = np.lib.stride_tricks.sliding_window_view(tokens, window + 1)[::window][:n]
+        starts, window = spread(len(tokens), window, n_tokens)
+        rows = tokens[starts[:, None] + np.arange(window + 1)]
         return window_losses(model, rows).mean(1).tolist()
 
     @property

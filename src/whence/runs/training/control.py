@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 from whence.errors import WhenceError
 from whence.fields import check_fields
-from whence.runs.run import Run
 from whence.runs.store.files import SCHEMA, read_json, write_whole
 from whence.runs.training.events import Event, Stepped
 
 if TYPE_CHECKING:
+    from whence.runs.run import Run
     from whence.runs.training.recorded import Measuring
 
 FILE = "control.json"

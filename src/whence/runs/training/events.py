@@ -50,7 +50,7 @@ class Evaluated:
         step: the number of the next step.
         evaluation: what was measured.
         best: no measurement of the same tokens before was as low.
-        whole: on all of the validation text, where the usual ones take its first tokens only.
+        whole: on all of the validation text, where the usual ones take windows spread over it.
     """
 
     step: int

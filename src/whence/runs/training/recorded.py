@@ -210,7 +210,7 @@ class Training:
         return True
 
     def _measured(self, n_tokens: int | None = None) -> Evaluation | None:
-        """Measure the validation text or its first tokens; None where that is broken off."""
+        """Measure the validation text or windows all over it; None where that is broken off."""
 
         def each(done: int, total: int) -> None:
             if self.measuring(done, total):

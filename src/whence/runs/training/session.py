@@ -111,7 +111,7 @@ class Session:
             yield
 
     def evaluate(self, n_tokens: int | None = None, each: Progress = no_progress) -> Evaluation:
-        """Measure the loss on the validation text, or on its first tokens.
+        """Measure the loss on the validation text, or on windows spread over it.
 
         It takes the model as written: other shapes of input would make a compiled one compile anew,
         and the bits of later steps depend on that.

@@ -10,6 +10,7 @@ from whence.errors import WhenceError
 from whence.fields import fit, nearest
 from whence.studio.answers.cell import cell, matrix
 from whence.studio.answers.compare import compare
+from whence.studio.answers.doctor import doctor
 from whence.studio.answers.flow import flow
 from whence.studio.answers.journey import journey
 from whence.studio.answers.live import live
@@ -32,6 +33,7 @@ ANSWERS: dict[str, Callable[..., dict[str, Any]]] = {
     "compare": compare,
     "live": live,
     "points": points,
+    "doctor": doctor,
     "play": play,
     "journey": journey,
     "step": step,

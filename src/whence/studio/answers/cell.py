@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from whence.errors import WhenceError
+from whence.receipt.verdicts import GIVEN
 from whence.studio.answers.tiles import matrices, place_of, tile
 from whence.studio.answers.traces import Asked
 from whence.why import Address, Number, Numbers, Trace
 from whence.why.receipts.arrivals import arrivals
-from whence.why.receipts.receipt import GIVEN
 from whence.why.recording.storage import Ref
 from whence.why.rules.open import open_element
 from whence.why.rules.opening import Cells

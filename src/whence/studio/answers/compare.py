@@ -4,12 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from whence.errors import WhenceError, shell_word
-from whence.runs.compare import Comparison
-from whence.runs.compare import compare as compare_runs
+from whence.runs.compare import Comparison, compare_folders
 from whence.runs.questions.curves import thin
-from whence.runs.run import Run
-from whence.runs.settings import flat
-from whence.studio.answers.place import open_run, python_path
+from whence.studio.answers.place import path_of, python_path
 from whence.studio.answers.runs import curves_of
 
 MOST = 8  # runs at once
@@ -32,45 +29,49 @@ def compare(
     """
     names = list(dict.fromkeys([a, b, *map(str, more or [])]))
     if not (a and b) or len(names) > MOST:
-        raise WhenceError(f"a comparison takes two to {MOST} runs: choose them in the list of runs.")
-    opened = [open_run(folder, name) for name in names]
-    if len(opened) == 1:  # a run beside itself
-        opened *= 2
-    one, *others = opened
-    found = [compare_runs(one, other, 2) for other in others]
-    recipes = [flat(run.recipe.to_dict()) for run in opened]
-    fields = dict.fromkeys(name for recipe in recipes for name in recipe)
-    table = [[name, *(recipe.get(name) for recipe in recipes)] for name in fields]
-    differ = [row for row in table if any(value != row[1] for value in row[1:])]
+        raise WhenceError(
+            f"a comparison takes two to {MOST} runs: choose them in the list of runs."
+        )
+    paths = [path_of(folder, name) for name in names]
+    if len(paths) == 1:  # a run beside itself
+        paths *= 2
+    one, *others = paths
+    found = [compare_folders(one, other, 2) for other in others]
+    calls = [f"compare_folders(Path({python_path(one)}), Path({python_path(o)}))" for o in others]
     return {
-        "runs": [_side(run, index, found, buckets) for index, run in enumerate(opened)],
-        "recipe": differ,
+        "runs": [_side(path, index, found, buckets) for index, path in enumerate(paths)],
+        "recipe": _recipes(found),
         "first_difference": found[0].first_difference,
         "differences": [each.first_difference for each in found],
         "shared": found[0].shared,
         "origin": "; ".join(each.origin for each in found if each.origin) or None,
         "same_text": all(each.same_text for each in found),
-        "python": "from whence import Run; from whence.runs.compare import compare; "
-        + ", ".join(
-            f"compare(Run.open({python_path(one.path)}), Run.open({python_path(other.path)}))"
-            for other in others
-        ),
-        "shell": "; ".join(
-            f"whence compare {shell_word(one.path)} {shell_word(other.path)}" for other in others
-        ),
+        "python": "from pathlib import Path; from whence.runs.compare import compare_folders; "
+        + ", ".join(calls),
+        "shell": "; ".join(f"whence compare {shell_word(one)} {shell_word(o)}" for o in others),
     }
 
 
-def _side(run: Run, index: int, found: list[Comparison], buckets: int) -> dict[str, Any]:
+def _recipes(found: list[Comparison]) -> list[list[Any]]:
+    """Each setting that differs anywhere, with its value in every run."""
+    rows = [{name: (mine, theirs) for name, mine, theirs in each.recipe} for each in found]
+    own = {name: mine for row in rows for name, (mine, _) in row.items()}
+    return [
+        [name, mine, *(row[name][1] if name in row else mine for row in rows)]
+        for name, mine in own.items()
+    ]
+
+
+def _side(path: Path, index: int, found: list[Comparison], buckets: int) -> dict[str, Any]:
     """One run's curves, and its half of its comparison with the first."""
-    curves = curves_of(run.path)
+    curves = curves_of(path)
     curves.refresh()
     loss = curves["loss"]
     at = thin(loss, max(2, min(buckets, 5000)))
     usual = [e for e in curves.evals if not e["whole"]]
     own, half = found[max(0, index - 1)], min(index, 1)
     return {
-        "name": run.name,
+        "name": path.name,
         "done": len(loss),
         "loss": {"step": at, "value": loss[at]},
         "validation": [[e["step"], e["loss"]] for e in usual],

@@ -7,12 +7,14 @@ import numpy as np
 
 from whence.errors import shell_word
 from whence.models import MODELS, NGramConfig
-from whence.runs.questions.curves import thin
+from whence.runs.questions.curves import Curves, thin
 from whence.runs.recipe import kind_of
 from whence.runs.store.checkpoints import saved_steps
-from whence.studio.answers.place import open_run, origin_of, python_path
+from whence.runs.store.watched import is_watched
+from whence.runs.summary import summary_of
+from whence.studio.answers.place import open_run, origin_of, path_of, python_path
 from whence.studio.answers.runs import curves_of
-from whence.studio.worker import state_of
+from whence.studio.worker import state_now, state_of
 
 CURVES = ("loss", "rate", "grad_norm")
 
@@ -25,19 +27,14 @@ def live(folder: Path, *, run: str, buckets: int = 400) -> dict[str, Any]:
         run: the run's name.
         buckets: as of `whence.runs.questions.curves.thin`.
     """
+    path = path_of(folder, run)
+    curves = curves_of(path)
+    if is_watched(path):
+        curves.refresh()
+        return _watched(path, curves, _drawn(curves, buckets))
     opened = open_run(folder, run)
-    curves = curves_of(opened.path)
     curves.refresh()
-    drawn: dict[str, dict[str, np.ndarray]] = {}
-    for name in CURVES:
-        values = curves[name]
-        at = thin(values, max(2, min(buckets, 5000)))
-        drawn[name] = {"step": at, "value": values[at]}
-    usual = [e for e in curves.evals if not e["whole"]]
-    drawn["validation"] = {
-        "step": np.array([e["step"] for e in usual], np.int32),
-        "value": np.array([e["loss"] for e in usual], np.float64),
-    }
+    drawn = _drawn(curves, buckets)
     best = curves.best()
     state, trouble = state_of(opened, curves)
     return {
@@ -56,6 +53,7 @@ def live(folder: Path, *, run: str, buckets: int = 400) -> dict[str, Any]:
         "origin": origin_of(opened),
         "checkpoints": saved_steps(opened.checkpoint_folder),
         "losses": losses_differ(opened.recipe.model),
+        "watched": False,
         "tokens_per_second": curves.tokens_per_second,
         "mean_tokens_per_second": curves.mean_tokens_per_second,
         "seconds_left": curves.seconds_left(opened.recipe.steps),
@@ -83,3 +81,47 @@ def losses_differ(model: Any) -> str:
         f"The training loss is with {' and '.join(found)}, the validation loss without: "
         "their levels do not compare."
     )
+
+
+def _drawn(curves: Curves, buckets: int) -> dict[str, dict[str, np.ndarray]]:
+    """Thin the curves to some points."""
+    drawn: dict[str, dict[str, np.ndarray]] = {}
+    for name in CURVES:
+        values = curves[name]
+        at = thin(values, max(2, min(buckets, 5000)))
+        drawn[name] = {"step": at, "value": values[at]}
+    usual = [e for e in curves.evals if not e["whole"]]
+    drawn["validation"] = {
+        "step": np.array([e["step"] for e in usual], np.int32),
+        "value": np.array([e["loss"] for e in usual], np.float64),
+    }
+    return drawn
+
+
+def _watched(path: Path, curves: Curves, drawn: dict[str, Any]) -> dict[str, Any]:
+    """Give the same of a watched loop, which has neither recipe, measurements nor samples."""
+    summary = summary_of(path)
+    state, trouble = state_now(path, summary)
+    return {
+        "run": path.name,
+        "state": state,
+        "trouble": trouble,
+        "model": summary.model,
+        "text": summary.text,
+        "counted": False,
+        "done": curves.n_steps,
+        "steps": curves.n_steps,
+        "rewritten": curves.rewritten,
+        "curves": drawn,
+        "best": None,
+        "samples": [],
+        "origin": None,
+        "checkpoints": [],
+        "losses": "",
+        "watched": True,
+        "tokens_per_second": curves.tokens_per_second,
+        "mean_tokens_per_second": curves.mean_tokens_per_second,
+        "seconds_left": None,
+        "python": f"from whence.watch import open_step; open_step({python_path(path)}, None, model)",
+        "shell": f"whence why {shell_word(path)} --list --model my_module:build",
+    }

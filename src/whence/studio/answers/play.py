@@ -198,7 +198,7 @@ def _receipt(receipt: Receipt, opened: Opened) -> dict[str, Any]:
     for term in found["terms"]:
         known = term["address"] in opened.named
         term["address"] = term["address"] if known else _factor(term["label"], opened)
-    return {**found, "magnitude": receipt.magnitude}
+    return found
 
 
 def _factor(label: str, opened: Opened) -> str | None:

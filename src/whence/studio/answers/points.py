@@ -7,7 +7,8 @@ import numpy as np
 
 from whence.errors import WhenceError, shell_word
 from whence.runs.questions.curves import thin
-from whence.studio.answers.place import open_run, python_path
+from whence.runs.store.watched import is_watched
+from whence.studio.answers.place import open_run, path_of, python_path
 from whence.studio.answers.runs import curves_of
 
 CURVES = ("loss", "rate", "grad_norm")
@@ -39,9 +40,13 @@ def points(
     if not 0 <= smoothing < 1:
         raise WhenceError(f"smoothing is {smoothing}: give a number from 0 to below 1.")
     if first < 0 or (last is not None and last < first):
-        raise WhenceError(f"the steps {first} to {last} are none: give 0 or more, then a later one.")
-    opened = open_run(folder, run)
-    curves = curves_of(opened.path)
+        raise WhenceError(
+            f"the steps {first} to {last} are none: give 0 or more, then a later one."
+        )
+    path = path_of(folder, run)
+    if not is_watched(path):
+        open_run(folder, run)
+    curves = curves_of(path)
     curves.refresh()
     end = curves.n_steps if last is None else min(last + 1, curves.n_steps)
     buckets = max(2, min(buckets, MOST))
@@ -55,15 +60,15 @@ def points(
         at = np.unique(np.linspace(0, max(0, len(whole) - 1), 2 * buckets).round().astype(int))
         at = at[: len(whole)]
         drawn["smooth"] = {"step": (at + first).astype(np.int32), "value": whole[at]}
-    place = python_path(opened.path)
     return {
         "run": run,
         "first": first,
         "last": end - 1,
         "whole": end - first <= 2 * buckets,
         "curves": drawn,
-        "python": f"from whence import Run; Run.open({place}).steps[{first}:{end}]",
-        "shell": f"whence rewind {shell_word(opened.path)} --step {first}",
+        "python": "from pathlib import Path; from whence.runs.store.record import Logs; "
+        f"Logs(Path({python_path(path)})).read_steps()[{first}:{end}]",
+        "shell": f"whence rewind {shell_word(path)} --step {first}",
     }
 
 

@@ -53,7 +53,7 @@ def receipt(
                 "new": new,
                 "weight": number.address,
                 "after": f"{number.address}.after",
-                "rule": _rule(lines),
+                "rule": t.rules.get(name, {}).get("rule", "sgd"),
                 "memory": _memory(number),
             }
         return {
@@ -186,15 +186,6 @@ def _lines(number: Number) -> list[dict[str, Any]]:
             }
         )
     return lines
-
-
-def _rule(lines: list[dict[str, Any]]) -> str:
-    """Which formula the optimiser's terms are those of."""
-    words = " ".join(line["symbol"] for line in lines)
-    if "Σ P·" in words:
-        return "muon"
-    moments = ("past m", "past exp_avg")
-    return "adam" if any(m in words.replace("past momentum", "") for m in moments) else "sgd"
 
 
 def _memory(number: Number) -> list[dict[str, Any]]:

@@ -16,6 +16,7 @@ from whence.studio.answers.place import COMPUTING, open_run, python_path
 from whence.why import Trace
 from whence.why.address import unknown
 from whence.why.budget import available
+from whence.why.history.moments import trace_moment
 
 Key = tuple[Any, ...]
 
@@ -63,7 +64,7 @@ class Traces:
             moment = start_from(run, start)
             for done, _ in moment.advance_to(step):
                 self.doing[key] = (done + 1, step)
-            return moment.trace(text)
+            return trace_moment(moment, text)
 
     def _keep(self, key: Key, made: Trace) -> None:
         if self.most is None:

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from whence.errors import WhenceError
+from whence.receipt.figures import figure, finite
 from whence.why.attribution.boundary import PLACES, Boundary
 from whence.why.attribution.paths import paths
 from whence.why.receipts.labels import Place
-from whence.why.receipts.receipt import figure, finite, ranked, shares
+from whence.why.receipts.ranking import ranked, shares
 from whence.why.receipts.unroll import Node, Unrolled, normal, unroll
 from whence.why.receipts.update import Update
 from whence.why.receipts.whole import Whole
@@ -242,20 +243,21 @@ def _with_text(
     trace: Trace, leaves: list[Node], groups: dict[str, list[np.ndarray]]
 ) -> dict[str, list[np.ndarray]]:
     """Add to each group's label the text around the token of its largest term."""
-    labels, largest = trace.labels, {}
+    labels = trace.labels
+    largest: dict[str, tuple[float, int, int, Any]] = {}
     for leaf in leaves:
         place = labels.place(leaf.cells, leaf.at)
         if leaf.op is None or labels.where is None:
             continue
         if place.example is None or place.position is None:
             continue
-        terms = np.abs(leaf.terms)
-        for i in range(len(terms)):
+        for i, size in enumerate(np.abs(leaf.terms)):
             example, position = int(place.example[i]), int(place.position[i])
             word = labels.where(example, position)
-            if terms[i] >= largest.get(word, (-1.0, ""))[0]:
-                largest[word] = (terms[i], labels.stands(example, position, place.stream))
-    return {largest.get(word, (0.0, word))[1]: several for word, several in groups.items()}
+            if word not in largest or size >= largest[word][0]:
+                largest[word] = (size, example, position, place.stream)
+    text = {word: labels.stands(*where) for word, (_, *where) in largest.items()}
+    return {text.get(word, word): several for word, several in groups.items()}
 
 
 def _outside(trace: Trace, leaf: Node) -> str:

@@ -12,12 +12,14 @@ from typing import Any
 import torch
 
 from whence.errors import WhenceError
+from whence.receipt import Receipt
+from whence.receipt.figures import finite
 from whence.runs.replay import Moment, go_to, nearest_checkpoint, start_from
 from whence.runs.run import Run
 from whence.runs.store.checkpoints import load_weights
 from whence.why.address import Address, unknown
 from whence.why.attribution.groups import Blame
-from whence.why.receipts.receipt import Receipt, finite
+from whence.why.history.moments import trace_moment
 
 _TRACED = 6  # plain steps that tracing and opening one takes, memory told beforehand included
 
@@ -222,7 +224,7 @@ def _turns(
             moment = go_to(run, step, approximate)
         for _ in moment.advance_to(step):
             pass
-        number = moment.trace().number(address).update
+        number = trace_moment(moment).number(address).update
         change = changes[step - begin]
         receipt, tokens, places = number.why(), number.blame("token"), number.blame("where")
         turns.append(Turn(step, change, abs(change) / size, receipt, tokens, places))

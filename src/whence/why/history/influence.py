@@ -28,6 +28,7 @@ from torch import Tensor
 from whence.data import Part
 from whence.data.labels import LabelledPart
 from whence.errors import WhenceError
+from whence.receipt.figures import finite
 from whence.runs.questions.places import places
 from whence.runs.replay import Moment, nearest_checkpoint, start_from
 from whence.runs.run import Run
@@ -36,7 +37,6 @@ from whence.why.history.moments import in_lines, shown
 from whence.why.history.pull import Pull, clipped, pulls
 from whence.why.history.slopes import Question, token_slopes
 from whence.why.receipts.labels import around
-from whence.why.receipts.receipt import finite
 
 
 class Window(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -23,11 +24,31 @@ from whence.why.trace import Trace
 
 
 def trace_moment(moment: Moment, text: str | Sequence[int] | None = None, **options: Any) -> Trace:
-    """Trace a step of a run, or a text read by its model; see `Moment.trace`.
+    """Do a step of a run with every number of it recorded, and be the state before the next one.
 
-    What the trace will need is told to `tell`, and refused where it isn't there, before anything
-    is done.
+    The model runs as written, also where the run is compiled.
+
+    Args:
+        moment: the state before the step.
+        text: read this text (or these ids) instead, forward and backward, without an update.
+        **options: `tell`, called with how many bytes the trace will need before anything is done;
+            others as of `whence.why.trace`.
+
+    Raises:
+        WhenceError: the trace would need more memory than there is, said before the step is
+            done; or the text can't be read by the model.
+
+    Example:
+        >>> trace_moment(Run.open("runs/mine").at(31))["loss"].why()  # doctest: +SKIP
     """
+    with moment.session.stepping():
+        return _traced(moment, text, **options)
+
+
+Moment.trace = trace_moment  # runs know nothing of what opens their numbers
+
+
+def _traced(moment: Moment, text: str | Sequence[int] | None, **options: Any) -> Trace:
     moment.run.refuse_counted()
     parts = [part for _, part in moment.batch] if text is None else [part_of(moment.session, text)]
     tell: Callable[[int], None] | None = options.pop("tell", None)
@@ -46,11 +67,13 @@ def trace_moment(moment: Moment, text: str | Sequence[int] | None = None, **opti
         "model": moment.model,
         "optimizer": moment.optimizer if text is None else None,
         "tokens": [part.inputs for part in parts],
-        "decode": lambda token: shown(moment, token),
+        "decode": functools.cache(lambda token: shown(moment, token)),
         "budget": budget,
     }
     if text is not None:
-        return trace(_reading(moment, parts[0]), **{**known, **options})
+        t = trace(_reading(moment, parts[0]), **{**known, **options})
+        t.step = moment.step
+        return t
     known["where"] = places(moment.dataset, parts, in_lines(moment))
     recorded = moment.recorded
     step = moment.step
@@ -64,6 +87,7 @@ def trace_moment(moment: Moment, text: str | Sequence[int] | None = None, **opti
             moment.step = max(after, moment.step)
 
     t = trace(do, **{**known, **options})
+    t.step = step
     t.add_up_losses()
     t.labels.by_example = bool(in_lines(moment))
     if not t.refused:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from whence.errors import WhenceError
-from whence.why.receipts.receipt import finite
+from whence.receipt.figures import finite
 from whence.why.recording.storage import Index
 from whence.why.recording.tape import Call
 from whence.why.rules.open import open_call, reads_opaque
@@ -174,13 +174,27 @@ def _check(
         counts[some] += np.minimum(max(short // len(room), 1), sizes[some] - counts[some])
     for call, count in zip(calls, counts, strict=True):
         if count:
-            at = random.choice(call.output.numel, size=int(count), replace=False)
-            try:
-                _weigh(trace, row, call, np.sort(at))
-            except WhenceError as error:
-                if str(error) not in row.refused:
-                    row.refused.append(str(error))
+            at = np.sort(random.choice(call.output.numel, size=int(count), replace=False))
+            if (reason := _refused(trace, row, call, at)) and len(at) > 1:
+                reasons = [_refused(trace, row, call, at[i : i + 1]) for i in range(len(at))]
+            else:
+                reasons = [reason]
+            row.refused += [r for r in dict.fromkeys(reasons) if r and r not in row.refused]
     return row
+
+
+def _refused(trace: Trace, row: Row, call: Call, at: Index) -> str:
+    """Weigh some numbers; return why that could not be done, "" if it was.
+
+    A rule that fails on one number must not keep the others from being checked, whatever it raises.
+    """
+    try:
+        _weigh(trace, row, call, at)
+    except WhenceError as error:
+        return str(error)
+    except Exception as error:
+        return f"the rule of {call.name} failed: {type(error).__name__}: {error}"
+    return ""
 
 
 def _weigh(trace: Trace, row: Row, call: Call, at: Index) -> None:
@@ -188,9 +202,8 @@ def _weigh(trace: Trace, row: Row, call: Call, at: Index) -> None:
     assert first is not None
     terms = max(first.total(1)[2], 1)
     step = max(1, _TERMS_AT_ONCE // terms)
-    for start in range(0, len(at), step):
-        some = at[start : start + step]
-        stored, residual, size, limit = weigh(call, some)
+    parts = [at[start : start + step] for start in range(0, len(at), step)]
+    for some, (stored, residual, size, limit) in [(part, weigh(call, part)) for part in parts]:
         row.numbers += len(some)
         with np.errstate(invalid="ignore", divide="ignore"):
             share = np.where(residual > 0, residual / size, 0.0)

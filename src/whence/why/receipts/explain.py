@@ -2,47 +2,59 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from whence.errors import WhenceError
-from whence.why.receipts.receipt import (
+from whence.receipt import Others, Receipt, Term
+from whence.receipt.verdicts import (
     CLOSED,
     EXACT,
     GIVEN,
     NOISE,
     NOT_FINITE,
     ROUNDED,
+    UNADDED,
     UNSEEN,
-    Receipt,
-    Term,
-    figure,
-    ranked,
-    shares,
     verdict,
 )
+from whence.why.receipts.formula import with_formula
+from whence.why.receipts.saying import with_words
+from whence.why.receipts.terms import element, in_figures, listed
 from whence.why.receipts.unroll import Node, unroll
 from whence.why.receipts.update import Update
 from whence.why.receipts.whole import Whole
+from whence.why.receipts.wording import operation
 from whence.why.recording.storage import Ref
 from whence.why.recording.tape import Call, flatten
 from whence.why.rules.open import open_element, reads_opaque
-from whence.why.rules.opening import Cells, Factor, Opened, Part, bound, difference
+from whence.why.rules.opening import Cells, Opened, bound, difference
 
 if TYPE_CHECKING:
     from whence.why.number import Number
     from whence.why.trace import Trace
 
 
-def explain(number: Number, top: int, depth: int) -> Receipt:
-    """Write the receipt of a number.
+def explain(
+    number: Number, top: int, depth: int, raw: bool = False, context: bool = False
+) -> Receipt:
+    """Write the receipt of a number, with its title and a sentence.
 
     Args:
         number: what is asked about.
         top: how many terms are listed.
         depth: how many levels are opened.
+        raw: leave operations that only hand a number on unfolded.
+        context: also say what it is to be compared with, and where it comes from.
     """
+    return with_words(number, with_formula(number, inner(number, top, depth, raw)), context)
+
+
+def inner(number: Number, top: int, depth: int, raw: bool = False) -> Receipt:
+    """Write the receipt of a number, as it stands within another."""
     if number.ref.dtype.is_complex:
         raise WhenceError(
             f"{number.address} is a complex number, and a receipt is of a real one: ask for its "
@@ -56,27 +68,63 @@ def explain(number: Number, top: int, depth: int) -> Receipt:
         assert call is not None
         words = f"{call.op.func}: a closed box, for {_reason(call)}"
         return _boxed(number, quantity, CLOSED, words, call)
-    return write(
-        number.trace,
-        number,
-        opened,
-        quantity,
-        top,
-        depth,
-        given=call is None and isinstance(number.ref, Ref),
+    given = call is None and isinstance(number.ref, Ref)
+    own = _write(number, opened, call, quantity, top, depth, given, raw)
+    if raw or given or call is None:
+        return own
+    source = _handed_on(number, opened)
+    return own if source is None else _folded(number, own, call, source, top, depth)
+
+
+def _handed_on(number: Number, opened: Opened) -> Number | None:
+    """The number that this one is a copy, a view or a cast of."""
+    if len(opened.parts) != 1 or len(opened.parts[0].factors) != 1:
+        return None
+    terms = opened.parts[0].terms()[0]
+    if len(terms) != 1:
+        return None
+    cells, at, value = element(opened.parts[0].factors[0], 0)
+    return number.trace.number_at(cells, at) if value == terms[0] else None
+
+
+def _folded(
+    number: Number, own: Receipt, call: Call, source: Number, top: int, depth: int
+) -> Receipt:
+    """Write a number that was only handed on as what its source is the sum of."""
+    made = inner(source, top, depth)
+    if made.verdict in UNADDED or made.residual != made.residual:
+        return own
+    residual = own.value - made.total
+    limit = made.bound + own.bound
+    judged = made.verdict
+    if judged in (EXACT, ROUNDED):
+        judged = EXACT if residual == 0 else ROUNDED
+    way = (operation(call) if call.name in _SAID else "handed on", made.address)
+    return replace(
+        made,
+        address=own.address,
+        value=own.value,
+        dtype=own.dtype,
+        residual=residual,
+        bound=limit,
+        verdict=judged,
+        through=(way, *made.through),
+        notes=(*own.notes, *made.notes),
     )
 
 
-def write(
-    trace: Trace,
+def _write(
     number: Number,
     opened: Opened,
+    call: Call | None,
     quantity: str,
     top: int,
     depth: int,
-    given: bool = False,
+    given: bool,
+    raw: bool,
 ) -> Receipt:
     """Write the receipt of a number whose terms are known."""
+    trace = number.trace
     totals, sizes, count = opened.total(1)
     limit = float(bound(opened, number.ref.dtype, totals, sizes, count)[0])
     value, total, size = number.value, float(totals[0]), float(sizes[0])
@@ -89,15 +137,22 @@ def write(
         if abs(value) <= inherited:
             judged = NOISE
             limit = max(limit, inherited)
-    terms, others, bad = ([], (0, 0.0), 0) if given else _terms(trace, opened.parts, top, depth)
+    terms, others = [], Others()
+    if not given:
+        terms, others = listed(
+            trace, opened.parts, top, depth, call,
+            lambda cells, at, levels: inner(trace.number_at(cells, at), top, levels, raw),
+        )  # fmt: skip
     notes = tuple(opened.notes)
     if judged == NOT_FINITE and not given:
-        notes += (_not_finite(bad, len(terms) + others[0], number),)
+        bad = sum(not np.isfinite(t.value) for t in terms) + others.bad
+        notes += (_not_finite(bad, len(terms) + others.count, number),)
+    opens = dict.fromkeys(a for t in terms for a in _untold(t))
     return Receipt(
         address=number.address,
         quantity=quantity,
         symbols=opened.formula,
-        numbers=_in_figures(terms, others),
+        numbers=in_figures(terms, others),
         value=value,
         dtype=str(number.ref.dtype).removeprefix("torch."),
         terms=tuple(terms),
@@ -107,13 +162,15 @@ def write(
         bound=limit,
         magnitude=size,
         verdict=GIVEN if given else judged,
+        operation=call.name if call is not None else "",
         recomputed=opened.recomputed,
         names={} if given else _names(trace, opened),
-        opens=tuple(dict.fromkeys(a for t in terms for a, _ in t.factors))[: 2 * top],
+        opens=tuple(opens)[: 2 * top],
         notes=notes,
     )
 
 
+_SAID = ("_to_copy", "copy", "clone")  # others, such as a product with 1, are no news
 _SUSPECT = 1e-3  # of Σ|terms|: what is smaller may be no more than its inputs' rounding
 _LEVELS, _ELEMENTS = 6, 5_000
 
@@ -130,6 +187,16 @@ def _inherited(number: Number) -> float:
     return unroll([(number.ref, np.array([number.at]), np.ones(1))], into).bound
 
 
+def _untold(term: Term) -> list[str]:
+    """The addresses of a term that stand neither in its figures nor beside its slopes."""
+    slopes = [*term.slopes, *[math.nan] * (len(term.factors) - len(term.slopes))]
+    return [
+        address
+        for (address, _), slope in zip(term.factors, slopes, strict=True)
+        if f"[{address}]" not in term.detail and (term.detail or math.isnan(slope))
+    ]
+
+
 def _quantity(number: Number, call: Call | None) -> str:
     if isinstance(number.ref, Update):
         return "this step's change"
@@ -138,7 +205,7 @@ def _quantity(number: Number, call: Call | None) -> str:
     if call is None:
         return "given"
     where = number.trace.labels.describe(number.ref, number.at)
-    return call.name + (f", {where}" if where else "")
+    return operation(call) + (f", {where}" if where else "")
 
 
 def _names(trace: Trace, opened: Opened) -> dict[str, str]:
@@ -150,8 +217,17 @@ def _names(trace: Trace, opened: Opened) -> dict[str, str]:
             if factor.symbol and at.size and factor.symbol not in names:
                 name = trace.address(factor.cells, int(at.reshape(-1)[0]))
                 head, _, tail = name.partition("[")
-                names[factor.symbol] = head + tail.rpartition("]")[2]
+                names[factor.symbol] = head + tail.rpartition("]")[2] + _cast(trace, factor.cells)
     return names
+
+
+def _cast(trace: Trace, cells: Cells) -> str:
+    """Say of a rounded or widened copy what it is a copy of."""
+    writer = cells.version.writer if isinstance(cells, Ref) else None
+    if writer is None or writer.name != "_to_copy":
+        return ""
+    call = writer.call(0)
+    return f" ({trace.name_of(call.values['self'])} {operation(call)})"
 
 
 _UNSEEN = "made by operations that weren't recorded: before the step, or in another thread"
@@ -164,7 +240,10 @@ def _reason(call: Call) -> str:
     return "there is no rule for it"
 
 
-_NOT_KNOWN = "what it reads and what it made is recorded; how one came of the other is not known"
+_NOT_KNOWN = (
+    "what it reads and what it made is recorded; how one came of the other is not known, but can be "
+    "measured: --slope, or number.slope() in Python"
+)
 
 
 def _boxed(
@@ -178,6 +257,7 @@ def _boxed(
         value=number.value,
         dtype=str(number.ref.dtype).removeprefix("torch."),
         verdict=verdict,
+        operation=call.name if call is not None else "",
         names={} if call is None else _read(number.trace, call),
         notes=() if call is None else (_NOT_KNOWN,),
     )
@@ -200,103 +280,3 @@ def _not_finite(bad: int, count: int, number: Number) -> str:
         return f"{bad:,} of {count:,} term{'' if count == 1 else 's'} {are} not finite"
     dtype = str(number.ref.dtype).removeprefix("torch.")
     return f"every term is finite: on the way to their sum is more than {dtype} holds"
-
-
-def _terms(
-    trace: Trace, parts: Any, top: int, depth: int
-) -> tuple[list[Term], tuple[int, float], int]:
-    """List the largest terms over all parts, sum up the rest, and count those not finite."""
-    rows = [part.terms()[0] for part in parts]
-    valid = [
-        np.ones(len(row), bool) if p.valid is None else np.broadcast_to(p.valid[0], row.shape)
-        for p, row in zip(parts, rows, strict=True)
-    ]
-    which = np.concatenate([np.full(len(row), i) for i, row in enumerate(rows)])
-    place = np.concatenate([np.arange(len(row)) for row in rows])
-    values = np.concatenate(rows)
-    real = np.flatnonzero(np.concatenate(valid))
-    order, share = real[ranked(values[real])], np.zeros(len(values))
-    share[real] = shares(values[real])
-    if len(order) == 1:
-        depth += _handed_on(parts[which[order[0]]], int(place[order[0]]), float(values[order[0]]))
-    terms = [
-        _term(trace, parts[which[i]], int(place[i]), float(values[i]), float(share[i]), top, depth)
-        for i in order[:top]
-    ]
-    rest = values[order[top:]]
-    with np.errstate(all="ignore"):
-        others = len(rest), float(rest.sum())
-    return terms, others, int((~np.isfinite(values[real])).sum())
-
-
-def _term(
-    trace: Trace, part: Part, number: int, value: float, share: float, top: int, depth: int
-) -> Term:
-    factors = [_element(f, number) for f in part.factors]
-    shared = [_element(f, number) for f in part.shared if np.asarray(f.at).shape[-1] == 1]
-    whole = [f for f in part.shared if np.asarray(f.at).shape[-1] > 1]
-    # A term of its own for each element (a loss that pairs two tensors), or one made of them all.
-    if whole and (part.factors or part.terms().shape[1] > 1):
-        shared += [_element(f, number) for f in whole]
-    elif whole:  # a function of many numbers: the largest of them
-        shared += _largest(whole, top)
-    named = [(trace.address(ref, at), v) for ref, at, v in factors + shared]
-    first = (factors or shared or [None])[0]
-    places = (trace.labels.describe(ref, at) for ref, at, _ in factors + shared)
-    receipt = None
-    if depth > 1 and first is not None:
-        receipt = trace.number_at(first[0], first[1]).why(top=top, depth=depth - 1)
-    return Term(
-        value=value,
-        share=share,
-        label=part.symbol,
-        detail=_detail(trace, part, number, factors),
-        place=next((words for words in places if words), ""),
-        address=named[0][0] if named else None,
-        factors=tuple(named),
-        receipt=receipt,
-    )
-
-
-def _handed_on(part: Part, place: int, value: float) -> bool:
-    """Whether an only term is its factor unchanged (a copy, a view, a cast): opened unasked."""
-    return len(part.factors) == 1 and _element(part.factors[0], place)[2] == value
-
-
-def _element(factor: Factor, place: int) -> tuple[Cells, int, float]:
-    at = np.asarray(factor.at)[0]
-    i = place if len(at) > 1 else 0
-    return factor.cells, int(at[i]), float(factor.values[0][i])
-
-
-def _largest(factors: list[Factor], top: int) -> list[tuple[Cells, int, float]]:
-    found = []
-    for factor in factors:
-        values = factor.values[0]
-        shown = np.where(values == -np.inf, 0.0, values)  # what a mask hides comes last
-        found += [_element(factor, int(i)) for i in ranked(shown)[:top]]
-    return found
-
-
-def _detail(trace: Trace, part: Part, place: int, factors: list[tuple[Cells, int, float]]) -> str:
-    """The term in figures: its coefficient, and each factor with its address."""
-    words = []
-    coefficient = np.asarray(part.coefficient, dtype=np.float64)
-    if part.factors and coefficient.size:
-        row = np.atleast_2d(coefficient)[0]
-        c = float(row[place if len(row) > 1 else 0])
-        if c != 1:
-            words.append(figure(c))
-    words += [f"{figure(v)} [{trace.address(ref, at)}]" for ref, at, v in factors]
-    return " · ".join(words)
-
-
-def _in_figures(terms: list[Term], others: tuple[int, float]) -> str:
-    """`6.0 + 1.0 − 0.5 + …`, the first few terms."""
-    if not terms or len(terms) + others[0] < 2:
-        return ""
-    words = [figure(terms[0].value)]
-    words += [f"{'−' if t.value < 0 else '+'} {figure(abs(t.value))}" for t in terms[1:4]]
-    if len(terms) > 4 or others[0]:
-        words.append("+ …")
-    return " ".join(words)

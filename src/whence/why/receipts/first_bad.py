@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from whence.why.receipts.receipt import Receipt, finite
+from whence.receipt import Receipt
+from whence.receipt.figures import finite
 from whence.why.recording.recorder import UNWRITTEN, Recorder
 from whence.why.recording.storage import Ref
 from whence.why.recording.tape import Call, Op, flatten

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -43,6 +43,8 @@ class Place:
         row: row of the ids, where nothing tells whether rows are examples or positions.
         column: the same of columns.
         stream: the ids that they were made from.
+        key: of an attention weight or score, the position that is read.
+        key_stream: the ids that are read.
     """
 
     example: np.ndarray | None = None
@@ -52,6 +54,8 @@ class Place:
     row: np.ndarray | None = None
     column: np.ndarray | None = None
     stream: Stream | None = None
+    key: np.ndarray | None = None
+    key_stream: Stream | None = None
 
 
 class Labels:
@@ -119,10 +123,13 @@ class Labels:
             return Place()
         found: dict[str, np.ndarray] = {}
         stream: Stream | None = None
+        key: tuple[np.ndarray, Stream | None] | None = None
         for where, several in zip(coordinates(at, ref.size), axes, strict=True):
             rest = where
             for axis in reversed(several):
                 rest, i = np.divmod(rest, axis.size)
+                if axis.role == T and T in found:
+                    key = i + axis.start, axis.stream
                 if axis.role == H or stream in (None, axis.stream):  # queries come before keys
                     found.setdefault(axis.role, i + axis.start)
                     stream = stream or axis.stream
@@ -130,7 +137,10 @@ class Labels:
         if stream is None:
             example = found[B] + before if B in found else None
             return Place(example=example, head=heads)
-        return _of_stream(stream, found, heads, before + stream.root.first)
+        place = _of_stream(stream, found, heads, before + stream.root.first)
+        if key is not None and stream.rows_are_examples:
+            place = replace(place, key=key[0], key_stream=key[1])
+        return place
 
     def text(self, token: int) -> str:
         """Return a token as text, in quotes; its number where there is no decoder."""
@@ -170,7 +180,18 @@ class Labels:
         if place.example is not None and place.position is not None:
             inside = self.stands(int(place.example[0]), int(place.position[0]), place.stream)
             words += [f"({inside})"] if inside else []
+        if place.key is not None and place.example is not None:
+            words.append(self._reads(place, int(place.example[0]), int(place.key[0])))
         return " ".join(words)
+
+    def _reads(self, place: Place, example: int, key: int) -> str:
+        """Say which token an attention weight reads."""
+        first, row = self._of_example(example)
+        stream = place.key_stream or first
+        ids = None if stream is None else stream.of_example(row)
+        known = ids is not None and 0 <= key < len(ids)
+        token = f"{self.text(int(ids[key]))} at " if known and ids is not None else ""
+        return f"reads {token}position {key}"
 
     def stands(self, example: int, position: int, stream: Stream | None = None) -> str:
         """Say where in the training text a token stands: `line 812: …on the ⟨m⟩at and…`."""

@@ -281,7 +281,7 @@ def followed(part: Part, op: Op | None) -> int:
     """Choose the factor that a product is a share of; the others weigh it.
 
     In the backward pass, the gradient. Elsewhere what was made first in this
-    step: an activation rather than a weight, which was there before; a value rather than its
+    step: an activation rather than a weight, or a cast of one, which was there before; a value rather than its
     attention weight, a momentum rather than its denominator; single numbers last.
     """
     factors = part.factors
@@ -297,9 +297,10 @@ def _age(factor: Factor) -> float:
     return factor.cells.ordinal
 
 
-def _rank(factor: Factor, forward: bool) -> tuple[bool, bool, float]:
-    age = factor.cells.ordinal
-    return factor.cells.numel == 1, forward and age < 0, age
+def _rank(factor: Factor, forward: bool) -> tuple[bool, bool, bool, float]:
+    cells, age = factor.cells, factor.cells.ordinal
+    fixed = isinstance(cells, Ref) and cells.fixed  # also a weight's cast, made in this step
+    return cells.numel == 1, forward and (fixed or age < 0), forward and fixed, age
 
 
 def _note_shared(part: Part, node: Node, result: Unrolled) -> None:

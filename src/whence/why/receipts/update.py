@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     from whence.why.trace import Trace
 
 
+PAST = "(before this step)"
+MIXED = "orthogonalised"  # by a matrix that mixes the elements, as Muon's
+MOMENTA = ("exp_avg", "m", "momentum", "momentum_buffer")
+
+
 class Update:
     """What a step added to a parameter or a moment: stored after − stored before, in float64.
 
@@ -103,11 +108,12 @@ def _size(terms: np.ndarray) -> float:
 def leaf_words(trace: Trace, leaf: Node) -> str:
     """Say what a leaf of the optimiser is: decay, the past, or this step's gradient."""
     name = trace.name_of(leaf.cells)
-    number = f"{leaf.weight[0]:.6g}·" if len(leaf.weight) == 1 else "Σ P·"
+    mixed = "" if len(leaf.weight) == 1 else f"{MIXED} "
     if name in trace.parameters:
-        return f"{number}old value (decay)"
+        return f"{mixed}weight decay"
     if leaf.op is None:
-        return f"{number}past {name.rpartition('.')[2]}"
+        kind = name.rpartition(".")[2]
+        return mixed + (f"momentum {PAST}" if kind in MOMENTA else f"{kind} {PAST}")
     if leaf.op.phase == "backward":
-        return f"{number}gradient"
-    return f"{number}{name}"
+        return f"{mixed}this step's gradient"
+    return f"{mixed}{name}"

@@ -7,9 +7,8 @@ path).
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
@@ -24,7 +23,7 @@ STARTS_BACKWARD = {Tensor.backward, torch.autograd.grad, torch.autograd.backward
 def backward_calls(
     begin: Callable[[list[Tensor]], None],
     end: Callable[[list[tuple[Tensor, Tensor]]], None],
-    elsewhere: Callable[[], None],
+    here: Callable[[], AbstractContextManager[None]],
 ) -> Iterator[None]:
     """Tell when a backward pass begins, and from which tensors, and when it ends.
 
@@ -32,14 +31,15 @@ def backward_calls(
         begin: is given the tensors that it starts from.
         end: is called behind it, with the inputs that `torch.autograd.grad` was asked about and
             what it returned for each.
-        elsewhere: is called when a backward pass begins in another thread, where nothing is seen.
+        here: records what runs in it also in another thread than the recorder's.
     """
-    thread, run = threading.get_ident(), torch.autograd._engine_run_backward  # pyright: ignore
+    run = torch.autograd._engine_run_backward  # pyright: ignore
 
     def told(outputs: Any, *args: Any, **kwargs: Any) -> Any:
-        if threading.get_ident() != thread:
-            elsewhere()
-            return run(outputs, *args, **kwargs)
+        with here():
+            return seen(outputs, *args, **kwargs)
+
+    def seen(outputs: Any, *args: Any, **kwargs: Any) -> Any:
         begin(flatten(outputs, Tensor))
         found: list[tuple[Tensor, Tensor]] = []
         try:

@@ -19,7 +19,7 @@ from whence.why.recording.tape import flatten
 # Which name is shown where a tensor has several: the lowest.
 PARAMETER, OUTPUT, VARIABLE, ARGUMENT, UNNAMED = range(5)
 
-_HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep  # whence/why/
 _TORCH = os.path.dirname(os.path.abspath(torch.__file__)) + os.sep
 _TOLD = (os.path.join(_TORCH, "optim") + os.sep, os.path.join(_TORCH, "nn", "utils", "clip"))
 
@@ -59,8 +59,9 @@ class Namer:
 
     @property
     def module(self) -> str:
-        """Path of the module that runs now, "" outside of any."""
-        return self._stack[-1] if self._stack else ""
+        """Path of the module that runs now, "" outside of any and in other threads."""
+        here = threading.get_ident() == self._thread
+        return self._stack[-1] if self._stack and here else ""
 
     def open(self) -> None:
         """Begin to follow modules as they are called."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor
 
@@ -17,12 +20,19 @@ class Nested:
 
     Args:
         op: the fused operation.
-        module: what the names of the formula's variables begin with.
+        part: the part of it that the formula is run for, such as `example1`.
+
+    Attributes:
+        names: the record of each variable that the formula names: those of the module's second
+            run begin with `run2`, those of a backward pass with `backward`.
     """
 
-    def __init__(self, op: Op, module: str):
+    def __init__(self, op: Op, part: str = ""):
         self.recorder = Recorder(None, None, within=op)
-        self.module = module
+        self.names: dict[str, Ref] = self.recorder.namer.names
+        back = "backward" if op.forward is not None else ""
+        run = f"run{op.run}" if op.run > 1 else ""
+        self.prefix = [p for p in ((op.forward or op).module, back, run, part) if p]
 
     def given(self, ref: Ref, dim: int | None = None, index: int = 0) -> Tensor:
         """Return a tensor of the step in float64, or one index of it along a dimension."""
@@ -34,11 +44,27 @@ class Nested:
         ours.version.stands_for = ref
         return tensor
 
+    @contextmanager
+    def recording(self) -> Iterator[None]:
+        """Record what runs in it; what it doesn't name is called what made it."""
+        with torch.no_grad(), self.recorder:
+            yield
+        for op in self.recorder.ops:
+            for output in () if op.alias else op.outputs:
+                if output is not None and not output.version.names:
+                    self._give(op.name, output)
+        for memory in self.recorder.memories.values():
+            first = memory.versions[0]
+            if memory.outside and not first.names and first.stands_for is None and first.seen:
+                self._give("given", first.seen[0])
+
     def name(self, name: str, tensor: Tensor) -> Tensor:
         """Name a variable of the formula."""
-        full = f"{self.module}.{name}" if self.module else name
-        self.recorder.namer.give(full, self.recorder.ref(tensor), 0)
+        self._give(name, self.ref(tensor))
         return tensor
+
+    def _give(self, name: str, ref: Ref) -> None:
+        self.recorder.namer.give(".".join([*self.prefix, name]), ref, 0)
 
     def ref(self, tensor: Tensor) -> Ref:
         """Return the record of a tensor of the formula."""

@@ -7,8 +7,10 @@ taken apart while they run: a traced step gives the same bits as one that isn't 
 from __future__ import annotations
 
 import functools
+import threading
+from collections import Counter
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any
 
 import torch
@@ -17,7 +19,11 @@ from torch._C import DispatchKey
 from torch._C._autograd import _get_sequence_nr as _sequence_number  # pyright: ignore
 from torch._ops import HigherOrderOperator
 from torch._subclasses.fake_tensor import FakeTensor
-from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
+from torch.utils._python_dispatch import (
+    TorchDispatchMode,
+    _disable_current_modes,
+    _get_current_dispatch_mode_stack,
+)
 
 from whence.errors import WhenceError, in_bytes
 from whence.why.recording.calls import backward_calls, branches, freed_memory
@@ -76,7 +82,6 @@ class Recorder(TorchDispatchMode):
         self.leaves: dict[int, Tensor] = {}
         self.before: dict[int, tuple[Tensor, Ref]] = {}
         self.made: dict[tuple[int, int], Ref] = {}
-        self.elsewhere = False
         self.nbytes = self.trainable = self.moved = 0
         self._refs: dict[tuple, Ref] = {}
         self._plain = Plain()
@@ -84,13 +89,15 @@ class Recorder(TorchDispatchMode):
         self.by_sequence: dict[int, Op] = {}
         self._hooked: set[Any] = set()
         self._linked: set[Ref] = set()
-        self._depth = 0  # of backward passes within backward passes
+        self._backward: list[int] = []  # threads in a backward pass, one for each pass within another
+        self._lock = threading.RLock()
         self._last_sequence = -1
+        self._runs: Counter[tuple] = Counter()
         self._calls = ExitStack()
 
     def __enter__(self) -> Recorder:
         self.namer.open()
-        told = backward_calls(self.begin_backward, self.end_backward, self._begun_elsewhere)
+        told = backward_calls(self.begin_backward, self.end_backward, self._here)
         for calls in (told, branches(), freed_memory(self._free)):
             self._calls.enter_context(calls)
         super().__enter__()
@@ -136,7 +143,10 @@ class Recorder(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None
     ) -> Any:
-        kwargs = kwargs or {}
+        with self._lock:
+            return self._run(func, types, args, kwargs or {})
+
+    def _run(self, func: Any, types: Any, args: tuple, kwargs: dict) -> Any:
         if isinstance(func, HigherOrderOperator):
             return self._higher(func, args, kwargs)
         if func.namespace in _SILENT or FakeTensor in types:
@@ -147,11 +157,11 @@ class Recorder(TorchDispatchMode):
             # Inference mode leaves these whole.
             with _Again(self):
                 return func._op_dk(DispatchKey.CompositeImplicitAutograd, *args, **kwargs)
-        node = torch._C._current_autograd_node()
+        node, inside = torch._C._current_autograd_node(), threading.get_ident() in self._backward
         if node is None:
-            if not self._depth:
+            if not inside:
                 self.namer.look()
-        elif not self._depth:
+        elif not self._backward:
             self._walk([node])  # begun by a call that could not be seen
         op = Op(
             self._ordinal(),
@@ -163,12 +173,19 @@ class Recorder(TorchDispatchMode):
         if node is not None:
             op.phase, op.node = "backward", node._sequence_nr()
             op.forward = self.by_sequence.get(op.node)
-        elif self._depth:
+        elif inside:
             op.phase, op.carries = "backward", True  # what autograd begins with
-        if torch.is_grad_enabled() and (node is not None or not self._depth):
+        if torch.is_grad_enabled() and (node is not None or not inside):
             self._number(op)  # also what a backward pass runs again, or keeps a graph of
+        if op.forward is not None:
+            op.run = op.forward.run
+        else:
+            self._runs[op.module, func] += 1
+            op.run = self._runs[op.module, func]
         if self.within is not None:
             op.phase = self.within.phase
+        inputs = flatten([*op.args, *op.kwargs.values()], Ref)
+        op.fixed = bool(inputs) and all(ref.fixed for ref in inputs)
         if op.phase == "backward" and not op.carries:
             op.carries = any(ref.carries for ref in flatten(op.args, Ref))
         targets: list[Tensor] = []
@@ -222,7 +239,7 @@ class Recorder(TorchDispatchMode):
 
     def _number(self, op: Op) -> None:
         """Note which node of autograd's graph this operation belongs to, if one was made for it."""
-        newest = _sequence_number() - 1
+        newest = _sequence_number() - 1  # each thread counts for itself
         if newest > self._last_sequence and flatten(op.args, Ref):
             op.sequence = self._last_sequence = newest
             self.by_sequence[newest] = op
@@ -286,13 +303,15 @@ class Recorder(TorchDispatchMode):
         if not self.losses:
             self._foresee()
         for root in roots:
-            if (ref := self.held(root)) is not None and not self._depth:
+            if (ref := self.held(root)) is not None and not self._backward:
                 self.losses.append(ref)
         self._walk([root.grad_fn for root in roots if root.grad_fn is not None])
-        self._depth += 1
+        self._backward.append(threading.get_ident())
 
-    def _begun_elsewhere(self) -> None:
-        self.elsewhere = True
+    def _here(self) -> AbstractContextManager[None]:
+        """Record what runs in it, also in a thread that was started since."""
+        recording = self in _get_current_dispatch_mode_stack()
+        return nullcontext() if recording else _Again(self)
 
     def _foresee(self) -> None:
         """Say how much the whole step will need, and refuse before anything has been changed.
@@ -352,7 +371,7 @@ class Recorder(TorchDispatchMode):
 
     def end_backward(self, asked: list[tuple[Tensor, Tensor]]) -> None:
         """Note the gradient that each leaf was left with, and those that were returned."""
-        self._depth -= 1
+        self._backward.remove(threading.get_ident())
         for tensor, gradient in asked:
             ours, its = self.ref(tensor), self.ref(gradient)
             if ours is not None and its is not None:
@@ -368,7 +387,7 @@ class Recorder(TorchDispatchMode):
         """Link each parameter as it was before the step to a gradient, where none is linked yet.
 
         Such are a parameter that the forward pass wrote to, and a gradient that was put in `.grad`
-        by hand or came from a backward pass in another thread.
+        by hand.
         """
         linked = {ref for ref, _ in self.gradients}
         for tensor, before in self.before.values():
@@ -378,8 +397,6 @@ class Recorder(TorchDispatchMode):
             found = next((g for g in same if g.size == before.size), None)
             if found is None and tensor.grad is not None:
                 found = self.ref(tensor.grad)
-                if found is not None and found.version.writer is None:
-                    found.version.unseen = self.elsewhere
             if found is not None:
                 found.version.carries = True
                 self.gradients.append((before, found))

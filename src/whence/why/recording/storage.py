@@ -28,11 +28,12 @@ class Version:
         carries: it is a gradient, or was worked out from one.
         seen: all tensors that were laid over it.
         unseen: operations made it that weren't recorded.
+        fixed: it is a parameter, or made of nothing but parameters.
         stands_for: the tensor of the step that this is a float64 copy of, element by element.
     """
 
     __slots__ = (
-        "carries", "kept", "memory", "names", "number", "regions", "seen", "stands_for", "unseen",
+        "carries", "fixed", "kept", "memory", "names", "number", "regions", "seen", "stands_for", "unseen",
         "writer",
     )  # fmt: skip
 
@@ -45,6 +46,7 @@ class Version:
         self.seen: list[Ref] = []
         self.stands_for: Ref | None = None
         self.unseen = False
+        self.fixed = writer is not None and writer.fixed
 
     @property
     def from_behind(self) -> bool:
@@ -168,6 +170,12 @@ class Ref:
         """Whether it is a gradient, or was worked out from one."""
         original = self.version.stands_for
         return self.version.carries if original is None else original.carries
+
+    @property
+    def fixed(self) -> bool:
+        """Whether it is a parameter, or made of nothing but parameters."""
+        original = self.version.stands_for
+        return self.version.fixed if original is None else original.fixed
 
     def over(self, storage: torch.UntypedStorage) -> Tensor:
         """Lay this tensor's shape over a storage."""

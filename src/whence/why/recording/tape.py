@@ -28,6 +28,9 @@ class Op:
         node: in the backward pass, the number of the node that ran.
         carries: it works on a gradient that came back from the loss.
         forward: in the backward pass, the operation whose gradient is worked out.
+        fixed: it works on parameters alone, as a cast or a merge of weights does.
+        run: 1 for the first of its kind in its module, 2 for the next; in the backward pass, that
+            of the operation whose gradient is worked out.
     """
 
     ordinal: float
@@ -42,6 +45,8 @@ class Op:
     node: int = -1
     carries: bool = False
     forward: Op | None = None
+    fixed: bool = False
+    run: int = 1
     _memory: dict[str, Any] = field(default_factory=dict)
 
     def remember(self, key: str, make: Callable[[], Any]) -> Any:
@@ -58,6 +63,22 @@ class Op:
     def call(self, slot: int) -> Call:
         """See the operation as the one that made the output at `slot`."""
         return Call.of(self, slot)
+
+    @property
+    def grouped(self) -> bool:
+        """Whether it does to each tensor of its lists what another operation does to one."""
+        several = bool(self.args) and isinstance(self.args[0], list | tuple)
+        return several and self.name.startswith(("_foreach_", "_fused_", "_amp_foreach_"))
+
+    def calls(self) -> list[Call]:
+        """See the operation as what it did to single tensors: one call, or one for each."""
+        if not self.outputs:
+            return []
+        if not self.grouped:
+            return [self.call(0)]
+        count = len(self.args[0])
+        apart = self.outputs[count : count + 1] if self.name.startswith("_amp") else []
+        return [self.call(slot) for slot in range(count + len(apart))]
 
 
 @functools.cache
@@ -106,10 +127,14 @@ class Call:
     def of(cls, op: Op, slot: int) -> Call:
         """See `op` as the call that made its output at `slot`."""
         values = arguments(op)
-        if not op.name.startswith(("_foreach_", "_fused_")):
+        if not op.grouped:
             return cls(op, op.name, slot, values, op.outputs)
         lists = {k: v for k, v in values.items() if isinstance(v, list | tuple) and v}
         count = len(values["self"])
+        if op.name.startswith("_amp_foreach_"):  # beside the gradients, one flag for all of them
+            if slot < count:
+                return cls(op, op.name, 0, {**values, "self": values["self"][slot]}, [op.outputs[slot]])
+            return cls(op, op.name, 0, values, op.outputs[count:])
         place = slot % count
         one = {k: v[place] if k in lists and len(v) == count else v for k, v in values.items()}
         outputs = op.outputs[place::count]

@@ -135,8 +135,9 @@ def _name_outputs(recorder: Recorder, op: Op, owners: dict[Memory, str]) -> None
             place = op.module
         name = op.name.removeprefix("_foreach_").removeprefix("_")
         parts = _RESULTS.get(op.name, ())
-        part = (
-            parts[slot] if slot < len(parts) else str(slot) if slot and len(op.outputs) < 8 else ""
-        )
+        if slot < len(parts):
+            part = parts[slot]
+        else:  # of grouped operations, the owner tells the outputs apart
+            part = str(slot) if slot and len(op.outputs) < 8 and not op.grouped else ""
         full = ".".join(p for p in (place, name, part) if p)
         recorder.namer.give(full, output, UNNAMED)

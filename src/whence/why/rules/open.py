@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import cast
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from whence.errors import WhenceError
 from whence.why.recording.plain import Opaque
 from whence.why.recording.storage import Index, Ref
-from whence.why.recording.tape import Call, flatten
+from whence.why.recording.tape import Call, Op, flatten
 from whence.why.rules.opening import Cells, Derived, Factor, Opened, Part, Rule
 from whence.why.rules.reinterpreted import reinterpreted
 
@@ -17,6 +18,8 @@ from whence.why.rules.reinterpreted import reinterpreted
 # some families open the numbers of formulas of their own.
 RULES: dict[str, Rule] = {}
 SCHEMAS: dict[str, str] = {}
+# What the formula of a fused operation names on the way; the name that is looked for is given.
+INSIDES: dict[str, Callable[[Op, str], dict[str, Ref]]] = {}
 
 
 def open_call(call: Call, at: Index) -> Opened | None:

@@ -15,6 +15,7 @@ from whence.why.rules.layers import (
     attention_backward,
     bags,
     convolution,
+    encoder,
     gates,
     norm,
     resizing,
@@ -23,7 +24,7 @@ from whence.why.rules.layers import (
     sets,
     undecomposed,
 )
-from whence.why.rules.open import RULES, SCHEMAS
+from whence.why.rules.open import INSIDES, RULES, SCHEMAS
 from whence.why.rules.tensors import (
     indexing,
     matmul,
@@ -47,6 +48,7 @@ RULES |= {
     **bags.RULES,
     **convolution.RULES,
     **curves.RULES,
+    **encoder.RULES,
     **elementwise.RULES,
     **functions.RULES,
     **complexes.RULES,
@@ -73,10 +75,13 @@ RULES |= {
     **undecomposed.RULES,
 }
 
+INSIDES |= {**encoder.INSIDES, **rnn.INSIDES}
+
 # What the arguments of a fused operation were when its rule was written.
 SCHEMAS |= {
     **attention.SCHEMAS,
     **attention_backward.SCHEMAS,
+    **encoder.SCHEMAS,
     **norm.SCHEMAS,
     **optim.SCHEMAS,
     **rnn.SCHEMAS,

@@ -21,7 +21,7 @@ const PACES = [["full speed", null], ["50 steps/s", 50], ["10 steps/s", 10], ["2
 function render({ model, el }) {
   const { run, step } = model.get("params");
   const live = commands(model);
-  const state = { points: null, frame: null, selected: step ?? null };
+  const state = { points: null, frame: null, selected: step ?? null, marks: [] };
   const head = h("div", { class: "head" });
   const said = h("div", { "aria-live": "polite" });
   const facts = h("dl", { class: "facts" });
@@ -140,6 +140,7 @@ function render({ model, el }) {
     if (before !== frame.state && ["finished", "stopped"].includes(frame.state)) {
       drawSamples();
       if (!state.frame.counted) growth.refresh();
+      diagnose();
     }
   }
 
@@ -189,7 +190,7 @@ function render({ model, el }) {
       active ? fact("time left", duration(frame.seconds_left)) : null,
     );
     smooth.follow(frame.done);
-    loss.update([...lossOf(points.loss, smooth.line), { name: "validation", colour: "var(--second)", ...points.validation, dots: true, width: 2 }], answerMarks());
+    loss.update([...lossOf(points.loss, smooth.line), { name: "validation", colour: "var(--second)", ...points.validation, dots: true, width: 2 }], state.marks);
     rate.update([{ name: "rate", of: "rate", colour: "var(--accent)", ...points.rate }]);
     norm.update([{ name: "norm", of: "grad_norm", colour: "var(--accent)", ...points.grad_norm, width: 1 }]);
   }
@@ -211,8 +212,13 @@ function render({ model, el }) {
     return [...lossOf(line(curves.loss), curves.smooth && line(curves.smooth)), { name: "validation", colour: "var(--second)", ...state.points.validation, dots: true, width: 2 }];
   }
 
-  function answerMarks() {
-    return (state.frame.marks || []).map(({ step, text, kind }) => ({ step, text, kind }));
+  // The doctor's findings, as far as the record shows them, stand on the curve.
+  async function diagnose() {
+    if (!record || state.frame.watched || state.frame.counted || !state.frame.done) return;
+    const found = await ask(model, "doctor", { run }).catch(() => null);
+    if (!found || gone) return;
+    state.marks = found.marks.map(({ step, level, rule, verdict }) => ({ step, kind: level, text: `${rule}: ${verdict}` }));
+    draw();
   }
 
   function drawSamples() {
@@ -259,6 +265,7 @@ function render({ model, el }) {
       leave = subscribe(model, run, number(answer.done), hear);
       if (answer.counted) return;
       if (answer.done || answer.checkpoints.length) growth.refresh();
+      diagnose();
       if (state.selected !== null && record) select(state.selected);
     })
     .catch((error) => failed(model, el, error, h("h1", {}, run)))

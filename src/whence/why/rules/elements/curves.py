@@ -5,11 +5,11 @@ from __future__ import annotations
 from whence.why.recording.storage import Index
 from whence.why.recording.tape import Call
 from whence.why.rules.elements.elementwise import product
+from whence.why.rules.forms.given import sampled
 from whence.why.rules.forms.picks import by_slot
 from whence.why.rules.forms.positions import column
 from whence.why.rules.forms.rerun import elementwise
 from whence.why.rules.opening import Factor, Opened, Rule
-from whence.why.rules.tensors.shape import sampled
 
 
 def noisy(call: Call, at: Index) -> Opened:

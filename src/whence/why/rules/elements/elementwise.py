@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from whence.why.recording.storage import Index, Ref
-from whence.why.recording.tape import Call, flatten
+from whence.why.recording.storage import Index
+from whence.why.recording.tape import Call
 from whence.why.rules.forms.positions import operand
+from whence.why.rules.forms.rounding import accuracy, narrow
 from whence.why.rules.opening import UNIT, Factor, Opened, Part, Rule
 
 
@@ -133,21 +134,6 @@ def interpolate(call: Call, at: Index) -> Opened:
     # The kernel's x + w·(y − x) rounds a difference that may be larger than the result.
     slack = 3 * accuracy(call) * (np.abs(number(x)) + np.abs(number(y))).reshape(-1)
     return Opened(symbols, terms, roundings=4, absolute=slack)
-
-
-def accuracy(call: Call) -> float:
-    """Relative size of one rounding inside a kernel: float32's for the narrower types."""
-    return min(UNIT.get(call.output.dtype, 0.0), UNIT[torch.float32])
-
-
-def narrow(call: Call) -> float:
-    """Relative size of a rounding in the narrowest type among what is read and made.
-
-    Some kernels round what lies between to it; 0 where all are float32 or wider.
-    """
-    refs = [*flatten(list(call.values.values()), Ref), call.output]
-    worst = max((UNIT.get(ref.dtype, 0.0) for ref in refs), default=0.0)
-    return worst if worst > UNIT[torch.float32] else 0.0
 
 
 def copy(call: Call, at: Index) -> Opened:

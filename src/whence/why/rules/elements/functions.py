@@ -12,8 +12,9 @@ from torch.nn import functional as F
 
 from whence.why.recording.storage import Index
 from whence.why.recording.tape import Call
-from whence.why.rules.elements.elementwise import accuracy, narrow, number
+from whence.why.rules.elements.elementwise import number
 from whence.why.rules.forms.positions import operand
+from whence.why.rules.forms.rounding import accuracy, narrow
 from whence.why.rules.opening import UNIT, Factor, Opened, Part, Rule
 
 Formula = Callable[..., Tensor]

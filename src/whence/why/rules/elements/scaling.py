@@ -19,16 +19,15 @@ from whence.why.rules.opening import Factor, Opened, Part, Rule
 
 def unscaled(call: Call, at: Index) -> Opened:
     """Open g / scale, or whether any g was not finite."""
-    count = len(call["self"])
     scale: Ref = call["inv_scale"]
-    if call.slot >= count:
+    if not isinstance(call["self"], Ref):
         found = Factor(call["found_inf"], column(at), "found")
         finite = all(bool(torch.isfinite(g.tensor()).all()) for g in call["self"])
         value = found.values if finite else np.ones_like(found.values)
         part = Part("1 if any g isn't finite", value=value, shared=(found,))
         return Opened("1 if any g isn't finite", [part], exact=True)
     whole = Factor(scale, np.zeros((len(at), 1), dtype=np.int64), "1/scale")
-    arriving = Factor(call["self"][call.slot], column(at), "g")
+    arriving = Factor(call["self"], column(at), "g")
     return Opened("g · 1/scale", [product("g · 1/scale", arriving, whole)])
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from whence.why.rules.forms.given import constant
 from whence.why.rules.forms.rerun import linear
 from whence.why.rules.opening import Rule
-from whence.why.rules.tensors.shape import constant
 
 _WINDOWS = "hann_window hamming_window blackman_window bartlett_window kaiser_window"
 

@@ -10,11 +10,10 @@ import torch
 
 from whence.why.recording.storage import Index, Ref
 from whence.why.recording.tape import Call
-from whence.why.rules.elements.elementwise import accuracy, narrow
 from whence.why.rules.forms.again import counting, padded, run
-from whence.why.rules.forms.positions import column
+from whence.why.rules.forms.positions import chosen, column
+from whence.why.rules.forms.rounding import accuracy, narrow
 from whence.why.rules.opening import Factor, Opened, Part, Rule
-from whence.why.rules.tensors.indexing import chosen
 
 
 def planar(words: str, source: str, *, inner: float = 4, sums_narrowly: bool = False) -> Rule:

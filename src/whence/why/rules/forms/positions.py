@@ -107,3 +107,17 @@ def reduced(at: Index, source: Ref, dims: Sequence[int], out: Sequence[int]) -> 
         full[d] = i.reshape(1, -1)
     flat = position(full, source.size) if rank else np.zeros((1, 1), dtype=np.int64)
     return np.broadcast_to(flat, (len(at), flat.shape[1]))
+
+
+def chosen(hits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """List the hits of each row.
+
+    Args:
+        hits: [m, n], which of n candidates belong to each of m elements.
+
+    Returns:
+        [m, w] candidates and [m, w] which of them are meant, w the largest number of hits.
+    """
+    width = max(int(hits.sum(1).max(initial=0)), 1)
+    order = np.argsort(~hits, axis=1, kind="stable")[:, :width]
+    return order, np.take_along_axis(hits, order, 1)

@@ -15,7 +15,6 @@ import torch
 
 from whence.why.recording.storage import Index, Ref
 from whence.why.recording.tape import Call, flatten
-from whence.why.rules.elements.elementwise import accuracy, narrow
 from whence.why.rules.forms.again import (
     DIFFERENTIABLE,
     Again,
@@ -27,6 +26,7 @@ from whence.why.rules.forms.again import (
     widened,
 )
 from whence.why.rules.forms.positions import column, operand
+from whence.why.rules.forms.rounding import accuracy, narrow
 from whence.why.rules.opening import Factor, Opened, Part, Rule
 
 _SYMBOLS = {

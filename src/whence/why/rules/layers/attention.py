@@ -154,10 +154,15 @@ class Attention:
 
     def open_weights(self, at: Index) -> Opened:
         """Open e^s[i,j] / Σⱼ e^s[i,j]."""
-        b, h, i, _ = (column(c) for c in coordinates(at, self.scores_size))
-        j = np.arange(self.scores_size[3]).reshape(1, -1)
+        size = self.scores_size
+        b, h, i, _ = (column(c) for c in coordinates(at, size))
+        j = np.arange(size[3]).reshape(1, -1)
         across = Factor(self.scores, position([b, h, i, j], self.scores_size), "s")
-        part = Part("e^s[i,j] / Σ e^s", value=self._weights(at).reshape(-1, 1), shared=(across,))
+        mine, same = self._weights(at).reshape(-1, 1), j == column(coordinates(at, size)[3])
+        part = Part(
+            "e^s[i,j] / Σ e^s", value=mine, shared=(across,),
+            slope=lambda: mine * (same - self._weights(across.at.reshape(-1)).reshape(len(at), -1)),
+        )  # fmt: skip
         return Opened("e^s[i,j] / Σⱼ e^s[i,j]", [part], recomputed=True, notes=[NOTE])
 
     def errors(self, at: Index, size: tuple[int, ...]) -> np.ndarray:

@@ -11,10 +11,10 @@ from torch import Tensor
 from whence.why.recording.storage import Index, Ref
 from whence.why.recording.tape import Call
 from whence.why.rules.forms.picks import by_slot, recounted
-from whence.why.rules.forms.positions import column
+from whence.why.rules.forms.positions import chosen, column
 from whence.why.rules.forms.rerun import computed, linear
+from whence.why.rules.forms.rounding import own_unit
 from whence.why.rules.opening import Factor, Opened, Part, Rule
-from whence.why.rules.tensors.indexing import chosen, own_unit
 
 SUM, MEAN, MAX = range(3)
 

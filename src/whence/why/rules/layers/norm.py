@@ -9,8 +9,9 @@ import torch
 
 from whence.why.recording.storage import Index, Ref
 from whence.why.recording.tape import Call
-from whence.why.rules.elements.elementwise import accuracy, product
+from whence.why.rules.elements.elementwise import product
 from whence.why.rules.forms.positions import column, column_values
+from whence.why.rules.forms.rounding import accuracy
 from whence.why.rules.opening import UNIT, Factor, Opened, Part, Rule
 
 
@@ -67,7 +68,8 @@ def _statistics(call: Call, at: Index, x: Ref) -> Opened:
     off = (accuracy(call) * np.abs(middle[:, 0]) * 8) ** 2 + accuracy(call) * np.abs(
         middle[:, 0]
     ) * np.sqrt(variance)
-    part = Part("1/√(var + ε)", value=value, shared=(values,))
+    slopes = -(value**3) * (values.values - middle) / width
+    part = Part("1/√(var + ε)", value=value, shared=(values,), slope=lambda: slopes)
     rounds = 8 + min(width, 6 * math.sqrt(width))
     # The kernel adds up squares, which may be more than its type holds.
     squares = width * (variance + middle[:, 0] ** 2)
@@ -141,7 +143,10 @@ def rms_norm(call: Call, at: Index) -> Opened:
         mean = (values.values**2).mean(1)
         mean = np.where(mean * width > _most(x), math.inf, mean)  # the kernel adds up squares
         value = 1 / np.sqrt(mean + eps)
-        part = Part("1/√(mean(x²) + ε)", value=column_values(value), shared=(values,))
+        slopes = -column_values(value**3) * values.values / width
+        part = Part(
+            "1/√(mean(x²) + ε)", value=column_values(value), shared=(values,), slope=lambda: slopes
+        )
         return Opened("1/√(Σₖ x[k]²/D + ε)", [part], 8 + min(width, 6 * math.sqrt(width)))
     row, place = np.divmod(at, width)
     rstd = call.outputs[1]

@@ -8,6 +8,7 @@ h[t−1] is the recorded output; the gates and c, which the kernel keeps to itse
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -19,9 +20,9 @@ from whence.why.recording.nested import Nested, narrow
 from whence.why.recording.storage import Index, Ref
 from whence.why.recording.tape import Call, Op
 from whence.why.rules import open as opener
+from whence.why.rules.forms.given import constant
 from whence.why.rules.forms.positions import column_values, coordinates
 from whence.why.rules.opening import UNIT, Opened, Part, Rule
-from whence.why.rules.tensors.shape import constant
 
 _NOTE = "gates and cells are recomputed: the fused kernel keeps neither"
 _SAFETY = 16  # how far above the error of the formula in the kernel's own type the bound lies
@@ -84,7 +85,8 @@ def forward(layer: Layer, name: Name) -> list[Gates]:
         new = f * c + i * g
         squashed = torch.tanh(new)
         h = o * squashed
-        for word, tensor in (("i", i), ("f", f), ("g", g), ("o", o), ("cell", new), ("h", h)):
+        for word, tensor in (("i", i), ("f", f), ("g", g), ("o", o), ("cell", new),
+                             ("squashed", squashed), ("h", h)):  # fmt: skip
             name(word, tensor)
         steps.append(Gates(i, f, g, o, c, new, squashed, h))
         c = new
@@ -132,12 +134,13 @@ class Run:
         results: record of each of the fused operation's results, within the formula.
         errors: for each, how far the formula in the kernel's own type is from float64.
         reverse: the layer reads from the end.
+        names: the record of each variable of the formula.
     """
 
     def __init__(self, op: Op, example: int | None, back: bool):
         values = op.call(0).values
-        name = (op.forward or op).module
-        nested = Nested(op, name)
+        nested = Nested(op, "" if example is None else f"example{example}")
+        self.names = nested.names
         self.reverse: bool = values["reverse"]
         x: Ref = values["input"]
         order = range(x.size[0])[:: -1 if self.reverse else 1]
@@ -168,7 +171,7 @@ class Run:
                         for t in order]  # fmt: skip
             ends = [zero if values[n] is None else given(values[n])
                     for n in ("grad_hy", "grad_cy")]  # fmt: skip
-        with torch.no_grad(), nested.recorder:
+        with nested.recording():
             made = _formula(layer, back, arriving, ends, nested.name)
         kernel = x.dtype
         with torch.no_grad():
@@ -180,6 +183,22 @@ class Run:
             for r, m in zip(rough, made, strict=True)
         ]
         self.steps = len(layer.x)
+
+
+def _run(op: Op, example: int | None, back: bool) -> Run:
+    return op.remember(f"layer {example}", lambda: Run(op, example, back))
+
+
+def _inside(back: bool) -> Callable[[Op, str], dict[str, Ref]]:
+    """Look into the run of the example that a name is of, or of the whole batch."""
+
+    def named(op: Op, name: str) -> dict[str, Ref]:
+        of_example = re.search(r"(?:^|\.)example(\d+)\.", name)
+        example = None if of_example is None else int(of_example[1])
+        there = example is None or example < op.call(0)["input"].size[1]
+        return _run(op, example, back).names if there else {}
+
+    return named
 
 
 def _largest(tensor: Tensor) -> float:
@@ -217,7 +236,7 @@ def _layer(back: bool, by_example: tuple[int, ...], over_time: tuple[int, ...]) 
         single: Opened | None = None
         for example in np.unique(examples):
             key = int(example) if per_example else None
-            run = call.op.remember(f"layer {key}", lambda k=key: Run(call.op, k, back))
+            run = _run(call.op, key, back)
             some = examples == example
             here = [c[some] for c in where]
             if per_example:
@@ -262,6 +281,10 @@ def _magnitude(ref: Ref, at: Index) -> np.ndarray:
 RULES: dict[str, Rule] = {
     "mkldnn_rnn_layer": _layer(back=False, by_example=(0, 1, 2), over_time=(0,)),
     "mkldnn_rnn_layer_backward": _layer(back=True, by_example=(0, 5, 6), over_time=(0,)),
+}
+INSIDES = {
+    "mkldnn_rnn_layer": _inside(back=False),
+    "mkldnn_rnn_layer_backward": _inside(back=True),
 }
 
 SCHEMAS = {

@@ -9,8 +9,9 @@ import numpy as np
 
 from whence.why.recording.storage import Index, Ref
 from whence.why.recording.tape import Call
-from whence.why.rules.elements.elementwise import accuracy, product
+from whence.why.rules.elements.elementwise import product
 from whence.why.rules.forms.positions import column, column_values
+from whence.why.rules.forms.rounding import accuracy
 from whence.why.rules.layers.norm import _narrow as narrow
 from whence.why.rules.opening import Factor, Opened, Part, Rule
 

@@ -8,28 +8,10 @@ import numpy as np
 
 from whence.why.recording.storage import Index, Ref
 from whence.why.recording.tape import Call
-from whence.why.rules.forms.positions import broadcast, column, coordinates, position
-from whence.why.rules.opening import UNIT, Factor, Opened, Part, Rule
+from whence.why.rules.forms.positions import broadcast, chosen, column, coordinates, position
+from whence.why.rules.forms.rounding import own_unit
+from whence.why.rules.opening import Factor, Opened, Part, Rule
 from whence.why.rules.tensors.shape import moved
-
-
-def chosen(hits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """List the hits of each row.
-
-    Args:
-        hits: [m, n], which of n candidates belong to each of m elements.
-
-    Returns:
-        [m, w] candidates and [m, w] which of them are meant, w the largest number of hits.
-    """
-    width = max(int(hits.sum(1).max(initial=0)), 1)
-    order = np.argsort(~hits, axis=1, kind="stable")[:, :width]
-    return order, np.take_along_axis(hits, order, 1)
-
-
-def own_unit(call: Call) -> float | None:
-    """Relative size of a rounding where a sum is kept in the output's own type."""
-    return UNIT.get(call.output.dtype)
 
 
 def _integers(ref: Ref) -> np.ndarray:

@@ -11,11 +11,12 @@ from torch import Tensor
 
 from whence.why.recording.storage import Index
 from whence.why.recording.tape import Call
-from whence.why.rules.elements.elementwise import narrow, product
+from whence.why.rules.elements.elementwise import product
 from whence.why.rules.forms.again import Again, widened
 from whence.why.rules.forms.picks import by_slot
 from whence.why.rules.forms.positions import broadcast, column, coordinates
 from whence.why.rules.forms.rerun import computed, linear
+from whence.why.rules.forms.rounding import narrow
 from whence.why.rules.opening import Factor, Opened, Part, Rule
 
 # A solver's error is that of inputs some roundings off, for each row it goes through.

@@ -8,7 +8,7 @@ import numpy as np
 
 from whence.why.recording.storage import Index, Ref
 from whence.why.recording.tape import Call
-from whence.why.rules.elements.elementwise import accuracy, narrow, product
+from whence.why.rules.elements.elementwise import product
 from whence.why.rules.forms.positions import (
     column,
     column_values,
@@ -17,6 +17,7 @@ from whence.why.rules.forms.positions import (
     position,
     reduced,
 )
+from whence.why.rules.forms.rounding import accuracy, narrow
 from whence.why.rules.opening import Factor, Opened, Part, Rule
 
 

@@ -8,9 +8,10 @@ import numpy as np
 
 from whence.why.recording.storage import Index, Ref
 from whence.why.recording.tape import Call
-from whence.why.rules.elements.elementwise import accuracy, product
+from whence.why.rules.elements.elementwise import product
 from whence.why.rules.forms.positions import column, column_values, coordinates, position
 from whence.why.rules.forms.rerun import computed
+from whence.why.rules.forms.rounding import accuracy
 from whence.why.rules.opening import Factor, Opened, Part, Rule
 from whence.why.rules.tensors.reductions import along, deviation, mean, variance
 

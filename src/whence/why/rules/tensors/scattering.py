@@ -9,10 +9,10 @@ import numpy as np
 from whence.why.recording.storage import Index, Ref
 from whence.why.recording.tape import Call
 from whence.why.rules.forms.picks import by_slot, moves, recounted
-from whence.why.rules.forms.positions import column, column_values, coordinates, position
+from whence.why.rules.forms.positions import chosen, column, column_values, coordinates, position
 from whence.why.rules.forms.rerun import computed, linear
+from whence.why.rules.forms.rounding import own_unit
 from whence.why.rules.opening import Factor, Opened, Part, Rule
-from whence.why.rules.tensors.indexing import chosen, own_unit
 
 
 def _arriving(call: Call, at: Index) -> tuple[Factor, np.ndarray]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from whence.why.recording.storage import Index, Ref
 from whence.why.recording.tape import Call
+from whence.why.rules.forms.given import constant, sampled
 from whence.why.rules.forms.positions import column, column_values, coordinates, position
 from whence.why.rules.opening import Factor, Opened, Part, Rule
 
@@ -127,15 +128,6 @@ def repeat(call: Call, at: Index) -> Opened:
     return moved("x, repeated", source, np.broadcast_to(position(where, source.size), at.shape))
 
 
-def constant(words: str) -> Rule:
-    """Make the rule of an operation whose numbers come from its arguments, not from tensors."""
-
-    def opened(call: Call, at: Index) -> Opened:
-        return Opened(words, [Part(words, value=_stored(call, at))], exact=True)
-
-    return opened
-
-
 def filled(call: Call, at: Index) -> Opened:
     """Open a tensor filled with one number."""
     name = (
@@ -163,17 +155,6 @@ def sequence(call: Call, at: Index) -> Opened:
     """Open start + i·step (arange)."""
     start, step = float(call.get("start") or 0), float(call.get("step") or 1)
     return Opened("start + i·step", [Part("start + i·step", value=column(at) * step + start)], 2)
-
-
-def sampled(call: Call, at: Index) -> Opened:
-    """Say that the numbers were drawn at random."""
-    words = f"drawn at random ({call.name})"
-    part = Part(words, value=_stored(call, at))
-    return Opened(words, [part], exact=True, sampled=True)
-
-
-def _stored(call: Call, at: Index) -> np.ndarray:
-    return call.output.gather(at).reshape(-1, 1)
 
 
 def _names(words: str) -> Sequence[str]:

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from whence.why.recording.storage import Index, Ref
 from whence.why.recording.tape import Call
-from whence.why.rules.elements.elementwise import accuracy, narrow, number, product
+from whence.why.rules.elements.elementwise import number, product
 from whence.why.rules.elements.functions import evaluate, slope
 from whence.why.rules.forms.positions import (
     broadcast,
@@ -22,6 +22,7 @@ from whence.why.rules.forms.positions import (
     operand,
     position,
 )
+from whence.why.rules.forms.rounding import accuracy, narrow
 from whence.why.rules.opening import UNIT, Factor, Opened, Part, Rule
 
 NONE, MEAN, SUM = range(3)
@@ -49,8 +50,12 @@ def softmax(call: Call, at: Index) -> Opened:
     values = Factor(x, across, "x")
     top = values.values.max(1, keepdims=True)
     powers = np.exp(values.values - np.where(top == -np.inf, 0.0, top))
-    value = np.take_along_axis(powers, own, 1) / powers.sum(1, keepdims=True)
-    part = Part("e^x[i] / Σₖ e^x[k]", value=value, shared=(values,))
+    shares = powers / powers.sum(1, keepdims=True)
+    value = np.take_along_axis(shares, own, 1)
+    same = np.arange(across.shape[1]) == own
+    part = Part(
+        "e^x[i] / Σₖ e^x[k]", value=value, shared=(values,), slope=lambda: value * (same - shares)
+    )
     distance = np.abs(np.take_along_axis(values.values, own, 1) - top)[:, 0]
     slack = accuracy(call) * np.where(np.isfinite(distance), distance, 0.0)
     n = across.shape[1]
@@ -80,7 +85,9 @@ def log_softmax(call: Call, at: Index) -> Opened:
     top = values.values.max(1, keepdims=True)
     rest = np.log(np.exp(values.values - top).sum(1, keepdims=True)) + top
     mine = Factor(x, np.take_along_axis(across, own, 1))
-    parts = [product("x[i]", mine), Part("−ln Σₖ e^x[k]", value=-rest, shared=(values,))]
+    shares = np.exp(values.values - rest)
+    sums = Part("−ln Σₖ e^x[k]", value=-rest, shared=(values,), slope=lambda: -shares)
+    parts = [product("x[i]", mine), sums]
     slack = accuracy(call) * (_exp_roundings(across.shape[1]) + 2 * np.abs(top[:, 0]))
     if UNIT[x.dtype] > accuracy(call):  # in the narrower types the logarithm is rounded to them
         slack = slack + UNIT[x.dtype] * (1.5 * np.abs(rest[:, 0]) + np.abs(top[:, 0]))

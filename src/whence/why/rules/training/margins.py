@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from whence.why.rules.forms.given import constant
 from whence.why.rules.forms.picks import by_slot, recounted
 from whence.why.rules.forms.rerun import computed, linear, scaled
 from whence.why.rules.opening import Rule
-from whence.why.rules.tensors.shape import constant
 
 _CTC = "−ln of the sum over all alignments of their probability"
 

@@ -8,8 +8,9 @@ import numpy as np
 
 from whence.why.recording.storage import Index, Ref
 from whence.why.recording.tape import Call, written
-from whence.why.rules.elements.elementwise import accuracy, narrow, product
+from whence.why.rules.elements.elementwise import product
 from whence.why.rules.forms.positions import column
+from whence.why.rules.forms.rounding import accuracy, narrow
 from whence.why.rules.opening import Factor, Opened, Part, Rule
 
 

@@ -1,0 +1,437 @@
+"""Everything that a rule may look at: what a run recorded, and what was measured by replay."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(slots=True)
+class Weight:
+    """A parameter at one step.
+
+    Attributes:
+        name: its address.
+        shape: its shape.
+        rms: √mean(w²) before the update.
+        grad_norm: ‖g‖ as the update saw it; NaN where it had no gradient.
+        grad_mean: mean |g|.
+        update_rms: √mean(Δ²) of what the update did.
+        stuck: share of the numbers with a gradient that the update left as they were, to the bit.
+        trainable: whether it asks for a gradient.
+        optimized: whether an optimizer has it.
+        decay: the weight decay of its group; None where there is no telling.
+        alike: whether all its rows are equal and not 0.
+        role: embedding, norm, matrix or other.
+        dtype: such as float32.
+        still_rows: of an embedding: rows that were read and didn't move, as a share of those read.
+        unread_rows: of an embedding: share of the rows whose token didn't come in what was read.
+        zero: whether all its numbers are 0.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    rms: float
+    grad_norm: float
+    grad_mean: float
+    update_rms: float
+    stuck: float
+    trainable: bool
+    optimized: bool
+    decay: float | None
+    alike: bool
+    role: str
+    dtype: str
+    still_rows: float = 0.0
+    unread_rows: float = 0.0
+    zero: bool = False
+
+    @property
+    def ratio(self) -> float:
+        """The update's size for each of the weight's: rms(Δ)/rms(w); 0 for a weight of zeros."""
+        return self.update_rms / self.rms if self.rms > 0 else 0.0
+
+
+@dataclass(slots=True)
+class Units:
+    """The outputs of an activation function or a recurrent layer, over all that was read.
+
+    Attributes:
+        name: the module and the function, such as `blocks.0.mlp.relu`.
+        function: relu, tanh, sigmoid or another.
+        n: how many units.
+        inputs: on how many inputs they were seen.
+        dead: share of the units that are active on less than 1 % of the inputs.
+        saturated: share of the values at the ends: |tanh| > 0.97, or a sigmoid's beyond 0.97.
+        rms: √mean of the squares of what went in.
+    """
+
+    name: str
+    function: str
+    n: int
+    inputs: int
+    dead: float
+    saturated: float
+    rms: float
+
+
+@dataclass(slots=True)
+class Reading:
+    """One attention at one step.
+
+    Attributes:
+        name: the module.
+        entropy: mean over queries with four keys or more of H/ln(keys): 1 reads all evenly.
+        rows: the largest difference of a query's weights' sum from 1.
+        ahead: the largest weight on a key behind its query; NaN where queries and keys differ.
+        scale: what the products were multiplied by, times √d: 1 as in the paper; NaN: unknown.
+        scores: standard deviation of the scores.
+        d: length of a head's vectors.
+        collapsed: share of heads whose entropy is near 0.
+        axis: whether the softmax ran along the keys.
+    """
+
+    name: str
+    entropy: float
+    rows: float
+    ahead: float
+    scale: float
+    scores: float
+    d: int
+    collapsed: float
+    axis: bool = True
+
+
+@dataclass(slots=True)
+class Flow:
+    """A block with siblings of the same kind: what went in and came out.
+
+    Attributes:
+        name: the module.
+        carried: cosine between input and output.
+        rms_in: √mean of the squares of what went in.
+        rms: √mean of the squares of its output.
+        grad: norm of the gradient at its output.
+    """
+
+    name: str
+    carried: float
+    rms_in: float
+    rms: float
+    grad: float
+
+
+@dataclass(slots=True)
+class Predicted:
+    """The logits of a step, and what their gradient tells of the targets.
+
+    With cross-entropy the gradient of a row is s·(p − y): the one negative number stands at the
+    target, and s is the weight that the row has in the loss.
+
+    Attributes:
+        shape: of the logits.
+        classes: V.
+        largest: max |logit|.
+        log_z: mean of ln Σ exp(logit).
+        known: whether the targets could be told.
+        targets: flat, −1 where a row isn't counted.
+        tokens: the ids that went in, of the same shape where each has a target; else None.
+        losses: −ln P(target) of each counted row, NaN else, in the shape of the rows.
+        weights: s of each row.
+        calls: how many backward passes made up the step's gradient.
+        call_weights: Σ s of each of them.
+        entropy: of the distribution of this step's targets, nats.
+        row_share: share of each example in the squared gradient at the logits.
+        empty_rows: share of examples without a single counted target.
+        call_spread: how far the rows' weights differ between the calls: largest / smallest − 1.
+        boundary: −ln P of each example's first token, read as going on from the one before; NaN:
+            unknown.
+        length: tokens of an example, where each token has a target; else 0.
+    """
+
+    shape: tuple[int, ...]
+    classes: int
+    largest: float
+    log_z: float
+    known: bool
+    targets: np.ndarray
+    tokens: np.ndarray | None
+    losses: np.ndarray
+    weights: np.ndarray
+    calls: int = 1
+    call_weights: tuple[float, ...] = ()
+    call_spread: float = 0.0
+    entropy: float = float("nan")
+    row_share: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    empty_rows: float = 0.0
+    boundary: float = float("nan")
+    length: int = 0
+
+
+@dataclass(slots=True)
+class Measured:
+    """What was measured at one step, done again.
+
+    Attributes:
+        step: which.
+        weights: all parameters.
+        units: activation functions.
+        readings: attentions.
+        flows: blocks.
+        predicted: the logits; None where there are none.
+        train_mode: whether the model was in training mode.
+        dropout: share that its dropout layers set to 0, the largest; 0: there are none.
+        idle_dropout: whether layers with dropout were in evaluation mode.
+        refused: what the step raised, if a number wasn't finite.
+        stale: ‖gradient that the step began with‖ / ‖gradient that the update saw‖.
+        stale_is_last: whether what it began with is what the last update saw, to the bit.
+        seen: norm of the gradient that the update saw.
+        fresh: norm of the gradient that the backward passes added.
+        loss: of the step.
+        cleared: the backward passes made gradients, and the update saw none.
+        bad_outputs: names of module outputs that aren't finite, in the order of computing.
+    """
+
+    step: int
+    weights: dict[str, Weight] = field(default_factory=dict)
+    units: list[Units] = field(default_factory=list)
+    readings: list[Reading] = field(default_factory=list)
+    flows: list[Flow] = field(default_factory=list)
+    predicted: Predicted | None = None
+    dropout: float = 0.0
+    idle_dropout: bool = False
+    refused: str = ""
+    stale: float = 0.0
+    stale_is_last: bool = False
+    seen: float = 0.0
+    fresh: float = float("nan")
+    loss: float = float("nan")
+    cleared: bool = False
+    bad_outputs: tuple[str, ...] = ()
+
+    @property
+    def trained(self) -> list[Weight]:
+        """The parameters that an optimizer is there to move."""
+        return [w for w in self.weights.values() if w.trainable and w.optimized]
+
+    @property
+    def ratio(self) -> float:
+        """The median of the matrices' update-to-weight ratios; NaN where there are none."""
+        found = [w.ratio for w in self.trained if len(w.shape) >= 2 and w.rms > 0]
+        return float(np.median(found)) if found else float("nan")
+
+
+@dataclass(slots=True)
+class Probes:
+    """What the model answers when a token is changed: each None where it could not be asked.
+
+    Attributes:
+        ahead: largest change of an earlier position's logits when the last token is changed,
+            relative to the logits' spread.
+        before: the same of a later position's when an early token is changed.
+        across: of one example's logits when another example is changed.
+        hidden: of visible positions' logits when padded tokens are changed.
+        noise: of two readings in evaluation mode.
+        place: whether queries or keys differ by position where all tokens are the same.
+        cache: of the logits read token by token with a cache, from those read at once.
+        padded: share of the batch's tokens that look like padding, or are marked so.
+        marked: whether the model was told which tokens are padding.
+        pad_counted: share of padding positions whose target is counted.
+    """
+
+    ahead: float | None = None
+    before: float | None = None
+    across: float | None = None
+    hidden: float | None = None
+    noise: float | None = None
+    place: bool | None = None
+    cache: float | None = None
+    padded: float = 0.0
+    marked: bool = False
+    pad_counted: float | None = None
+
+
+@dataclass(slots=True)
+class Texts:
+    """What the data themselves show.
+
+    Attributes:
+        rows: how many examples were looked at.
+        repeated: share of them that came before, exactly.
+        same_batch: share of steps that read the very batch of the step before.
+        in_order: share of examples that begin where the one before them ended.
+        sorted_labels: how much likelier than chance two neighbours share a label; NaN: unknown.
+        overlap: share of validation windows that stand in the training text; NaN: unknown.
+        overlap_example: where one of them stands.
+        vocabulary: share of the vocabulary that the text uses; NaN: unknown.
+        window: mean share of the model's window that an example fills; NaN: unknown.
+        shift: how far the target lies ahead of its input token: 1 is the next; None: no fixed shift
+            fits.
+        shift_share: share of targets that this shift explains.
+        target_entropy: of all targets' distribution, in nats; NaN: unknown.
+        tokens: how many targets that is.
+        epochs: how often the text was read; NaN: unknown.
+        own_copies: share of training windows that stand there a second time; NaN: unknown.
+    """
+
+    rows: int = 0
+    repeated: float = 0.0
+    same_batch: float = 0.0
+    in_order: float = float("nan")
+    sorted_labels: float = float("nan")
+    overlap: float = float("nan")
+    overlap_example: str = ""
+    vocabulary: float = float("nan")
+    window: float = float("nan")
+    shift: int | None = None
+    shift_share: float = float("nan")
+    target_entropy: float = float("nan")
+    tokens: int = 0
+    epochs: float = float("nan")
+    own_copies: float = float("nan")
+
+
+@dataclass(slots=True)
+class Setup:
+    """What is known of how the run is trained.
+
+    Attributes:
+        kind: tokens (each has a target), classes (each example has one) or other.
+        optimizer: its name.
+        rate: the peak learning rate.
+        steps: how many are meant; 0: unknown.
+        clip: the norm that gradients are scaled down to; 0: none; None: unknown.
+        window: tokens the model reads at most; 0: unknown.
+        vocab_size: tokens there are; 0: unknown.
+        scheduled: whether a schedule is attached to the rate; None: unknown.
+        adaptive: whether the update's size hardly depends on the gradient's (Adam, Muon).
+        sizes: further settings by name.
+    """
+
+    kind: str = "other"
+    optimizer: str = ""
+    rate: float = float("nan")
+    steps: int = 0
+    clip: float | None = None
+    window: int = 0
+    vocab_size: int = 0
+    scheduled: bool | None = None
+    adaptive: bool = False
+    warmup: int = 0
+    tied_asked: bool = False
+    tied: bool = False
+    has_attention: bool = False
+    frozen_asked: tuple[str, ...] = ()
+    sizes: Mapping[str, Any] = field(default_factory=dict)
+    is_run: bool = False
+
+
+@dataclass(slots=True)
+class Evidence:
+    """What rules look at.
+
+    Attributes:
+        of: what it is about.
+        setup: how it is trained.
+        loss: of each step, float64 [N].
+        rate: of each step.
+        grad_norm: of each step.
+        evals: (step, loss on validation text) of each measurement.
+        measured: what was measured by replay, in the order of steps.
+        probes: what the model answered; None: it couldn't be asked.
+        texts: what the data show; None: they aren't there.
+        crashed: the step that a number which isn't finite ended; None: none.
+        first_bad: the first number that wasn't finite, as a sentence, its address, and its step.
+        lacks: kind of evidence → why it isn't there.
+        looked: what was looked at, in sentences.
+    """
+
+    of: str
+    setup: Setup = field(default_factory=Setup)
+    loss: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    rate: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    grad_norm: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    evals: list[tuple[int, float]] = field(default_factory=list)
+    measured: list[Measured] = field(default_factory=list)
+    probes: Probes | None = None
+    texts: Texts | None = None
+    crashed: int | None = None
+    first_bad: tuple[str, str] | None = None
+    lacks: dict[str, str] = field(default_factory=dict)
+    looked: list[str] = field(default_factory=list)
+
+    @property
+    def first(self) -> Measured:
+        """The earliest step that was measured."""
+        return self.measured[0]
+
+    @property
+    def last(self) -> Measured:
+        """The latest step that was measured and came to its end."""
+        done = [m for m in self.measured if not m.refused]
+        return done[-1] if done else self.measured[-1]
+
+    def has(self, need: str) -> bool:
+        """Whether there is evidence of a kind: one of `NEEDS`."""
+        return NEEDS[need][0](self)
+
+    def why_not(self, need: str) -> str:
+        """Say why there is none."""
+        return self.lacks.get(need, NEEDS[need][1])
+
+    def smoothed(self, window: int = 0) -> np.ndarray:
+        """The loss, each step the mean of the last few; NaNs stay."""
+        n = len(self.loss)
+        k = max(1, min(window or max(1, n // 20), n))
+        if n == 0:
+            return self.loss
+        sums = np.cumsum(np.insert(self.loss, 0, 0.0))
+        head = np.cumsum(self.loss)[: k - 1] / np.arange(1, k)
+        return np.concatenate([head, (sums[k:] - sums[:-k]) / k])
+
+
+def _measured(e: Evidence) -> bool:
+    return any(not m.refused and m.weights for m in e.measured)
+
+
+# kind of evidence → (whether it is there, what is said where it isn't)
+NEEDS = {
+    "record": (lambda e: len(e.loss) >= 1, "no step is recorded"),
+    "20 steps": (lambda e: len(e.loss) >= 20, "fewer than 20 steps are recorded"),
+    "losses": (
+        lambda e: len(e.loss) >= 20 and np.isfinite(e.loss[: max(1, len(e.loss) // 2)]).any(),
+        "the loss is not in the record",
+    ),
+    "rates": (lambda e: len(e.rate) >= 5, "fewer than 5 steps are recorded"),
+    "gradient norms": (
+        lambda e: len(e.grad_norm) >= 20 and np.isfinite(e.grad_norm).any(),
+        "gradient norms of 20 steps are not there",
+    ),
+    "validation": (lambda e: len(e.evals) >= 3, "fewer than 3 measurements on other text"),
+    "measured": (_measured, "no step could be done again"),
+    "start": (
+        lambda e: _measured(e) and e.first.step < 10,
+        "none of the first 10 steps could be done again",
+    ),
+    "two steps": (
+        lambda e: sum(not m.refused for m in e.measured) >= 2,
+        "fewer than two steps could be done again",
+    ),
+    "targets": (
+        lambda e: any(m.predicted is not None and m.predicted.known for m in e.measured),
+        "the targets can't be told from the gradient at the logits",
+    ),
+    "logits": (
+        lambda e: any(m.predicted is not None for m in e.measured),
+        "no logits were seen",
+    ),
+    "attention": (lambda e: any(m.readings for m in e.measured), "no attention was seen"),
+    "units": (lambda e: any(m.units for m in e.measured), "no activation function was seen"),
+    "blocks": (lambda e: any(m.flows for m in e.measured), "no two blocks of one kind were seen"),
+    "probes": (lambda e: e.probes is not None, "the model could not be asked with other tokens"),
+    "texts": (lambda e: e.texts is not None, "the data are not there"),
+    "crash": (lambda e: True, ""),
+}

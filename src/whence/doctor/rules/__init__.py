@@ -1,0 +1,17 @@
+"""The rules by theme: each file's table at its end is all there is to add a rule to."""
+
+from whence.doctor.rules import data, gradients, loss, model, units, updates, validation
+from whence.doctor.rules.rule import Rule, ask_all
+
+THEMES = {
+    "loss": loss.RULES,
+    "gradients": gradients.RULES,
+    "updates": updates.RULES,
+    "units": units.RULES,
+    "model": model.RULES,
+    "data": data.RULES,
+    "validation": validation.RULES,
+}
+RULES: tuple[Rule, ...] = tuple(rule for rules in THEMES.values() for rule in rules)
+
+__all__ = ["RULES", "THEMES", "Rule", "ask_all"]

@@ -1,0 +1,123 @@
+"""Rules on units: dead, saturated, all alike, or drawn at the wrong size."""
+
+from __future__ import annotations
+
+from whence.doctor.evidence import Evidence
+from whence.doctor.finding import Fact, Finding
+from whence.doctor.rules.changes import rates
+from whence.doctor.rules.rule import Rule
+
+DEAD = 0.5  # of a layer's units: SageMaker Debugger DeadRelu
+SATURATED = 0.5  # of a layer's values: SageMaker's share, with lecture practice's |tanh| > 0.97
+VARIANCE = 10.0  # between layers in the first steps: SageMaker Debugger PoorWeightInitialization
+
+
+def dead_units(e: Evidence) -> Finding | None:
+    """More than half of a layer's ReLUs are active on less than 1 % of the inputs."""
+    for m in reversed(e.measured):
+        dead = [u for u in m.units if u.function == "relu" and u.dead > DEAD and u.inputs >= 100]
+        if not dead:
+            continue
+        worst = max(dead, key=lambda u: u.dead)
+        first = next(s for s in e.measured
+                     if any(u.name == worst.name and u.dead > DEAD for u in s.units))  # fmt: skip
+        return Finding(
+            f"{worst.dead:.0%} of the units of {worst.name} are dead", "act",
+            (
+                Fact("units active on less than 1 % of the inputs", worst.dead, f"alarm: {DEAD}",
+                     m.step, worst.name),
+                Fact("inputs that were read", worst.inputs),
+                Fact("layers concerned", len(dead), f"of {len(m.units)}"),
+            ),
+            "lower the rate, draw the biases at 0 or above, or use an activation without a dead half",
+            step=first.step, open=worst.name.rpartition(".")[0], weight=5.2,
+            change=rates(e, 0.1),
+        )  # fmt: skip
+    return None
+
+
+def saturated_units(e: Evidence) -> Finding | None:
+    """More than half of the values of a tanh or sigmoid layer stand at its ends."""
+    for m in reversed(e.measured):
+        full = [u for u in m.units if u.function in ("tanh", "sigmoid") and u.saturated > SATURATED]
+        if not full:
+            continue
+        worst = max(full, key=lambda u: (not u.name.endswith(" state"), u.saturated))
+        state = worst.name.endswith(" state")  # which may well hold a constant
+        first = next(s for s in e.measured
+                     if any(u.name == worst.name and u.saturated > SATURATED for u in s.units))  # fmt: skip
+        return Finding(
+            f"{worst.saturated:.0%} of the values of {worst.name} are saturated: no gradient passes",
+            "watch" if state else "act",
+            (
+                Fact("values at the ends", worst.saturated, f"alarm: {SATURATED}", m.step, worst.name),
+                Fact("size of what goes in", worst.rms, "about 1", m.step),
+            ),
+            "draw the weights before it smaller, scale the inputs to about 1, or lower the rate",
+            step=first.step, open=worst.name.rpartition(".")[0], weight=2.0 if state else 5.2, change=rates(e, 0.1),
+        )  # fmt: skip
+    return None
+
+
+def symmetric_units(e: Evidence) -> Finding | None:
+    """All rows of a matrix are equal: its units compute the same and learn the same."""
+    alike = [w for w in e.last.weights.values() if w.alike and w.trainable]
+    if not alike:
+        return None
+    return Finding(
+        f"all units of {alike[0].name} are the same, and stay so", "act",
+        (
+            Fact("rows that differ", 0, f"of {alike[0].shape[0]}", e.last.step, alike[0].name),
+            Fact("weights concerned", len(alike)),
+        ),
+        "draw the first weights at random", step=0, open=alike[0].name, weight=8.2,
+    )  # fmt: skip
+
+
+def poor_start(e: Evidence) -> Finding | None:
+    """The sizes of activations grow or shrink from layer to layer at the start."""
+    m = e.first
+    sizes = [u.rms for u in m.units if u.rms > 0]
+    if len(sizes) < 2:
+        return None
+    ratio = max(sizes) / min(sizes)
+    if ratio**2 < VARIANCE**2 or m.predicted is None:
+        return None
+    small = min(m.units, key=lambda u: u.rms)
+    large = max(m.units, key=lambda u: u.rms)
+    return Finding(
+        "activations change their size from layer to layer: the first weights are drawn badly",
+        "watch" if ratio < 100 else "act",
+        (
+            Fact("size of what goes in", small.rms, "", m.step, small.name),
+            Fact("size of what goes in", large.rms, "", m.step, large.name),
+            Fact("ratio of the variances", ratio**2, f"SageMaker: {VARIANCE:g}; alarm: 100", m.step),
+        ),
+        "draw each layer's weights with a standard deviation of about 1/√inputs",
+        step=m.step, open=large.name.rpartition(".")[0], weight=4.0,
+    )  # fmt: skip
+
+
+def idle_dropout(e: Evidence) -> Finding | None:
+    """The model has dropout, and trains in evaluation mode, where it does nothing."""
+    idle = [m for m in e.measured if m.idle_dropout]
+    if len(idle) < 0.5 * len(e.measured) or not idle:
+        return None
+    return Finding(
+        "the model trains in evaluation mode: its dropout does nothing", "act",
+        (Fact("dropout", idle[0].dropout, "in use while training", idle[0].step),),
+        "call model.train() before training goes on", step=idle[0].step, weight=7.2,
+    )  # fmt: skip
+
+
+RULES = (
+    Rule(dead_units, ("units",), "SageMaker Debugger DeadRelu: 1 % of inputs, half of a layer"),
+    Rule(
+        saturated_units, ("units",), "|tanh| > 0.97: lecture practice; half of a layer: SageMaker"
+    ),
+    Rule(symmetric_units, ("measured",), "SageMaker Debugger: equal weights; exact"),
+    Rule(
+        poor_start, ("start", "units"), "SageMaker Debugger PoorWeightInitialization; 100 is ours"
+    ),
+    Rule(idle_dropout, ("measured",), "exact: no threshold"),
+)

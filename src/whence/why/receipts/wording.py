@@ -1,0 +1,145 @@
+"""The field's words for what a number is and for the operation that made it."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from whence.why.receipts.update import Update
+from whence.why.receipts.whole import Whole
+from whence.why.recording.storage import Ref
+from whence.why.recording.tape import Call
+
+if TYPE_CHECKING:
+    from whence.why.number import Number
+    from whence.why.trace import Trace
+
+_WIDTH = {torch.float64: 64, torch.float32: 32, torch.float16: 16, torch.bfloat16: 15}
+
+WORDS = {
+    "mm": "matrix product", "bmm": "matrix product", "addmm": "matrix product plus bias",
+    "baddbmm": "matrix product", "linear": "linear layer", "mv": "matrix times vector",
+    "dot": "dot product", "embedding": "looked up in the embedding",
+    "embedding_dense_backward": "gradients of the places where the token stood, added up",
+    "_softmax": "softmax", "_safe_softmax": "softmax", "_softmax_backward_data": "softmax, backward",
+    "_log_softmax": "log-softmax", "_log_softmax_backward_data": "log-softmax, backward",
+    "nll_loss_forward": "cross-entropy", "nll_loss_backward": "cross-entropy, backward",
+    "native_layer_norm": "layer norm", "native_layer_norm_backward": "layer norm, backward",
+    "_fused_rms_norm": "RMS norm", "_fused_rms_norm_backward": "RMS norm, backward",
+    "_scaled_dot_product_flash_attention_for_cpu": "attention",
+    "_scaled_dot_product_flash_attention_for_cpu_backward": "attention, backward",
+    "native_dropout": "dropout", "native_dropout_backward": "dropout, backward",
+    "gelu": "GELU", "gelu_backward": "GELU, backward", "silu": "SiLU",
+    "silu_backward": "SiLU, backward", "relu": "ReLU", "threshold_backward": "ReLU, backward",
+    "tanh": "tanh", "tanh_backward": "tanh, backward", "sigmoid": "sigmoid",
+    "sigmoid_backward": "sigmoid, backward", "rsqrt": "1/√", "sqrt": "√", "exp": "exponential",
+    "add": "sum", "sub": "difference", "mul": "product", "div": "quotient", "sum": "sum",
+    "mean": "mean", "neg": "negative", "pow": "power", "cat": "joined", "stack": "stacked",
+    "clone": "copied", "copy": "copied", "detach": "copied", "transpose": "transposed",
+    "slice_backward": "gradient of a slice", "select_backward": "gradient of a slice",
+    "mse_loss": "mean squared error", "mse_loss_backward": "mean squared error, backward",
+    "linalg_vector_norm": "norm", "norm": "norm", "lerp": "moved part of the way",
+    "ones_like": "set to 1", "zeros_like": "set to 0", "zeros": "set to 0",
+}  # fmt: skip
+# The same operations, where an optimiser does them.
+UPDATE = {
+    "mul": "decayed", "lerp": "mixed with the gradient", "addcmul": "the gradient's square added",
+    "addcdiv": "moved by momentum / √v", "add": "added", "sub": "moved", "sqrt": "√v",
+    "div": "bias-corrected", "norm": "norm of the gradient", "_fused_adamw": "moved by AdamW",
+    "_fused_adam": "moved by Adam", "_fused_sgd": "moved by SGD",
+    "_fused_adagrad": "moved by Adagrad", "copy": "written back",
+}  # fmt: skip
+# What an optimiser remembers of each weight.
+MEMORY = {
+    "exp_avg": "Momentum", "m": "Momentum", "momentum": "Momentum", "momentum_buffer": "Momentum",
+    "exp_avg_sq": "Mean square gradient", "v": "Mean square gradient",
+    "square_avg": "Mean square gradient", "max_exp_avg_sq": "Largest mean square gradient",
+    "sum": "Sum of squared gradients", "step": "Step count",
+}  # fmt: skip
+MEANS = {"Momentum": "momentum (before this step)"}
+
+
+def operation(call: Call) -> str:
+    """Say what an operation did: `_to_copy` → "rounded to bfloat16", `_foreach_mul` → "decayed"."""
+    name = call.name.removeprefix("_foreach_").rstrip("_")
+    if name == "_to_copy":
+        return _cast(call)
+    if call.op.phase == "update" and name in UPDATE:
+        return UPDATE[name]
+    return WORDS.get(name, name.strip("_").replace("_", " "))
+
+
+def _cast(call: Call) -> str:
+    source: Any = call.values.get("self")
+    dtype = call.output.dtype
+    to = str(dtype).removeprefix("torch.")
+    if not isinstance(source, Ref) or source.dtype == dtype:
+        return "copied"
+    narrower = _WIDTH.get(dtype, 0) < _WIDTH.get(source.dtype, 0)
+    return f"rounded to {to}" if narrower else f"widened to {to}"
+
+
+def title(number: Number) -> str:
+    """Name a number as the field does: `Weight head[22,19], step 149`."""
+    trace = number.trace
+    step = "" if trace.step is None else f", step {trace.step}"
+    return _titled(trace, number) + step
+
+
+def _titled(trace: Trace, number: Number) -> str:
+    if isinstance(number.ref, Whole):
+        return "Loss of the whole batch"
+    name, index, quantity = _parts(number.address)
+    plain = name.partition("#")[0]
+    own = _own(trace, plain) + index
+    if plain == "logits" and trace.labels.decode is not None and index:
+        token = trace.labels.text(int(index.rstrip("]").rpartition(",")[2]))
+        where = trace.labels.describe(number.ref, number.at).partition(" (")[0]
+        own = f"Logit of {token}" + (f" after {where}" if where else index)
+    again = f" (#{name.partition('#')[2]})" if "#" in name else ""
+    if isinstance(number.ref, Update):
+        return f"Change of {_lower(own)}"
+    if quantity == ".grad":
+        return f"Gradient of {_lower(own)}{again}"
+    if quantity == ".after":
+        return f"{own} after the step"
+    return own + again
+
+
+def _own(trace: Trace, name: str) -> str:
+    """A tensor's name with what it is: `Weight head`, `Momentum of weight head`, `Logit`."""
+    if name in trace.parameters:
+        last = name.rpartition(".")[2]
+        kind = {"weight": "Weight", "bias": "Bias"}.get(last, "Parameter")
+        return f"{kind} {name.removesuffix('.' + last) if kind != 'Parameter' else name}"
+    owner, _, kind = name.rpartition(".")
+    if owner in trace.parameters and kind in MEMORY:
+        return f"{MEMORY[kind]} of {_lower(_own(trace, owner))}"
+    if name == "loss":
+        return "Loss"
+    if name == "logits":
+        return "Logit"
+    if name.endswith("attn.weights"):
+        return f"Attention weight {name}"
+    if re.fullmatch(r"(.*\.)?(backward|optimizer)(\..*)?", name):
+        return f"Intermediate {name}"
+    if owner in trace.parameters:
+        return f"Optimizer state {name}"
+    ref = trace[name].ref if name in trace else None
+    given = isinstance(ref, Ref) and ref.version.writer is None and not ref.version.unseen
+    return f"{'Input' if given else 'Activation'} {name}"
+
+
+def _parts(address: str) -> tuple[str, str, str]:
+    """`w[3,7].grad` → ("w", "[3,7]", ".grad")."""
+    found = re.fullmatch(r"(.*?)(\[[^\]]*\])?((?:\.(?:grad|after|update))*(?:#\d+)?)", address)
+    assert found is not None
+    name, index, quantity = found[1], found[2] or "", found[3]
+    plain, _, again = quantity.partition("#")
+    return name + (f"#{again}" if again else ""), index, plain
+
+
+def _lower(words: str) -> str:
+    return words[:1].lower() + words[1:]
