@@ -1,4 +1,4 @@
-"""Curves of a long run: every step is reached, a stretch shows its own points, smoothing is true."""
+"""Curves of a long run: every step is reached, and a stretch shows its own points."""
 
 import numpy as np
 import pytest

@@ -1,6 +1,7 @@
 """What the flow shows is what the model reads and predicts: of a text, and of a pair."""
 
 import shutil
+from itertools import pairwise
 
 import pytest
 import torch
@@ -70,7 +71,7 @@ def test_no_ribbon_leads_from_the_source_to_the_target(pairs, studio, page):
     open_view(page, studio, "flow", "run=pairs&step=5")
     answered = answer("flow", {"run": "pairs", "step": 5}, studio.folder)
     stages = [stage for stage in answered["stages"] if stage["tile"]]
-    within = sum(a["stream"] == b["stream"] for a, b in zip(stages, stages[1:], strict=False))
+    within = sum(a["stream"] == b["stream"] for a, b in pairwise(stages))
     expect(page.locator(".flow-between")).to_have_count(within)
     expect(page.locator(".flow-cross")).to_have_count(1)
     expect(page.locator(".flow-tokens")).to_have_count(2)

@@ -42,12 +42,12 @@ def report(run: Run | Path, prompt: str = "", step: int | None = None) -> Still:
             target = answer("receipt", each.params, folder).get("target")
             asked = {**each.params, "address": target, "by": "token"}
             each.more = _known([("blame", asked)], folder) if target else []
-    return Still(folder, kept, f"{name} · Whence", _head(run))
+    return Still(folder, kept, f"{name} · Whence", _head(run) if isinstance(run, Run) else "")
 
 
 def _head(run: Run) -> str:
     """What stands above the views: which run this is, and the recipe it was made by."""
-    rows = [(key, value) for key, value in flat(run.recipe.to_dict()).items()]
+    rows = list(flat(run.recipe.to_dict()).items())
     made = run.created[:10]
     origin = origin_of(run)
     return (

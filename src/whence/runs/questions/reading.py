@@ -48,7 +48,7 @@ def part_of(session: Session, text: str | Sequence[int]) -> Part | LabelledPart:
         if not 2 <= len(ids) <= longest + 1:
             raise WhenceError(
                 f"the text has {len(ids):,} token{'s' if len(ids) != 1 else ''}: give 2 to "
-                f"{longest + 1:,}, as the model reads {longest:,} at most and predicts the one after."
+                f"{longest + 1:,}, as the model reads {longest:,} at most and predicts one more."
             )
         row = torch.from_numpy(ids)[None]
         after = torch.cat([row[:, 1:], torch.full((1, 1), NOT_COUNTED)], dim=1)

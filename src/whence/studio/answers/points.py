@@ -31,7 +31,8 @@ def points(
         run: the run's name.
         first: a step.
         last: a later step; none: the last one done.
-        buckets: as of `whence.runs.questions.curves.thin`; up to 2·buckets steps are given as they are.
+        buckets: as of `whence.runs.questions.curves.thin`; up to 2·buckets steps are given as they
+            are.
         smoothing: β of the smoothed loss, as of `smooth`; 0: none.
 
     Raises:
