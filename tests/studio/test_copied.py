@@ -16,6 +16,7 @@ QUESTIONS = {
     "compare": {"a": "one", "b": "two"},
     "live": {"run": "one"},
     "points": {"run": "one", "last": 5},
+    "doctor": {"run": "one"},
     "play": {},
     "step": {"run": "one", "step": 3},
     "strip": {"run": "one", "text": "99 bottles"},

@@ -69,7 +69,7 @@ class View(anywidget.AnyWidget):
         self.send({**told, "type": "answer", "answer": json.loads(text)}, buffers=found)
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        """Stand in the notebook's file as HTML too, for where no kernel answers, as in nbconvert."""
+        """Stand in the notebook's file as HTML too, for where no kernel answers: nbconvert."""
         data, metadata = super()._repr_mimebundle_(**kwargs) or ({}, {})
         return {**data, "text/html": self.still()._repr_html_()}, metadata
 
