@@ -238,7 +238,8 @@ def test_damaged_runs(studio, page):
     page.goto(studio.address())
     ready(page, "runs")
     for name in ("broken", "bottles"):
-        expect(page.locator(f"[data-run={name}][data-state=damaged]")).to_contain_text("is damaged")
+        expect(page.locator(f"[data-run={name}][data-state=damaged]")).to_be_visible()
+        expect(page.locator(f"[data-why={name}]")).to_contain_text("is damaged")
     page.goto(studio.address("#/live?run=bottles"))
     watch_state(page, "damaged")
     expect(page.get_by_role("alert").first).to_contain_text("line 9")

@@ -44,12 +44,8 @@ export function put(node, ...children) {
 export function trouble(message, ...buttons) {
   const text = message instanceof Error ? message.message : message;
   const [, what, why] = text.match(/^(.+?[^\d]): (.+)$/s) || [null, text, ""];
-  const whole = why ? [h("p", { class: "what-is-wrong" }, `${capital(what)}.`), h("p", { class: "why" }, capital(why))] : h("p", { class: "what-is-wrong" }, capital(what));
+  const whole = why ? [h("p", { class: "what-is-wrong" }, `${what}. `), h("p", { class: "why" }, why)] : h("p", { class: "what-is-wrong" }, what);
   return h("div", { class: "trouble", role: "alert" }, h("div", {}, whole), buttons.filter(Boolean).length ? h("div", { class: "row" }, buttons) : null);
-}
-
-function capital(text) {
-  return /^[a-z]+ /.test(text) ? text[0].toUpperCase() + text.slice(1) : text;
 }
 
 // The attributes of a box that scrolls: the keyboard reaches it, and it says what is in it.
