@@ -71,7 +71,7 @@ def flow(
             "example": example,
             "examples": examples,
             "stages": shown,
-            "predictions": _predictions(t, stages[-1], example) if stages else [],
+            "predictions": _predictions(t, stages, example),
             "open": open,
             "inside": inside,
             "attention": attention(t, open, example, head) if open else [],
@@ -189,14 +189,19 @@ def _role(name: str) -> str:
     return words[-1] if words[-1] in COLOURS else ""
 
 
-def _predictions(t: Trace, name: str, example: int) -> list[dict[str, Any] | None]:
+def _predictions(t: Trace, stages: list[str], example: int) -> list[dict[str, Any] | None]:
     """For each row of the last stage the likeliest next tokens, the target, and P(target).
 
-    None where the row is padding, behind which nothing is predicted.
+    None where the row is padding, behind which nothing is predicted. A model whose last stage
+    isn't its head, such as the MLP, predicts by what is called logits.
     """
-    logits = t[name].ref.tensor()
-    if t.labels.decode is None or logits.dim() != 3 or logits.shape[-1] != _vocabulary(t):
+    named = [n for n in in_order(t) if n.partition("#")[0] == "logits"]
+    size = t[named[-1]].shape[-1] if named else -1
+    heads = [n for n in (*stages[-1:], *named[-1:]) if len(t[n].shape) == 3]
+    head = next((n for n in heads if t[n].shape[-1] == size), None)
+    if head is None or t.labels.decode is None:
         return []
+    logits = t[head].ref.tensor()
     counted, targets = _targets(t, min(example, len(logits) - 1), logits.shape[1])
     rows: list[dict[str, Any] | None] = []
     for position, p in enumerate(
@@ -217,11 +222,6 @@ def _predictions(t: Trace, name: str, example: int) -> list[dict[str, Any] | Non
             }
         )
     return rows
-
-
-def _vocabulary(t: Trace) -> int:
-    """How many tokens there are: the rows of what the tokens are looked up in."""
-    return next((op.args[0].size[0] for op in t.ops if op.name == "embedding"), -1)
 
 
 def _targets(t: Trace, example: int, length: int) -> tuple[int, list[int]]:
