@@ -87,14 +87,14 @@ def test_what_can_not_be_compared_is_told(run, words, said, capsys):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("a text without labels\n" * 9, "line 1 is 'a text without labels'"),
+        ("a text without labels\n" * 9, "bad.tsv is 'a text without labels'"),
         ("dog\tone\n" * 30, "the text has 1 class(es)"),
         ("dog\tone\n" * 30 + "man\ttwo\n" * 3, "shuffle the lines"),
         (
             "dog\tone\nman\ttwo\n" * 9 + "no label\n" + "dog\tone\nman\ttwo\n" * 9,
-            "line 19 is 'no label'",
+            "bad.tsv is 'no label'",
         ),
-        ("dog\tone\nman\t\n" * 20, "line 2 is 'man"),
+        ("dog\tone\nman\t\n" * 20, "bad.tsv is 'man"),
     ],
 )
 def test_bad_lines_are_refused_in_a_sentence(tmp_path, text, said, capsys):

@@ -3,12 +3,15 @@
 import json
 import random
 
+import numpy as np
 import pytest
 import torch
 
 from tests.cli.command import whence
+from whence.errors import WhenceError
 from whence.runs.run import Run
 from whence.runs.training.events import Stepped
+from whence.train.losses import cross_entropy
 
 SMALL = ["--model", "seq2seq", "--model.n-layers", 1, "--model.d-model", 32, "--model.dropout", 0]
 REST = ["--hardware.precision", "fp32", "--hardware.threads", 1, "--model.context-length", 8]
@@ -105,7 +108,48 @@ def test_text_that_is_no_pairs_is_told(tmp_path, capsys):
     file = tmp_path / "x.tsv"
     file.write_text("a\tb\n" * 50 + "no tab here\n" + "a\tb\n" * 50, "utf-8")
     assert whence("train", file, "--out", tmp_path / "run", *SMALL) == 2
-    assert "pair 51 has no tab" in capsys.readouterr().err
+    assert f"line 51 of {file} is 'no tab here'" in capsys.readouterr().err
+
+
+# What a row without a target is, for each task that has targets of its own.
+WITHOUT = {"seq2seq": ("ab\tba", "ab\t"), "encoder": ("spam\tbuy now", "spam\t")}
+
+
+@pytest.mark.parametrize("kind", WITHOUT)
+@pytest.mark.parametrize("place", [3, 40, 41, 80])  # also where the text is held out
+def test_a_row_without_a_target_is_refused_by_file_and_line(kind, place, tmp_path, capsys):
+    good, bad = WITHOUT[kind]
+    other = good.replace("spam", "ham")
+    lines = [good, other] * 40
+    lines[place - 1] = bad
+    folder = tmp_path / "rows"
+    folder.mkdir()
+    (folder / "1.tsv").write_text("\n".join(lines[:40]))
+    (folder / "2.tsv").write_text("\n".join(lines[40:]))
+    words = ["--model", kind, "--steps", 1, "--out", tmp_path / "run"]
+    assert whence("train", folder, *words) == 2
+    file, line = ("1.tsv", place) if place <= 40 else ("2.tsv", place - 40)
+    assert f"line {line} of {folder / file} is {bad!r}" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_window_without_a_target_adds_nothing_and_a_batch_without_one_is_named():
+    from whence.data import WindowBatches
+
+    tokens = np.arange(33) % 7
+    options = {"context_length": 8, "batch_size": 2, "seed": 0}
+    step = [int(start) for start in WindowBatches(tokens, **options).starts(0)]
+    skipped = [(step[0] + 1, step[0] + 9)]
+    [(weight, part)] = WindowBatches(tokens, **options, skip=skipped)[0]
+    table = torch.nn.Embedding(7, 7)
+    loss = cross_entropy(table(part.inputs), part.targets)
+    kept = torch.nn.functional.cross_entropy(table(part.inputs[1]), part.targets[1])
+    assert (part.targets[0] == -100).all()
+    assert weight == 1.0
+    assert loss.item() == pytest.approx(kept.item())
+    everything = WindowBatches(tokens, **options, skip=[(0, 33)])
+    with pytest.raises(WhenceError, match="Step 0 has no token to learn from"):
+        everything[0]
 
 
 def test_a_beam_from_the_command_line(run, capsys):

@@ -2,16 +2,22 @@
 
 import io
 import json
+import os
 import re
 import shlex
+import shutil
 import signal
+import subprocess
 import sys
 import time
 import tomllib
+from collections.abc import Iterator
 
 import pytest
 
 from tests.cli.command import TEXT, TINY, start, whence
+from whence.errors import WhenceError
+from whence.runs.questions.export import export_metrics
 from whence.runs.run import Run
 
 
@@ -134,6 +140,68 @@ def test_exported_metrics(text_file, tmp_path):
     assert list((out / "tensorboard").glob("events.*"))
 
 
+def _leveldb_records(raw: bytes) -> Iterator[bytes]:
+    """The records of a file of wandb's: LevelDB's log format, in blocks of 32 KiB."""
+    at, record = 7, b""  # behind wandb's own header
+    while at + 7 <= len(raw):
+        if 32_768 - at % 32_768 < 7:  # too little room for a header: the next block
+            at += 32_768 - at % 32_768
+            continue
+        size, kind = int.from_bytes(raw[at + 4 : at + 6], "little"), raw[at + 6]
+        record += raw[at + 7 : at + 7 + size]
+        at += 7 + size
+        if kind in (1, 4):  # whole, or the last piece
+            yield record
+            record = b""
+
+
+def test_metrics_for_weights_and_biases(trained, tmp_path, monkeypatch):
+    pytest.importorskip("wandb", reason="wandb is an extra: pip install whence[wandb]")
+    from wandb.proto import wandb_internal_pb2
+
+    run = Run.open(shutil.copytree(trained, tmp_path / "run"))
+    monkeypatch.setenv("WANDB_MODE", "disabled")  # what a shell says doesn't change it
+    for _ in range(2):
+        folder = export_metrics(run, "wandb")
+    [file] = folder.glob("offline-run-*/run-*.wandb")
+    losses = []
+    for data in _leveldb_records(file.read_bytes()):
+        record = wandb_internal_pb2.Record()
+        record.ParseFromString(data)
+        items = {i.key or ".".join(i.nested_key): i.value_json for i in record.history.item}
+        losses += [float(items["loss"])] if "loss" in items else []
+    assert losses == [step["loss"] for step in run.steps]
+
+
+def test_metrics_for_trackio(trained, tmp_path):
+    pytest.importorskip("trackio", reason="trackio is an extra: pip install whence[trackio]")
+    program = (
+        "import sys; from whence import Run; from whence.runs.questions.export import "
+        "export_metrics; run = Run.open(sys.argv[1]); export_metrics(run, 'trackio');"
+        "from trackio.sqlite_storage import SQLiteStorage; import json;"
+        "print(json.dumps(SQLiteStorage.get_logs('whence', run.name)))"
+    )
+    environment = {**os.environ, "TRACKIO_DIR": str(tmp_path / "t"), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", program, trained],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)  # what trackio says of itself goes to the other stream
+    assert [row["loss"] for row in rows if "loss" in row] == [
+        step["loss"] for step in Run.open(trained).steps
+    ]
+
+
+def test_a_tracker_that_is_not_there_is_told(trained, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(WhenceError, match=r"pip install whence\[wandb\]"):
+        export_metrics(Run.open(trained), "wandb")
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
 def test_ctrl_c_saves_and_says_how_to_resume(text_file, tmp_path):
     out = tmp_path / "run"
@@ -163,7 +231,7 @@ def test_ctrl_c_saves_and_says_how_to_resume(text_file, tmp_path):
         (["--model.d-model", "130"], "d_model = 130 can't be shared out among n_heads"),
         (["--batch-size", "8", "--accumulate", "3"], "make batch_size a multiple"),
         (["--export-metrics", "excel"], "--export-metrics excel is unknown"),
-        (["--export-metrics"], "--export-metrics needs a form: choose from csv, tensorboard."),
+        (["--export-metrics"], "--export-metrics needs a form: choose from csv, tensorboard"),
         (["--data.validation", "1.5"], "data.validation is 1.5"),
         (["--hardware.device", "cuda"], "hardware.device is cuda, but this machine has"),
     ],

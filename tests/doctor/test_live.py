@@ -1,7 +1,6 @@
 """Findings as a run trains: in the command's output and in the studio's answer."""
 
 import json
-
 from collections import deque
 from dataclasses import replace
 

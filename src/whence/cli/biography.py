@@ -1,25 +1,27 @@
 """`whence biography`: the life of one weight."""
 
+from __future__ import annotations
+
 import itertools
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 from rich.progress import Progress, TaskID
 from rich.text import Text
 
 from whence.cli.document import strict
-from whence.cli.receipts import show_blame
 from whence.cli.terminal import Console
 from whence.errors import WhenceError
 from whence.receipt.figures import figure
 from whence.runs.run import Run
 from whence.runs.store.watched import is_watched
-from whence.why.history.biography import Biography, biography_cost
-from whence.why.history.biography import biography as tell_life
+
+if TYPE_CHECKING:
+    from whence.why.history.biography import Biography
 
 _WIDTH = 60  # columns of the picture
 _LEVELS = "▁▂▃▄▅▆▇█"
@@ -49,6 +51,9 @@ def biography(
         model: of a watched loop: module:function that builds its model.
         json: print JSON.
     """
+    from whence.why.history.biography import biography as tell_life
+    from whence.why.history.biography import biography_cost
+
     for name, value, least in (("largest", largest, 0), ("top", top, 1)):
         if value < least:
             raise WhenceError(f"--{name} is {value}: give {least} or more.")
@@ -91,6 +96,8 @@ def bars(quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
 
 
 def _show(console: Console, path: Path, run: Run, life: Biography, top: int) -> None:
+    from whence.cli.receipts import show_blame
+
     say = console.print
     values, changes = life.values, life.changes
     end = life.begin + len(changes)

@@ -1,19 +1,23 @@
 """`whence chat`: talk to a model in the terminal."""
 
+from __future__ import annotations
+
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 from rich.table import Table
 
 from whence.cli.terminal import Console
 from whence.errors import WhenceError, shell_word
-from whence.interop.chat import Chat
-from whence.interop.spoken import Spoken
 from whence.interop.tokenizers_out import advised
 from whence.runs.run import Run
+
+if TYPE_CHECKING:
+    from whence.interop.chat import Chat
+    from whence.interop.spoken import Spoken
 
 HELP = """/why [N]            what spoke for token N of the last answer (-1: the last one)
 /tokens             the last answer, token by token, numbered
@@ -51,6 +55,8 @@ def chat(
         seed: chooses the draws.
         max_tokens: the longest answer.
     """
+    from whence.interop.chat import Chat
+
     opened = Run.open(run)
     made = {k: v for k, v in advised(opened.tokenizer).items() if k in ("top_p", "top_k", "min_p")}
     settings = {**made, "temperature": advised(opened.tokenizer).get("temperature", 0.7)}

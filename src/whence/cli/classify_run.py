@@ -6,7 +6,6 @@ from typing import Any
 
 from whence.errors import WhenceError
 from whence.runs.run import Run
-from whence.runs.tasks.labels import Labels
 
 
 def classify_by_run(path: Path, ask: str | None, say: Callable[[str], None]) -> dict[str, Any]:
@@ -15,6 +14,8 @@ def classify_by_run(path: Path, ask: str | None, say: Callable[[str], None]) -> 
     Raises:
         WhenceError: the run's model names no classes, or can't read the text.
     """
+    from whence.runs.tasks.labels import Labels
+
     run = Run.open(path)
     task = run.task
     if not isinstance(task, Labels):

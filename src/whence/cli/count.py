@@ -1,8 +1,10 @@
 """`whence count`: an n-gram model of sentences, every count and every probability shown."""
 
+from __future__ import annotations
+
 import math
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import tyro
@@ -11,7 +13,9 @@ from whence.cli.document import strict
 from whence.cli.terminal import Console
 from whence.data import open_source
 from whence.errors import WhenceError
-from whence.experiments.sentences import SentenceCounts, Step, sentences
+
+if TYPE_CHECKING:
+    from whence.experiments.sentences import SentenceCounts, Step
 
 SHOWN = 12  # contexts, and words after each
 
@@ -48,6 +52,8 @@ def count(
         seed: of the draws.
         json: print one JSON object.
     """
+    from whence.experiments.sentences import SentenceCounts, sentences
+
     if write < 0:
         raise WhenceError(f"--write is {write}: give 0 or more.")
     found = sentences(_read(text), lower, lines)
@@ -96,6 +102,8 @@ def _read(text: str) -> str:
 
 
 def _words(text: str, lower: bool, lines: bool) -> tuple[str, ...]:
+    from whence.experiments.sentences import sentences
+
     found = sentences(text, lower, lines)
     if len(found) > 1:
         raise WhenceError(f"{text!r} is {len(found)} sentences: give one.")

@@ -29,7 +29,6 @@ from whence.runs.training.events import (
     Saved,
     Stepped,
 )
-from whence.train.losses import bits_per_byte
 from whence.train.optimizers import OPTIMIZERS
 
 SCHEMA = 1
@@ -259,6 +258,8 @@ class Display:
         self.console.print(Text.assemble(text, (passed, "green")))
 
     def _bits(self, loss: float) -> float:
+        from whence.train.losses import bits_per_byte
+
         return bits_per_byte(loss, 1, 1) * self.tokens_per_byte
 
     def _speed(self) -> str:

@@ -1,19 +1,22 @@
 """`whence doctor`: what is wrong with a run, on what evidence, and whether the cure helps."""
 
+from __future__ import annotations
+
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 from rich.text import Text
 
 from whence.cli.document import strict
 from whence.cli.terminal import Console
-from whence.doctor import Diagnosis, Finding, diagnose
-from whence.doctor.prove import prove as try_advice
 from whence.errors import WhenceError, shell_word
 from whence.runs.run import Run
 from whence.runs.store.watched import is_watched
+
+if TYPE_CHECKING:
+    from whence.doctor import Diagnosis, Finding
 
 COLOURS = {"act": "red", "watch": "yellow"}
 
@@ -37,6 +40,9 @@ def doctor(
         prove: try the advice: train with the one change and without it, and say what came of it.
         seeds: how many trainings of each, with other seeds.
     """
+    from whence.doctor import diagnose
+    from whence.doctor.prove import prove as try_advice
+
     if not seconds > 0:
         raise WhenceError(f"--seconds is {seconds:g}: give more than 0.")
     if seeds < 1:

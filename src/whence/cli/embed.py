@@ -8,7 +8,6 @@ from rich.table import Table
 
 from whence.cli.document import strict
 from whence.cli.terminal import Console
-from whence.runs.questions.embed import cosines, unknown
 from whence.runs.run import Run
 
 
@@ -32,6 +31,8 @@ def embed(
         word: compare this word, which stands in each of the texts.
         json: print JSON instead of a table.
     """
+    from whence.runs.questions.embed import cosines, unknown
+
     opened = Run.open(run)
     found = cosines(opened, texts, word)
     missing = unknown(opened, texts)

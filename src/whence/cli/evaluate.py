@@ -1,9 +1,11 @@
 """`whence evaluate`: the loss on all of a text."""
 
+from __future__ import annotations
+
 import math
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -11,10 +13,10 @@ from whence.cli.document import strict
 from whence.cli.words import Texts
 from whence.data import Source, open_source
 from whence.errors import WhenceError
-from whence.runs.replay import estimate
 from whence.runs.run import Run
-from whence.runs.trained import step_of
-from whence.train.evaluation import Evaluation
+
+if TYPE_CHECKING:
+    from whence.train.evaluation import Evaluation
 
 
 def evaluate(
@@ -94,7 +96,7 @@ def _refuse_nan(run: Run, result: Evaluation) -> None:
 def open_text(run: Run, names: tuple[str, ...]) -> Source | None:
     """Open the texts a command names, read as the run's own; None where it names none."""
     data = run.recipe.data
-    return open_source(names, data.normalize, data.field) if names else None
+    return open_source(names, data.normalize, data.field, data.documents) if names else None
 
 
 def which(run: Run, checkpoint: str) -> int | Literal["best", "last"]:
@@ -103,6 +105,9 @@ def which(run: Run, checkpoint: str) -> int | Literal["best", "last"]:
     Raises:
         WhenceError: where it is none.
     """
+    from whence.runs.replay import estimate
+    from whence.runs.trained import step_of
+
     if checkpoint in ("best", "last"):
         return checkpoint
     if not checkpoint.isdecimal():

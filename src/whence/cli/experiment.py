@@ -1,9 +1,11 @@
 """`whence experiment`: put a question to small models, trained for it now."""
 
+from __future__ import annotations
+
 import functools
 import inspect
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 from rich.table import Table
@@ -12,12 +14,12 @@ from rich.text import Text
 from whence.cli.document import strict
 from whence.cli.terminal import Console
 from whence.errors import WhenceError
-from whence.experiments.common import Drawing, Report
-from whence.experiments.on_run import ELSEWHERE, ON_RUN
-from whence.experiments.table import EXPERIMENTS, experiment
 from whence.lessons.charts import curves
 from whence.lessons.svg import Picture
 from whence.runs.run import Run
+
+if TYPE_CHECKING:
+    from whence.experiments.common import Drawing, Report
 
 
 def put(
@@ -45,6 +47,9 @@ def put(
         threads: CPU threads; models as small as these are fastest on one.
         json: print JSON instead of a table.
     """
+    from whence.experiments.on_run import ELSEWHERE, ON_RUN
+    from whence.experiments.table import EXPERIMENTS, experiment
+
     console = Console()
     if not name:
         for known, (_, question) in EXPERIMENTS.items():

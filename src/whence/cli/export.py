@@ -6,7 +6,7 @@ from typing import Annotated
 import tyro
 
 from whence.cli.evaluate import which
-from whence.interop.exporting import Dtype, Form, export_model
+from whence.interop.forms import Dtype, Form
 from whence.runs.run import Run
 
 # What reads each form.
@@ -40,6 +40,8 @@ def export(
         dtype: fp32, fp16, bf16, and in GGUF q8_0 and q4_0; auto: fp32, in GGUF fp16.
         checkpoint: `best` (on validation), `last`, or any step: one that is not saved is replayed.
     """
+    from whence.interop.exporting import export_model
+
     opened = Run.open(run)
     path = export_model(opened, to, out, dtype=dtype, at=which(opened, checkpoint))
     print(f"{path}: load it with {READERS[to].format(path=str(path))}")

@@ -7,7 +7,6 @@ from typing import Annotated, Any
 import tyro
 
 from whence.errors import WhenceError, shell_word
-from whence.runs.fork import fork as fork_run
 from whence.runs.run import Run
 
 
@@ -41,6 +40,7 @@ def fork(
         json: print one JSON line for each event instead of the display.
     """
     from whence.cli.train import watch
+    from whence.runs.fork import fork as fork_run
 
     opened = Run.open(run)
     changes = {name: plain_value(value) for name, value in map(pair, set)}

@@ -1,9 +1,11 @@
 """`whence generate`: let a trained model write."""
 
+from __future__ import annotations
+
 import math
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 from rich.table import Table
@@ -13,9 +15,11 @@ from whence.cli.document import strict
 from whence.cli.evaluate import which
 from whence.cli.terminal import Console
 from whence.errors import WhenceError
-from whence.generate import Distribution, Event
-from whence.generate.pairs import Hypothesis
 from whence.runs.run import Run
+
+if TYPE_CHECKING:
+    from whence.generate import Distribution, Event
+    from whence.generate.pairs import Hypothesis
 
 
 def generate(

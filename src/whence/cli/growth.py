@@ -8,7 +8,6 @@ from rich.table import Table
 
 from whence.cli.document import strict
 from whence.cli.terminal import Console
-from whence.runs.questions.growth import growth as measure
 from whence.runs.run import Run
 
 
@@ -27,6 +26,8 @@ def growth(
         most: at so many checkpoints, spread evenly.
         json: print JSON instead of a table.
     """
+    from whence.runs.questions.growth import growth as measure
+
     found = measure(Run.open(run), text, most)
     if json:
         record = {"tokens": found.tokens, "steps": found.steps, "left_out": found.left_out}

@@ -6,7 +6,6 @@ from typing import Annotated
 import tyro
 
 from whence.errors import shell_word
-from whence.interop.importing import import_model
 from whence.models import GPTConfig
 
 
@@ -28,6 +27,8 @@ def import_(
         text: what the run is evaluated and trained on: a file, folder or built-in text; may be
             given several times. Without it, the built-in text.
     """
+    from whence.interop.importing import import_model
+
     run = import_model(model, out, text or ("topics",))
     config = run.recipe.model
     assert run.origin

@@ -13,8 +13,6 @@ from whence.cli.terminal import Console
 from whence.cli.words import Texts
 from whence.data.minimal import PAIRS, read_pairs
 from whence.errors import WhenceError
-from whence.experiments.context import context as by_context
-from whence.experiments.preference import preference
 from whence.runs.run import Run
 
 
@@ -37,6 +35,8 @@ def prefer(
         all_pairs: print each pair, the clearest mistake first.
         json: print JSON instead of a table.
     """
+    from whence.experiments.preference import preference
+
     opened = Run.open(run)
     given = PAIRS if pairs is None else read_pairs(pairs)
     report = preference(opened, given, which(opened, checkpoint))
@@ -75,6 +75,8 @@ def context(
         svg: also write the drawing to this file.
         json: print JSON instead of a table.
     """
+    from whence.experiments.context import context as by_context
+
     if tokens < 2:
         raise WhenceError(f"--tokens is {tokens}: give more.")
     opened = Run.open(run)

@@ -1,7 +1,10 @@
 """`whence ladder`: every kind of model on one text, one table."""
 
+from __future__ import annotations
+
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 from rich.text import Text
@@ -12,17 +15,18 @@ from whence.cli.words import Texts
 from whence.data.files import written_whole
 from whence.data.stories import stories
 from whence.errors import WhenceError
-from whence.experiments.ladder import RUNGS, Row, climb
-from whence.experiments.report import report
 from whence.runs.recipe import Recipe
 from whence.scale.hardware import Hardware
+
+if TYPE_CHECKING:
+    from whence.experiments.ladder import Row
 
 
 def ladder(
     text: Texts = ("topics",),
     *,
     seconds_each: float = 20.0,
-    rungs: tuple[str, ...] = tuple(RUNGS),
+    rungs: tuple[str, ...] = (),
     out: Path | None = None,
     html: Path | None = None,
     entropy: float | None = None,
@@ -37,7 +41,7 @@ def ladder(
     Args:
         text: files, folders, `-` or a built-in text.
         seconds_each: how long each model trains; counted ones take what they need.
-        rungs: which models.
+        rungs: which models; none: all of them.
         out: folder for the runs; without it a free name under `runs/`. The same words again go on
             with a ladder that was broken off.
         html: also write a report with drawings, one file that needs nothing else.
@@ -47,6 +51,9 @@ def ladder(
         threads: CPU threads; none: all cores.
         json: print JSON instead of a table.
     """
+    from whence.experiments.ladder import RUNGS, climb
+    from whence.experiments.report import report
+
     if html is not None and not html.parent.is_dir():
         raise WhenceError(f"{html} can't be written: there is no folder {html.parent}.")
     if entropy is None and text == ("stories",):
@@ -54,7 +61,7 @@ def ladder(
     base = replace(Recipe(seed=seed), hardware=Hardware(threads=threads))
     console = Console()
     rows: list[Row] = []
-    for row in climb(text, seconds_each, rungs, out, base):
+    for row in climb(text, seconds_each, rungs or tuple(RUNGS), out, base):
         rows.append(row)
         if not json:
             console.print(

@@ -1,7 +1,9 @@
 """`whence attention` and `whence silence`: what the heads of a trained model read, and are for."""
 
+from __future__ import annotations
+
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 from rich.table import Table
@@ -11,11 +13,10 @@ from whence.cli.evaluate import which
 from whence.cli.experiment import print_report, record_of
 from whence.cli.terminal import Console
 from whence.errors import WhenceError
-from whence.experiments.silence import silence as by_silence
-from whence.lessons.attending import attention_picture
-from whence.runs.questions.attention import Map
-from whence.runs.questions.attention import attention as maps_of
 from whence.runs.run import Run
+
+if TYPE_CHECKING:
+    from whence.runs.questions.attention import Map
 
 SHADES = " ░▒▓█"
 WIDE = 40  # tokens that a terminal's map shows
@@ -45,6 +46,9 @@ def attention(
         checkpoint: `best` (on validation), `last`, or any step: one that is not saved is replayed.
         json: print JSON: every weight.
     """
+    from whence.lessons.attending import attention_picture
+    from whence.runs.questions.attention import attention as maps_of
+
     opened = Run.open(run)
     maps = maps_of(opened, text, which(opened, checkpoint))
     number, chosen = _choose(maps, layer, head)
@@ -158,6 +162,8 @@ def silence(
         checkpoint: `best` (on validation), `last`, or any step: one that is not saved is replayed.
         json: print JSON instead of a table.
     """
+    from whence.experiments.silence import silence as by_silence
+
     if tokens < 4:
         raise WhenceError(f"--tokens is {tokens}: give more.")
     opened = Run.open(run)

@@ -1,8 +1,10 @@
 """`whence probability`: the probability of a text, token by token."""
 
+from __future__ import annotations
+
 import math
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 from rich.table import Table
@@ -11,8 +13,10 @@ from whence.cli.document import strict
 from whence.cli.evaluate import which
 from whence.cli.terminal import Console
 from whence.errors import WhenceError
-from whence.runs.questions.scores import Scores, score
 from whence.runs.run import Run
+
+if TYPE_CHECKING:
+    from whence.runs.questions.scores import Scores
 
 SHOWN = 200  # rows
 
@@ -36,6 +40,8 @@ def probability(
         checkpoint: `best` (on validation), `last`, or any step: one that is not saved is replayed.
         json: print JSON instead of a table.
     """
+    from whence.runs.questions.scores import score
+
     opened = Run.open(run)
     scores = score(opened, _read(text), which(opened, checkpoint))
     if json:

@@ -1,10 +1,16 @@
 """Going to a step of a run, with a bar while it is replayed."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from rich.progress import Progress
 
 from whence.cli.terminal import Console
-from whence.runs.replay import Moment, nearest_checkpoint, start_from
 from whence.runs.run import Run
+
+if TYPE_CHECKING:
+    from whence.runs.replay import Moment
 
 
 def reach(run: Run, step: int | None, approximate: bool = False, quiet: bool = False) -> Moment:
@@ -16,6 +22,8 @@ def reach(run: Run, step: int | None, approximate: bool = False, quiet: bool = F
         approximate: go on where a loss differs from the record.
         quiet: show nothing.
     """
+    from whence.runs.replay import nearest_checkpoint, start_from
+
     if step is None:
         step = max(len(run.steps) - 1, 0)
     if step in run.checkpoints:

@@ -54,7 +54,7 @@ class TrainArguments:
         text: files, folders, `-` for standard input, a built-in text, or one recipe (.toml).
         out: the run's folder; without it a free name under `runs/`.
         json: print one JSON line for each event instead of the display.
-        export_metrics: also write the record as `csv`, or as `tensorboard` event files.
+        export_metrics: also write the record as `csv`, or for `tensorboard`, `wandb` or `trackio`.
         start: a run to begin with the weights and the tokenizer of.
         exportable: keep the model to what 'whence export' can write for other programs: no
             bigram_embedding, rotary or learned positions with their usual norm.

@@ -1,8 +1,10 @@
 """`whence rewind`: the exact state of a run before any of its steps."""
 
+from __future__ import annotations
+
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 from rich.text import Text
@@ -10,10 +12,11 @@ from rich.text import Text
 from whence.cli.document import strict
 from whence.cli.terminal import Console
 from whence.errors import WhenceError
-from whence.generate import generate
-from whence.runs.replay import Moment, estimate
 from whence.runs.run import Run
 from whence.runs.store.watched import is_watched
+
+if TYPE_CHECKING:
+    from whence.runs.replay import Moment
 
 SHOWN = 3  # windows of the batch
 
@@ -40,6 +43,9 @@ def rewind(
         model: of a watched loop: module:function that builds its model.
         json: print JSON instead of words.
     """
+    from whence.generate import generate
+    from whence.runs.replay import estimate
+
     if is_watched(run):
         from whence.cli.watched import past_of, show_rewound
 

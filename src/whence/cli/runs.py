@@ -3,9 +3,8 @@
 import sys
 from pathlib import Path
 
-from rich.table import Table
-
 from whence.cli.document import strict
+from whence.cli.run_table import print_runs
 from whence.cli.screen import one_line
 from whence.cli.terminal import Console
 from whence.cli.words import call
@@ -52,23 +51,7 @@ def _list(*, folder: Path = Path("runs"), json: bool = False) -> None:
         print(f"no runs in {folder}: start one with 'whence train'.")
         _say_kept()
         return
-    table = Table(box=None, pad_edge=False)
-    for name in ("run", "state", "model", "text", "steps"):
-        table.add_column(name, no_wrap=name == "run")
-    for name in ("bits/byte", "disk"):
-        table.add_column(name, justify="right")
-    for row in rows:
-        best = row["bits_per_byte"]
-        table.add_row(
-            one_line(row["path"]),
-            row["state"],
-            row["model"],
-            one_line(row["text"]),
-            f"{row['done']:,} of {row['steps']:,}" if row["steps"] else "–",
-            f"{best:.4f}" if best is not None else "–",
-            in_bytes(row["disk"]),
-        )
-    Console(soft_wrap=True).print(table)
+    print_runs(rows, Console())
     print(
         f"{len(rows)} run{'s' if len(rows) != 1 else ''}, {in_bytes(sum(r['disk'] for r in rows))}"
     )

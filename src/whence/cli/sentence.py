@@ -1,8 +1,10 @@
 """`whence sentence`: one sentence learned by a small network, with every number shown."""
 
+from __future__ import annotations
+
 import math
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 from rich.box import SIMPLE_HEAD
@@ -14,15 +16,9 @@ from whence.cli.document import strict
 from whence.cli.terminal import Console
 from whence.errors import WhenceError
 from whence.experiments.prediction import Position, noted_positions, total_loss
-from whence.experiments.sentence import (
-    Course,
-    Snapshot,
-    Update,
-    learn,
-    make_model,
-    open_sentence,
-)
-from whence.train.losses import perplexity
+
+if TYPE_CHECKING:
+    from whence.experiments.sentence import Course, Snapshot, Update
 
 SNAPSHOTS = (0, 1, 3, 10, 30, 100, 300, 1000, 3000, 10_000, 30_000)
 MEANS = {
@@ -67,6 +63,8 @@ def sentence(
         notes: instead of training, work out the fixed logits of the notes.
         json: print JSON instead of tables.
     """
+    from whence.experiments.sentence import learn, make_model, open_sentence
+
     if notes:
         _show_notes(json)
         return
@@ -101,6 +99,8 @@ def _floor(course: Course) -> float:
 
 
 def _show_step(console: Console, snapshot: Snapshot, rate: float) -> None:
+    from whence.train.losses import perplexity
+
     console.print(f"\nstep {snapshot.step}", style="bold")
     for number, position in enumerate(snapshot.positions, start=1):
         _print_prediction(console, number, position)
@@ -219,6 +219,8 @@ def _spread(rows: list[Any], n: int = 48) -> list[Any]:
 
 
 def _show_notes(as_json: bool) -> None:
+    from whence.train.losses import perplexity
+
     found = noted_positions()
     loss = total_loss(found)
     first = found[0].probabilities[0]

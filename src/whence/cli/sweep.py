@@ -1,9 +1,11 @@
 """`whence sweep`: one recipe at several settings, a table and a picture."""
 
+from __future__ import annotations
+
 import json as json_module
 import math
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 from rich.table import Table
@@ -13,8 +15,10 @@ from whence.cli.fork import pair, plain_value
 from whence.cli.recipes import parse_training
 from whence.cli.terminal import Console
 from whence.errors import WhenceError
-from whence.experiments.sweep import Point, points, settles, sweep
 from whence.receipt.figures import finite
+
+if TYPE_CHECKING:
+    from whence.experiments.sweep import Point
 
 
 def sweep_command(
@@ -37,6 +41,8 @@ def sweep_command(
         out: folder for the runs; without it a free name under `runs/`.
         json: print JSON instead of a table.
     """
+    from whence.experiments.sweep import points, sweep
+
     if not set:
         raise WhenceError("a sweep needs values to try, such as --set batch-size=4,8,16.")
     if seeds < 1:
@@ -88,6 +94,8 @@ def _table(found: list[Point]) -> Table:
 
 
 def _verdict(found: list[Point]) -> str:
+    from whence.experiments.sweep import settles
+
     best = found[0]
     if math.isnan(best.mean):
         return "every combination diverged: try lower learning rates"

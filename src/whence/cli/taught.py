@@ -1,8 +1,10 @@
 """`whence taught`: which training windows moved a prediction."""
 
+from __future__ import annotations
+
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 from rich.table import Table
@@ -12,8 +14,9 @@ from whence.cli.document import strict
 from whence.cli.terminal import Console
 from whence.errors import WhenceError
 from whence.runs.run import Run
-from whence.why.history.influence import Taught, Window, describe, taught_cost
-from whence.why.history.influence import taught as ask
+
+if TYPE_CHECKING:
+    from whence.why.history.influence import Taught, Window
 
 
 def taught(
@@ -41,6 +44,9 @@ def taught(
         approximate: go on where a replayed loss differs from the record.
         json: print JSON.
     """
+    from whence.why.history.influence import describe, taught_cost
+    from whence.why.history.influence import taught as ask
+
     if top < 1:
         raise WhenceError(f"--top is {top}: give 1 or more.")
     opened = Run.open(run)

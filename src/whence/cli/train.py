@@ -14,8 +14,9 @@ from whence.cli import interrupts
 from whence.cli.recipes import parse_training
 from whence.errors import WhenceError
 from whence.runs.questions.export import FORMATS, export_metrics
-from whence.runs.run import Run, free_path
+from whence.runs.run import Run
 from whence.runs.training.control import train_controlled
+from whence.runs.training.creation import free_path
 
 LONGER = 500  # characters or so of the last sample
 
@@ -56,7 +57,7 @@ def resume(
         run: the run's folder, such as runs/topics-1.
         steps: the run's new length in steps.
         json: print one JSON line for each event instead of the display.
-        export_metrics: also write the record as `csv`, or as `tensorboard` event files.
+        export_metrics: also write the record as `csv`, or for `tensorboard`, `wandb` or `trackio`.
     """
     _check_formats(export_metrics)
     watch(Run.open(run), steps, json, export_metrics)

@@ -12,7 +12,6 @@ from whence.cli.document import strict
 from whence.cli.terminal import Console
 from whence.runs.repair import repair as repair_run
 from whence.runs.run import Run
-from whence.runs.verify import verify as verify_run
 
 
 def verify(
@@ -32,6 +31,8 @@ def verify(
         repair: put aside what is damaged instead, so that the rest can be used and resumed.
         json: print JSON instead of words.
     """
+    from whence.runs.verify import verify as verify_run
+
     opened = Run.open(run)
     if repair:
         told = repair_run(opened)

@@ -9,7 +9,6 @@ from rich.table import Table
 
 from whence.cli.document import strict
 from whence.cli.terminal import Console
-from whence.runs.questions.whatif import what_if as ask
 from whence.runs.run import Run
 
 
@@ -34,6 +33,8 @@ def what_if(
         top: so many of the likeliest tokens.
         json: print JSON instead of tables.
     """
+    from whence.runs.questions.whatif import what_if as ask
+
     opened = Run.open(run)
     step = len(opened.steps) if step is None else step
     seconds = opened.steps.seconds(0, step)

@@ -8,6 +8,9 @@ from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
+
+from whence.data import reading
 from whence.data.files import written_whole
 from whence.data.kept import LEAST, digest, fetch, keep
 from whence.data.shards import SCHEMA, Dataset, open_dataset
@@ -15,6 +18,7 @@ from whence.data.sources import Source
 from whence.data.tokenizers import Tokenizer, train_tokenizer
 from whence.errors import WhenceError
 
+MARK = reading.MARK.decode()
 LONGEST_WORD = 1000  # characters that are looked back over for the start of a word
 
 # Told what is done to a text, and how many characters are behind it, of how many; it may raise.
@@ -34,6 +38,7 @@ def prepare(
     tokenizer: Tokenizer | None = None,
     validation_source: Source | None = None,
     each: Preparing = tell_nobody,
+    ended: bool = False,
 ) -> Dataset:
     """Tokenise a text once into a folder: tokenizer.json, tokens.bin and, last, tokens.json.
 
@@ -54,6 +59,7 @@ def prepare(
         tokenizer: use this one instead of training one (for a second text of the same model).
         validation_source: validate on this text, and train on all of the first.
         each: told now and then how far it is.
+        ended: the sources mark where documents end: an end token stands there.
 
     Returns:
         The dataset, opened from the folder.
@@ -78,11 +84,11 @@ def prepare(
     texts = [text for text in (source, validation_source) if text is not None]
     share = validation if validation_source is None else None
     cutter = _digest_of(tokenizer) if tokenizer else [kind, vocab_size, version("tokenizers")]
-    name = digest([text.sha256 for text in texts], share, kind, cutter)
+    name = digest([text.sha256 for text in texts], share, kind, cutter, ended)
     large = source.n_bytes >= LEAST
     counts = fetch(name, folder) if large else None
     if counts is None:
-        counts = _cut(texts, kind, vocab_size, validation, folder, tokenizer, each)
+        counts = _cut(texts, kind, vocab_size, validation, folder, tokenizer, each, ended)
         if large:
             keep(name, folder, counts)
     record = {
@@ -106,6 +112,7 @@ def _cut(
     folder: Path,
     tokenizer: Tokenizer | None,
     each: Preparing,
+    ended: bool,
 ) -> dict:
     """Write tokens.bin and tokenizer.json, and return what is to be noted of them."""
     source, total = texts[0], sum(text.n_chars for text in texts)
@@ -122,18 +129,30 @@ def _cut(
 
     if tokenizer is None:
         learnt = total if kind == "chars" else split_at
-        first = "learning the tokens"
-        tokenizer = train_tokenizer(kind, lambda: _head(chunks(first), learnt), vocab_size)
+
+        def read() -> Iterator[str]:
+            return (c.replace(MARK, "") for c in _head(chunks("learning the tokens"), learnt))
+
+        tokenizer = train_tokenizer(kind, read, vocab_size, ended)
+    if ended and not tokenizer.ends:
+        raise WhenceError(
+            "this tokenizer has no token that ends a document: leave out --data.documents."
+        )
+    end = np.array(tokenizer.ends[:1], dtype=np.int64)
     dtype = tokenizer.dtype.newbyteorder("<")
     found = hashlib.sha256()
     n_tokens, n_bytes = [0, 0], [0, 0]  # of the training and of the validation side
     with written_whole(folder / "tokens.bin") as file:
         for side, chunk in _sides(chunks("cutting the text into tokens"), split_at):
-            raw = tokenizer.encode(chunk).astype(dtype, copy=False).tobytes()
-            file.write(raw)
-            found.update(raw)
-            n_tokens[side] += len(raw) // dtype.itemsize
-            n_bytes[side] += len(chunk.encode("utf-8"))
+            for number, document in enumerate(chunk.split(MARK)):
+                ids = [end] if number else []
+                ids += [tokenizer.encode(document)] if document else []
+                for part in ids:
+                    raw = part.astype(dtype, copy=False).tobytes()
+                    file.write(raw)
+                    found.update(raw)
+                    n_tokens[side] += len(part)
+                n_bytes[side] += len(document.encode("utf-8"))
         # From here on older files count as incomplete: they are never read beside newer ones.
         (folder / "tokens.json").unlink(missing_ok=True)
         tokenizer.save(folder / "tokenizer.json")

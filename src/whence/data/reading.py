@@ -16,6 +16,9 @@ BLOCK = 1 << 16  # bytes read at a time; Hugging Face's trainer reads 256 pieces
 SPOOL_IN_MEMORY = 64 << 20  # what can be read only once goes to a temporary file beyond this
 
 
+Changing = Callable[[Iterator[bytes]], Iterator[bytes]]
+
+
 @dataclass(frozen=True)
 class Piece:
     """One file's worth of bytes.
@@ -25,12 +28,14 @@ class Piece:
         blocks: starts reading it anew.
         optional: it was found in a folder, and may be left out.
         file: what tells its file from every other, by whatever name; None where it is none.
+        records: each of its blocks is a document of its own.
     """
 
     name: str
     blocks: Callable[[], Iterator[bytes]]
     optional: bool = False
     file: tuple[int, int] | None = None
+    records: bool = False
 
 
 class NotTextError(WhenceError):
@@ -112,6 +117,25 @@ def normalized(blocks: Iterator[bytes]) -> Iterator[bytes]:
         block = block.removesuffix(b"\r") if pending else block
         yield block.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     yield pending.replace(b"\r", b"\n") if not first else pending.removeprefix(BOM)
+
+
+MARK = b"\0"  # ends a document in the stream of a source; no text has this byte
+
+
+def documents(part: Piece, blocks: Iterator[bytes], change: Changing) -> Iterator[bytes]:
+    """Pass on a part with each document ended by a line break and a mark.
+
+    Args:
+        part: whether its blocks are documents.
+        blocks: its bytes.
+        change: as `normalized`.
+    """
+    for document in ([block] for block in blocks) if part.records else [blocks]:
+        last = b"\n"
+        for block in change(iter(document)):
+            last = block[-1:] or last
+            yield block
+        yield MARK if last == b"\n" else b"\n" + MARK
 
 
 def jsonl_texts(path: Path, name: str) -> Callable[[], Iterator[bytes]]:

@@ -17,8 +17,10 @@ import numpy as np
 
 from whence.data.dates import dates
 from whence.data.reading import (
+    Changing,
     NotTextError,
     Piece,
+    documents,
     file_blocks,
     files_in,
     jsonl_texts,
@@ -91,6 +93,27 @@ class Source:
         if rest:
             yield rest
 
+    def lines(self) -> Iterator[tuple[int, str]]:
+        """Give each line and its number in the whole text, from 1, without its line break."""
+        number, rest = 1, ""
+        for chunk in self.chunks():
+            *whole, rest = (rest + chunk).split("\n")
+            yield from enumerate(whole, start=number)
+            number += len(whole)
+        if rest:
+            yield number, rest
+
+    def place(self, number: int) -> str:
+        r"""Say where a line of the whole text stands: the line of which file.
+
+        Example:
+            >>> text_source("pairs", lambda: ["a\tb"]).place(1)
+            'line 1 of pairs'
+        """
+        before = [(name, first) for name, first in self.files if first <= number]
+        name, first = before[-1] if before else (self.name, 1)
+        return f"line {number - first + 1:,} of {name}"
+
 
 def _last_safe_cut(text: str) -> int:
     """The last place between a character and a space or newline after it; 0 says wait for more."""
@@ -104,7 +127,10 @@ def _last_safe_cut(text: str) -> int:
 
 
 def open_source(
-    source: str | Sequence[str], normalize: bool = False, field: str | None = None
+    source: str | Sequence[str],
+    normalize: bool = False,
+    field: str | None = None,
+    ended: bool = False,
 ) -> Source:
     """Open training text and check all of it: one pass, in bounded memory.
 
@@ -117,6 +143,8 @@ def open_source(
             a newline. A file that comes again, by its name or by a link, is read once.
         normalize: drop byte-order marks, and read every kind of line break as a newline.
         field: of each line of the .jsonl files, read this field's text.
+        ended: mark where each file ends, and with `field` each line of a .jsonl file, so that an
+            end token can stand there.
 
     Returns:
         The source, with the size and sha256 of its text.
@@ -133,7 +161,7 @@ def open_source(
     if not names or "" in names:
         raise WhenceError(f"No text was named: {_HINT}.")
     parts, repeated = _once([part for name in names for part in _parts(name, field)])
-    opened = _checked(", ".join(_title(name) for name in names), parts, normalize, repeated)
+    opened = _checked(", ".join(_title(name) for name in names), parts, normalize, repeated, ended)
     if opened.n_bytes == 0:
         if any(Path(name).is_dir() for name in names if name not in BUILT_IN):
             raise WhenceError(
@@ -210,14 +238,23 @@ def _piece(name: str, path: Path, field: str | None, optional: bool = False) -> 
     status = path.stat()
     is_lines = field is not None and path.suffix == ".jsonl"
     blocks = jsonl_texts(path, field or "") if is_lines else file_blocks(path)
-    return Piece(name, blocks, optional, (status.st_dev, status.st_ino))
+    return Piece(name, blocks, optional, (status.st_dev, status.st_ino), is_lines)
 
 
 def _checked(
-    name: str, parts: list[Piece], normalize: bool = False, repeated: tuple[str, ...] = ()
+    name: str,
+    parts: list[Piece],
+    normalize: bool = False,
+    repeated: tuple[str, ...] = (),
+    ended: bool = False,
 ) -> Source:
     """Check and hash all parts, leaving out those of a folder that hold no text."""
-    change = normalized if normalize else iter
+    change: Changing = normalized if normalize else iter
+    between = b"" if ended else b"\n"
+
+    def text_of(part: Piece, blocks: Iterator[bytes]) -> Iterator[bytes]:
+        return documents(part, blocks, change) if ended else change(blocks)
+
     files: list[tuple[str, int]] = []
     lines = 1  # the line of the whole text that a part begins on
     digest = hashlib.sha256()
@@ -227,10 +264,10 @@ def _checked(
     for part in parts:
         attempt = digest.copy()
         if kept:
-            attempt.update(b"\n")
+            attempt.update(between)
         try:
             size = length = breaks = 0
-            for block in change(raw for raw, _ in text_only(part)):
+            for block in text_of(part, (raw for raw, _ in text_only(part))):
                 attempt.update(block)
                 size += len(block)
                 length += _characters(block)
@@ -240,13 +277,14 @@ def _checked(
                 raise
             skipped.append(part.name)
             continue
-        if size == 0:
+        if size <= 2 * ended:  # no more than a line break and a mark
             if part.optional or len(parts) == 1:
                 continue
             raise WhenceError(f"{part.name} is empty: give a file with text in it.")
-        n_bytes += size + (1 if kept else 0)
-        n_chars += length + (1 if kept else 0)
-        lines += 1 if kept else 0
+        joined = len(between) if kept else 0
+        n_bytes += size + joined
+        n_chars += length + joined
+        lines += joined
         files.append((part.name, lines))
         lines += breaks
         digest = attempt
@@ -255,8 +293,8 @@ def _checked(
     def blocks() -> Iterator[bytes]:
         for index, part in enumerate(kept):
             if index:
-                yield b"\n"
-            yield from change(part.blocks())
+                yield between
+            yield from text_of(part, part.blocks())
 
     told = (tuple(skipped), repeated, tuple(files))
     return Source(name, digest.hexdigest(), n_bytes, n_chars, *told, _blocks=blocks)

@@ -13,6 +13,7 @@ from torch import Tensor
 from whence.data import Tokenizer
 from whence.data.files import written_whole
 from whence.errors import WhenceError
+from whence.interop.forms import Dtype, Form
 from whence.interop.gguf_writing import write_gguf
 from whence.interop.layouts import layout_of, write_config
 from whence.interop.names import give_weights, place_in_hugging_face
@@ -24,8 +25,6 @@ from whence.runs.run import Run
 from whence.runs.store.checkpoints import copied
 from whence.runs.store.files import write_folder_whole
 
-Form = Literal["hf", "gguf", "safetensors", "onnx"]
-Dtype = Literal["auto", "fp32", "fp16", "bf16", "q8_0", "q4_0"]
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 ENDINGS: dict[Form, str] = {"hf": "-hf", "gguf": ".gguf", "safetensors": ".safetensors",
                             "onnx": ".onnx"}  # fmt: skip

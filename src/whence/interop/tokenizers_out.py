@@ -7,6 +7,7 @@ from whence.data import Tokenizer
 from whence.data.tokenizers.bpe import BPETokenizer, byte_alphabet
 from whence.data.tokenizers.chars import CharTokenizer
 from whence.data.tokenizers.imported import ImportedTokenizer
+from whence.data.tokenizers.vocabulary import END
 from whence.data.tokenizers.words import UNKNOWN, WordTokenizer
 
 _BPE = {
@@ -24,6 +25,24 @@ _WORD = (
 
 
 def tokenizer_file(tokenizer: Tokenizer) -> dict[str, Any]:
+    """Return the tokenizer.json that cuts text as a tokenizer of ours does, with its end token.
+
+    Args:
+        tokenizer: of any kind.
+
+    Example:
+        >>> tokenizer_file(CharTokenizer("ab", end=True))["added_tokens"][0]["content"]
+        '<|end|>'
+    """
+    file = _cutting(tokenizer)
+    if not isinstance(tokenizer, ImportedTokenizer) and not file["added_tokens"]:
+        plain = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+        ends = [{"id": i, "content": END, **plain, "special": True} for i in tokenizer.ends]
+        file["added_tokens"] = ends
+    return file
+
+
+def _cutting(tokenizer: Tokenizer) -> dict[str, Any]:
     """Return the tokenizer.json that cuts text as a tokenizer of ours does.
 
     What ours refuses, a character that isn't in its table, is left out by theirs.
@@ -86,7 +105,7 @@ def special_tokens(tokenizer: Tokenizer) -> dict[str, str]:
         {}
     """
     if not isinstance(tokenizer, ImportedTokenizer):
-        return {}
+        return {"eos_token": END} if tokenizer.ends else {}
     return {k: v for k, v in (tokenizer.record.get("special_tokens") or {}).items() if v}
 
 

@@ -12,7 +12,7 @@ from whence.models.small.line import squared_error
 from whence.models.small.mlp import MLP, half_squared_error
 from whence.play.setup import Setup, order, samples, setup, weights
 from whence.receipt import Receipt
-from whence.scalar import SGD, Adam, Matrix, NotFiniteWarning, binary_cross_entropy, jit, total
+from whence.scalar import SGD, Adam, Matrix, NotFiniteWarning, binary_cross_entropy, total
 from whence.scalar.dead import cause, culprit, dead_units, snapshot
 from whence.scalar.hand import name_parameters
 from whence.scalar.matrix import values_of
@@ -149,8 +149,11 @@ class Session:
         self.size = min(setup.batch, n) or n
         self.per_epoch = -(-n // self.size)
         self.formula, self.loss = loss_of(setup)
-        # A dozen samples need no replay, and nobody should wait for its compiler.
-        self._fast = jit(self.loss) if n > 12 else self.loss
+        self._fast = self.loss
+        if n > 12:  # a dozen samples need no replay, and nobody should wait for its compiler
+            from whence.scalar import jit
+
+            self._fast = jit(self.loss)
         self._tensors = [_tensor(x) for x in self._everything()]
         self.optimizer = self._optimizer()
         self.step = 0

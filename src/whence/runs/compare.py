@@ -102,7 +102,10 @@ def compare_folders(a: Path, b: Path, points: int = 12) -> Comparison:
 def _described(path: Path) -> dict[str, Any]:
     if not is_watched(path):
         recipe = Run.open(path).recipe
-        return {"model": kind_of(recipe.model, MODELS), "optimizer": type(recipe.optimizer).__name__}
+        return {
+            "model": kind_of(recipe.model, MODELS),
+            "optimizer": type(recipe.optimizer).__name__,
+        }
     found = Watched.read(path)
     return {
         "model": ", ".join(found.models),

@@ -13,17 +13,18 @@ from whence.data.files import second_name
 from whence.errors import WhenceError
 from whence.runs.recipe import Recipe
 from whence.runs.replay import Moment, go_to
-from whence.runs.run import Run, now
+from whence.runs.run import Run
 from whence.runs.settings import differences, nested
 from whence.runs.store.chain import link, note
 from whence.runs.store.checkpoints import copied, save_checkpoint
 from whence.runs.store.header import Header, Origin
 from whence.runs.store.past import Past
 from whence.runs.store.record import Logs
+from whence.runs.training.creation import now
 from whence.runs.training.session import freeze, outline
 from whence.runs.weights import edit_weights
 
-BOUND_TO_WEIGHTS = ("data.tokenizer", "data.vocab_size", "data.validation")
+BOUND_TO_WEIGHTS = ("data.tokenizer", "data.vocab_size", "data.validation", "data.documents")
 
 
 def fork(
@@ -148,8 +149,9 @@ def check_same_weights(run: Run, new: Recipe) -> None:
 def _put_tokens(run: Run, recipe: Recipe, folder: Path) -> None:
     data, before = recipe.data, run.recipe.data
     if (data.source, data.validation_source) != (before.source, before.validation_source):
-        texts = data.open(), data.open_validation()
-        prepare(texts[0], data.tokenizer, None, data.validation, folder, run.tokenizer, texts[1])
+        text, other, tokenizer = data.open(), data.open_validation(), run.tokenizer
+        share, ended = data.validation, data.documents
+        prepare(text, tokenizer.kind, None, share, folder, tokenizer, other, ended=ended)
         return
     for name in ("tokenizer.json", "tokens.json"):
         shutil.copyfile(run.path / name, folder / name)

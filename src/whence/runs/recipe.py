@@ -28,6 +28,8 @@ class Data:
         validation_source: validate on these texts instead, and train on all of `source`.
         normalize: drop byte-order marks and read every kind of line break as a newline.
         field: in .jsonl files, the field whose text is read.
+        documents: end each file, and with `field` each line of .jsonl files, by an end token: the
+            model learns where a text ends, and stops there when it writes.
 
     Raises:
         WhenceError: where a number lies outside its range.
@@ -40,6 +42,7 @@ class Data:
     validation_source: tuple[str, ...] = ()
     normalize: bool = True
     field: str | None = None
+    documents: bool = False
 
     def __post_init__(self):
         check_fields(self, "data.")
@@ -54,7 +57,7 @@ class Data:
         Raises:
             WhenceError: where it can't be read.
         """
-        return open_source(self.source, self.normalize, self.field)
+        return open_source(self.source, self.normalize, self.field, self.documents)
 
     def open_validation(self) -> Source | None:
         """Open the text to validate on; None where that is a part of the other.
@@ -63,7 +66,9 @@ class Data:
             WhenceError: where it can't be read.
         """
         texts = self.validation_source
-        return open_source(texts, self.normalize, self.field) if texts else None
+        if not texts:
+            return None
+        return open_source(texts, self.normalize, self.field, self.documents)
 
 
 MOST_MEASURED, LEAST_MEASURED = 200_000, 10_000  # validation tokens in a usual measurement

@@ -5,6 +5,7 @@ caller's back when it is done, and between two events of a training.
 """
 
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -91,7 +92,10 @@ def _deterministic(ours: bool) -> Setting:
         return torch.are_deterministic_algorithms_enabled(), only_warned
 
     def write(value: tuple[bool, bool]) -> None:
-        torch.use_deterministic_algorithms(value[0], warn_only=value[1])
+        if "torch._inductor.config" in sys.modules:
+            torch.use_deterministic_algorithms(value[0], warn_only=value[1])
+        else:  # the same without loading PyTorch's compiler, which takes longer than a first token
+            torch._C._set_deterministic_algorithms(value[0], warn_only=value[1])
 
     return Setting(read, write, (ours, False))
 

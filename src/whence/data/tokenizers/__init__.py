@@ -72,7 +72,10 @@ class Tokenizer(Protocol):
 
 
 def train_tokenizer(
-    kind: str, texts: Callable[[], Iterable[str]], vocab_size: int | None = None
+    kind: str,
+    texts: Callable[[], Iterable[str]],
+    vocab_size: int | None = None,
+    end: bool = False,
 ) -> Tokenizer:
     """Learn a tokenizer from text that streams by.
 
@@ -82,6 +85,7 @@ def train_tokenizer(
         texts: a function that starts the stream of pieces of text anew.
         vocab_size: for words and bpe, the number of tokens to end with at most (8192 and 4096 if
             None). Characters and bytes have the size they have.
+        end: add a token that ends a document.
 
     Returns:
         The tokenizer.
@@ -103,12 +107,12 @@ def train_tokenizer(
     if vocab_size is not None and kind in ("chars", "bytes"):
         raise WhenceError(f"A {kind} tokenizer takes no vocab_size: leave it out.")
     if kind == "chars":
-        return train_chars(texts())
+        return train_chars(texts(), end)
     if kind == "words":
-        return train_words(texts(), vocab_size)
+        return train_words(texts(), vocab_size, end)
     if kind == "bpe":
-        return train_bpe(texts(), vocab_size)
-    return ByteTokenizer()
+        return train_bpe(texts(), vocab_size, end)
+    return ByteTokenizer(end)
 
 
 def load_tokenizer(path: Path) -> Tokenizer:
@@ -150,14 +154,15 @@ def load_tokenizer(path: Path) -> Tokenizer:
                 f"{path} was written by a newer version of Whence (schema {record['schema']}, this "
                 f"one reads up to {SCHEMA}): update Whence."
             )
+        end = bool(record.get("end"))
         if record["kind"] == "chars":
-            return CharTokenizer(record["chars"])
+            return CharTokenizer(record["chars"], end)
         if record["kind"] == "words":
-            return WordTokenizer(record["pieces"])
+            return WordTokenizer(record["pieces"], end)
         if record["kind"] == "imported":
             return ImportedTokenizer(record)
         if record["kind"] == "bytes":
-            return ByteTokenizer()
+            return ByteTokenizer(end)
         raise _damaged(path, f"unknown kind {record['kind']!r}")
     except WhenceError:
         raise

@@ -15,7 +15,7 @@ from tokenizers import Tokenizer as HuggingFaceTokenizer
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from whence.data.files import written_whole
-from whence.data.tokenizers.vocabulary import Vocabulary
+from whence.data.tokenizers.vocabulary import END, Vocabulary
 from whence.errors import WhenceError
 
 DEFAULT_SIZE = 4096
@@ -60,8 +60,9 @@ class BPETokenizer(Vocabulary):
             if number not in extra:
                 table[number] = bytes(byte_of[char] for char in token)
         for number, content in extra.items():
-            table[number] = content.encode("utf-8")
+            table[number] = b"" if content == END else content.encode("utf-8")
         super().__init__(table)
+        self.ends = tuple(number for number, content in extra.items() if content == END)
         self._fast = _tiktoken_twin(record, table, set(extra))
 
     def encode(self, text: str) -> np.ndarray:
@@ -82,13 +83,14 @@ class BPETokenizer(Vocabulary):
             file.write(self.hugging_face.to_str(pretty=True).encode("utf-8"))
 
 
-def train_bpe(texts: Iterable[str], vocab_size: int | None) -> BPETokenizer:
+def train_bpe(texts: Iterable[str], vocab_size: int | None, end: bool = False) -> BPETokenizer:
     """Learn merges from a stream of text.
 
     Args:
         texts: the stream.
         vocab_size: tokens to end with, at least 256 (each byte is one); 4096 if None. A small text
             may have fewer pairs worth merging.
+        end: one of them ends a document.
 
     Raises:
         WhenceError: `vocab_size` is below 256.
@@ -100,12 +102,14 @@ def train_bpe(texts: Iterable[str], vocab_size: int | None) -> BPETokenizer:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=size,
+        vocab_size=max(256, size - end),
         min_frequency=2,
         show_progress=False,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
     )
     tokenizer.train_from_iterator(texts, trainer)
+    if end:
+        tokenizer.add_special_tokens([END])
     return BPETokenizer(tokenizer.to_str())
 
 

@@ -15,12 +15,13 @@ class ByteTokenizer(Vocabulary):
 
     kind = "bytes"
 
-    def __init__(self):
-        super().__init__([bytes([value]) for value in range(256)])
+    def __init__(self, end: bool = False):
+        super().__init__([bytes([value]) for value in range(256)], end)
 
     def encode(self, text: str) -> np.ndarray:
-        """Turn text into its UTF-8 bytes, uint8."""
-        return np.frombuffer(text.encode("utf-8", "surrogatepass"), dtype=np.uint8).copy()
+        """Turn text into its UTF-8 bytes."""
+        raw = np.frombuffer(text.encode("utf-8", "surrogatepass"), dtype=np.uint8)
+        return raw.astype(self.dtype)
 
     def decode_bytes(self, ids) -> bytes:
         """Join the bytes.
@@ -28,4 +29,5 @@ class ByteTokenizer(Vocabulary):
         Raises:
             WhenceError: an id isn't in 0 … 255.
         """
-        return self._known(ids).astype(np.uint8).tobytes()
+        known = self._known(ids)
+        return known[known < 256].astype(np.uint8).tobytes()

@@ -18,6 +18,7 @@ class CharTokenizer(Vocabulary):
 
     Args:
         chars: the characters of the vocabulary; they are sorted, each once.
+        end: add a token that ends a document.
 
     Example:
         >>> tokenizer = CharTokenizer("hello")
@@ -27,13 +28,13 @@ class CharTokenizer(Vocabulary):
 
     kind = "chars"
 
-    def __init__(self, chars: Iterable[str]):
+    def __init__(self, chars: Iterable[str], end: bool = False):
         self.chars = "".join(sorted(set(chars)))
-        super().__init__([char.encode("utf-8") for char in self.chars])
+        super().__init__([char.encode("utf-8") for char in self.chars], end)
         # One more entry than the highest code point: the place of every character beyond it.
         codes = _code_points(self.chars)
         self._id_of = np.zeros(int(codes.max(initial=0)) + 2, dtype=self.dtype)
-        self._id_of[codes] = np.arange(self.vocab_size)
+        self._id_of[codes] = np.arange(len(self.chars))
         self._is_known = np.zeros(self._id_of.size, dtype=bool)
         self._is_known[codes] = True
 
@@ -67,7 +68,7 @@ class CharTokenizer(Vocabulary):
         column = offset - (text.rfind("\n", 0, offset) + 1) + 1
         return WhenceError(
             f"The character {text[offset]!r} (U+{ord(text[offset]):04X}) at offset {offset}, "
-            f"line {line}, column {column} isn't among the {self.vocab_size} characters this "
+            f"line {line}, column {column} isn't among the {len(self.chars)} characters this "
             "tokenizer was made from: leave it out, or train with bytes or bpe, "
             "which know every character."
         )
@@ -82,9 +83,9 @@ def _code_points(text: str) -> np.ndarray:
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
 
 
-def train_chars(texts: Iterable[str]) -> CharTokenizer:
+def train_chars(texts: Iterable[str], end: bool = False) -> CharTokenizer:
     """Collect the characters of a stream of text."""
     seen = np.zeros(sys.maxunicode + 1, dtype=bool)
     for text in texts:
         seen[_code_points(text)] = True
-    return CharTokenizer(map(chr, np.flatnonzero(seen)))
+    return CharTokenizer(map(chr, np.flatnonzero(seen)), end)

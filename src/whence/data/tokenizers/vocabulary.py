@@ -16,6 +16,7 @@ from whence.data.files import written_whole
 from whence.errors import WhenceError
 
 SCHEMA = 1  # of our tokenizer.json
+END = "<|end|>"  # how the token that ends a document is shown; typed by a person it is text
 
 
 def show(raw: bytes) -> str:
@@ -47,12 +48,14 @@ class Vocabulary:
 
     Args:
         table: the bytes of each token, by id.
+        end: add a last token that ends a document.
 
     Attributes:
         vocab_size: number of tokens.
         dtype: the smallest of uint8, uint16 and uint32 that holds every id.
         beginning: ids that stand before each text; of a tokenizer trained here, none.
-        ends: ids after which nothing follows; likewise.
+        ends: ids after which nothing follows: of a tokenizer trained here, the token that ends a
+            document, where it has one. It stands for no bytes.
 
     Example:
         >>> Vocabulary([b"a", b"b"]).decode([1, 0, 1])
@@ -63,8 +66,9 @@ class Vocabulary:
     beginning: tuple[int, ...] = ()
     ends: tuple[int, ...] = ()
 
-    def __init__(self, table: Sequence[bytes]):
-        self.table = list(table)
+    def __init__(self, table: Sequence[bytes], end: bool = False):
+        self.table = [*table, *([b""] if end else [])]
+        self.ends = (len(self.table) - 1,) if end else ()
         self.vocab_size = len(self.table)
         self.dtype = np.min_scalar_type(max(self.vocab_size - 1, 0))
         self._lengths = np.array([len(raw) for raw in self.table], dtype=np.int64)
@@ -102,7 +106,10 @@ class Vocabulary:
         Raises:
             WhenceError: the id isn't in the vocabulary.
         """
-        return show(self.table[int(self._known([id])[0])])
+        return self._shown(int(self._known([id])[0]))
+
+    def _shown(self, id: int) -> str:
+        return show(self.table[id]) if self.table[id] or id not in self.ends else END
 
     def id(self, token: str) -> int:
         """Find the id of a token, written as `token` shows it or as it stands in the text.
@@ -130,7 +137,8 @@ class Vocabulary:
         Raises:
             WhenceError: the file can't be written.
         """
-        record = {"schema": SCHEMA, "kind": self.kind, **self._record()}
+        end = {"end": True} if self.ends else {}
+        record = {"schema": SCHEMA, "kind": self.kind, **self._record(), **end}
         with written_whole(Path(path)) as file:
             file.write((json.dumps(record, ensure_ascii=False) + "\n").encode("utf-8"))
 
@@ -140,7 +148,7 @@ class Vocabulary:
 
     @cached_property
     def _ids_by_name(self) -> dict[str, int]:
-        return {show(raw): number for number, raw in enumerate(self.table)}
+        return {self._shown(number): number for number in range(self.vocab_size)}
 
     def _known(self, ids) -> np.ndarray:
         known = np.asarray(ids).reshape(-1)

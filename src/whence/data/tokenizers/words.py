@@ -26,6 +26,7 @@ class WordTokenizer(Vocabulary):
 
     Args:
         pieces: the known pieces, by id from 1 on.
+        end: add a token that ends a document.
 
     Example:
         >>> tokenizer = WordTokenizer([" ", "I", " like", " pizza", "."])
@@ -35,9 +36,9 @@ class WordTokenizer(Vocabulary):
 
     kind = "words"
 
-    def __init__(self, pieces: Iterable[str]):
+    def __init__(self, pieces: Iterable[str], end: bool = False):
         self.pieces = list(pieces)
-        super().__init__([piece.encode("utf-8") for piece in [UNKNOWN, *self.pieces]])
+        super().__init__([piece.encode("utf-8") for piece in [UNKNOWN, *self.pieces]], end)
         self._id_of = {piece: number for number, piece in enumerate(self.pieces, start=1)}
 
     def encode(self, text: str) -> np.ndarray:
@@ -63,7 +64,7 @@ class WordTokenizer(Vocabulary):
         return {"pieces": self.pieces}
 
 
-def train_words(texts: Iterable[str], vocab_size: int | None) -> WordTokenizer:
+def train_words(texts: Iterable[str], vocab_size: int | None, end: bool = False) -> WordTokenizer:
     """Count the pieces of a stream of text and keep the most frequent ones.
 
     The single white-space characters that occur are always kept, so that only words can be unknown.
@@ -71,6 +72,7 @@ def train_words(texts: Iterable[str], vocab_size: int | None) -> WordTokenizer:
     Args:
         texts: the stream.
         vocab_size: at most so many tokens, `<UNK>` included; 8192 if None.
+        end: one of them ends a document.
 
     Raises:
         WhenceError: `vocab_size` is too small for `<UNK>`, the white space and one word.
@@ -79,7 +81,7 @@ def train_words(texts: Iterable[str], vocab_size: int | None) -> WordTokenizer:
     for text in texts:
         counts.update(PIECE.findall(text))
     spaces = {" ", *(char for piece in counts if piece.isspace() for char in piece)}
-    room = (vocab_size or DEFAULT_SIZE) - 1 - len(spaces)
+    room = (vocab_size or DEFAULT_SIZE) - 1 - len(spaces) - end
     if room < 1:
         raise WhenceError(
             f"A words vocabulary of {vocab_size} is too small: the text needs at least "
@@ -87,4 +89,4 @@ def train_words(texts: Iterable[str], vocab_size: int | None) -> WordTokenizer:
         )
     ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     frequent = [piece for piece, _ in ranked if piece not in spaces]
-    return WordTokenizer([*sorted(spaces), *frequent[:room]])
+    return WordTokenizer([*sorted(spaces), *frequent[:room]], end)

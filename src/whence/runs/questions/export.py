@@ -1,15 +1,30 @@
-"""A run's record for other programs: a CSV file or TensorBoard's event files."""
+"""A run's record for other programs: CSV, TensorBoard, Weights & Biases, Trackio."""
 
 import csv
 import io
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import redirect_stdout
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from whence.data.files import written_whole
 from whence.errors import WhenceError
 from whence.runs.run import Run
 
-COLUMNS = ("step", "loss", "validation_loss", "bits_per_byte", "rate", "grad_norm", "seconds")
-FORMATS = ("csv", "tensorboard")
+COLUMNS: tuple[str, ...] = (
+    "step",
+    "loss",
+    "validation_loss",
+    "bits_per_byte",
+    "rate",
+    "grad_norm",
+    "seconds",
+)
+FORMATS = ("csv", "tensorboard", "wandb", "trackio")
+PROJECT = "whence"
 
 
 def export_metrics(run: Run, form: str) -> Path:
@@ -17,27 +32,37 @@ def export_metrics(run: Run, form: str) -> Path:
 
     Args:
         run: the run.
-        form: `csv` (metrics.csv, a row a step) or `tensorboard` (a folder of event files).
+        form: `csv` (metrics.csv, a row a step), `tensorboard` (a folder of event files), `wandb` (a
+            folder that `wandb sync` sends) or `trackio` (its own folder, which `trackio show`
+            shows). Nothing is sent anywhere.
 
     Returns:
         The file or folder.
 
     Raises:
-        WhenceError: where the form is unknown or TensorBoard isn't installed.
+        WhenceError: where the form is unknown or its program isn't installed.
     """
-    if form == "csv":
-        return _to_csv(run)
-    if form == "tensorboard":
-        return _to_tensorboard(run)
-    raise WhenceError(f"metrics can't be exported as {form!r}: choose from {', '.join(FORMATS)}.")
+    writers = {"csv": _to_csv, "tensorboard": _to_tensorboard}
+    writers |= {"wandb": _to_wandb, "trackio": _to_trackio}
+    if form not in writers:
+        choices = ", ".join(FORMATS)
+        raise WhenceError(f"metrics can't be exported as {form!r}: choose from {choices}.")
+    try:
+        with redirect_stdout(sys.stderr):  # what those programs say is no output of ours
+            return writers[form](run)
+    except ImportError as error:
+        raise WhenceError(f"{form} is not installed: run 'pip install whence[{form}]'.") from error
 
 
-def _rows(run: Run) -> list[dict]:
-    rows = {r["step"]: {k: r[k] for k in COLUMNS if k in r} for r in run.steps}
+def _rows(run: Run) -> Iterator[dict[str, Any]]:
+    """Give a row for each step and each measurement, in order; one at a time is in memory."""
+    measured: dict[int, dict[str, Any]] = {}
     for r in run.evals:
-        row = rows.setdefault(r["step"], {"step": r["step"]})
-        row |= {"validation_loss": r["loss"], "bits_per_byte": r["bits_per_byte"]}
-    return [rows[step] for step in sorted(rows)]
+        found = {"validation_loss": r["loss"], "bits_per_byte": r["bits_per_byte"]}
+        measured[r["step"]] = {"step": r["step"], **found}
+    for r in run.steps:
+        yield {k: r[k] for k in COLUMNS if k in r} | measured.pop(r["step"], {})
+    yield from (measured[step] for step in sorted(measured))
 
 
 def _to_csv(run: Run) -> Path:
@@ -52,12 +77,8 @@ def _to_csv(run: Run) -> Path:
 
 
 def _to_tensorboard(run: Run) -> Path:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise WhenceError(
-            "TensorBoard is not installed: run 'pip install whence[tensorboard]'."
-        ) from error
+    from torch.utils.tensorboard import SummaryWriter
+
     folder = run.path / "tensorboard"
     with SummaryWriter(str(folder)) as writer:
         for row in _rows(run):
@@ -65,3 +86,35 @@ def _to_tensorboard(run: Run) -> Path:
                 if name in row:
                     writer.add_scalar(name, row[name], row["step"])
     return folder
+
+
+def _to_wandb(run: Run) -> Path:
+    wandb = import_module("wandb")
+    folder = run.path / "wandb"
+    shutil.rmtree(folder, ignore_errors=True)  # what was written before
+    log = wandb.init(
+        project=PROJECT,
+        name=run.name,
+        id=run.header.id,  # sent again, it is the same run
+        dir=str(run.path),
+        mode="offline",
+        config=run.recipe.to_dict(),
+        settings=wandb.Settings(console="off", silent=True),
+    )
+    _log(run, log)
+    log.finish()
+    return folder
+
+
+def _to_trackio(run: Run) -> Path:
+    trackio = import_module("trackio")
+    quiet = {"embed": False, "auto_log_gpu": False, "auto_log_cpu": False}
+    log = trackio.init(project=PROJECT, name=run.name, config=run.recipe.to_dict(), **quiet)
+    _log(run, log)
+    trackio.finish()
+    return Path(trackio.TRACKIO_DIR)
+
+
+def _log(run: Run, log: Any) -> None:
+    for row in _rows(run):
+        log.log({name: row[name] for name in COLUMNS[1:] if name in row}, step=row["step"])

@@ -4,6 +4,7 @@ A task says what differs between kinds of runs: batches, loss, measure, and how 
 """
 
 from whence.data import Dataset, Source
+from whence.errors import WhenceError
 from whence.models.kinds import kind_for
 from whence.runs.recipe import Recipe
 from whence.runs.tasks.counted import Counted
@@ -41,7 +42,13 @@ def settle(recipe: Recipe, source: Source) -> Recipe:
     Raises:
         WhenceError: where the text doesn't suit the model.
     """
-    return TASKS[kind_for(recipe.model).task].settle(recipe, source)
+    task = TASKS[kind_for(recipe.model).task]
+    if recipe.data.documents and not task.is_prose:
+        raise WhenceError(
+            "data.documents ends running texts by a token; the rows of this model's text end with "
+            "their lines: leave it out."
+        )
+    return task.settle(recipe, source)
 
 
 __all__ = ["TASKS", "Text", "settle", "task_of"]

@@ -57,11 +57,12 @@ class Labels(Text):
             WhenceError: a line that isn't label, tab, text, or fewer than two classes.
         """
         classes: set[str] = set()
-        for number, line in enumerate("".join(source.chunks()).split("\n"), start=1):
+        for number, line in source.lines():
             label, tab, text = line.partition("\t")
             if (line and not (label and tab and text.strip())) or "\t" in text:
                 raise WhenceError(
-                    f"line {number} is {short(line)}: each must be a label, one tab and a text."
+                    f"{source.place(number)} is {short(line)}: each must be a label, one tab and a "
+                    "text."
                 )
             classes |= {label} if line else set()
         if len(classes) < 2:

@@ -12,6 +12,7 @@ from whence.data import Dataset, Source
 from whence.data.pairs import PairBatches, as_part, check_marks, split_pairs
 from whence.data.tokenizers import Tokenizer
 from whence.errors import WhenceError, shell_word
+from whence.fields import short
 from whence.generate.pairs import exact_match, greedy_answers
 from whence.models.seq2seq.config import Seq2SeqConfig
 from whence.models.seq2seq.model import Seq2Seq
@@ -35,6 +36,22 @@ class Pairs(Text):
         assert isinstance(recipe.model, Seq2SeqConfig)  # the table of tasks says so
         self.config = recipe.model
         self._no_token_is_skipped()
+
+    @staticmethod
+    def settle(recipe: Recipe, source: Source) -> Recipe:
+        """Refuse a text with a line that isn't a pair.
+
+        Raises:
+            WhenceError: naming the line: one without a target would teach nothing.
+        """
+        for number, line in source.lines():
+            before, _, after = line.partition("\t")
+            if line and (not before or not after or "\t" in after):
+                raise WhenceError(
+                    f"{source.place(number)} is {short(line)}: each must be a source, one tab and "
+                    "a target."
+                )
+        return recipe
 
     @cached_property
     def pairs(self) -> tuple[list[np.ndarray], list[np.ndarray]]:

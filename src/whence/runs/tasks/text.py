@@ -12,6 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from whence.data import Dataset, Source, WindowBatches, prepare, text_source
+from whence.data.cutting import MARK
 from whence.data.tokenizers.chars import CharTokenizer
 from whence.data.tokenizers.words import UNKNOWN_ID
 from whence.errors import WhenceError, shell_word
@@ -266,7 +267,8 @@ class Text:
             return
         with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
             tokenizer = self.dataset.tokenizer
-            made = prepare(source, tokenizer.kind, None, 0, Path(folder), tokenizer)
+            ended = self.recipe.data.documents
+            made = prepare(source, tokenizer.kind, None, 0, Path(folder), tokenizer, ended=ended)
             yield made.train, made.n_bytes_train
 
 
@@ -278,7 +280,7 @@ def _readable(source: Source, tokenizer: CharTokenizer) -> tuple[Source, Counter
     """
     left_out: Counter[str] = Counter()
     for chunk in source.chunks():
-        left_out.update(tokenizer.split_unknown(chunk)[1])
+        left_out.update(tokenizer.split_unknown(chunk.replace(MARK, ""))[1])
     if not left_out:
         return source, left_out
     if left_out.total() > source.n_chars - 2:

@@ -1,5 +1,6 @@
 """What a recipe becomes in memory: model, batches, loss and optimiser, ready for the loop."""
 
+import importlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -7,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from whence.data import Dataset
 from whence.errors import WhenceError
@@ -155,6 +157,8 @@ def _assemble(recipe: Recipe, dataset: Dataset, hardware: Hardware) -> Session:
         model, recipe.optimizer, recipe.schedule, recipe.steps, hardware.matmul_dtype
     )
     # Shapes never vary in training; were they dynamic, the kernels would depend on the past.
+    if hardware.compile:
+        importlib.import_module("torch._inductor.config")  # so that steps set it, too
     forward = torch.compile(model, dynamic=False) if hardware.compile else model
     return Session(recipe, dataset, task, model, forward, batches, optimizer)
 
@@ -190,6 +194,16 @@ def freeze(model: nn.Module, names: tuple[str, ...]) -> list[str]:
     return frozen
 
 
+class _Unfilled(TorchFunctionMode):
+    """Leaves weights without values: on no device drawing them would load PyTorch's compiler."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Pass over what fills a tensor, and do all else."""
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return args[0] if args else (kwargs or {})["tensor"]
+        return func(*args, **(kwargs or {}))
+
+
 def outline(config: ModelConfig, vocab_size: int) -> dict[str, torch.Tensor]:
     """Return the names and shapes of a model's weights, on no device: it takes no memory.
 
@@ -199,7 +213,7 @@ def outline(config: ModelConfig, vocab_size: int) -> dict[str, torch.Tensor]:
     if vocab_size < 1:
         raise WhenceError("the tokenizer knows no token, so there is nothing to predict.")
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), _Unfilled():
             return build(config, vocab_size).state_dict(keep_vars=True)
     except (RuntimeError, TypeError, OverflowError) as error:  # as torch tells of such sizes
         raise WhenceError(

@@ -5,7 +5,7 @@ from typing import Any
 
 from whence.errors import WhenceError, shell_word
 from whence.runs.compare import Comparison, compare_folders
-from whence.runs.questions.curves import thin
+from whence.runs.store.curves import thin
 from whence.studio.answers.place import path_of, python_path
 from whence.studio.answers.runs import curves_of
 
@@ -22,7 +22,7 @@ def compare(
         a: a run's name; the others' losses are held against its.
         b: another's.
         more: names of further ones.
-        buckets: as of `whence.runs.questions.curves.thin`.
+        buckets: as of `whence.runs.store.curves.thin`.
 
     Raises:
         WhenceError: where fewer than two runs are named, or more than eight.

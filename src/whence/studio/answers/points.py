@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from whence.errors import WhenceError, shell_word
-from whence.runs.questions.curves import thin
+from whence.runs.store.curves import thin
 from whence.runs.store.watched import is_watched
 from whence.studio.answers.place import open_run, path_of, python_path
 from whence.studio.answers.runs import curves_of
@@ -31,7 +31,7 @@ def points(
         run: the run's name.
         first: a step.
         last: a later step; none: the last one done.
-        buckets: as of `whence.runs.questions.curves.thin`; up to 2·buckets steps are given as they
+        buckets: as of `whence.runs.store.curves.thin`; up to 2·buckets steps are given as they
             are.
         smoothing: β of the smoothed loss, as of `smooth`; 0: none.
 
