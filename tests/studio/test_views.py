@@ -66,14 +66,14 @@ def test_a_training_from_the_page(studio, context, page):
     before = step_of(second)
     context.watch.errors.clear()
     studio.stop()
-    expect(second.get_by_text("The studio is away")).to_be_visible()
+    expect(second.get_by_text("The studio doesn't answer")).to_be_visible()
     studio.start()
     third = context.new_page()
     third.goto(studio.address())  # who is let in anew lets in the other pages of the browser
     ready(third, "runs")
     third.close()
     second.bring_to_front()
-    expect(second.get_by_text("The studio is away")).to_have_count(0, timeout=20_000)
+    expect(second.get_by_text("The studio doesn't answer")).to_have_count(0, timeout=20_000)
     context.watch.errors.clear()  # the browser tells of the connection that was refused
     expect(second.locator("[data-view=live]")).not_to_have_attribute("data-step", str(before))
     assert Run.open(studio.folder / "mine").state == "training"
