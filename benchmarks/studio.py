@@ -102,7 +102,7 @@ def long_run(folder: Path) -> None:
     import numpy as np
 
     noise = np.random.default_rng(0).standard_normal(STEPS)
-    logs = Logs(run.path)
+    logs = Logs(run.path, run.header.id)
     logs.steps.replace(
         [
             Stepped(

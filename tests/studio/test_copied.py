@@ -15,6 +15,7 @@ QUESTIONS = {
     "recipe": {"source": "topics", "model": "bigram", "settings": {"steps": 1}},
     "compare": {"a": "one", "b": "two"},
     "live": {"run": "one"},
+    "points": {"run": "one", "last": 5},
     "doctor": {"run": "one"},
     "play": {},
     "step": {"run": "one", "step": 3},

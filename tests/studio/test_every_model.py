@@ -20,6 +20,7 @@ KINDS = {**RUNGS, "ngram": replace(RUNGS["gpt"], model=NGramConfig(), steps=1)}
 ASKED = [
     ("runs", {}),
     ("live", {}),
+    ("points", {"last": 2}),
     ("step", {"step": 1}),
     ("strip", {}),
     ("prediction", {}),

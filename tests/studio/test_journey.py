@@ -62,9 +62,12 @@ def test_an_exercise_checks_itself(journey, page):
     box.fill("0.09")
     box.press("Enter")
     expect(cell.get_by_role("status")).to_be_visible()
+    expect(cell.get_by_role("status")).to_be_focused()  # not thrown to the top of the page
     box.fill("a lot")
+    expect(cell.get_by_role("status")).to_have_count(0)  # that was of another entry
     box.press("Enter")
     expect(page.get_by_role("alert")).to_contain_text("is no number")
+    expect(cell.get_by_role("status")).to_have_count(0)
     page.context.watch.errors.clear()
 
 

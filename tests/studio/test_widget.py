@@ -109,3 +109,22 @@ def test_what_is_not_a_question_is_refused(tmp_path):
     with pytest.raises(WhenceError, match="no view"):
         View(tmp_path, "tea", {})
     assert "<iframe" in widget.still()._repr_html_()
+
+
+def test_a_view_shows_in_the_html_of_nbconvert(browser, tiny_run, tmp_path):
+    """A notebook as JupyterLab saves it, with no kernel behind it and no network."""
+    from nbconvert import HTMLExporter
+    from nbformat.v4 import new_code_cell, new_notebook, new_output
+
+    data, _ = Run.open(tiny_run).view("live")._repr_mimebundle_()
+    cell = new_code_cell("run.view()", outputs=[new_output("display_data", data)])
+    body, _ = HTMLExporter().from_notebook_node(new_notebook(cells=[cell]))
+    path = tmp_path / "notebook.html"
+    path.write_text(body, encoding="utf-8")
+    page = browser.new_page()
+    page.route(lambda url: url.startswith("http"), lambda route: route.abort())
+    page.goto(path.as_uri())
+    view = page.frame_locator("iframe[title=Whence]").locator("[data-view=live]")
+    expect(view.locator(".chart path.line").first).to_be_visible()
+    expect(view.get_by_role("heading", level=1)).to_have_text(tiny_run.name)
+    page.close()

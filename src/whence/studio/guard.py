@@ -10,9 +10,9 @@ from whence.studio.door import Door
 LARGEST_BODY = 24 << 20  # bytes: a training text of 20 MB, and then some
 LARGEST_OF_STRANGERS = 1 << 10  # a code
 HEADERS = {
-    # Scripts from the studio's own files alone; plotly sets styles on what it draws.
+    # Scripts and styles from the studio's own files alone.
     "content-security-policy": "default-src 'none'; script-src 'self'; "
-    "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; connect-src 'self'; "
+    "style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
     "font-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
@@ -25,7 +25,7 @@ REFUSED = (
     "works once, and a studio that was started anew has another."
 )
 SECRET = "x-whence-secret"  # the header that a page's secret comes in
-OPEN = ("/", "/plotly.min.js", "/enter")  # these and the program's own files need no secret
+OPEN = ("/", "/enter")  # these and the program's own files need no secret
 
 
 class Guard:

@@ -6,8 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from whence.errors import WhenceError
+from whence.models import MODELS
+from whence.runs.recipe import kind_of
 from whence.runs.run import Run
+from whence.runs.settings import flat
 from whence.studio.answers import answer
+from whence.studio.answers.place import origin_of
 from whence.studio.still import Shown, Still
 
 ROWS = 25
@@ -38,7 +42,24 @@ def report(run: Run | Path, prompt: str = "", step: int | None = None) -> Still:
             target = answer("receipt", each.params, folder).get("target")
             asked = {**each.params, "address": target, "by": "token"}
             each.more = _known([("blame", asked)], folder) if target else []
-    return Still(folder, kept, f"{name} · Whence")
+    return Still(folder, kept, f"{name} · Whence", _head(run) if isinstance(run, Run) else "")
+
+
+def _head(run: Run) -> str:
+    """What stands above the views: which run this is, and the recipe it was made by."""
+    rows = list(flat(run.recipe.to_dict()).items())
+    made = run.created[:10]
+    origin = origin_of(run)
+    return (
+        f'<header class="report-head"><p class="label">Report of a run, by Whence</p>'
+        f"<p>{escape(kind_of(run.recipe.model, MODELS))} on "
+        f"{escape(', '.join(run.recipe.data.source))}, made on {escape(made)}"
+        f"{'; ' + escape(origin) if origin else ''}. The numbers in this file are those of the "
+        "run when the report was written; nothing in it asks for more. "
+        f"<code>{escape('whence studio')}</code> opens the run to ask.</p>"
+        f"<details class='recipe'><summary>The recipe: {len(rows)} settings</summary>"
+        f"{_table(['setting', 'value'], rows)}</details></header>"
+    )
 
 
 def _known(asked: list[tuple[str, dict[str, Any]]], folder: Path) -> list[Any]:

@@ -90,7 +90,6 @@ def application(
         Route("/ask/{name}", ask, methods=["POST"]),
         Route("/do/{name}", do, methods=["POST"]),
         Route("/events", events),
-        Route("/plotly.min.js", _plotly),
         Mount("/static", StaticFiles(directory=STATIC)),
     ]
     return Guard(Starlette(routes=routes), door, port)
@@ -115,16 +114,6 @@ async def _told(
         return Response(await reply(params))
     except WhenceError as error:
         return _message(str(error), 422)
-
-
-async def _plotly(request: Request) -> Response:
-    from importlib.util import find_spec
-
-    found = find_spec("plotly")
-    path = Path(found.origin or "").parent / "package_data" / "plotly.min.js" if found else STATIC
-    if not path.is_file():
-        return _message("Charts to zoom need plotly: pip install plotly.", 404)
-    return FileResponse(path, headers={"cache-control": "private, max-age=86400"})
 
 
 def listen(port: int | None) -> socket.socket:

@@ -45,6 +45,7 @@ class Still:
         folder: the folder of runs.
         shown: the views.
         title: the page's title.
+        head: HTML that stands above the views.
 
     Raises:
         WhenceError: what an answer refuses.
@@ -55,8 +56,10 @@ class Still:
         False
     """
 
-    def __init__(self, folder: Path, shown: Sequence[Shown], title: str = "Whence") -> None:
-        self.folder, self.shown, self.title = folder, list(shown), title
+    def __init__(
+        self, folder: Path, shown: Sequence[Shown], title: str = "Whence", head: str = ""
+    ) -> None:
+        self.folder, self.shown, self.title, self.head = folder, list(shown), title, head
         self.html = self._page()
 
     def _page(self) -> str:
@@ -83,7 +86,7 @@ class Still:
             '<meta name="viewport" content="width=device-width, initial-scale=1">'
             '<meta name="color-scheme" content="light dark">'
             f"<title>{escape(self.title)}</title><style>{look}</style></head>"
-            f'<body><main class="whence">{sections}</main>'
+            f'<body><main class="whence">{self.head}{sections}</main>'
             f'<script type="application/json" id="whence-answers">{_json(kept)}</script>'
             f"<script>{program}</script></body></html>\n"
         )

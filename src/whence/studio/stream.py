@@ -114,6 +114,7 @@ def _frame(
         "trouble": state[1],
         "steps": steps,
         "tokens_per_second": curves.tokens_per_second,
+        "mean_tokens_per_second": curves.mean_tokens_per_second,
         "seconds_left": curves.seconds_left(steps),
     }
 

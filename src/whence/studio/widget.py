@@ -68,6 +68,11 @@ class View(anywidget.AnyWidget):
             return
         self.send({**told, "type": "answer", "answer": json.loads(text)}, buffers=found)
 
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        """Stand in the notebook's file as HTML too, for where no kernel answers: nbconvert."""
+        data, metadata = super()._repr_mimebundle_(**kwargs) or ({}, {})
+        return {**data, "text/html": self.still()._repr_html_()}, metadata
+
     def still(self) -> Still:
         """Return the view as it is now as a page of its own, to be saved or kept in a notebook."""
         return Still(self.folder, [Shown(self.view, self.params)], f"{self.view} · Whence")

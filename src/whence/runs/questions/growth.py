@@ -37,8 +37,10 @@ def growth(
 ) -> Growth:
     """Measure the probability of each token of a text at the checkpoints of a run.
 
-    P(wᵢ | w₀ … wᵢ₋₁) = softmax(logits)ᵢ, where w₀ is a line break, as an empty prompt has it. Of a
-    pair (source, tab, target) it is that of the target's tokens.
+    Pᵢ = P(wᵢ | the text up to wᵢ as a prompt) = softmax(logits)ᵢ, just what
+    `whence.generate.generate` draws from after that prompt; the first token's is that after an
+    empty prompt, which stands for a line break. Of a pair (source, tab, target) it is that of the
+    target's tokens.
 
     Args:
         run: the run.
@@ -61,25 +63,25 @@ def growth(
         raise WhenceError(f"{run.path} names classes: it gives no token a probability.")
     tokenizer, length = run.tokenizer, run.recipe.model.context_length
     if run.task.is_prose:
-        before = encode_prompt(tokenizer, "")
-        ids = before + tokenizer.encode(text).tolist()
-        first, kept = len(before), ids[: length + 1]
+        ids = encode_prompt(tokenizer, text)
+        first, kept = len(tokenizer.beginning), ids[: length + 1]
     else:
         source, tab, target = text.partition("\t")
         if not tab or not target:
             raise WhenceError(f"{text!r} is no pair: write source, tab, target.")
         first, ids = len(encode_prompt(tokenizer, source + tab)), encode_prompt(tokenizer, text)
         kept = ids[: first + length]
+    before = kept[:first] or encode_prompt(tokenizer, "")
     steps = _spread([*([] if run.origin else [0]), *run.checkpoints], most)
     if not steps:
         raise WhenceError(f"{run.path} has no checkpoint yet: train it first.")
     rows = {} if known is None else known
     for step in steps:
         if step not in rows:
-            rows[step] = _probabilities(run.model(step), kept)[first - 1 :]
+            rows[step] = _probabilities(run.model(step), kept, before, first)
     return Growth(
         [tokenizer.token(i) for i in kept[first:]],
-        tokenizer.token(kept[first - 1]),
+        tokenizer.token(before[-1]),
         steps,
         np.stack([rows[step] for step in steps]),
         len(ids) - len(kept),
@@ -94,8 +96,16 @@ def _spread(steps: list[int], most: int) -> list[int]:
 
 
 @torch.inference_mode()
-def _probabilities(model: nn.Module, ids: list[int]) -> np.ndarray:
-    tokens = torch.tensor([ids], dtype=torch.long)
+def _probabilities(model: nn.Module, ids: list[int], before: list[int], first: int) -> np.ndarray:
+    """P of each token from `first` on; a first one of all stands behind an empty prompt."""
     with evaluating(model):
-        logits = model(tokens[:, :-1])[0].double()  # [T, V]
-    return logits.softmax(-1).gather(1, tokens[0, 1:, None])[:, 0].numpy()
+        rows = [_next(model, ids[:-1])[max(0, first - 1) :]] if len(ids) > 1 else []
+        if first == 0:
+            rows.insert(0, _next(model, before)[-1:])
+    wanted = torch.tensor(ids[first:])
+    return torch.cat(rows).gather(-1, wanted[:, None])[:, 0].numpy()
+
+
+def _next(model: nn.Module, ids: list[int]) -> torch.Tensor:
+    """P of what comes after each of the tokens, [T, V]."""
+    return model(torch.tensor([ids], dtype=torch.long))[0].double().softmax(-1)

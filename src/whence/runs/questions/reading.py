@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from whence.data import Part
+from whence.data.batches import NOT_COUNTED
 from whence.data.labels import LabelledPart
 from whence.data.pairs import as_part
 from whence.errors import WhenceError
@@ -18,6 +19,9 @@ from whence.runs.training.session import Session
 def part_of(session: Session, text: str | Sequence[int]) -> Part | LabelledPart:
     """Cut a text into one window: what is read, and the token after each.
 
+    All of it is read. Nothing stands after the last token, so its prediction isn't counted in the
+    loss; of a text that is one token longer than the window, the last one is a target alone.
+
     Args:
         session: its model reads it. An encoder–decoder takes lines of source, tab, target, a
             classifier lines of label, tab, text.
@@ -28,7 +32,7 @@ def part_of(session: Session, text: str | Sequence[int]) -> Part | LabelledPart:
 
     Example:
         >>> part_of(Run.open("runs/mine").session(), "we love").inputs.shape  # doctest: +SKIP
-        torch.Size([1, 6])
+        torch.Size([1, 7])
     """
     tokenizer, config = session.dataset.tokenizer, session.recipe.model
     device = session.hardware.device
@@ -44,9 +48,9 @@ def part_of(session: Session, text: str | Sequence[int]) -> Part | LabelledPart:
         if not 2 <= len(ids) <= longest + 1:
             raise WhenceError(
                 f"the text has {len(ids):,} token{'s' if len(ids) != 1 else ''}: give 2 to "
-                f"{longest + 1:,}, as the model reads {longest:,} at most and the last one is only "
-                "predicted."
+                f"{longest + 1:,}, as the model reads {longest:,} at most and predicts one more."
             )
         row = torch.from_numpy(ids)[None]
-        part = Part(row[:, :-1], row[:, 1:], np.zeros(1, dtype=np.int64), 0)
+        after = torch.cat([row[:, 1:], torch.full((1, 1), NOT_COUNTED)], dim=1)
+        part = Part(row[:, :longest], after[:, :longest], np.zeros(1, dtype=np.int64), 0)
     return part._replace(inputs=part.inputs.to(device), targets=part.targets.to(device))

@@ -105,6 +105,13 @@ class Curves:
         seconds = float(recent["seconds"].sum())
         return int(recent["tokens"].sum()) / seconds if seconds else None
 
+    @property
+    def mean_tokens_per_second(self) -> float | None:
+        """The speed over all steps; None where there is none yet."""
+        rows = self._logs.steps.index.rows
+        seconds = float(rows["seconds"].sum())
+        return int(rows["tokens"].sum()) / seconds if seconds else None
+
     def seconds_left(self, steps: int) -> float | None:
         """Return how long the rest of `steps` takes at the speed of the last steps.
 

@@ -15,6 +15,7 @@ from whence.studio.answers.flow import flow
 from whence.studio.answers.journey import journey
 from whence.studio.answers.live import live
 from whence.studio.answers.play import play
+from whence.studio.answers.points import points
 from whence.studio.answers.prediction import prediction
 from whence.studio.answers.receipt import blame, places, receipt
 from whence.studio.answers.recipe import form, recipe
@@ -31,6 +32,7 @@ ANSWERS: dict[str, Callable[..., dict[str, Any]]] = {
     "recipe": recipe,
     "compare": compare,
     "live": live,
+    "points": points,
     "doctor": doctor,
     "play": play,
     "journey": journey,

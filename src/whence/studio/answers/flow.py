@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from whence.data.batches import NOT_COUNTED
 from whence.errors import WhenceError
 from whence.studio.answers.attention import attention
 from whence.studio.answers.names import in_order, under
@@ -15,6 +16,7 @@ from whence.why.recording.storage import Ref
 
 TOKENS, WIDE, LIKELIEST, INSIDE = 64, 48, 3, 24
 COLOURS = ("q", "k", "v")
+LOSSES = ("nll_loss_forward", "nll_loss_nd", "nll_loss2d_forward")
 COPIES = ("to_copy", "clone", "copy", "detach")
 
 
@@ -53,20 +55,23 @@ def flow(
                 f"{open!r} has nothing inside that has a row for each token"
                 + (f": open {' or '.join(opens)}." if opens else ".")
             )
+        shown = [
+            {
+                "name": name,
+                "opens": path in opens,
+                "module": _kind(t, path),
+                "tile": _cut(t, t[name], example),
+            }
+            for name, path in zip(stages, paths, strict=True)
+        ]
+        for stage, stream in zip(shown, _streams(shown), strict=True):
+            stage["stream"] = stream
         return {
             **asked.head(),
             "example": example,
             "examples": examples,
-            "stages": [
-                {
-                    "name": name,
-                    "opens": path in opens,
-                    "module": _kind(t, path),
-                    "tile": _cut(t, t[name], example),
-                }
-                for name, path in zip(stages, paths, strict=True)
-            ],
-            "predictions": _predictions(t, example),
+            "stages": shown,
+            "predictions": _predictions(t, stages, example),
             "open": open,
             "inside": inside,
             "attention": attention(t, open, example, head) if open else [],
@@ -184,27 +189,73 @@ def _role(name: str) -> str:
     return words[-1] if words[-1] in COLOURS else ""
 
 
-def _predictions(t: Trace, example: int) -> list[dict[str, Any]]:
-    """For each token the likeliest next ones, the target, and −ln P(target)."""
-    name = next((n for n in reversed(in_order(t)) if n.partition("#")[0] == "logits"), None)
-    if name is None or len(t[name].shape) != 3 or t.labels.decode is None:
+def _predictions(t: Trace, stages: list[str], example: int) -> list[dict[str, Any] | None]:
+    """For each row of the last stage the likeliest next tokens, the target, and P(target).
+
+    None where the row is padding, behind which nothing is predicted. A model whose last stage
+    isn't its head, such as the MLP, predicts by what is called logits.
+    """
+    named = [n for n in in_order(t) if n.partition("#")[0] == "logits"]
+    size = t[named[-1]].shape[-1] if named else -1
+    heads = [n for n in (*stages[-1:], *named[-1:]) if len(t[n].shape) == 3]
+    head = next((n for n in heads if t[n].shape[-1] == size), None)
+    if head is None or t.labels.decode is None:
         return []
-    logits = t[name].ref.tensor()
-    tokens = t.labels.ids_of(t[name].ref)
-    rows = []
+    logits = t[head].ref.tensor()
+    counted, targets = _targets(t, min(example, len(logits) - 1), logits.shape[1])
+    rows: list[dict[str, Any] | None] = []
     for position, p in enumerate(
         logits[min(example, len(logits) - 1), :TOKENS].float().softmax(-1)
     ):
+        if position >= counted:
+            rows.append(None)
+            continue
         best = p.topk(min(LIKELIEST, len(p)))
-        target = None
-        if tokens is not None and position + 1 < tokens.shape[1]:
-            target = int(tokens[min(example, len(tokens) - 1), position + 1])
+        target = targets[position] if position < len(targets) else NOT_COUNTED
+        taught = target != NOT_COUNTED
         rows.append(
             {
                 "tokens": [t.labels.decode(i) for i in best.indices.tolist()],
                 "p": best.values.tolist(),
-                "target": None if target is None else t.labels.decode(target),
-                "p_target": None if target is None else p[target].item(),
+                "target": t.labels.decode(target) if taught else None,
+                "p_target": p[target].item() if taught else None,
             }
         )
     return rows
+
+
+def _targets(t: Trace, example: int, length: int) -> tuple[int, list[int]]:
+    """How many rows of an example predict something, and what each ought to.
+
+    A decoder's rows begin where the first target is: before it, in the source, nothing is
+    predicted, and behind the last one stands padding.
+    """
+    found: list[int] = []
+    for part in t.labels.parts:
+        if example >= part.layouts.examples:
+            example -= part.layouts.examples
+            continue
+        losses = (op for op in t.ops if op.ordinal >= part.first and op.name in LOSSES)
+        ref = next((op.args[1] for op in losses if isinstance(op.args[1], Ref)), None)
+        if ref is not None and ref.numel % part.layouts.examples == 0:
+            each = ref.numel // part.layouts.examples
+            found = ref.gather(example * each + np.arange(each)).astype(int).tolist()
+        break
+    if len(found) <= length:
+        return length, found
+    counted = [i for i, target in enumerate(found) if target != NOT_COUNTED]
+    if not counted:
+        return 0, []
+    return len(counted), found[counted[0] : counted[-1] + 1]
+
+
+def _streams(stages: list[dict[str, Any]]) -> list[int]:
+    """Number the texts that the stages' rows are tokens of: an encoder–decoder has two."""
+    known: list[Any] = []
+    numbers = []
+    for stage in stages:
+        tokens = stage["tile"] and (stage["tile"]["row_labels"], stage["tile"]["rows"])
+        if tokens is not None and (not known or known[-1] != tokens):
+            known.append(tokens)
+        numbers.append(max(0, len(known) - 1))
+    return numbers

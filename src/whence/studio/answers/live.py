@@ -52,11 +52,35 @@ def live(folder: Path, *, run: str, buckets: int = 400) -> dict[str, Any]:
         "samples": curves.samples[-50:],
         "origin": origin_of(opened),
         "checkpoints": saved_steps(opened.checkpoint_folder),
+        "losses": losses_differ(opened.recipe.model),
+        "watched": False,
         "tokens_per_second": curves.tokens_per_second,
+        "mean_tokens_per_second": curves.mean_tokens_per_second,
         "seconds_left": curves.seconds_left(opened.recipe.steps),
         "python": f"from whence import Run; Run.open({python_path(opened.path)}).steps",
         "shell": f"whence resume {shell_word(opened.path)}",
     }
+
+
+def losses_differ(model: Any) -> str:
+    """Say what the training loss has in it that the validation loss hasn't; "" for nothing.
+
+    Example:
+        >>> from whence.models import GPTConfig
+        >>> losses_differ(GPTConfig(dropout=0.1))
+        'The training loss is with dropout 0.1, the validation loss without: their levels do not compare.'
+    """  # noqa: E501
+    found = [
+        f"{words} {value:g}"
+        for name, words in (("label_smoothing", "label smoothing"), ("dropout", "dropout"))
+        if (value := getattr(model, name, 0.0))
+    ]
+    if not found:
+        return ""
+    return (
+        f"The training loss is with {' and '.join(found)}, the validation loss without: "
+        "their levels do not compare."
+    )
 
 
 def _drawn(curves: Curves, buckets: int) -> dict[str, dict[str, np.ndarray]]:
@@ -93,7 +117,10 @@ def _watched(path: Path, curves: Curves, drawn: dict[str, Any]) -> dict[str, Any
         "samples": [],
         "origin": None,
         "checkpoints": [],
+        "losses": "",
+        "watched": True,
         "tokens_per_second": curves.tokens_per_second,
+        "mean_tokens_per_second": curves.mean_tokens_per_second,
         "seconds_left": None,
         "python": "from whence.watch import open_step; "
         f"open_step({python_path(path)}, None, model)",

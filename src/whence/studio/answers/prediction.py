@@ -118,6 +118,7 @@ def prediction(
         "exp_sum": (found.scaled - found.scaled.max()).exp().sum().item(),
         "noted": noted,
         "sampling": {**vars(sampling), "seed": seed, "written": written},
+        "flow_text": text,
         "trace_text": text + tokenizer.decode([found.drawn if target is None else target]),
         **_copies(opened, step, text if target is not None else prompt, sampling, seed,
                   written if target is None else 0, top),

@@ -25,13 +25,13 @@ def strip(folder: Path, *, run: str, text: str = "", most: int = 40) -> dict[str
         most: how many checkpoints at most.
     """
     opened = open_run(folder, run)
-    text = text[:LONGEST].replace("\\t", "\t") or _first_words(opened)
+    text = text[:LONGEST].replace("\\n", "\n").replace("\\t", "\t") or _first_words(opened)
     with COMPUTING:
         known = _known(opened.path, opened.created, text)
         found = growth(opened, text, max(2, min(most, 100)), known)
     return {
         "run": run,
-        "given": text.replace("\t", "\\t"),
+        "given": text.replace("\t", "\\t").replace("\n", "\\n"),
         "tokens": found.tokens,
         "before": found.before,
         "left_out": found.left_out,
@@ -50,13 +50,12 @@ def _known(path: Path, created: str, text: str) -> dict[int, np.ndarray]:
 
 
 def _first_words(run: Run) -> str:
-    """A beginning that the run wasn't trained on: a pair, or some 24 characters of prose."""
+    """A beginning that the run wasn't trained on: a pair, or some 24 characters of one line."""
     if isinstance(run.task, Pairs):
         return run.tokenizer.decode(run.task.pairs[1][0]).rstrip("\n")
-    tokens = run.dataset.validation[:80]
-    whole = run.tokenizer.decode(tokens.tolist())
-    words = whole.split()[1:]  # the first may be the end of a word
-    text = ""
-    while words and len(text) + len(words[0]) < 24:
-        text = f"{text} {words.pop(0)}".strip()
-    return text or run.tokenizer.decode(tokens[:8].tolist())
+    whole = run.tokenizer.decode(run.dataset.validation[:400].tolist())
+    lines = [line.strip() for line in whole.split("\n")]
+    lines = lines[1:] or lines  # the first may begin in the middle
+    line = next(filter(None, lines), whole.strip() or whole)
+    end = line.find(" ", 24)
+    return line[: end if 0 < end < 60 else 40]

@@ -11,6 +11,8 @@ export default (views) => {
     const view = el.dataset.view;
     const params = JSON.parse(el.dataset.params);
     put(el);
+    el.classList.add("still");
+    new MutationObserver(() => resting(el)).observe(el, { childList: true, subtree: true });
     try {
       views[view].render({ model: stillModel(view, params, baked), el });
     } catch (error) {
@@ -35,11 +37,29 @@ function stillModel(view, params, baked) {
   };
 }
 
-// A link leads where its view stands in this file; elsewhere there is nothing to follow.
+// A link leads where the same view stands in this file; elsewhere there is nothing to follow.
 function follow({ view, params }) {
-  const all = [...document.querySelectorAll(`[data-view="${CSS.escape(view)}"]`)];
-  const same = all.find((el) => question(view, JSON.parse(el.dataset.params)) === question(view, params));
-  (same || all[0])?.scrollIntoView({ behavior: "smooth" });
+  const same = [...document.querySelectorAll(`[data-view="${CSS.escape(view)}"]`)].find((el) => question(view, JSON.parse(el.dataset.params)) === question(view, params));
+  same?.scrollIntoView({ behavior: "smooth" });
+}
+
+// Nothing can be asked here: controls are left out, and links are the words that they are. What
+// works without an answer is marked `data-local`.
+function resting(el) {
+  for (const node of el.querySelectorAll("button, input, select, textarea")) {
+    if (node.closest("[data-local]") || node.hidden) continue;
+    const words = node.matches(".link, .term, .lights");
+    if (words) {
+      const text = document.createElement("span");
+      text.className = node.className.replace(/\b(link|term|lights)\b/g, "").trim();
+      text.append(...node.childNodes);
+      node.replaceWith(text);
+    } else {
+      node.hidden = true;
+      const label = node.closest("label");
+      if (label) label.hidden = true;
+    }
+  }
 }
 
 function bytes(text) {

@@ -21,6 +21,7 @@ const bar = document.querySelector("header.bar");
 const main = document.querySelector("main");
 let leave = null;
 let shown = "";
+let moved = false; // from one view to another; the first one leaves the focus where it is
 
 // #/live?run="mine"&step=30: each value as JSON, a text without its quotes where that is clear.
 export function hashOf(view, params) {
@@ -90,10 +91,13 @@ async function show() {
   leave = null;
   nav(view, params);
   document.title = `${params.run ? params.run + " · " : ""}${VIEWS[view]?.title || view} · Whence`;
-  const el = h("section", { class: "view", "data-view": view });
+  const title = VIEWS[view]?.title || view;
+  const el = h("section", { class: "view", "data-view": view, tabindex: "-1", "aria-label": params.run ? `${title} of ${params.run}` : title });
   put(main, el);
+  if (moved) el.focus(); // the keyboard and the screen reader go on in the view, not at the top of the page
+  moved = true;
   if (!VIEWS[view]) {
-    put(el, trouble(`There is no view called ${view}.`), button("Show the runs", () => navigate("runs", {})));
+    put(el, h("h1", {}, "There is nothing here"), trouble(`There is no view called ${view}.`, button("Show the runs", () => navigate("runs", {}))));
     return;
   }
   const model = pageModel(view, params, { views: Object.keys(VIEWS), navigate, remember: (changed) => remember(view, changed) });
@@ -106,7 +110,7 @@ async function show() {
     const module = await import(`./views/${view}.js`);
     if (el.isConnected) cleanUp = module.default.render({ model, el });
   } catch (error) {
-    put(el, trouble(error));
+    put(el, trouble(error, button("Try again", () => location.reload())));
   }
 }
 

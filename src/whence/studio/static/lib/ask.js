@@ -37,6 +37,11 @@ export function first(model, name, params) {
   return given ? Promise.resolve(given) : ask(model, name, params);
 }
 
+// Whether more can be asked than what came with the view.
+export function asks(model) {
+  return model.get("place") !== "still";
+}
+
 export function commands(model) {
   return model.get("place") === "page";
 }

@@ -48,7 +48,7 @@ export function where(answer, change) {
   const box = h("input", { type: "number", min: 0, max: answer.text ? answer.done : last, value: answer.step, "aria-label": "Step", class: "step-box", onchange: () => change({ step: Number(box.value) }) });
   const slide = h("input", { type: "range", min: 0, max: answer.text ? answer.done : last, value: answer.step, "aria-label": "Step slider", class: "step-slide", oninput: () => (box.value = slide.value), onchange: () => change({ step: Number(slide.value) }) });
   const text = h("input", { type: "text", value: answer.text, placeholder: "the batch of this step \u2014 or type a text", "aria-label": "Text instead of the batch", class: "text-box", onchange: () => change({ text: text.value }) });
-  return h("div", { class: "asked row" }, h("label", { class: "field" }, h("span", {}, `step, 0 to ${count(last)}`), h("span", { class: "row tight" }, slide, box)), h("label", { class: "field wide-field" }, h("span", {}, "read"), text));
+  return h("div", { class: "where row" }, h("label", { class: "field" }, h("span", {}, `step, 0 to ${count(last)}`), h("span", { class: "row tight" }, slide, box)), h("label", { class: "field wide-field" }, h("span", {}, "read"), text));
 }
 
 // Rows of signed bars around a common zero. Each row: {label, value, more (a node), open()}.

@@ -1,80 +1,97 @@
-// A line chart over steps: drawn at once as SVG, with a cursor for mouse and keyboard, a pick, a
-// table behind it, and plotly on request (in the studio's page) to zoom and pan.
+// A line chart over steps as SVG. The mouse and the keyboard reach every step, also those between
+// the points that are drawn; a stretch that is dragged over opens, with its own points.
 
-import { button, h, put, s } from "./dom.js";
+import { button, h, put, s, scrolls } from "./dom.js";
 import { count, full, number, short } from "./number.js";
+import { axesOf, lineOf, MARGIN, marksOf, nearest, scalesOf, tableOf } from "./scales.js";
 
-const MARGIN = { left: 52, right: 14, top: 10, bottom: 26 };
+const DRAG = 6; // pixels that make a drag of a click
 
-// series: [{ name, colour (a CSS value), steps, values, dots, width }]; steps and values are arrays or typed
-// arrays of one length. Options: title, height, log, pick(step), marks: [{ step, text }], zoom.
-// Returns { node, update(series, marks), select(step) }.
+// series: [{ name, colour (a CSS value), steps, values, dots, width, faded, of }]; steps and values
+// are arrays or typed arrays of one length; `of` names a column of the record (of `record`,
+// where the series has one of its own).
+// Options: title, axis (the name of the values), height, log, pick(step), marks: [{ step, text, kind }],
+// record: the run's true points, as of points.js; cut(first, last): a promise of the series of a stretch.
+// Returns { node, update(series, marks), select(step), close() }.
 export function chart(options) {
-  const { title, height = 190, pick, zoom = false } = options;
-  const state = { series: [], marks: options.marks || [], cursor: null, selected: null, log: options.log || false, width: 0 };
+  const { title, height = 190, pick, record, cut } = options;
+  const state = { series: [], marks: options.marks || [], cursor: null, selected: null, log: options.log || false, width: 0, range: null, inside: null, drag: null };
   const legend = h("div", { class: "legend" });
-  const svg = s("svg", { role: "img", "aria-label": title, tabindex: 0, height, class: "chart-area" });
-  const table = h("tbody", {});
-  const columns = h("tr", {});
-  const behind = h("details", { class: "behind" }, h("summary", {}, "Table"), h("div", { class: "scroll" }, h("table", {}, h("thead", {}, columns), table)));
-  const tools = h("div", { class: "tools" });
+  const svg = s("svg", { role: "slider", "aria-label": title, "aria-orientation": "horizontal", tabindex: 0, height, class: "chart-area" });
+  const place = h("div", scrolls(`${title} as a table`));
+  const behind = h("details", { class: "behind", "data-local": "" }, h("summary", {}, "Table"), place);
+  const log = button("log", () => ((state.log = !state.log), draw()), { class: "small toggle", title: "logarithmic scale", "aria-pressed": "false", "data-local": "" });
+  const closer = button("+", () => zoom(0.5), { class: "small", title: "zoom in (or drag over a stretch)", "aria-label": `Zoom in on ${title}` });
+  const wider = button("all", () => show(null), { class: "small", title: "show all steps", "aria-label": `Show all steps of ${title}` });
+  const tools = h("div", { class: "tools" }, log, cut ? [closer, wider] : null);
   const node = h("figure", { class: "chart" }, h("figcaption", {}, h("span", { class: "title" }, title), legend, tools), svg, behind);
-
-  const lines = s("g", {});
-  const axes = s("g", { class: "axes" });
-  const cursor = s("g", { class: "cursor", "pointer-events": "none" });
+  const [axes, lines, cursor] = [s("g", { class: "axes" }), s("g", {}), s("g", { class: "cursor", "pointer-events": "none" })];
   svg.append(axes, lines, cursor);
-
-  tools.append(button("log", () => ((state.log = !state.log), draw()), { class: "small toggle", title: "logarithmic scale", "aria-pressed": "false" }));
-  if (zoom) tools.append(button("zoom", explore, { class: "small", title: "zoom and pan" }));
   behind.addEventListener("toggle", rows);
-
   let scales = null;
+  let asked = 0;
+
+  const shown = () => state.inside || state.series;
 
   function draw() {
-    tools.firstChild.setAttribute("aria-pressed", String(state.log));
+    log.setAttribute("aria-pressed", String(state.log));
+    wider.disabled = !state.range;
     const width = state.width || 640;
     svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
-    scales = scalesOf(state, width, height);
-    put(axes, axesOf(scales, width, height));
-    const empty = !scales.ticksX.length && !state.series.some((each) => each.steps.length);
-    put(lines, empty ? s("text", { x: width / 2, y: height / 2, class: "empty", "text-anchor": "middle" }, "no steps yet") : null, state.series.map((each) => lineOf(each, scales)), marksOf(state.marks, scales, height));
+    scales = scalesOf(shown(), state.log, width, height, state.range);
+    put(axes, axesOf(scales, width, height, options.axis || title.toLowerCase()));
+    const empty = !shown().some((each) => each.steps.length);
+    put(lines, empty ? s("text", { x: width / 2, y: height / 2, class: "empty", "text-anchor": "middle" }, "no steps yet") : null, shown().map((each) => lineOf(each, scales, state.range)), marksOf(state.marks, scales, height));
+    if (state.range) node.dataset.range = state.range.join("-");
+    else delete node.dataset.range;
     point();
-    if (behind.open) rows();
+    rows();
+  }
+
+  // What a series is at a step: its own point there, or the record's; else the nearest point.
+  function valueAt(each, step) {
+    const at = nearest(each.steps, step);
+    if (step === null || each.steps[at] === step) return [at < 0 ? null : each.steps[at], at < 0 ? null : number(each.values[at])];
+    const source = each.record ?? record;
+    if (each.of && source) {
+      const known = source.at(step);
+      if (known === undefined) source.load(step).then(() => step === (state.cursor ?? state.selected) && point());
+      return [step, known === undefined ? undefined : (known?.[each.of] ?? null)];
+    }
+    return [each.steps[at], at < 0 ? null : number(each.values[at])];
   }
 
   function point() {
     const step = state.cursor ?? state.selected;
     put(cursor);
-    const values = state.series.map((each) => ({ each, at: nearest(each.steps, step) }));
+    const values = shown().map((each) => [each, ...valueAt(each, step)]);
     put(
       legend,
-      values.map(({ each, at }) => {
-        const last = step === null ? each.values.length - 1 : at;
-        const value = last >= 0 ? number(each.values[last]) : null;
-        const other = step !== null && last >= 0 && each.steps[last] !== step ? h("span", { class: "at" }, ` at ${count(each.steps[last])}`) : null;
-        return h("span", { class: "key", style: { "--colour": each.colour } }, each.name, " ", h("span", { class: "number", title: full(value) }, short(value)), other);
-      }),
+      values.map(([each, at, value]) => h("span", { class: "key", style: { "--colour": each.colour } }, each.name, " ", value === undefined ? "\u2026" : h("span", { class: "number", title: full(value) }, short(value)), step !== null && at !== null && at !== undefined && at !== step ? h("span", { class: "at" }, ` at ${count(at)}`) : null)),
       step === null ? null : h("span", { class: "key step" }, `step ${count(step)}`),
     );
-    if (step === null || !scales) return;
+    if (!scales) return;
+    aria(step, values);
+    if (state.drag) cursor.append(s("rect", { class: "stretch", x: Math.min(...state.drag), y: MARGIN.top, width: Math.abs(state.drag[1] - state.drag[0]), height: height - MARGIN.top - MARGIN.bottom }));
+    if (step === null || step < scales.left || step > scales.right) return;
     const x = scales.x(step);
     cursor.append(s("line", { x1: x, x2: x, y1: MARGIN.top, y2: height - MARGIN.bottom }));
-    for (const { each, at } of values) {
-      if (at < 0) continue;
-      const y = scales.y(number(each.values[at]));
-      if (Number.isFinite(y)) cursor.append(s("circle", { cx: scales.x(each.steps[at]), cy: y, r: 3.5, fill: each.colour, style: { fill: each.colour } }));
+    for (const [each, at, value] of values) {
+      const y = value === undefined || value === null ? NaN : scales.y(value);
+      if (Number.isFinite(y)) cursor.append(s("circle", { cx: scales.x(at), cy: y, r: 3.5, fill: each.colour, style: { fill: each.colour } }));
     }
   }
 
+  function aria(step, values) {
+    svg.setAttribute("aria-valuemin", scales.left);
+    svg.setAttribute("aria-valuemax", scales.right);
+    svg.setAttribute("aria-valuenow", step ?? scales.right);
+    const told = values.filter(([, , value]) => Number.isFinite(value)).map(([each, , value]) => `${each.name} ${short(value)}`);
+    svg.setAttribute("aria-valuetext", `step ${step ?? scales.right}: ${told.join(", ") || "no values"}`);
+  }
+
   function rows() {
-    if (!behind.open) return;
-    const all = [...new Set(state.series.flatMap((each) => [...each.steps]))].sort((a, b) => a - b);
-    const every = Math.max(1, Math.ceil(all.length / 200));
-    const chosen = all.filter((_, i) => i % every === 0 || i === all.length - 1);
-    const at = state.series.map((each) => new Map([...each.steps].map((step, i) => [step, each.values[i]])));
-    put(columns, h("th", { scope: "col" }, "step"), state.series.map((each) => h("th", { scope: "col" }, each.name)));
-    put(table, chosen.map((step) => h("tr", {}, h("th", { scope: "row" }, count(step)), at.map((values) => h("td", { title: full(values.get(step)) }, values.has(step) ? short(values.get(step)) : "")))));
+    if (behind.open) put(place, tableOf(shown()));
   }
 
   function move(step) {
@@ -82,20 +99,61 @@ export function chart(options) {
     point();
   }
 
+  // ---- a stretch of the steps ----
+
+  async function show(range) {
+    const mine = ++asked;
+    if (!range || range[1] - range[0] < 2) {
+      [state.range, state.inside] = [null, null];
+      return draw();
+    }
+    const found = await cut(...range).catch(() => null);
+    if (mine !== asked || !found) return;
+    [state.range, state.inside] = [range, found];
+    draw();
+  }
+
+  function zoom(share) {
+    const middle = state.cursor ?? state.selected ?? (scales.left + scales.right) / 2;
+    const half = ((scales.right - scales.left) * share) / 2;
+    const whole = scalesOf(state.series, state.log, 640, height, null);
+    const from = Math.max(whole.left, Math.round(middle - half));
+    const to = Math.min(whole.right, Math.round(middle + half));
+    show(from <= whole.left && to >= whole.right ? null : [from, to]);
+  }
+
+  // ---- mouse and keyboard ----
+
+  const within = (step) => Math.max(scales.left, Math.min(scales.right, Math.round(step)));
+  const pixel = (event) => Math.max(MARGIN.left, Math.min((state.width || 640) - MARGIN.right, event.clientX - svg.getBoundingClientRect().left));
   svg.addEventListener("pointermove", (event) => {
-    if (!scales) return;
-    move(closest(state.series, scales.step(event.clientX - svg.getBoundingClientRect().left)));
+    if (!scales?.ticksX) return;
+    if (state.from !== undefined && cut && Math.abs(pixel(event) - state.from) > DRAG) state.drag = [state.from, pixel(event)];
+    if (shown().some((each) => each.steps.length)) move(within(scales.step(pixel(event))));
   });
+  svg.addEventListener("pointerdown", (event) => {
+    if (event.button) return;
+    state.from = pixel(event);
+    svg.setPointerCapture(event.pointerId);
+  });
+  svg.addEventListener("pointerup", () => {
+    const dragged = state.drag;
+    [state.drag, state.from] = [null, undefined];
+    if (dragged) show(dragged.map((x) => within(scales.step(x))).sort((a, b) => a - b));
+    else if (state.cursor !== null) pick?.(state.cursor);
+  });
+  svg.addEventListener("pointercancel", () => ([state.drag, state.from] = [null, undefined]));
   svg.addEventListener("pointerleave", () => move(null));
-  svg.addEventListener("click", () => state.cursor !== null && pick?.(state.cursor));
+  svg.addEventListener("dblclick", () => cut && show(null));
   svg.addEventListener("blur", () => move(null));
   svg.addEventListener("keydown", (event) => {
-    const steps = [...new Set(state.series.flatMap((each) => [...each.steps]))].sort((a, b) => a - b);
-    if (!steps.length) return;
-    const here = state.cursor === null ? steps.length - 1 : steps.indexOf(state.cursor);
-    const jump = { ArrowLeft: -1, ArrowRight: 1, PageUp: -10, PageDown: 10, Home: -steps.length, End: steps.length }[event.key];
-    if (jump) move(steps[Math.max(0, Math.min(steps.length - 1, here + jump))]);
+    if (!shown().some((each) => each.steps.length)) return;
+    const far = Math.max(10, Math.round((scales.right - scales.left) / 20));
+    const jump = { ArrowLeft: -1, ArrowRight: 1, PageUp: -far, PageDown: far, Home: -Infinity, End: Infinity }[event.key];
+    if (jump) move(within((state.cursor ?? state.selected ?? scales.right) + jump));
     else if (event.key === "Enter" && state.cursor !== null) pick?.(state.cursor);
+    else if (cut && (event.key === "+" || event.key === "-")) zoom(event.key === "+" ? 0.5 : 2);
+    else if (cut && event.key === "Escape" && state.range) show(null);
     else return;
     event.preventDefault();
   });
@@ -110,34 +168,6 @@ export function chart(options) {
   });
   observer.observe(node);
 
-  async function explore() {
-    const place = h("div", { class: "plotly", style: { height: `${Math.max(height, 340)}px` } });
-    try {
-      await plotly();
-    } catch (error) {
-      tools.append(h("span", { class: "quiet" }, error.message));
-      return;
-    }
-    const style = getComputedStyle(node);
-    svg.replaceWith(place);
-    tools.lastChild.replaceWith(button("close zoom", (event) => {
-      globalThis.Plotly.purge(place);
-      place.replaceWith(svg);
-      event.target.replaceWith(button("zoom", explore, { class: "small", title: "zoom and pan" }));
-      draw();
-    }, { class: "small" }));
-    const ink = style.getPropertyValue("--quiet").trim();
-    const line = style.getPropertyValue("--line").trim();
-    const colour = (css) => style.getPropertyValue(css.replace(/^var\((.*)\)$/, "$1")).trim() || css;
-    const axis = { gridcolor: line, zerolinecolor: line, linecolor: line };
-    globalThis.Plotly.newPlot(
-      place,
-      state.series.map((each) => ({ x: [...each.steps], y: [...each.values].map(number), name: each.name, mode: each.dots ? "lines+markers" : "lines", line: { color: colour(each.colour), width: 1.5 } })),
-      { margin: { l: 56, r: 12, t: 8, b: 36 }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: ink, family: "system-ui" }, xaxis: { ...axis, title: { text: "step" } }, yaxis: { ...axis, type: state.log ? "log" : "linear" }, hovermode: "x unified", showlegend: false },
-      { displaylogo: false, responsive: true, modeBarButtonsToRemove: ["lasso2d", "select2d"] },
-    );
-  }
-
   const made = {
     node,
     update(series, marks) {
@@ -145,6 +175,8 @@ export function chart(options) {
       if (marks) state.marks = marks;
       draw();
     },
+    // Another picture of the same steps, such as a smoother one: what is shown of a stretch is asked anew.
+    again: () => (state.range ? show(state.range) : draw()),
     select(step) {
       state.selected = step;
       point();
@@ -153,124 +185,4 @@ export function chart(options) {
   };
   made.update(options.series || []);
   return made;
-}
-
-let loading = null;
-
-function plotly() {
-  if (globalThis.Plotly) return Promise.resolve();
-  loading ??= new Promise((resolve, reject) => {
-    const failed = () => ((loading = null), reject(new Error("plotly could not be loaded")));
-    document.head.append(h("script", { src: "/plotly.min.js", onload: resolve, onerror: failed }));
-  });
-  return loading;
-}
-
-function closest(series, wanted) {
-  let best = null;
-  for (const each of series) {
-    const at = nearest(each.steps, wanted);
-    if (at >= 0 && (best === null || Math.abs(each.steps[at] - wanted) < Math.abs(best - wanted))) best = each.steps[at];
-  }
-  return best;
-}
-
-// The place in sorted steps that lies nearest.
-export function nearest(steps, wanted) {
-  if (!steps.length || wanted === null) return steps.length - 1;
-  let low = 0;
-  let high = steps.length - 1;
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (steps[middle] < wanted) low = middle + 1;
-    else high = middle;
-  }
-  return low > 0 && wanted - steps[low - 1] <= steps[low] - wanted ? low - 1 : low;
-}
-
-function scalesOf({ series, log }, width, height) {
-  let [left, right, low, high] = [Infinity, -Infinity, Infinity, -Infinity];
-  for (const each of series) {
-    for (let i = 0; i < each.steps.length; i++) {
-      const value = number(each.values[i]);
-      if (!Number.isFinite(value) || (log && value <= 0)) continue;
-      left = Math.min(left, each.steps[i]);
-      right = Math.max(right, each.steps[i]);
-      low = Math.min(low, value);
-      high = Math.max(high, value);
-    }
-  }
-  if (left > right) return { x: () => NaN, y: () => NaN, step: () => 0, ticksX: [], ticksY: [] };
-  if (left === right) right = left + 1;
-  const to = log ? Math.log10 : (v) => v;
-  let [bottom, top] = [to(low), to(high)];
-  const room = (top - bottom || Math.abs(top) || 1) * 0.06;
-  [bottom, top] = [bottom - room, top + room];
-  if (!log && low >= 0 && bottom < 0) bottom = 0;
-  const [w, k] = [width - MARGIN.left - MARGIN.right, height - MARGIN.top - MARGIN.bottom];
-  return {
-    x: (step) => MARGIN.left + ((step - left) / (right - left)) * w,
-    y: (value) => (log && value <= 0 ? NaN : MARGIN.top + (1 - (to(value) - bottom) / (top - bottom)) * k),
-    step: (x) => left + ((x - MARGIN.left) / w) * (right - left),
-    ticksX: ticks(left, right, Math.max(2, Math.floor(w / 90))).filter(Number.isInteger),
-    ticksY: log ? powers(10 ** bottom, 10 ** top) : ticks(bottom, top, height < 180 ? 3 : 4),
-  };
-}
-
-function ticks(low, high, about) {
-  const raw = (high - low) / about;
-  const power = 10 ** Math.floor(Math.log10(raw));
-  const size = [1, 2, 5, 10].find((m) => m * power >= raw) * power;
-  const found = [];
-  for (let k = Math.ceil(low / size); k * size <= high + size * 1e-9; k++) found.push(Number((k * size).toPrecision(12)));
-  return found;
-}
-
-function powers(low, high) {
-  const found = [];
-  const fine = Math.log10(high / low) < 1.5 ? [1, 2, 3, 5] : Math.log10(high / low) < 4 ? [1, 3] : [1];
-  for (let e = Math.floor(Math.log10(low)); e <= Math.log10(high); e++) for (const m of fine) if (m * 10 ** e >= low && m * 10 ** e <= high) found.push(m * 10 ** e);
-  return found.length > 1 ? found : ticks(low, high, 3).filter((value) => value > 0);
-}
-
-function axesOf({ x, y, ticksX, ticksY }, width, height) {
-  const base = height - MARGIN.bottom;
-  return [
-    ticksY.map((value) => [s("line", { x1: MARGIN.left, x2: width - MARGIN.right, y1: y(value), y2: y(value) }), s("text", { x: MARGIN.left - 8, y: y(value), dy: "0.32em", "text-anchor": "end" }, short(value).replace(/(\.\d*?)0+$/, "$1").replace(/\.$/, ""))]),
-    s("line", { class: "base", x1: MARGIN.left, x2: width - MARGIN.right, y1: base, y2: base }),
-    ticksX.map((step) => s("text", { x: x(step), y: base + 16, "text-anchor": x(step) > width - 30 ? "end" : "middle", dx: x(step) > width - 30 ? MARGIN.right : 0 }, count(step))),
-  ];
-}
-
-function lineOf(each, { x, y }) {
-  let path = "";
-  let pen = "M";
-  for (let i = 0; i < each.steps.length; i++) {
-    const at = y(number(each.values[i]));
-    if (!Number.isFinite(at)) {
-      pen = "M"; // a gap
-      continue;
-    }
-    path += `${pen}${x(each.steps[i]).toFixed(1)} ${at.toFixed(1)}`;
-    pen = "L";
-  }
-  const dots = each.dots && each.steps.length <= 200 ? [...each.steps].map((step, i) => s("circle", { cx: x(step), cy: y(number(each.values[i])), r: 2.5, style: { fill: each.colour } })).filter((dot) => dot.getAttribute("cy") !== "NaN") : [];
-  return [s("path", { d: path, class: "line", style: { stroke: each.colour, "stroke-width": each.width || 1.5 } }), dots];
-}
-
-function marksOf(marks, { x }, height) {
-  return marks.map((mark) => {
-    const at = x(mark.step);
-    return Number.isFinite(at) ? s("g", { class: "mark" }, s("line", { x1: at, x2: at, y1: MARGIN.top, y2: height - MARGIN.bottom }), s("title", {}, mark.text)) : null;
-  });
-}
-
-// A line without axes, for a table.
-export function sparkline(steps, values, width = 120, height = 28) {
-  const finite = [...values].map(number).filter(Number.isFinite);
-  if (finite.length < 2) return null;
-  const [low, high] = [Math.min(...finite), Math.max(...finite)];
-  const [from, to] = [steps[0], steps[steps.length - 1]];
-  const scales = { x: (step) => 1 + ((step - from) / (to - from || 1)) * (width - 2), y: (v) => 2 + (1 - (v - low) / (high - low || 1)) * (height - 4) };
-  return s("svg", { width, height, viewBox: `0 0 ${width} ${height}`, class: "sparkline", role: "img", "aria-label": `loss from ${short(values[0])} to ${short(values[values.length - 1])}` }, lineOf({ steps, values, colour: "var(--accent)" }, scales));
 }

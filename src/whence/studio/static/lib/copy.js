@@ -5,7 +5,7 @@ import { button, h } from "./dom.js";
 export function copyable(text, label) {
   const said = h("span", { class: "quiet", "aria-live": "polite" });
   const code = h("code", {}, text);
-  return h("div", { class: "copyable" }, label ? h("span", { class: "label" }, label) : null, code, button("Copy", () => copy(text, code, said), { class: "small", "aria-label": `Copy ${label || "this"}` }), said);
+  return h("div", { class: "copyable" }, label ? h("span", { class: "label" }, label) : null, code, button("Copy", () => copy(text, code, said), { class: "small", "data-local": "", "aria-label": `Copy ${label || "this"}` }), said);
 }
 
 async function copy(text, code, said) {

@@ -39,9 +39,18 @@ export function put(node, ...children) {
   return append(node, children);
 }
 
-// A sentence that says what went wrong; screen readers say it at once.
-export function trouble(message) {
-  return h("p", { class: "trouble", role: "alert" }, message instanceof Error ? message.message : message);
+// What went wrong, why and what to do, and buttons that do it; screen readers say it at once. The
+// library's errors are one sentence: what is wrong, a colon, what to do.
+export function trouble(message, ...buttons) {
+  const text = message instanceof Error ? message.message : message;
+  const [, what, why] = text.match(/^(.+?[^\d]): (.+)$/s) || [null, text, ""];
+  const whole = why ? [h("p", { class: "what-is-wrong" }, `${what}. `), h("p", { class: "why" }, why)] : h("p", { class: "what-is-wrong" }, what);
+  return h("div", { class: "trouble", role: "alert" }, h("div", {}, whole), buttons.filter(Boolean).length ? h("div", { class: "row" }, buttons) : null);
+}
+
+// The attributes of a box that scrolls: the keyboard reaches it, and it says what is in it.
+export function scrolls(name, more) {
+  return { class: `scroll ${more || ""}`.trim(), tabindex: "0", role: "group", "aria-label": name };
 }
 
 export function button(label, onclick, attributes) {

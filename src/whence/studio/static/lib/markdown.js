@@ -1,7 +1,7 @@
 // The little Markdown that lessons are written in, as nodes: headings, paragraphs, lists, tables,
 // code, bold, italics, links. A link to #block becomes a button that lights up a picture's block.
 
-import { h } from "./dom.js";
+import { h, scrolls } from "./dom.js";
 
 export function markdown(text, light) {
   return blocks(text).map(([kind, lines]) => {
@@ -9,7 +9,7 @@ export function markdown(text, light) {
     if (kind === "table") return table(lines, light);
     if (kind === "list") return list(lines, light);
     const [, marks, rest] = lines[0].match(/^(#{1,4}) (.*)$/) || [];
-    if (marks) return h(`h${Math.min(6, marks.length + 1)}`, {}, inline(rest, light));
+    if (marks) return h(`h${Math.max(2, marks.length)}`, {}, inline(rest, light));
     return h("p", {}, inline(lines.join(" "), light));
   });
 }
@@ -52,7 +52,7 @@ function table(lines, light) {
   const [head, body] = ruled ? [rows[0], rows.slice(2)] : [null, rows];
   const right = ruled ? rows[1].map((cell) => cell.endsWith(":")) : [];
   const cells = (row, tag) => row.map((cell, i) => h(tag, { class: right[i] ? "n" : null, scope: tag === "th" ? "col" : null }, inline(cell, light)));
-  return h("div", { class: "scroll" }, h("table", {}, head ? h("thead", {}, h("tr", {}, cells(head, "th"))) : null, h("tbody", {}, body.map((row) => h("tr", {}, cells(row, "td"))))));
+  return h("div", scrolls("Table"), h("table", {}, head ? h("thead", {}, h("tr", {}, cells(head, "th"))) : null, h("tbody", {}, body.map((row) => h("tr", {}, cells(row, "td"))))));
 }
 
 const INLINE = /`([^`]+)`|\*\*(.+?)\*\*|\[([^\]]+)\]\(([^)\s]+)\)|\*(\S(?:.*?\S)??)\*/;

@@ -14,7 +14,7 @@ export function m(tag, attributes, ...children) {
 }
 
 export function math(...children) {
-  return m("math", { display: "inline" }, m("mrow", {}, ...children));
+  return m("math", { display: "inline", displaystyle: "true" }, m("mrow", {}, ...children));
 }
 
 export function name(text) {
@@ -33,8 +33,9 @@ export function row(...children) {
   return m("mrow", {}, ...children);
 }
 
+// The style gives room above and below the bar: a font that isn't made for formulas says nothing of it.
 export function fraction(above, below) {
-  return m("mfrac", {}, above, below);
+  return m("mfrac", {}, m("mrow", { class: "above" }, above), m("mrow", { class: "below-bar" }, below));
 }
 
 export function hat(text) {
@@ -49,6 +50,11 @@ export function formula(text) {
   const out = [];
   for (let i = 0; i < parts.length; i++) {
     const part = parts[i];
+    // The softmax, as the library writes it: a fraction of what stands to both sides.
+    if (part === "/" && out.length && parts[i + 1] === "\u03a3\u2096") {
+      const above = row(...out.splice(0));
+      return math(fraction(above, formula(parts.slice(i + 1).join(" ")).firstChild));
+    }
     if (part === "^" && out.length && i + 1 < parts.length) out.push(m("msup", {}, out.pop(), atom(parts[++i])));
     else out.push(atom(part));
   }

@@ -1,7 +1,7 @@
 // A matrix as a heat map: hover and keyboard tell each number, a click opens it, a table stands
 // behind. It draws one tile of at most 128 × 128 numbers, and says which.
 
-import { button, h } from "./dom.js";
+import { button, h, scrolls } from "./dom.js";
 import { full, number, short } from "./number.js";
 
 const QUANTITIES = [".grad", ".update", ".after"];
@@ -38,7 +38,7 @@ export function matrix(tile, options) {
   const chosen = given.chosen ? [given.chosen[0] - tile.top, given.chosen[1] - tile.left] : null;
   let cursor = null;
 
-  const canvas = h("canvas", { class: "cells", tabindex: "0", role: "img", "aria-label": `${tile.name}, ${rows} by ${columns} numbers; arrow keys move, Enter opens`, style: { width: `${columns * size}px`, height: `${rows * size}px` } });
+  const canvas = h("canvas", { class: "cells", tabindex: "0", role: "img", "aria-label": `${named(tile, given.title)}: ${rows} by ${columns} numbers; arrow keys move, Enter opens`, style: { width: `${columns * size}px`, height: `${rows * size}px` } });
   const said = h("p", { class: "said-cell number", "aria-live": "polite" }, "\u00a0");
 
   function draw() {
@@ -137,8 +137,14 @@ export function matrix(tile, options) {
     h("div", { class: "cells-place" }, given.labels === false || !tile.row_labels ? null : labels(tile, size), canvas),
     said,
     h("p", { class: "scale quiet" }, h("span", { class: least < 0 ? "ramp" : "ramp above", "aria-hidden": "true" }), `${short(least < 0 ? -most : 0)} to ${short(most)}`),
-    behind(tile),
+    behind(tile, given.title || tile.name),
   );
+}
+
+// What a picture is called, by its title, its tensor and which matrix of it this is.
+function named(tile, title) {
+  const own = title && !title.includes(tile.name) ? `${title}, ${tile.name}` : title || tile.name;
+  return `${own} ${part(tile)}`;
 }
 
 function part(tile) {
@@ -168,13 +174,13 @@ function labels(tile, size) {
 }
 
 // The numbers themselves, made when they are asked for.
-function behind(tile) {
+function behind(tile, title) {
   const [rows, columns] = tile.values.shape;
-  const place = h("div", { class: "scroll" });
-  return h("details", { class: "behind", ontoggle: () => place.childElementCount || place.append(numbers()) }, h("summary", {}, "table"), place);
+  const place = h("div", scrolls(`${title} as a table`));
+  return h("details", { class: "behind", "data-local": "", ontoggle: () => place.childElementCount || place.append(numbers()) }, h("summary", {}, "table"), place);
 
   function numbers() {
-    const head = h("tr", {}, h("th", {}), Array.from({ length: columns }, (_, c) => h("th", { scope: "col" }, tile.column_labels ? visible(tile.column_labels[c]) : tile.left + c)));
+    const head = h("tr", {}, h("th", { scope: "col" }, h("span", { class: "hidden" }, "row")), Array.from({ length: columns }, (_, c) => h("th", { scope: "col" }, tile.column_labels ? visible(tile.column_labels[c]) : tile.left + c)));
     const body = Array.from({ length: rows }, (_, r) => h("tr", {}, h("th", { scope: "row" }, `${tile.top + r} ${tile.row_labels ? visible(tile.row_labels[r]) : ""}`), Array.from({ length: columns }, (_, c) => h("td", { title: full(number(tile.values.data[r * columns + c])) }, short(tile.values.data[r * columns + c])))));
     return h("table", {}, h("thead", {}, head), h("tbody", {}, body));
   }

@@ -77,8 +77,8 @@ export function network(open) {
           map ? s("image", { href: map, x: x + 1, y: y + 1, width: BOX - 2, height: BOX - 2, preserveAspectRatio: "none" }) : null,
           s("rect", { x, y, width: BOX, height: BOX, rx: 6, class: "box" }),
           s("text", { x: x + BOX / 2, y: y - 4, "text-anchor": "middle", class: "name" }, unit.name),
-          map && !answer.op ? null : s("text", { x: x + BOX / 2, y: y + BOX / 2, dy: "0.35em", "text-anchor": "middle", class: map ? "value halo" : "value" }, value === null ? "?" : tight(value)),
-          k && unit.slope !== null && !map ? s("text", { x: x + BOX / 2, y: y + BOX - 5, "text-anchor": "middle", class: "slope" }, `∂ ${tight(unit.slope)}`) : null,
+          map && !answer.op ? null : s("text", { x: x + BOX / 2, y: y + BOX / 2, dy: "0.35em", "text-anchor": "middle", class: map ? "value halo" : "value", ...fitting(value === null ? "?" : tight(value)) }, value === null ? "?" : tight(value)),
+          k && unit.slope !== null && !map ? s("text", { x: x + BOX / 2, y: y + BOX - 5, "text-anchor": "middle", class: "slope", ...fitting(`∂ ${tight(unit.slope)}`.slice(1)) }, `∂ ${tight(unit.slope)}`) : null,
           death ? s("path", { d: `M${x} ${y}l${BOX} ${BOX}m0 ${-BOX}l${-BOX} ${BOX}`, class: "cross" }) : null,
           s("title", {}, death ? death.why : `${unit.name} = ${full(value)}${k && unit.slope !== null ? `\nslope ${full(unit.slope)}` : ""}`),
         ];
@@ -114,6 +114,11 @@ export function network(open) {
 
 export function signedText(value) {
   return value === 0 ? "0" : `${value < 0 ? "▼ " : "▲ +"}${tight(value)}`;
+}
+
+// A long number is drawn as narrow as its box.
+function fitting(text) {
+  return text.length > 5 ? { textLength: BOX - 8, lengthAdjust: "spacingAndGlyphs" } : {};
 }
 
 function tight(value) {

@@ -2,7 +2,7 @@
 
 import { ask } from "./ask.js";
 import { copies } from "./copy.js";
-import { button, h, put, trouble } from "./dom.js";
+import { button, h, put, scrolls, trouble } from "./dom.js";
 import { count, full, probability } from "./number.js";
 
 // `pick(step)` is called where a column is chosen. Returns { node, refresh }.
@@ -24,7 +24,7 @@ export function strip(model, run, pick) {
       if (mine !== asked) return;
       if (!input.value) input.value = answer.given;
       text = answer.given;
-      put(place, draw(answer, pick), h("p", { class: "quiet small" }, `P(token | what stands before it), from a line break on, in the state before each step${answer.left_out ? `; the last ${answer.left_out} tokens don't fit into the model's window` : ""}. Choose a cell to go back there.`), copies(answer));
+      put(place, draw(answer, pick), h("p", { class: "quiet small" }, `P(token | the text before it, exactly as a prompt), in the state before each step: the number that Prediction shows for that prompt. The first token's is that after an empty prompt, which stands for ${spoken(answer.before)}${answer.left_out ? `; the last ${answer.left_out} tokens don't fit into the model's window` : ""}.${pick ? " Choose a cell to go back there." : ""}`), copies(answer));
       node.dataset.ready = "";
     } catch (error) {
       if (mine !== asked) return;
@@ -33,6 +33,10 @@ export function strip(model, run, pick) {
     delete place.dataset.busy;
   }
   return { node, refresh };
+}
+
+function spoken(token) {
+  return token === "\n" || token === "\\n" ? "a line break" : `\u2018${token}\u2019`;
 }
 
 function draw(answer, pick) {
@@ -58,17 +62,17 @@ function draw(answer, pick) {
         return h("td", {
           class: "p",
           tabindex: i === 0 && j === columns - 1 ? 0 : -1,
-          role: "button",
+          role: pick ? "button" : null,
           "aria-label": `step ${step}, ${token}: ${probability(p)}`,
           title: `step ${count(step)}: P = ${full(p)}`,
           style: { "--p": `${(p * 100).toFixed(2)}%` },
           onfocus: () => tell(i, j),
           onpointerenter: () => tell(i, j),
-          onclick: () => pick(step),
+          onclick: () => pick?.(step),
           onkeydown(event) {
             const move = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0], Home: [0, -columns], End: [0, columns] }[event.key];
             if (move) focus(i + move[0], j + move[1]);
-            else if (event.key === "Enter" || event.key === " ") pick(step);
+            else if (event.key === "Enter" || event.key === " ") pick?.(step);
             else return;
             event.preventDefault();
           },
@@ -78,5 +82,5 @@ function draw(answer, pick) {
     const last = values[(columns - 1) * answer.tokens.length + i];
     return h("tr", {}, h("th", { scope: "row" }, h("code", {}, token === " " ? "\u2423" : token)), cells[i], h("td", { class: "n", title: full(last) }, probability(last)));
   });
-  return [said, h("div", { class: "scroll" }, h("table", { class: "strip", style: { width: `min(100%, ${columns * 3 + 12}rem)` } }, h("thead", {}, head), h("tbody", {}, rows)))];
+  return [said, h("div", scrolls("Probability of each token by step"), h("table", { class: "strip", style: { width: `min(100%, ${columns * 3 + 12}rem)` } }, h("thead", {}, head), h("tbody", {}, rows)))];
 }

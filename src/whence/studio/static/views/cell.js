@@ -1,10 +1,11 @@
 // View 5: one number, the cells it was made of, its arithmetic, and who used it.
 
-import { ask, go, remember } from "../lib/ask.js";
+import { ask, asks, go, remember } from "../lib/ask.js";
 import { about, askTraced, bars, judged, where } from "../lib/asked.js";
 import { addressBox } from "../lib/address.js";
+import { failed } from "../lib/failed.js";
 import { copies } from "../lib/copy.js";
-import { button, h, put, trouble } from "../lib/dom.js";
+import { button, h, put, scrolls, trouble } from "../lib/dom.js";
 import { matrix } from "../lib/matrix.js";
 import { formula, fraction, m, math, name, op, row, value } from "../lib/mathml.js";
 import { count, digits, full, number, short, signed } from "../lib/number.js";
@@ -22,6 +23,7 @@ function render({ model, el }) {
   return () => (asked += 1);
 
   async function change(changes) {
+    if (asked && !asks(model)) return;
     state = { ...state, ...changes };
     const mine = ++asked;
     const params = { ...about(state), address: state.address };
@@ -33,8 +35,13 @@ function render({ model, el }) {
       remember(model, { ...about(state), address: answer.address, ...(trail.length ? { trail: trail.slice(-8) } : {}) });
       show(answer);
     } catch (error) {
-      if (mine === asked) put(wait, trouble(error));
-      if (mine === asked && !bar.childElementCount) put(bar, addressBox(model, () => about(state), state.address, visit));
+      if (mine !== asked) return;
+      // Where the step opens, it is the address that is wrong, and another can be typed.
+      const opens = bar.childElementCount || (await ask(model, "names", { ...about(state), part: "" }).then(() => true, () => false));
+      if (mine !== asked) return;
+      if (!opens) return failed(model, el, error, h("h1", {}, "Cell"));
+      put(wait, trouble(error));
+      if (!bar.childElementCount) put(bar, addressBox(model, () => about(state), state.address, visit));
     }
     delete body.dataset.busy;
     el.dataset.ready = String(mine);
@@ -53,7 +60,7 @@ function render({ model, el }) {
       body,
       h("section", { class: "panel equation" }, h("p", { class: "big" }, h("span", { class: "address" }, r.address), " = ", h("strong", { class: "number", title: full(r.value) }, full(r.value)), h("span", { class: "quiet" }, ` ${r.quantity}, ${r.dtype}`)), equation(r), judged(r), r.notes.map((note) => h("p", { class: "quiet" }, note)), before(answer)),
       h("div", { class: "cell-columns" }, h("section", { class: "panel" }, h("h2", {}, "It stands here"), own(answer)), answer.sources.length ? h("section", { class: "panel" }, h("h2", {}, "Made of the cells that are lit"), h("div", { class: "grid-matrices" }, answer.sources.map(source))) : null),
-      r.terms.length ? h("section", { class: "panel" }, h("h2", {}, "The arithmetic"), terms(r, answer.closed), answer.within ? h("details", {}, h("summary", {}, "further within the fused operation, whose own numbers have no address"), h("div", { class: "scroll" }, h("pre", { class: "within" }, answer.within))) : null) : null,
+      r.terms.length ? h("section", { class: "panel" }, h("h2", {}, "The arithmetic"), terms(r, answer.closed), answer.within ? h("details", {}, h("summary", {}, "further within the fused operation, whose own numbers have no address"), h("div", scrolls("The numbers of it"), h("pre", { class: "within" }, answer.within))) : null) : null,
       reverse(answer),
       copies(answer),
     );
@@ -68,7 +75,7 @@ function render({ model, el }) {
   function equation(r) {
     const names = Object.entries(r.names);
     const given = ["given", "closed box"].includes(r.verdict);
-    return h("div", { class: "formula" }, given ? h("p", {}, r.symbols) : formula(r.symbols), names.length ? h("p", { class: "quiet small" }, names.map(([symbol, name], i) => [i ? ", " : "", h("em", {}, symbol), " = ", h("span", { class: kind(name) }, name)])) : null, r.terms.length ? h("div", { class: "scroll" }, figures(r)) : null);
+    return h("div", { class: "formula" }, given ? h("p", {}, r.symbols) : formula(r.symbols), names.length ? h("p", { class: "quiet small" }, names.map(([symbol, name], i) => [i ? ", " : "", h("em", {}, symbol), " = ", h("span", { class: kind(name) }, name)])) : null, r.terms.length ? h("div", scrolls("The numbers of it"), figures(r)) : null);
   }
 
   // symbols → numbers → result

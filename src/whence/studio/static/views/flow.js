@@ -1,9 +1,10 @@
 // View 4: the model left to right, a ribbon for each token; a block opens in place, a head opens.
 
-import { go, remember } from "../lib/ask.js";
+import { asks, go, remember } from "../lib/ask.js";
 import { about, askTraced, where } from "../lib/asked.js";
+import { failed } from "../lib/failed.js";
 import { copies } from "../lib/copy.js";
-import { button, h, put, s, trouble } from "../lib/dom.js";
+import { button, h, put, s, scrolls, trouble } from "../lib/dom.js";
 import { addressOf, matrix, visible } from "../lib/matrix.js";
 import { formula } from "../lib/mathml.js";
 import { digits, full, probability } from "../lib/number.js";
@@ -19,6 +20,7 @@ function render({ model, el }) {
   return () => (asked += 1);
 
   async function change(changes) {
+    if (asked && !asks(model)) return;
     state = { ...state, ...changes };
     const mine = ++asked;
     const params = about(state);
@@ -31,7 +33,9 @@ function render({ model, el }) {
       const answer = (mine === 1 && model.get("answer")) || (await askTraced(model, "flow", params, wait));
       if (mine === asked) show(answer);
     } catch (error) {
-      if (mine === asked) put(wait, trouble(error));
+      if (mine !== asked) return;
+      if (!bar.childElementCount) return failed(model, el, error, h("h1", {}, "Flow"));
+      put(wait, trouble(error));
     }
     delete body.dataset.busy;
     el.dataset.ready = String(mine);
@@ -53,9 +57,15 @@ function render({ model, el }) {
     const stages = answer.stages.filter((stage) => stage.tile);
     const rows = Math.max(...stages.map((stage) => stage.tile.values.shape[0]), 1);
     const tall = Math.max(14, Math.min(20, Math.floor(560 / rows)));
-    const tokens = stages[0]?.tile.row_labels || [];
-    const columns = stages.map((stage, i) => [i ? ribbons(stages[i - 1], stage, tall) : null, column(stage, tall, answer)]);
-    return h("div", { class: "scroll flow-scroll" }, h("div", { class: "flow", style: { "--tall": `${tall}px` } }, h("div", { class: "flow-tokens" }, h("div", { class: "flow-name quiet" }, "tokens"), h("div", { class: "flow-rows" }, Array.from({ length: rows }, (_, i) => h("span", { class: "flow-token", title: tokens[i] }, visible(tokens[i] ?? String(i)))))), columns, predictions(answer, tall)));
+    const tokens = (stage) => h("div", { class: "flow-tokens" }, h("div", { class: "flow-name quiet" }, stages.at(-1).stream ? (stage.stream ? "target" : "source") : "tokens"), h("div", { class: "flow-rows" }, Array.from({ length: stage.tile.values.shape[0] }, (_, i) => h("span", { class: "flow-token", title: stage.tile.row_labels?.[i] }, visible(stage.tile.row_labels?.[i] ?? String(i))))));
+    const between = (a, b) => (a.stream === b.stream ? ribbons(a, b, tall) : [crossing(a), tokens(b)]);
+    const columns = stages.map((stage, i) => [i ? between(stages[i - 1], stage) : tokens(stage), column(stage, tall, answer)]);
+    return h("div", scrolls("The model from left to right", "flow-scroll"), h("div", { class: "flow", style: { "--tall": `${tall}px` } }, columns, predictions(answer, tall)));
+  }
+
+  // From one text to another no token leads to a token: each of the target reads all of the source.
+  function crossing(before) {
+    return h("div", { class: "flow-cross quiet small" }, h("span", {}, `all ${before.tile.rows} vectors are read by each token of the target, through cross-attention \u2192`));
   }
 
   function column(stage, tall, answer) {
@@ -129,7 +139,7 @@ function render({ model, el }) {
       h(
         "div",
         { class: "flow-rows" },
-        answer.predictions.map((p) => h("span", { class: "flow-next", style: { height: `${tall}px` }, title: p.target === null ? null : `target '${visible(p.target)}': P = ${full(p.p_target)}` }, p.tokens.map((token, i) => h("span", { class: token === p.target ? "hit" : null, style: { opacity: 0.35 + 0.65 * p.p[i] } }, visible(token))), h("span", { class: "quiet number" }, probability(p.p[0])))),
+        answer.predictions.map((p) => p === null ? h("span", { class: "flow-next", style: { height: `${tall}px` }, title: "padding: nothing is predicted here" }) : h("span", { class: "flow-next", style: { height: `${tall}px` }, title: p.target === null ? null : `target '${visible(p.target)}': P = ${full(p.p_target)}` }, p.tokens.map((token, i) => h("span", { class: token === p.target ? "hit" : null, style: { opacity: 0.35 + 0.65 * p.p[i] } }, visible(token))), h("span", { class: "quiet number" }, probability(p.p[0])))),
       ),
     );
   }

@@ -1,10 +1,11 @@
 // View 8: the lessons as a guided tour. Prose stops it, a question waits for a prediction, and every
 // number in the prose comes from the cell that was just run.
 
-import { ask, first, remember } from "../lib/ask.js";
+import { ask, asks, first, remember } from "../lib/ask.js";
 import { copies } from "../lib/copy.js";
-import { button, h, put, trouble } from "../lib/dom.js";
+import { button, h, put, scrolls, trouble } from "../lib/dom.js";
 import { markdown } from "../lib/markdown.js";
+import { failed } from "../lib/failed.js";
 import { digits } from "../lib/number.js";
 
 function render({ model, el }) {
@@ -19,9 +20,10 @@ function render({ model, el }) {
   const foot = h("div", {});
   const nodes = new Map(); // what is shown of each cell, kept so that the page doesn't jump
 
-  put(el, h("div", { class: "journey" }, h("nav", { "aria-label": "Lessons" }, list), h("article", {}, h("h1", {}), told, wrong, forth, foot)));
+  put(el, h("div", { class: "journey" }, h("nav", { "aria-label": "Lessons" }, list), h("article", {}, h("h1", {}, "Journey"), told, wrong, forth, foot)));
 
   async function go(changes, fresh = false) {
+    if (!asks(model)) return;
     const before = params;
     params = Object.fromEntries(Object.entries({ ...(fresh ? {} : params), ...changes }).filter(([, value]) => (Array.isArray(value) ? value.length : value)));
     const mine = ++asked;
@@ -57,8 +59,11 @@ function render({ model, el }) {
       const old = nodes.get(cell.cell);
       if (old?.key === key) continue;
       const node = h("div", { "data-cell": cell.cell, class: cell.kind }, drawn(cell));
+      const held = old?.node.contains(document.activeElement);
       if (old) old.node.replaceWith(node);
       else told.append(node);
+      // The focus stays where something was done: on what came of it, or on the choice itself.
+      if (held) (node.querySelector(".result:not([hidden]), [aria-pressed=true]") || node.querySelector("button, input"))?.focus();
       nodes.set(cell.cell, { key, node });
     }
     for (const word of told.querySelectorAll(".lights")) {
@@ -111,9 +116,12 @@ function render({ model, el }) {
   }
 
   function exercise(cell, said) {
-    const boxes = cell.blanks.map((blank) => h("input", { type: "text", value: blank.value, size: 10, "aria-label": blank.what || blank.name }));
+    // What was found belongs to the entry that was checked: another entry takes it away.
+    const result = h("div", { class: `result ${cell.right ? "right" : "wrong"}`, role: "status", tabindex: -1, hidden: !cell.tried }, cell.tried ? said : null);
+    const boxes = cell.blanks.map((blank) => h("input", { type: "text", value: blank.value, size: 10, "aria-label": blank.what || blank.name, oninput: () => (result.hidden = true) }));
     const check = (event) => {
       event.preventDefault();
+      result.hidden = true;
       const others = (params.values || []).filter((text) => !text.startsWith(`${cell.cell}:`));
       go({ values: [...others, ...cell.blanks.map((blank, i) => `${cell.cell}:${blank.name}=${boxes[i].value}`)] });
     };
@@ -122,7 +130,7 @@ function render({ model, el }) {
       { class: "asked", onsubmit: check },
       cell.blanks.map((blank, i) => h("label", { class: "row" }, h("code", {}, blank.name), " = ", boxes[i], h("span", { class: "quiet" }, blank.what))),
       h("p", {}, h("button", { type: "submit", class: "primary" }, "Check")),
-      cell.tried ? h("div", { class: `result ${cell.right ? "right" : "wrong"}`, role: "status" }, said) : null,
+      result,
       h("details", { class: "code" }, h("summary", {}, "how it is checked"), h("pre", {}, h("code", {}, cell.source))),
     );
   }
@@ -150,7 +158,7 @@ function render({ model, el }) {
 
   first(model, "journey", params)
     .then((found) => gone || show(found, true))
-    .catch((error) => (put(wrong, trouble(error)), (el.dataset.ready = "")));
+    .catch((error) => failed(model, el, error, h("h1", {}, "Journey")));
   return () => {
     gone = true;
   };
@@ -167,14 +175,15 @@ function numbers(cell) {
 
 // The library's own drawing, as nodes, without what could run or restyle the page.
 function picture(cell) {
-  const parsed = new DOMParser().parseFromString(cell.svg, "image/svg+xml").documentElement;
+  const plain = cell.svg.replace(/<style[\s\S]*?<\/style>/g, "").replace(/ style="[^"]*"/g, "");
+  const parsed = new DOMParser().parseFromString(plain, "image/svg+xml").documentElement;
   for (const node of [...parsed.querySelectorAll("style, script, foreignObject")]) node.remove();
   for (const node of [parsed, ...parsed.querySelectorAll("*")]) for (const { name } of [...node.attributes]) if (/^on|^style$|href$/i.test(name)) node.removeAttribute(name);
   for (const curve of parsed.querySelectorAll("path.curve, polyline.curve")) curve.setAttribute("pathLength", "1");
   const svg = document.importNode(parsed, true);
   svg.classList.add("draws");
   const [heads, ...rows] = cell.table;
-  const behind = heads?.length ? h("details", { class: "behind" }, h("summary", {}, "Table"), h("div", { class: "scroll" }, h("table", {}, h("thead", {}, h("tr", {}, heads.map((name) => h("th", { scope: "col" }, name)))), h("tbody", {}, rows.slice(0, 200).map((row) => h("tr", {}, row.map((x) => h("td", {}, typeof x === "number" ? digits(x) : x)))))))) : null;
+  const behind = heads?.length ? h("details", { class: "behind" }, h("summary", {}, "Table"), h("div", scrolls("The picture as a table"), h("table", {}, h("thead", {}, h("tr", {}, heads.map((name) => h("th", { scope: "col" }, name)))), h("tbody", {}, rows.slice(0, 200).map((row) => h("tr", {}, row.map((x) => h("td", {}, typeof x === "number" ? digits(x) : x)))))))) : null;
   return h("figure", { class: "picture" }, svg, behind);
 }
 

@@ -1,11 +1,14 @@
 // View 2: one run as it trains: controls, curves, samples, the P(target) strip, and a way back.
 
-import { ask, command, commands, first, go, remember, subscribe } from "../lib/ask.js";
+import { ask, asks, command, commands, first, go, remember, subscribe } from "../lib/ask.js";
 import { chart } from "../lib/chart.js";
 import { copies, copyable } from "../lib/copy.js";
 import { button, h, paced, put, trouble } from "../lib/dom.js";
+import { failed } from "../lib/failed.js";
 import { forkDialog } from "../lib/forms.js";
 import { count, digits, duration, number } from "../lib/number.js";
+import { points as pointsOf } from "../lib/points.js";
+import { smoother } from "../lib/smoother.js";
 import { strip } from "../lib/strip.js";
 
 const MOST = 4000; // points of a curve before it is asked for anew, thinned
@@ -18,24 +21,31 @@ const PACES = [["full speed", null], ["50 steps/s", 50], ["10 steps/s", 10], ["2
 function render({ model, el }) {
   const { run, step } = model.get("params");
   const live = commands(model);
-  const state = { points: null, frame: null, selected: step ?? null };
+  const state = { points: null, frame: null, selected: step ?? null, marks: [] };
   const head = h("div", { class: "head" });
   const said = h("div", { "aria-live": "polite" });
   const facts = h("dl", { class: "facts" });
   const picked = h("div", {});
-  const loss = chart({ title: "Loss", height: 260, pick: select, zoom: live });
-  const rate = chart({ title: "Learning rate", height: 150, pick: select, zoom: live });
-  const norm = chart({ title: "Gradient norm", height: 150, pick: select, zoom: live, log: true });
+  const record = asks(model) ? pointsOf(model, run) : null;
+  const pick = record ? select : undefined;
+  const smooth = smoother(record, () => (draw(), loss.again()));
+  const cut = (name) => record && (async (from, to) => seriesOf((await record.cut(from, to, { smoothing: smooth.weight })).curves, name));
+  const loss = chart({ title: "Loss", axis: "loss, nats per token", height: 300, pick, record, cut: cut("loss") });
+  const rate = chart({ title: "Learning rate", axis: "rate", height: 170, pick, record, cut: cut("rate") });
+  const norm = chart({ title: "Gradient norm", axis: "norm", height: 170, pick, record, cut: cut("grad_norm"), log: true });
   const samples = h("section", { class: "panel" });
-  const growth = strip(model, run, select);
+  const growth = strip(model, run, pick);
   const foot = h("div", {});
   const does = h("div", { class: "does" });
   const badge = h("span", { class: "state" });
   const bar = h("div", { class: "row", role: "group", "aria-label": "Training" });
   put(head, h("div", {}, h("h1", {}, run), h("p", { class: "quiet what" })), h("div", { class: "row" }, badge, bar));
-  const steps = [h("div", { class: "panel" }, loss.node, picked), h("div", { class: "columns" }, h("div", { class: "panel" }, rate.node), h("div", { class: "panel" }, norm.node)), growth.node];
+  const differ = h("p", { class: "quiet small losses", hidden: true });
+  const box = h("input", { type: "number", min: 0, "aria-label": "Step to go to", class: "step-box", placeholder: "step" });
+  const reach = h("form", { class: "row tight", novalidate: true, onsubmit: (event) => (event.preventDefault(), toStep()) }, h("label", { class: "row tight quiet" }, "go to step ", box), h("button", { type: "submit", class: "small" }, "Go"));
+  const steps = [h("div", { class: "live-main" }, h("div", { class: "panel" }, loss.node, differ, record ? h("div", { class: "row below" }, smooth.node, reach) : null, picked), h("div", { class: "live-side" }, growth.node, samples)), h("div", { class: "columns" }, h("div", { class: "panel" }, rate.node), h("div", { class: "panel" }, norm.node))];
   const counted = h("p", { class: "panel", hidden: true }, "This model was counted: it read its text once, so it has no steps to watch or to go back to.");
-  put(el, head, said, facts, counted, steps, samples, does, foot);
+  put(el, head, said, facts, counted, steps, does, foot);
 
   const buttons = {
     play: button("Play", () => act(isRunning() ? "pause" : "play"), { class: "primary", "data-do": "play" }),
@@ -46,6 +56,12 @@ function render({ model, el }) {
   };
   const pace = h("select", { "aria-label": "speed", "data-do": "pace", onchange: () => act("pace", { steps_per_second: PACES[pace.selectedIndex][1] }) }, PACES.map(([name]) => h("option", {}, name)));
   if (live) put(bar, buttons.play, buttons.step, pace, buttons.stop, buttons.more, buttons.fork);
+
+  function toStep() {
+    const at = Number(box.value);
+    if (box.value.trim() !== "" && Number.isInteger(at) && at >= 0 && at <= state.frame.done) select(at);
+    else put(picked, trouble(`${box.value || "nothing"} is no step of this run: give 0 to ${state.frame.done}.`));
+  }
 
   function isRunning() {
     return ["training", "starting"].includes(state.frame?.state);
@@ -71,20 +87,26 @@ function render({ model, el }) {
     const { curves } = answer;
     const points = Object.fromEntries(["loss", "rate", "grad_norm"].map((name) => [name, { steps: [...curves[name].step.data], values: [...curves[name].value.data] }]));
     points.validation = { steps: [...curves.validation.step.data], values: [...curves.validation.value.data] };
+    if (state.frame && answer.rewritten !== state.frame.rewritten) record?.forget();
     state.points = points;
     state.frame = { ...answer, step: [] };
     state.samples = answer.samples;
     counted.hidden = !answer.counted;
     for (const each of steps) each.hidden = answer.counted;
     put(el.querySelector(".what"), `${answer.model} on ${answer.text}${answer.origin ? ` · ${answer.origin}` : ""}`);
+    differ.hidden = !answer.losses;
+    differ.textContent = answer.losses;
+    box.max = answer.done;
     draw();
     drawSamples();
     if (!foot.childElementCount) put(foot, copies(answer));
   }
 
   function hear(frame) {
+    bar.hidden = Boolean(frame.lost);
     if (frame.lost) {
-      put(said, h("p", { class: "trouble", role: "status" }, "The studio is away; training goes on. Trying again… If it was started anew, open the address that it printed."));
+      const going = isRunning() ? "The training goes on without it. " : "";
+      put(said, trouble(`The studio doesn't answer: ${going}This page tries again by itself. If the studio was started anew, open the address that it printed.`, button("Try again", () => location.reload(), { class: "small" })));
       return;
     }
     if (frame.whole) return take(frame.whole);
@@ -118,6 +140,7 @@ function render({ model, el }) {
     if (before !== frame.state && ["finished", "stopped"].includes(frame.state)) {
       drawSamples();
       if (!state.frame.counted) growth.refresh();
+      diagnose();
     }
   }
 
@@ -162,24 +185,45 @@ function render({ model, el }) {
       fact("loss", digits(at("loss"))),
       fact("validation loss", digits(at("validation"))),
       fact("best bits/byte", digits(frame.best?.bits_per_byte ?? null)),
-      fact("tokens/s", frame.tokens_per_second === null ? "–" : count(frame.tokens_per_second)),
+      fact("tokens/s, last 50 steps", frame.tokens_per_second === null ? "–" : count(frame.tokens_per_second)),
+      frame.mean_tokens_per_second ? fact("tokens/s, all steps", count(frame.mean_tokens_per_second)) : null,
       active ? fact("time left", duration(frame.seconds_left)) : null,
     );
-    loss.update([
-      { name: "train", colour: "var(--accent)", ...points.loss, width: 1.2 },
-      { name: "validation", colour: "var(--second)", ...points.validation, dots: true, width: 2 },
-    ]);
-    rate.update([{ name: "rate", colour: "var(--accent)", ...points.rate }]);
-    norm.update([{ name: "norm", colour: "var(--accent)", ...points.grad_norm, width: 1 }]);
+    smooth.follow(frame.done);
+    loss.update([...lossOf(points.loss, smooth.line), { name: "validation", colour: "var(--second)", ...points.validation, dots: true, width: 2 }], state.marks);
+    rate.update([{ name: "rate", of: "rate", colour: "var(--accent)", ...points.rate }]);
+    norm.update([{ name: "norm", of: "grad_norm", colour: "var(--accent)", ...points.grad_norm, width: 1 }]);
   }
 
   function fact(name, value) {
     return h("div", {}, h("dt", {}, name), h("dd", {}, value));
   }
 
+  // The training loss; where it is smoothed, the line of its own points stands faded behind.
+  function lossOf(raw, line) {
+    const own = { name: "train", of: "loss", colour: "var(--accent)", ...raw, width: 1.2, faded: Boolean(line) };
+    return line ? [own, { name: `smoothed by ${smooth.weight}`, colour: "var(--accent)", ...line, width: 2 }] : [own];
+  }
+
+  // The same of a stretch, from the server's answer.
+  function seriesOf(curves, name) {
+    const line = (each) => ({ steps: each.step.data, values: each.value.data });
+    if (name !== "loss") return [{ name: { rate: "rate", grad_norm: "norm" }[name], of: name, colour: "var(--accent)", ...line(curves[name]), width: 1.2 }];
+    return [...lossOf(line(curves.loss), curves.smooth && line(curves.smooth)), { name: "validation", colour: "var(--second)", ...state.points.validation, dots: true, width: 2 }];
+  }
+
+  // The doctor's findings, as far as the record shows them, stand on the curve.
+  async function diagnose() {
+    if (!record || state.frame.watched || state.frame.counted || !state.frame.done) return;
+    const found = await ask(model, "doctor", { run }).catch(() => null);
+    if (!found || gone) return;
+    state.marks = found.marks.map(({ step, level, rule, verdict }) => ({ step, kind: level, text: `${rule}: ${verdict}` }));
+    draw();
+  }
+
   function drawSamples() {
     const newest = [...state.samples].reverse();
-    put(samples, h("h2", {}, "What it writes"), newest.length ? h("ol", { class: "samples" }, newest.map((each) => h("li", {}, h("span", { class: "label" }, `before step ${count(each.step)}`), h("pre", {}, each.text)))) : h("p", { class: "quiet" }, state.frame.state === "finished" ? "It wrote no samples." : "Nothing yet: it writes a sample now and then as it learns."));
+    put(samples, h("h2", {}, "What it writes"), newest.length ? h("ol", { class: "samples", tabindex: "0", "aria-label": "Samples" }, newest.map((each) => h("li", {}, h("span", { class: "label" }, `before step ${count(each.step)}`), h("pre", {}, each.text)))) : h("p", { class: "quiet" }, state.frame.state === "finished" ? "It wrote no samples." : "Nothing yet: it writes a sample now and then as it learns."));
   }
 
   // ---- going back ----
@@ -193,7 +237,7 @@ function render({ model, el }) {
       const answer = await ask(model, "step", { run, step: at });
       if (state.selected === at) put(picked, there(answer));
     } catch (error) {
-      if (state.selected === at) put(picked, trouble(error));
+      if (state.selected === at) put(picked, trouble(error, state.frame ? button("Go to the end", () => select(state.frame.done), { class: "small" }) : null));
     }
   }
 
@@ -221,15 +265,17 @@ function render({ model, el }) {
       leave = subscribe(model, run, number(answer.done), hear);
       if (answer.counted) return;
       if (answer.done || answer.checkpoints.length) growth.refresh();
-      if (state.selected !== null) select(state.selected);
+      diagnose();
+      if (state.selected !== null && record) select(state.selected);
     })
-    .catch((error) => put(said, trouble(error)))
+    .catch((error) => failed(model, el, error, h("h1", {}, run)))
     .finally(() => (el.dataset.ready = ""));
   const seen = () => !document.hidden && paint();
   document.addEventListener("visibilitychange", seen);
   return () => {
     gone = true;
     leave();
+    smooth.stop();
     paint.stop();
     document.removeEventListener("visibilitychange", seen);
     for (const each of [loss, rate, norm]) each.close();

@@ -1,9 +1,10 @@
 // View 7: small models to play with. The state is all in the parameters, so that a link holds it.
 
-import { ask, first, remember } from "../lib/ask.js";
+import { ask, asks, first, go as toView, remember } from "../lib/ask.js";
 import { chart } from "../lib/chart.js";
 import { copies } from "../lib/copy.js";
-import { button, h, put, trouble } from "../lib/dom.js";
+import { button, h, put, scrolls, trouble } from "../lib/dom.js";
+import { failed } from "../lib/failed.js";
 import { fit } from "../lib/fit.js";
 import { network } from "../lib/net.js";
 import { count, digits, number, short, signed } from "../lib/number.js";
@@ -57,6 +58,7 @@ function render({ model, el }) {
 
   // Ask for another state; of several questions only the latest answer is drawn.
   async function go(changes) {
+    if (!asks(model)) return;
     const before = params;
     const moved = "step" in changes && changes.step !== answer?.step;
     params = clean({ ...params, ...(moved ? { op: 0, example: 0 } : {}), ...changes });
@@ -94,7 +96,7 @@ function render({ model, el }) {
     if (!kind) put(parts.picture, tableOf(found.table));
     else if (parts.picture.firstChild !== kind.node) put(parts.picture, kind.node);
     kind?.update(picture, found.sample);
-    put(parts.table, kind ? h("details", { class: "behind" }, h("summary", {}, "Samples and weights as tables"), h("div", { class: "columns" }, h("div", { class: "scroll" }, tableOf(found.table)), h("div", { class: "scroll" }, weightsOf(found.network)))) : weightsOf(found.network));
+    put(parts.table, kind ? h("details", { class: "behind" }, h("summary", {}, "Samples and weights as tables"), h("div", { class: "columns" }, h("div", scrolls("Samples"), tableOf(found.table)), h("div", scrolls("Weights"), weightsOf(found.network)))) : weightsOf(found.network));
     put(parts.lines, linesOf(found));
     put(parts.dead, found.dead.map((each) => h("p", { class: "dead" }, h("strong", {}, "✕ "), each.why, each.receipt ? h("details", {}, h("summary", {}, "the arithmetic"), receipt(each.receipt, (name) => go({ open: name }))) : null)));
     put(parts.opened, openedOf(found));
@@ -184,10 +186,7 @@ function render({ model, el }) {
 
   first(model, "play", params)
     .then((found) => gone || show(found))
-    .catch((error) => {
-      put(parts.error, trouble(error), button("Begin with the hand network", () => ((params = {}), go({})), { class: "small" }));
-      el.dataset.ready = "";
-    });
+    .catch((error) => failed(model, el, error, h("h1", {}, "Small models play"), button("Begin with the hand network", () => toView(model, "play", {}), { class: "primary" })));
   return () => {
     gone = true;
     clearTimeout(timer);

@@ -1,8 +1,9 @@
 // View 3: what could come next, from logits to the token that is drawn.
 
-import { ask, go, remember } from "../lib/ask.js";
+import { ask, asks, go, remember } from "../lib/ask.js";
+import { failed } from "../lib/failed.js";
 import { copies } from "../lib/copy.js";
-import { button, h, put, trouble } from "../lib/dom.js";
+import { button, h, put, scrolls, trouble } from "../lib/dom.js";
 import { visible } from "../lib/matrix.js";
 import { count, digits, full, number, probability, short, signed } from "../lib/number.js";
 
@@ -23,7 +24,7 @@ function render({ model, el }) {
   put(
     el,
     h("div", { class: "head" }, h("h1", {}, "Prediction"), h("label", { class: "row tight quiet" }, "weights of ", at)),
-    h("div", { class: "panel" }, prompt, h("p", { class: "label chips-label" }, "the same as tokens; click one to see what was expected after it"), chips),
+    h("div", { class: "panel" }, prompt, h("p", { class: "quiet small convention" }, "P(token | prompt): the model reads exactly this text. An empty prompt stands for a line break."), h("p", { class: "label chips-label" }, "the same as tokens; click one to see what was expected after it"), chips),
     controls,
     said,
     body,
@@ -38,6 +39,7 @@ function render({ model, el }) {
   }
 
   async function change(changes) {
+    if (asked && !asks(model)) return;
     state = { ...state, ...changes };
     const mine = ++asked;
     const params = { run: state.run };
@@ -52,6 +54,7 @@ function render({ model, el }) {
       show(answer);
     } catch (error) {
       if (mine !== asked) return;
+      if (!body.childElementCount) return failed(model, el, error, h("h1", {}, "Prediction"));
       put(said, trouble(error));
     } finally {
       clearTimeout(wait);
@@ -121,8 +124,8 @@ function render({ model, el }) {
     const rest = answer.others;
     return h(
       "div",
-      { class: "scroll" },
-      h("table", { class: "wide predictions" }, h("thead", {}, h("tr", {}, head.map(([label, kind, hint]) => h("th", { scope: "col", class: kind, title: hint || null }, label)))), h("tbody", {}, answer.rows.map((r) => line(r, answer, most, taught)), rest.count ? h("tr", { class: "others" }, h("th", { scope: "row" }, `${count(rest.count)} others`), h("td"), chance(rest.p), h("td"), h("td"), chance(rest.before), h("td"), chance(rest.after), h("td"), taught ? [h("td"), h("td")] : null) : null)),
+      scrolls("What could come next"),
+      h("table", { class: "wide predictions" }, h("thead", {}, h("tr", {}, head.map(([label, kind, hint]) => h("th", { scope: "col", class: kind || null, title: hint || null }, label || h("span", { class: "hidden" }, "as a bar"))))), h("tbody", {}, answer.rows.map((r) => line(r, answer, most, taught)), rest.count ? h("tr", { class: "others" }, h("th", { scope: "row" }, `${count(rest.count)} others`), h("td"), chance(rest.p), h("td"), h("td"), chance(rest.before), h("td"), chance(rest.after), h("td"), taught ? [h("td"), h("td")] : null) : null)),
       rest.count ? button("Show more tokens", () => change({ top: Math.min(500, state.top * 2) }), { class: "small" }) : null,
     );
   }
@@ -152,7 +155,7 @@ function render({ model, el }) {
   function links(answer) {
     if (answer.trace_text.length < 2) return null;
     const where = { run: answer.run, step: answer.step, text: answer.trace_text };
-    return h("p", { class: "row" }, button("Watch it flow through the model", () => go(model, "flow", where)), button("Open the logit", () => go(model, "cell", { ...where, address: `${answer.pairs ? "output" : "logits"}[0,${answer.read - 1},${answer.target ?? answer.drawn_id}]` })));
+    return h("p", { class: "row" }, button("Watch it flow through the model", () => go(model, "flow", { ...where, text: answer.flow_text })), button("Open the logit", () => go(model, "cell", { ...where, address: `${answer.pairs ? "output" : "logits"}[0,${answer.read - 1},${answer.target ?? answer.drawn_id}]` })));
   }
 
   return () => clearTimeout(timer);

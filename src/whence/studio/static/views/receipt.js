@@ -1,8 +1,9 @@
 // View 6: the receipt of a weight at a step, down to the text it came from.
 
-import { ask, go, remember } from "../lib/ask.js";
+import { ask, asks, go, remember } from "../lib/ask.js";
 import { addressBox } from "../lib/address.js";
 import { about, askTraced, bars, judged, where } from "../lib/asked.js";
+import { failed } from "../lib/failed.js";
 import { copies, copyable } from "../lib/copy.js";
 import { button, h, put, trouble } from "../lib/dom.js";
 import { fraction, hat, m, math, name, op, row } from "../lib/mathml.js";
@@ -23,6 +24,7 @@ function render({ model, el }) {
   return () => (asked += 1);
 
   async function change(changes) {
+    if (asked && !asks(model)) return;
     state = { ...state, ...changes };
     const mine = ++asked;
     const params = { ...about(state), ...(state.address ? { address: state.address } : {}) };
@@ -34,8 +36,13 @@ function render({ model, el }) {
       keep();
       show(answer);
     } catch (error) {
-      if (mine === asked) put(wait, trouble(error));
-      if (mine === asked && !bar.childElementCount) put(bar, addressBox(model, () => about(state), state.address, (address) => change({ address })));
+      if (mine !== asked) return;
+      // Where the step opens, it is the address that is wrong, and another can be typed.
+      const opens = bar.childElementCount || (await ask(model, "names", { ...about(state), part: "" }).then(() => true, () => false));
+      if (mine !== asked) return;
+      if (!opens) return failed(model, el, error, h("h1", {}, "Receipt"));
+      put(wait, trouble(error));
+      if (!bar.childElementCount) put(bar, addressBox(model, () => about(state), state.address, (address) => change({ address })));
     }
     delete body.dataset.busy;
     el.dataset.ready = String(mine);
@@ -90,7 +97,7 @@ function render({ model, el }) {
 
   function memory(rows) {
     if (!rows.length) return null;
-    return h("details", { class: "behind" }, h("summary", {}, "the optimiser's memory of this weight"), h("table", {}, h("thead", {}, h("tr", {}, ["", "before", "after"].map((t) => h("th", { scope: "col" }, t)))), h("tbody", {}, rows.map((r) => h("tr", {}, h("th", { scope: "row" }, link(r.address)), h("td", { class: "n" }, digits(r.before)), h("td", { class: "n" }, digits(r.after)))))));
+    return h("details", { class: "behind" }, h("summary", {}, "the optimiser's memory of this weight"), h("table", {}, h("thead", {}, h("tr", {}, ["number", "before", "after"].map((t) => h("th", { scope: "col" }, t)))), h("tbody", {}, rows.map((r) => h("tr", {}, h("th", { scope: "row" }, link(r.address)), h("td", { class: "n" }, digits(r.before)), h("td", { class: "n" }, digits(r.after)))))));
   }
 
   // The kinds of terms, and what rounding left over.

@@ -1,12 +1,13 @@
 // View 1: all runs, with what each is doing; start, compare, fork, delete.
 
 import { ask, command, commands, first, go } from "../lib/ask.js";
-import { sparkline } from "../lib/chart.js";
 import { copies } from "../lib/copy.js";
 import { dialog } from "../lib/dialog.js";
-import { append, button, h, put, trouble } from "../lib/dom.js";
+import { append, button, h, put, scrolls, trouble } from "../lib/dom.js";
+import { failed } from "../lib/failed.js";
 import { forkDialog, startForm } from "../lib/forms.js";
 import { bytes, count, digits } from "../lib/number.js";
+import { sparkline } from "../lib/scales.js";
 
 const COLUMNS = ["", "run", "state", "steps", "loss", "bits/byte", "tokens/s", "disk", ""];
 const EVERY = 2000;
@@ -20,10 +21,10 @@ function render({ model, el }) {
   const place = h("div", {});
   const said = h("div", { "aria-live": "polite" });
   const body = h("tbody", {});
-  const table = h("table", { class: "wide runs" }, h("thead", {}, h("tr", {}, COLUMNS.map((name) => h("th", { scope: "col" }, name)))), body);
+  const table = h("table", { class: "wide runs" }, h("thead", {}, h("tr", {}, COLUMNS.map((name, i) => h("th", { scope: "col" }, name || h("span", { class: "hidden" }, i ? "what can be done" : "chosen"))))), body);
   const foot = h("div", {});
   const none = h("p", { class: "quiet" }, "No runs here yet. Train one: a small model takes a minute.");
-  put(el, h("div", { class: "head" }, h("h1", {}, "Runs"), live ? h("div", { class: "row" }, compare, train) : null), place, said, none, h("div", { class: "scroll" }, table), foot);
+  put(el, h("div", { class: "head" }, h("h1", {}, "Runs"), live ? h("div", { class: "row" }, compare, train) : null), place, said, none, h("div", scrolls("Runs"), table), foot);
   none.hidden = table.hidden = true;
 
   function pair() {
@@ -51,32 +52,45 @@ function render({ model, el }) {
     for (const [name, row] of rows) {
       if (answer.runs.some((run) => run.name === name)) continue;
       row.node.remove();
+      row.why.remove();
       rows.delete(name);
       choose(name, false);
     }
-    answer.runs.forEach((run, place_) => {
+    const order = [];
+    answer.runs.forEach((run) => {
       if (!rows.has(run.name)) rows.set(run.name, makeRow(run.name));
       const row = rows.get(run.name);
       row.fill(run);
-      if (body.children[place_] !== row.node) body.insertBefore(row.node, body.children[place_] || null);
+      order.push(row.node, ...(row.why.isConnected || run.trouble ? [row.why] : []));
     });
+    order.forEach((node, i) => body.children[i] === node || body.insertBefore(node, body.children[i] || null));
     if (!foot.childElementCount) append(foot, [copies(answer)]);
   }
 
   function makeRow(name) {
     const cells = COLUMNS.map((label) => h("td", { "data-label": label || null }));
     const node = h("tr", { "data-run": name }, cells);
+    const told = h("td", { colspan: COLUMNS.length - 1 });
+    const why = h("tr", { class: "why-row", "data-why": name }, h("td", {}), told);
+    // What is wrong with a run stands below it, as wide as the table.
+    function tell(message) {
+      if (!message) return why.remove();
+      put(told, trouble(message));
+      node.after(why);
+    }
     const tick = h("input", { type: "checkbox", "aria-label": `choose ${name} to compare`, onchange: (event) => choose(name, event.target.checked) });
     let last = "";
     return {
       node,
+      why,
       fill(run) {
         const now = JSON.stringify([run.state, run.done, run.steps, run.bytes, run.trouble, run.bits_per_byte]);
         if (now === last) return;
         last = now;
         node.dataset.state = run.state;
         const [, who, state, steps, loss, bits, speed, disk, acts] = cells;
-        put(state, h("span", { class: `state ${run.state}` }, run.state), run.trouble ? h("p", { class: "trouble small" }, run.trouble) : null);
+        put(state, h("span", { class: `state ${run.state}` }, run.state));
+        tell(run.trouble);
         if (!acts.childElementCount && live) put(acts, h("div", { class: "row tight" }, run.model && run.model !== "ngram" ? button("Fork", () => forkDialog(model, el, name, node.done, node.done), { class: "small" }) : null, button("Delete", () => removeDialog(name, node.size), { class: "small danger", "aria-label": `Delete ${name}` })));
         node.done = run.done || 0;
         node.size = run.bytes;
@@ -125,7 +139,7 @@ function render({ model, el }) {
       if (!answer.runs.length && live) toggle();
       return refresh(answer);
     })
-    .catch((error) => put(said, trouble(error)))
+    .catch((error) => failed(model, el, error, h("h1", {}, "Runs")))
     .finally(() => (el.dataset.ready = ""));
   return () => {
     gone = true;
