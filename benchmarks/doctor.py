@@ -2,10 +2,13 @@
 
 `python -m benchmarks doctor` puts each fault of `faults/catalogue.py` into a small training, five
 times with other seeds, beside as many sound trainings, and diagnoses each. Results are kept in
-`build/doctor/`, so that it goes on where it was stopped. `--part=1/4` does a quarter of the work,
-`--tuning` uses the faults and seeds that thresholds were chosen on instead of those set aside,
-`--fresh` forgets what is kept, `--show` prints what was missed, `--runs` judges runs of
-`whence train` with their proofs.
+`build/doctor/`, so that it goes on where it was stopped.
+
+- `--part=1/4` does a quarter, `--seeds=1` takes one seed and a fifth of the sound trainings.
+- `--tuning` takes the faults and seeds that thresholds were chosen on, not those set aside.
+- `--show` prints what was missed; `--fresh` forgets what is kept.
+- `--runs` judges runs of `whence train` and tries the advice; `--live` says what the rules cost
+  while a run trains.
 """
 
 import json
@@ -24,7 +27,11 @@ from benchmarks.faults.loop import train
 from benchmarks.faults.published import MEANS, autotrainer, umlaut
 from benchmarks.timing import table
 from whence.doctor import RULES, gather
+from whence.doctor.live import Live
 from whence.doctor.rules import ask_all
+from whence.runs.recipe import Recipe
+from whence.runs.run import Run
+from whence.runs.training.events import Stepped
 
 KEPT = Path("build/doctor")
 TUNING_SEEDS, SEEDS = range(2), range(100, 105)
@@ -41,8 +48,12 @@ def main() -> None:
 
         runs.main()
         return
+    if "--live" in words:
+        live()
+        return
     part, parts = _part(words)
-    rows = list(_results(tuning, part, parts))
+    most = next((int(w.partition("=")[2]) for w in words if w.startswith("--seeds=")), 5)
+    rows = list(_results(tuning, part, parts, most))
     faulty = [r for r in rows if r["right"]]
     sound = [r for r in rows if not r["right"]]
     print(
@@ -54,20 +65,36 @@ def main() -> None:
     _report(faulty, sound)
 
 
+def live(steps: int = 40) -> None:
+    """What the rules cost while the default model trains, of the time of its steps."""
+    with tempfile.TemporaryDirectory() as folder:
+        run = Run.create(Recipe(steps=steps), Path(folder) / "run")
+        doctor, of_steps, of_rules = Live(run), [], []
+        for event in run.train():
+            began = time.perf_counter()
+            list(doctor.note(event))
+            of_rules.append(time.perf_counter() - began)
+            if isinstance(event, Stepped):
+                of_steps.append(event.seconds)
+    share = sum(of_rules) / sum(of_steps)
+    print(f"{1e6 * sum(of_rules) / len(of_steps):.0f} µs a step, {share:.3%} of its time")
+
+
 def _part(words: list[str]) -> tuple[int, int]:
     given = next((w.partition("=")[2] for w in words if w.startswith("--part=")), "1/1")
     part, _, parts = given.partition("/")
     return int(part) - 1, int(parts)
 
 
-def _results(tuning: bool, part: int, parts: int) -> Iterator[dict[str, Any]]:
+def _results(tuning: bool, part: int, parts: int, most: int) -> Iterator[dict[str, Any]]:
     """What came of each training, done now or kept."""
     KEPT.mkdir(parents=True, exist_ok=True)
     seeds, clean_seeds = (TUNING_SEEDS, CLEAN_TUNING) if tuning else (SEEDS, CLEAN)
-    work: list[tuple[Fault | None, int]] = [
-        (fault, seed) for fault in FAULTS if fault.held_out != tuning for seed in seeds
-    ]
-    work += [(None, seed) for seed in clean_seeds]
+    each = len(clean_seeds) // len(seeds)
+    work: list[tuple[Fault | None, int]] = []
+    for i, seed in enumerate(seeds[:most]):  # a seed at a time: what is stopped early is balanced
+        work += [(fault, seed) for fault in FAULTS if fault.held_out != tuning]
+        work += [(None, number) for number in clean_seeds[i * each : (i + 1) * each]]
     for number, (fault, seed) in enumerate(work):
         name = f"{fault.key if fault else 'clean'} {seed}".replace(" ", "-").replace("/", "-")
         path = KEPT / f"{name}.json"
@@ -127,9 +154,7 @@ def _report(faulty: list[dict], sound: list[dict]) -> None:
     table(rows)
     every = [r["seconds"] for r in faulty + sound]
     if every:
-        print(
-            f"a diagnosis took {sum(every) / len(every):.2f} s in the mean, {max(every):.1f} at most"
-        )
+        print(f"a diagnosis: {sum(every) / len(every):.2f} s in the mean, {max(every):.1f} at most")
 
 
 def _names(row: dict, who: str, act: bool = False) -> list[str]:

@@ -150,8 +150,8 @@ reveal(
     f"""
 {table(["", "loss on lines held back"], [["with the mask", with_mask], ["without", without_mask]])}
 
-The loss rises from {without_mask:.3f} to {with_mask:.3f}, and the finding is gone: the verdict is *{proof.outcome}* if one believes the finding, and *{proof.outcome if proof.outcome == "worse" else "worse"}* if one
-believes the loss alone. Two measures can disagree. Then ask which of them measures what you want.
+The loss goes from {without_mask:.3f} to {with_mask:.3f}, and the finding is gone. The verdict is *{proof.outcome}*: this fault flattered the loss, so the doctor doesn't hold the
+loss against the cure. Two measures can disagree. Then ask which of them measures what you want.
 """,
 )
 

@@ -71,3 +71,48 @@ def test_make_targets_exist():
 def test_links_lead_somewhere():
     for path in re.findall(r"\]\((?!http)([^)#]+)", README):
         assert (ROOT / path).exists(), path
+
+
+FIGURE = re.compile(r"-?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?")
+
+
+def same(shown: str, printed: str) -> None:
+    """Line by line the same words; figures may differ as versions of torch let them."""
+    expected = shown.split("    …\n")[0].splitlines()
+    for said, line in zip(expected, printed.splitlines(), strict=False):
+        words = [re.sub(r"[█▏▎▍▌▋▊▉ ]+", " ", FIGURE.sub("#", text)) for text in (said, line)]
+        assert words[0] == words[1]
+        for a, b in zip(FIGURE.findall(said), FIGURE.findall(line), strict=True):
+            if "residual" not in said and "rounding" not in said:
+                assert float(a.replace(",", "")) == pytest.approx(
+                    float(b.replace(",", "")), rel=0.02
+                )
+
+
+def test_the_receipt_it_shows_is_what_python_prints(desk, capsys):
+    code = blocks("python")[0]
+    (shown,) = re.findall(re.escape(code) + r"```\n\n```\n(.*?)```", README, re.DOTALL)
+    exec(code, {})
+    same(shown, capsys.readouterr().out)
+
+
+def test_the_receipt_it_shows_is_what_the_command_prints(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    size = ["--model.n-layers", 2, "--model.d-model", 64, "--model.context-length", 64]
+    small = ["--batch-size", 16, "--hardware.precision", "fp32", "--steps", 32]
+    assert whence("train", "topics", "--out", "runs/mine", *size, *small) == 0
+    capsys.readouterr()
+    command = next(line for line in README.splitlines() if line.startswith("whence why runs/mine"))
+    assert whence(*shlex.split(command, comments=True)[1:]) == 0
+    printed = capsys.readouterr().out
+    (shown,) = re.findall(r"The first of these.*?```\n(.*?)```", README, re.DOTALL)
+    # The built-in text is that of the reader's Python, so only the words are compared.
+    plain = lambda text: [re.sub(r"[█▏▎▍▌▋▊▉ ]+", " ", FIGURE.sub("#", line))  # noqa: E731
+                          for line in text.splitlines()]  # fmt: skip
+    kind = lambda line: re.sub(r"(# % this step's gradient|# % momentum)", "# % part", line)  # noqa: E731
+    ours, theirs = ([kind(line) for line in plain(text)] for text in (shown, printed))
+    assert len(ours) == len(theirs)
+    assert ours[:8] == theirs[:8]
+    assert {line.partition(" = ")[0] for line in ours[8:10]} == {
+        line.partition(" = ")[0] for line in theirs[8:10]
+    }

@@ -259,7 +259,8 @@ def _zero_gain(model: nn.Module) -> None:
 
 def _dead(model: nn.Module) -> None:
     names = [m for n, m in model.named_modules() if isinstance(m, nn.Linear)
-             and (n.endswith(".up") or (isinstance(model, nn.Sequential) and n in ("0", "2")))]  # fmt: skip
+             and (n.endswith(".up") or (isinstance(model, nn.Sequential)
+                                        and n in ("0", "2")))]  # fmt: skip
     for module in names:
         with torch.no_grad():
             module.bias.fill_(-30.0)

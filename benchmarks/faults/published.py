@@ -13,6 +13,7 @@ validation data of their own: training's accuracy stands for it.
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 
@@ -31,7 +32,7 @@ def autotrainer(e: Evidence, accuracy: list[float]) -> list[str]:
         return ["explode"]
     if len(epochs) < 3:
         return []
-    slow = max([b - a for a, b in zip(epochs, epochs[1:], strict=False)], default=0.0) < 0.01
+    slow = max([b - a for a, b in pairwise(epochs)], default=0.0) < 0.01
     if max(epochs) < 0.7 or slow:
         kinds = set()
         for m in e.measured:
@@ -66,7 +67,7 @@ def umlaut(e: Evidence, accuracy: list[float], largest_input: float) -> list[str
         found.append("nan")
     if largest_input > 1:
         found.append("inputs")
-    if any(b > a for (_, a), (_, b) in zip(e.evals, e.evals[1:], strict=False)):
+    if any(b > a for (_, a), (_, b) in pairwise(e.evals)):
         found.append("overfit")
     if _epochs(accuracy)[3:] and max(_epochs(accuracy)[3:]) > 0.95:
         found.append("accuracy")

@@ -1,5 +1,6 @@
 """`whence why`, as a person calls it."""
 
+import io
 import json
 
 import pytest
@@ -139,3 +140,61 @@ def test_a_counted_model_has_no_steps_to_open(text_file, tmp_path, capsys):
     ):
         assert whence(*words) == 2
         assert "holds a counted model" in capsys.readouterr().err
+
+
+def test_a_conversation_about_a_step_traces_it_once(trained, capsys, monkeypatch):
+    from whence.cli import why
+
+    traced = []
+    original = why.trace_moment
+    monkeypatch.setattr(why, "trace_moment", lambda *a, **k: traced.append(1) or original(*a, **k))
+    lines = ["1", "back", "/q.weight", "by token", "99", "nonsense", "line worst", "1", "exact",
+             "head.weight", "help", "quit", "loss"]  # fmt: skip
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(lines)))
+    assert whence("why", trained, "head.weight[3,7].grad", "--step", 31, "--interactive") == 0
+    said = capsys.readouterr().out
+    assert traced == [1]
+    t = Run.open(trained).at(31).trace()
+    receipt = t.why("head.weight[3,7].grad")
+    largest = max(receipt.terms, key=lambda term: abs(term.value)).factors[0]
+    answers = said.split("why> ")
+    assert f"1  {largest[0]}" in answers[0]
+    assert f"{largest[0]} = {largest[1]:.4g}"[:12] in answers[1]
+    assert "head.weight[3,7].grad = " in answers[2]
+    assert "blocks.0.attn.q.weight  [16, 16]" in answers[3]
+    assert "by token" in answers[4]
+    assert "99 is not among" in answers[5]
+    assert "This step has no tensor named 'nonsense'" in answers[6]
+    assert "what they moved most" in answers[7]
+    assert ".update = " in answers[8]
+    assert "this step's change, float64" in answers[9]
+    weight = t["head.weight"].value
+    assert f"= {float(weight.flatten()[weight.abs().argmax()])!r}" in answers[10]
+    assert "open that line" in answers[11]
+    assert len(answers) == 13  # nothing is read after quit
+
+
+def test_paths_that_take_too_long_are_sampled_and_say_so(trained, read):
+    words = ["why", trained, "blocks.0.mlp.up.weight[3,7].grad", "--step", 31, "--by", "path"]
+    whole = json.loads(read(*words, "--seconds", 600, "--json"))["blame"]
+    assert not any("sampled" in note for note in whole["notes"])
+    some = json.loads(read(*words, "--seconds", 0, "--json"))["blame"]
+    assert "sampled: the paths of 1 example of 8" in some["notes"][0]
+    for found in (whole, some):
+        added = sum(share["value"] for share in found["shares"]) + found["rounding"]
+        assert added == pytest.approx(found["value"], rel=1e-9)
+        assert abs(found["rounding"]) <= found["bound"]
+    assert any("7 other examples, not followed" in s["label"] for s in some["shares"])
+    t = Run.open(trained).at(31).trace()
+    exact = {s.label: s.value for s in t.number(words[2]).blame("path").shares}
+    assert {s["label"]: s["value"] for s in whole["shares"]} == pytest.approx(exact, rel=1e-6)
+
+
+def test_every_digit_and_raw_names_on_request(trained, read):
+    words = ["why", trained, "blocks.0.mlp.up.weight[3,7].grad", "--step", 31]
+    stored = Run.open(trained).at(31).trace().number(words[2]).value
+    assert f"= {stored:.4g}" in read(*words)
+    exact = read(*words, "--exact")
+    assert f"= {stored!r}" in exact
+    assert "mm, float32" in exact
+    assert f"= {stored:.6g} " in read(*words, "--digits", 6)

@@ -83,7 +83,7 @@ def text(rows, generator):
     return x
 
 
-def train(out, fault="", steps=60, seed=0, rate=3e-3):
+def train(out, fault="", steps=40, seed=0, rate=3e-3):
     """Train the tiny Transformer with one fault; give the recorder."""
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed + 1)

@@ -1,4 +1,4 @@
-"""Advice that is tried: forks with the one change beside a control, and the first cause by replay."""
+"""Advice that is tried beside a control, and the first cause by replay."""
 
 import json
 from dataclasses import replace
@@ -87,8 +87,8 @@ def test_a_poisoned_stretch_of_text_is_traced_to_its_rows(tmp_path):
     noise = "".join(rng.choice(list("zyxwvuts"), 60))
     text = clean[:4000] + noise + clean[4000:]
     recipe = replace(
-        SOUND, data=Data(source=("poisoned",)), optimizer=AdamW(learning_rate=5e-3),
-        steps=60, schedule=Schedule("constant", warmup=1),
+        SOUND, data=Data(source=("poisoned",)), optimizer=AdamW(learning_rate=3e-3),
+        steps=150, batch_size=2, schedule=Schedule("constant", warmup=1),
     )  # fmt: skip
     run = trained(tmp_path / "run", recipe, text_source("poisoned", lambda: [text]))
     found = diagnose(run, seconds=60)

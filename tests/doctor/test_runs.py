@@ -102,7 +102,7 @@ def test_a_number_that_is_not_finite_is_named(tmp_path):
     [finding] = [f for f in diagnose(run) if f.rule == "not-finite"]
     assert finding.step is not None
     assert done - 1 <= finding.step <= done
-    assert [f.step for f in finding.facts][0] == done
+    assert finding.facts[0].step == done
     assert finding.open  # an address that opens
     with pytest.raises(WhenceError):
         run.at(done).advance()

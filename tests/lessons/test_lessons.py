@@ -188,7 +188,7 @@ CLAIMS[14] = {
     "nothing is wrong with the first": lambda x: not x["acts"]["A"],
     "each fault is found": lambda x: all(x["acts"][name] for name in "BCD"),
     "without a mask the loss is lower": lambda x: x["without_mask"] < x["with_mask"],
-    "far too slow, far too fast": lambda x: x["slow_ratio"] < 2e-5 and x["fast_ratio"] > 1,
+    "far too slow, far too fast": lambda x: x["slow_ratio"] < 1e-4 and x["fast_ratio"] > 1,
 }
 NUMBERS = [found.n for found in lessons()]
 

@@ -10,6 +10,7 @@ A sample runs with the tests; `python -m tests.runs.every` does them all. POSIX 
 
 import argparse
 import errno
+import json
 import mmap
 import os
 import shutil
@@ -78,6 +79,8 @@ def _to_the_end(run: Run, steps: int | None = None) -> None:
     for event in run.train(steps):
         if type(event).__name__ == "Stepped":
             done[:8] = event.step.to_bytes(8, "little")
+        elif type(event).__name__ == "Saved":
+            done[16:] = event.step.to_bytes(8, "little")
 
 
 def _half_way(folder: Path) -> None:
@@ -146,7 +149,9 @@ LIVES = {
     "export": Life(_finished, _export),
     "remove": Life(_finished, _remove, None),
 }
-done = mmap.mmap(-1, 16)  # the last step that was told, shared with the process that dies
+# Shared with the process that dies: the last step it told, how many operations there were, and
+# the last checkpoint it told.
+done = mmap.mmap(-1, 24)
 
 
 class Fault:
@@ -208,7 +213,7 @@ def disturbed(folder: Path, life: Life, at: int, kind: str) -> tuple[int, str, i
         there were.
     """
     said = folder.with_name(f"{folder.name} said")
-    done[:] = b"\xff" * 8 + bytes(8)
+    done[:] = b"\xff" * 8 + bytes(16)
     pid = os.fork()
     if not pid:
         message, code = "", 0
@@ -221,13 +226,13 @@ def disturbed(folder: Path, life: Life, at: int, kind: str) -> tuple[int, str, i
             where = [f"{Path(f.filename).name}:{f.lineno}" for f in extract_tb(error.__traceback__)]
             message, code = f"{type(error).__name__}: {error} at {' '.join(where[-6:])}", 1
         fault.at = -1  # from here on nothing counts
-        done[8:] = fault.count.to_bytes(8, "little")
+        done[8:16] = fault.count.to_bytes(8, "little")
         said.write_text(message, encoding="utf-8")
         os._exit(code)
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     message = said.read_text(encoding="utf-8") if said.exists() else ""
     said.unlink(missing_ok=True)
-    return code, message, int.from_bytes(done[8:], "little")
+    return code, message, int.from_bytes(done[8:16], "little")
 
 
 def left_over(folder: Path) -> list[str]:
@@ -270,11 +275,28 @@ def check_end(folder: Path, life: Life, whole: Path) -> None:
     assert repair(run) == []
 
 
-def disturb(every: int = 1, first: int = 0, names: tuple[str, ...] = tuple(LIVES)) -> Iterator[str]:
-    """Disturb each life at each operation (or one of so many); give what went wrong."""
+def disturb(
+    every: int = 1,
+    first: int = 0,
+    names: tuple[str, ...] = tuple(LIVES),
+    log: Path | None = None,
+) -> Iterator[str]:
+    """Disturb each life at each operation (or one of so many); give what went wrong.
+
+    Args:
+        every: of so many operations one is disturbed.
+        first: beginning with this one.
+        names: which lives.
+        log: where each life and kind that is through is noted; what it holds isn't done again.
+    """
     memory = Path("/dev/shm")  # where there is one: a disk would be waited for 100,000 times
     folder = Path(tempfile.mkdtemp(prefix="every ", dir=memory if memory.is_dir() else None))
     for name in names:
+        through = _through(log, every, first)
+        if all((name, kind) in through for kind in KINDS):
+            for kind in KINDS:
+                yield from _again(through[name, kind], kind)
+            continue
         life, before, whole = LIVES[name], folder / "before", folder / "whole"
         for path in (before, whole):
             shutil.rmtree(path, ignore_errors=True)
@@ -283,25 +305,50 @@ def disturb(every: int = 1, first: int = 0, names: tuple[str, ...] = tuple(LIVES
         shutil.copytree(before, whole)
         life.live(whole)  # here, so that what torch loads lazily is loaded once
         for kind in KINDS:
-            shutil.rmtree(folder / "counted", ignore_errors=True)
-            _, _, n = disturbed(
-                Path(shutil.copytree(before, folder / "counted")), life, 10**9, kind
-            )
-            for at in range(first % every, n, every):
-                place = Path(shutil.copytree(before, folder / f"{kind} {at}"))
-                try:
-                    code, said, _ = disturbed(place, life, at, kind)
-                    assert code in ({0, 2} if kind == "failed" else {-9, 0, 2}), said
-                    assert len(said) < 1000, said
-                    COUNTS[kind] += 1
-                    check_left(place, life, whole)
-                    code, said, _ = disturbed(place, life, 10**9, kind)
-                    assert code == 0, f"not again: {said}"
-                    check_end(place, life, whole)
-                except (AssertionError, WhenceError, OSError) as error:
-                    yield f"{name}, {kind} at {at} of {n}: {type(error).__name__} {error}"[:600]
-                shutil.rmtree(place, ignore_errors=True)
+            if (name, kind) in through:
+                yield from _again(through[name, kind], kind)
+                continue
+            n_before, wrong = COUNTS[kind], []
+            for line in _disturb(folder, name, kind, range(first % every, 10**9, every)):
+                wrong.append(line)
+                yield line
+            if log:
+                noted = [every, first, name, kind, COUNTS[kind] - n_before, wrong]
+                with log.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(noted) + "\n")
     shutil.rmtree(folder)
+
+
+def _through(log: Path | None, every: int, first: int) -> dict[tuple[str, str], tuple[int, list]]:
+    lines = log.read_text(encoding="utf-8").splitlines() if log and log.exists() else []
+    noted = [json.loads(line) for line in lines]
+    return {(n[2], n[3]): (n[4], n[5]) for n in noted if n[:2] == [every, first]}
+
+
+def _again(noted: tuple[int, list[str]], kind: str) -> list[str]:
+    COUNTS[kind] += noted[0]
+    return noted[1]
+
+
+def _disturb(folder: Path, name: str, kind: str, where: range) -> Iterator[str]:
+    """Disturb one life in one way; its folders `before` and `whole` are there."""
+    life, before, whole = LIVES[name], folder / "before", folder / "whole"
+    shutil.rmtree(folder / "counted", ignore_errors=True)
+    _, _, n = disturbed(Path(shutil.copytree(before, folder / "counted")), life, 10**9, kind)
+    for at in range(where.start, n, where.step):
+        place = Path(shutil.copytree(before, folder / f"{kind} {at}"))
+        try:
+            code, said, _ = disturbed(place, life, at, kind)
+            assert code in ({0, 2} if kind == "failed" else {-9, 0, 2}), said
+            assert len(said) < 1000, said
+            COUNTS[kind] += 1
+            check_left(place, life, whole)
+            code, said, _ = disturbed(place, life, 10**9, kind)
+            assert code == 0, f"not again: {said}"
+            check_end(place, life, whole)
+        except (AssertionError, WhenceError, OSError) as error:
+            yield f"{name}, {kind} at {at} of {n}: {type(error).__name__} {error}"[:600]
+        shutil.rmtree(place, ignore_errors=True)
 
 
 COUNTS: Counter[str] = Counter()
@@ -312,9 +359,10 @@ if __name__ == "__main__":
     parser.add_argument("--every", type=int, default=1)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--lives", nargs="*", default=list(LIVES))
+    parser.add_argument("--log", type=Path, help="notes what is through; goes on from there")
     arguments = parser.parse_args()
-    wrong = 0
-    for line in disturb(arguments.every, arguments.first, tuple(arguments.lives)):
+    wrong, lives = 0, tuple(arguments.lives)
+    for line in disturb(arguments.every, arguments.first, lives, arguments.log):
         print(line, flush=True)
         wrong += 1
     print(f"{dict(COUNTS)}: {wrong} without the same end")

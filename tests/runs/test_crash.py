@@ -46,6 +46,26 @@ def test_a_fault_at_every_so_many_operations():
     assert said.count("killed") == 1
 
 
+@POSIX
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="the simulated disk lies in /dev/shm")
+def test_a_plug_pulled_at_every_so_many_operations():
+    """A sample of `python -m tests.runs.power`."""
+    process = python("-m", "tests.runs.power", "--every", 61, "--first", 40)
+    said, _ = process.communicate(timeout=500)
+    assert process.returncode == 0, said
+    assert said.count("'strict'") == 1
+
+
+@pytest.mark.slow
+def test_a_sample_of_cuts_is_told_by_every_reader():
+    """A sample of `python -m tests.runs.cuts`."""
+    process = python("-m", "tests.runs.cuts", "--every", 23, "--first", 4)
+    said, _ = process.communicate(timeout=500)
+    assert process.returncode == 0, said
+    assert ": 0 silent" in said
+
+
 TRAIN = """
 import sys
 from whence.errors import WhenceError

@@ -18,16 +18,16 @@ from whence.runs.store.header import Header
 
 resource = pytest.importorskip("resource", reason="memory is limited by POSIX's means")
 
-from tests.runs.fuzz import (  # noqa: E402  # it needs that too
+from tests.runs.changes import (  # noqa: E402
     NAMES,
-    fuzz,
     header,
     leaves,
     put,
-    read_all,
     resign,
+    scramble,
     write_header,
 )
+from tests.runs.fuzz import fuzz, read_all  # noqa: E402  # it needs that module too
 
 EXAMPLES = int(os.environ.get("FUZZ", "15"))  # FUZZ=1000 looks harder
 QUIET = settings(
@@ -63,21 +63,8 @@ def copy(whole_path: Path, tmp_path: Path) -> Path:
 @QUIET
 @given(st.sampled_from(NAMES), st.integers(0, 2**32), st.booleans())
 def test_any_bytes_in_any_file(whole_path, tmp_path, name, seed, signed):
-    """Flips, cuts, repeats and rubbish."""
     path = copy(whole_path, tmp_path)
-    draw = random.Random(seed)
-    raw = bytearray((path / name).read_bytes())
-    for _ in range(draw.choice([1, 1, 3, 50])):
-        at, kind = draw.randrange(len(raw) + 1), draw.randrange(4)
-        if kind == 0 and at < len(raw):
-            raw[at] ^= 1 << draw.randrange(8)
-        elif kind == 1:
-            del raw[at : at + draw.randrange(20)]
-        elif kind == 2:
-            raw[at:at] = draw.randbytes(draw.randrange(20))
-        else:
-            raw[at:at] = raw[draw.randrange(len(raw) + 1) :][:50]
-    (path / name).write_bytes(bytes(raw))
+    scramble(path / name, random.Random(seed))
     if signed and name != "run.toml":
         resign(path)
     use(path)

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from tests.runs.tiny import abandon, finish, losses, make
 from whence.errors import WhenceError
 from whence.runs.fork import fork
-from whence.runs.questions.curves import Curves
 from whence.runs.run import Run
 from whence.runs.store import lines as lines_module
+from whence.runs.store.curves import Curves
 from whence.runs.store.files import DamagedError
 from whence.runs.store.index import ROW
 

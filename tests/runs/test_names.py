@@ -12,9 +12,9 @@ import pytest
 from tests.runs.tiny import RECIPE, SOURCE, finish, make
 from whence.data import text_source
 from whence.errors import WhenceError
-from whence.runs import run as run_module
 from whence.runs.run import Run
 from whence.runs.store.aside import TakenError, sweep
+from whence.runs.training import creation
 from whence.runs.verify import verify
 
 ROOT = Path(__file__).parents[2]
@@ -67,10 +67,23 @@ def test_two_creations_of_one_text_at_once(tmp_path, offset):
     assert sorted(p.name for p in (tmp_path / "runs").iterdir()) == ["bottles-1", "bottles-2"]
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="the harness forks")
+def test_two_commands_at_once_lose_nothing():
+    """A sample of `python -m tests.runs.twins`."""
+    words = [sys.executable, "-m", "tests.runs.twins", "--rounds", "6"]
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"}
+    done = subprocess.run(
+        words, capture_output=True, text=True, env=environment, check=False, timeout=300
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "12 runs begun at once with another, 0 lost" in done.stdout
+
+
 def test_the_next_name_is_taken_where_another_was_first(tmp_path, monkeypatch):
     """The other one ends between the choice of the name and the end of making it."""
     monkeypatch.chdir(tmp_path)
-    prepare = run_module.prepare_tokens
+    prepare = creation.prepare
     began = threading.Event()
 
     def slow(*arguments, **options):
@@ -79,7 +92,7 @@ def test_the_next_name_is_taken_where_another_was_first(tmp_path, monkeypatch):
             make(Path("runs/bottles-1"), seed=1)
         return prepare(*arguments, **options)
 
-    monkeypatch.setattr(run_module, "prepare_tokens", slow)
+    monkeypatch.setattr(creation, "prepare", slow)
     run = Run.create(RECIPE, source=SOURCE)
     assert run.path == Path("runs/bottles-2")
     assert Run.open("runs/bottles-1").recipe.seed == 1

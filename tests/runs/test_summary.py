@@ -10,10 +10,13 @@ import pytest
 
 from tests.runs.tiny import abandon, finish, make
 from whence.cli import main
+from whence.runs import summary
+from whence.runs.folder import RunFolder
 from whence.runs.fork import fork
-from whence.runs.questions.curves import Curves
 from whence.runs.run import Run
-from whence.runs.summary import FILE, runs_in, spark_of, state_of_summary, summary_of
+from whence.runs.store.curves import Curves
+from whence.runs.store.files import SUMMARY as FILE
+from whence.runs.summary import runs_in, spark_of, state_of_summary, summary_of
 from whence.studio.answers.runs import runs
 
 
@@ -25,7 +28,7 @@ def never_opened(monkeypatch):
         def opened(*_):
             raise AssertionError("a run was opened")
 
-        monkeypatch.setattr(Run, "open", opened)
+        monkeypatch.setattr(RunFolder, "open", opened)
 
     return forbid
 
@@ -91,11 +94,12 @@ def test_a_summary_that_was_damaged_or_copied_is_made_anew(own, tmp_path):
 
 
 def test_a_folder_that_is_gone_is_not_made_again(own, monkeypatch):
-    def removed_meanwhile(run):
-        shutil.rmtree(run.path)
+    def removed_meanwhile(path):
+        shutil.rmtree(path)
         return 0
 
-    monkeypatch.setattr(Run, "disk_use", property(removed_meanwhile))
+    monkeypatch.setattr(summary, "disk_use", removed_meanwhile)
+    (own.path / FILE).unlink()
     summary_of(own.path)
     assert not own.path.exists()
 
@@ -104,6 +108,7 @@ def test_a_folder_that_may_not_be_written_is_listed(own, monkeypatch):
     def refuse(*_):
         raise PermissionError(13, "Permission denied")
 
+    (own.path / FILE).unlink()
     monkeypatch.setattr(os, "replace", refuse)
     assert summary_of(own.path).done == 20
     assert not (own.path / FILE).exists()

@@ -138,3 +138,21 @@ def test_a_script_in_the_text_is_text(scripted, page):
     open_view(page, scripted, "flow", 'run=scripted&step=2&text="<script>alert(1)</script>"')
     expect(page.locator(".flow-token")).to_have_count(len("<script>alert(1)</script>") - 1)
     assert page.locator("main script").count() == 0
+
+
+def test_a_receipt_has_a_title_in_words_and_its_momentum_opens(studio, page, trace):
+    open_view(page, studio, "receipt", "run=bottles&step=7&address=head.weight[3,7]")
+    heading = page.get_by_role("heading", level=1)
+    expect(heading).to_have_text("Change of weight head[3,7], step 7, bottles")
+    expect(heading).to_have_attribute("title", "head.weight[3,7].update")
+    said = page.locator(".said")
+    expect(said).to_contain_text("moved ")
+    expect(said).to_contain_text("% momentum")
+    row = page.get_by_role("button", name="momentum (before this step)")
+    raw = row.locator("span").get_attribute("title")
+    name = raw.removesuffix(" (before this step)")
+    row.click()
+    expect(page.locator("[data-view=cell][data-ready]")).to_be_visible()
+    expect(page.locator(".equation .address").first).to_have_text(f"{name}[3,7].after")
+    shown = page.locator(".equation strong").get_attribute("title")
+    assert number(shown) == trace.number(f"{name}[3,7]").value  # as step 6 left it

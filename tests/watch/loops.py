@@ -389,8 +389,31 @@ def partly_frozen(watch, note):
     return model
 
 
+def ema(watch, note):
+    """An average of the weights is kept beside them, evaluated, and stepped over at odd steps."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.Tanh(), nn.Linear(6, 2))
+    averaged = torch.optim.swa_utils.AveragedModel(
+        model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.9), use_buffers=True
+    )
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
+    watch(model, optimizer)
+    for i in range(6):
+        loss = model(torch.randn(5, 4)).pow(2).mean()
+        if i == 3:
+            continue  # a batch that the loop leaves out
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        averaged.update_parameters(model)
+        with torch.no_grad():
+            averaged(torch.randn(5, 4))
+        note(model)
+    return model
+
+
 LOOPS = [
     nanogpt, amp, amp_in_one_region, scaler, gan, wgan, rnn, stateful, vision, in_place, retained,
     forgot_zero_grad, closure, checkpointed, sparse,
-    compiled, partly_frozen,
+    compiled, partly_frozen, ema,
 ]  # fmt: skip

@@ -7,6 +7,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import Trainer, TrainingArguments
 from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 
+import whence
 from tests.watch.tiny import gpt2, same, sentence, tokenizer
 from whence.runs.store.record import Logs
 from whence.watch.trainer import WatchCallback
@@ -157,3 +158,33 @@ def test_peft_lora(tmp_path):
     assert set(rows) <= {f"row {row}" for row in of(recorder)}
     frozen = next(n for n, p in trainer.model.named_parameters() if not p.requires_grad)
     assert recorder.at(17).trace().number(f"{frozen}[0,0]").why().verdict == "given"
+
+
+def test_accelerate_needs_no_adapter(tmp_path):
+    from accelerate import Accelerator
+    from torch import nn
+
+    def loop(out):
+        torch.manual_seed(0)
+        accelerator = Accelerator(cpu=True, gradient_accumulation_steps=2)
+        model = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.1), nn.Linear(8, 1))
+        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+        model, optimizer = accelerator.prepare(model, optimizer)
+        recorder = whence.watch(model, optimizer, out=out, tell=quiet) if out else None
+        for _ in range(8):
+            with accelerator.accumulate(model):
+                accelerator.backward(model(torch.randn(5, 4)).pow(2).mean())
+                accelerator.clip_grad_norm_(model.parameters(), 0.1)
+                optimizer.step()
+                optimizer.zero_grad()
+        return model, recorder
+
+    plain, _ = loop(None)
+    model, recorder = loop(tmp_path / "mine")
+    assert same(plain, model)
+    assert recorder.steps == range(4)
+    for step in recorder.steps:
+        redone = recorder.at(step).redo()
+        assert redone.differences == []
+    assert same(redone.copies.models[""], model)
+    recorder.close()

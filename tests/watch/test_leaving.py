@@ -195,9 +195,9 @@ def test_an_optimizer_that_is_not_torchs_is_ended_by_hand(tmp_path):
         trace = recorder.at(3).trace()
         assert trace.number("weight[0,1].grad").why().residual <= 1e-6
         assert loss.isfinite()
-    with whence.watch(*line(), out=tmp_path / "other", tell=quiet) as recorder:
-        with pytest.raises(WhenceError, match="these are all seen"):
-            recorder.step()
+    seen = whence.watch(*line(), out=tmp_path / "other", tell=quiet)
+    with seen, pytest.raises(WhenceError, match="these are all seen"):
+        seen.step()
 
 
 def test_it_is_never_silent_about_a_loop_that_ends_no_step(tmp_path):
@@ -312,8 +312,12 @@ def test_with_the_loss_receipts_go_to_the_targets(tmp_path, loss, slices):
     for a, b in zip(redone.copies.models[""].parameters(), model.parameters(), strict=True):
         assert torch.equal(a, b)
     trace = recorder.at(2).trace()
-    given = [n for n in trace.names() if n.endswith(".grad") and
-             trace[n].shape == (4, 8, 13) and trace.number(f"{n}[0,1,2]").why().verdict == "given"]  # fmt: skip
+    given = [
+        name
+        for name in trace.names()
+        if name.endswith(".grad") and trace[name].shape == (4, 8, 13)
+        and trace.number(f"{name}[0,1,2]").why().verdict == "given"
+    ]  # fmt: skip
     assert given == [], "no gradient arrives from outside at the model's output"
     recorder.close()
     dumped = recorder.dump()
@@ -360,9 +364,9 @@ def test_rows_are_told_by_the_users_function(tmp_path):
         number = recorder.at(0).trace().number("0.weight[9,1].grad")
         (share,) = (s for s in number.blame("where").shares if s.value)
         assert share.label.startswith("row 2")
-    with whence.watch(*line(), out=tmp_path / "other", tell=quiet) as recorder:
-        with pytest.raises(WhenceError, match="give it source="):
-            recorder.source(batch)
+    other = whence.watch(*line(), out=tmp_path / "other", tell=quiet)
+    with other, pytest.raises(WhenceError, match="give it source="):
+        other.source(batch)
 
 
 def test_a_tokenizer_beside_the_models_files_is_found(tmp_path):

@@ -4,7 +4,10 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
-WORDS = ["the", "cat", "sat", "on", "mat", "dog", "ran", "to", "a", "red", "blue", "big", "hat", ".", "and", "saw"]
+WORDS = [
+    "the", "cat", "sat", "on", "mat", "dog", "ran", "to", "a", "red", "blue", "big", "hat", ".",
+    "and", "saw",
+]  # fmt: skip
 SPECIAL = ["<pad>", "<eos>", "<unk>"]
 
 

@@ -73,7 +73,12 @@ def test_the_numbers_inside_an_lstm_have_addresses(both):
         lstm(x)[0].square().mean().backward()
 
     t = trace(step, model=lstm)
-    for start in ("output[0,1,2]", "output[1,4,0]", "weight_ih_l0[2,3].grad", "weight_hh_l1[0,1].grad"):
+    for start in (
+        "output[0,1,2]",
+        "output[1,4,0]",
+        "weight_ih_l0[2,3].grad",
+        "weight_hh_l1[0,1].grad",
+    ):
         todo, seen = [start], set()
         while todo and len(seen) < 40:
             address = todo.pop(0)

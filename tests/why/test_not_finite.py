@@ -90,7 +90,7 @@ def test_terms_that_are_not_finite_come_first(one_bad_token):
     assert model.up.weight.grad[3].isnan().all()
     receipt = t.number("up.weight[3,2].grad").why(top=3)
     assert receipt.verdict == "not finite"
-    assert [term.share for term in receipt.terms] == [1.0, 0.0, 0.0]
+    assert [receipt.share(term) for term in receipt.terms] == [1.0, 0.0, 0.0]
     assert math.isnan(receipt.terms[0].value)
     assert receipt.terms[0].place == "token 7 at position 2 of example 1"
     assert "1 of 8 terms is not finite" in receipt.notes

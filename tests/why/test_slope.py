@@ -43,7 +43,9 @@ def test_a_closed_box_has_slopes():
     found = number.slope()
     wide_x, wide_w = x.double().requires_grad_(), w.double().requires_grad_()
     (wide_x * wide_w.sin()).cumsum(0)[1].backward()
-    expected = {f"{n}[{i}]": float(v.grad[i]) for n, v in (("x", wide_x), ("w", wide_w)) for i in (0, 1)}
+    expected = {
+        f"{n}[{i}]": float(v.grad[i]) for n, v in (("x", wide_x), ("w", wide_w)) for i in (0, 1)
+    }
     assert {a: s for a, _, s in found.inputs} == pytest.approx(expected, rel=1e-8)
     assert found.tried == 6
     assert found.dtype == "float64"
@@ -81,8 +83,12 @@ def test_where_there_is_a_rule_the_slopes_are_autograd_s(activation):
     wide = x.double().requires_grad_()
     activation.double()(wide)[1, 2].backward()
     assert wide.grad is not None
-    expected = {f"x[{i},{j}]": float(wide.grad[i, j]) for i in (0, 1) for j in range(5) if wide.grad[i, j]}
-    assert {a: s for a, _, s in found.inputs if a.startswith("x[")} == pytest.approx(expected, rel=1e-6, abs=1e-9)
+    expected = {
+        f"x[{i},{j}]": float(wide.grad[i, j]) for i in (0, 1) for j in range(5) if wide.grad[i, j]
+    }
+    assert {a: s for a, _, s in found.inputs if a.startswith("x[")} == pytest.approx(
+        expected, rel=1e-6, abs=1e-9
+    )
 
 
 def test_what_has_no_slope_says_why():

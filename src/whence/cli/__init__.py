@@ -30,6 +30,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "look inside": {
         "why": ("whence.cli.why:why", "open any number of any training step: whence?"),
+        "spikes": ("whence.cli.spikes:spikes", "the steps that stand out, and how to open each"),
         "doctor": ("whence.cli.doctor:doctor", "what is wrong with a run, and what to do"),
         "biography": (
             "whence.cli.biography:biography",

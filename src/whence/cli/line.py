@@ -4,9 +4,8 @@ import math
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
-import numpy as np
 import tyro
 
 from whence.cli.document import strict
@@ -18,43 +17,18 @@ from whence.models.small.line import (
     COFFEE_SHOP,
     HOUSES,
     Fit,
-    Line,
     Scale,
     least_squares,
     mean_squared_error,
-    squared_error,
 )
-from whence.scalar import SGD, Matrix, NotFiniteWarning
-from whence.scalar.matrix import values_of
-from whence.train.loop import train
+from whence.play.fitting import Moment, descend
+from whence.scalar import NotFiniteWarning
 
 EXAMPLES = {"coffee": COFFEE_SHOP, "houses": HOUSES}
 
 
 ALIKE = 1000.0  # condition number from which on it is remarked on
 MANY = 20_000  # steps
-LARGE = 1000  # numbers in a table from which on the graph is recorded and replayed
-
-
-class Whole:
-    """All rows as one batch, at every step."""
-
-    def __init__(self, x: Any, y: Any) -> None:
-        self.part = (1.0, (x, y))
-
-    def __getitem__(self, step: int) -> list[tuple[float, Any]]:
-        """Give the only part."""
-        return [self.part]
-
-
-class Moment(NamedTuple):
-    """One step of the fit: the loss before it, the gradients, and what it moved."""
-
-    step: int
-    loss: float
-    fit: Fit
-    gradients: list[float]
-    updates: list[float]
 
 
 def line(
@@ -112,8 +86,7 @@ def line(
         say(remark)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotFiniteWarning)  # a fit that diverges says so itself
-        moments = _fit(table, scaling, learning_rate, steps, say)
-    last = moments[-1]
+        last = _fit(table, scaling, learning_rate, steps, say)
     closed = least_squares(table.rows, table.targets)
     record = _report(table, last, closed, say)
     record["condition_number"] = spread.condition
@@ -179,62 +152,33 @@ def _fit(
     rate: float,
     steps: int,
     say: Callable[[str], None],
-) -> list[Moment]:
-    """Train the line, print it as it learns, and stop once it no longer moves."""
-    batches, loss_fn = _batches(table, scaling)
-    model = Line(Matrix([[0.0]]), Matrix([[0.0] for _ in scaling.inside(table.rows[:1])[0]]))
-    parameters = values_of(model.parameters())
+) -> Moment:
+    """Train the line and print it as it learns; return its end."""
     names = ["start", *(f"change{_index(table, i)}" for i in range(len(table.features)))]
     turned = isinstance(scaling, Turned)
     inside = " (of standardised features)" if any(scaling.mean) else ""
     inside = " (along the directions)" if turned else inside
-    moving = ["start", *(f"direction {i}" for i in range(1, len(parameters)))] if turned else names
+    n = len(scaling.inside(table.rows[:1])[0])
+    moving = ["start", *(f"direction {i + 1}" for i in range(n))] if turned else names
     say(f"\n{'step':>6}  {'root of error':>13}  fit in your units | gradient, update{inside}")
-    optimizer = SGD(parameters, rate)
-    moments: list[Moment] = []
-    old = [p.data for p in parameters]
-    size = max(1e-300, max(abs(t) for t in table.targets))
-    for step, loss in train(model, batches, loss_fn, optimizer, range(steps)):
-        start, *change = old
-        fit = scaling.fit(start, change)
-        updates = [p.data - was for p, was in zip(parameters, old, strict=True)]
-        moment = Moment(step, loss.data, fit, [p.grad for p in parameters], updates)
-        still = max(map(abs, updates)) <= 1e-13 * size
-        if not math.isfinite(loss.data):
-            raise WhenceError(
-                f"The fit diverged: at step {step} the error is no number any more. "
-                f"Use a rate below {rate:g}, or leave the features to be scaled."
-            )
-        if _worth_a_line(step) or still or step == steps - 1:
+    before: Moment | None = None
+    for moment in descend(table, scaling, rate, steps):
+        if before is not None and moment.step == before.step:  # the fit behind the last step
+            if moment.still:
+                say(f"nothing moves any more after {moment.step + 1} steps")
+            return moment
+        before = moment
+        if _worth_a_line(moment.step) or moment.still or moment.step == steps - 1:
             fitted = "  ".join(
-                f"{n} {x:.6g}" for n, x in zip(names, (fit.start, *fit.change), strict=True)
+                f"{n} {x:.6g}"
+                for n, x in zip(names, (moment.fit.start, *moment.fit.change), strict=True)
             )
             moves = "  ".join(
                 f"{n} {g:+.4g}, {u:+.4g}"
-                for n, g, u in zip(moving, moment.gradients, updates, strict=True)
+                for n, g, u in zip(moving, moment.gradients, moment.updates, strict=True)
             )
-            say(f"{step:>6}  {math.sqrt(loss.data):>13.6g}  {fitted} | {moves}")
-        moments = [moment]
-        old = [p.data for p in parameters]
-        if still:
-            say(f"nothing moves any more after {step + 1} steps")
-            break
-    start, *change = old
-    return [*moments, moments[-1]._replace(fit=scaling.fit(start, change))]
-
-
-def _batches(table: Table, scaling: Scale | Turned) -> tuple[Whole, Any]:
-    """Return the rows as a batch and the loss over them, replayed where there are many."""
-    rows = scaling.inside(table.rows)
-    if len(rows) * len(table.features) < LARGE:
-        return Whole(Matrix(rows), Matrix([[t] for t in table.targets])), squared_error
-    from whence.scalar.compiled.jit import jit
-
-    def of_one(model: Line, sample: Any) -> Any:
-        x, y = sample
-        return squared_error(model, (Matrix([x]), Matrix([[y]])))
-
-    return Whole(np.array(rows), np.array(table.targets)), jit(of_one, each=True)
+            say(f"{moment.step:>6}  {math.sqrt(moment.loss):>13.6g}  {fitted} | {moves}")
+    raise AssertionError("a descent ends with the fit behind its last step")
 
 
 def _worth_a_line(step: int) -> bool:

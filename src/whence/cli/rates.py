@@ -1,7 +1,6 @@
 """`whence rates`: what five learning rates do to one small run, and which rate to use."""
 
 import math
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,21 +9,17 @@ import tyro
 
 from whence.cli.chart import bars
 from whence.cli.document import strict
-from whence.cli.line import Whole
 from whence.cli.terminal import Console
-from whence.data.table import Table, read_table, table_of
+from whence.data.table import read_table, table_of
 from whence.errors import WhenceError
 from whence.models.small.line import (
     COFFEE_SHOP,
-    Line,
-    Scale,
     least_squares,
     mean_squared_error,
-    squared_error,
 )
+from whence.play.line_rates import losses_at, stepper
+from whence.play.line_rates import one_step as one_step_of
 from whence.play.rates import range_test, rising, verdict
-from whence.scalar import SGD, Matrix, NotFiniteWarning, Value
-from whence.train.loop import train
 
 
 def rates(
@@ -55,14 +50,14 @@ def rates(
     console = Console(soft_wrap=True)
     say: Callable[[str], None] = (lambda text: None) if json else console.print
     say("a parameter of 0.5 with gradient −0.2, after one step:")
-    one_step = {rate: _one_step(rate) for rate in rates}
+    one_step = {rate: one_step_of(rate) for rate in rates}
     say("  " + "   ".join(f"rate {rate:g} → {p:.4f}" for rate, p in one_step.items()))
     say(f"\nthe line of {table.target}, {steps} steps from 0, least possible loss {best:.6g}:")
     middle = f"at {steps // 10}"
     say(f"{'rate':>8}  {'loss at 0':>12}{middle:>14}{'at the end':>14}  what happened")
     record: dict[str, Any] = {"schema": 1, "best_loss": best, "runs": []}
     for rate in rates:
-        losses = _losses(table, rate, steps)
+        losses = losses_at(table, rate, steps)
         what = verdict(losses, best)
         early = losses[min(steps // 10, len(losses) - 1)]
         numbers = f"{losses[0]:>12.6g}{early:>14.6g}{losses[-1]:>14.6g}"
@@ -75,13 +70,13 @@ def rates(
                 "verdict": what,
             }
         )
-    found = range_test(_stepper(table), rising(1e-5, 100.0, 120))
+    found = range_test(stepper(table), rising(1e-5, 100.0, 120))
     leaves = "it never leaves" if found.diverges is None else f"it leaves at {found.diverges:.3g}"
     say(
         f"\nrange test: one step at each of {len(found.rates)} rising rates; {leaves}; "
         f"a rate to use: {found.proposed:.2g}"
     )
-    losses = _losses(table, found.proposed, steps)
+    losses = losses_at(table, found.proposed, steps)
     say(f"{steps} steps at {found.proposed:.2g}: loss {losses[-1]:.6g}, {verdict(losses, best)}")
     record["range_test"] = {
         "rates": found.rates,
@@ -112,47 +107,6 @@ def _of_run(path: Path, steps: int, json: bool) -> None:
         f"{bars(losses, min(losses), max(losses[0], min(losses) * 1.2))}",
         soft_wrap=True,
     )
-
-
-def _one_step(rate: float) -> float:
-    p = Value(0.5)
-    p.grad = -0.2
-    SGD([p], rate).step()
-    return p.data
-
-
-def _model(table: Table) -> tuple[Line, Whole]:
-    scale = Scale.of(table.rows)
-    x, y = Matrix(scale.inside(table.rows)), Matrix([[t] for t in table.targets])
-    model = Line(Matrix([[0.0]]), Matrix([[0.0] for _ in table.features]))
-    return model, Whole(x, y)
-
-
-def _losses(table: Table, rate: float, steps: int) -> list[float]:
-    model, batches = _model(table)
-    losses = []
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotFiniteWarning)
-        optimizer = SGD(model.parameters(), rate)
-        for _, loss in train(model, batches, squared_error, optimizer, range(steps)):
-            losses.append(loss.data)
-            if not math.isfinite(loss.data):
-                break
-    return losses
-
-
-def _stepper(table: Table) -> Callable[[float], float]:
-    model, batches = _model(table)
-    optimizer = SGD(model.parameters(), 0.0)
-
-    def step(rate: float) -> float:
-        optimizer.learning_rate = rate
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotFiniteWarning)
-            ((_, loss),) = train(model, batches, squared_error, optimizer, [0])
-        return loss.data
-
-    return step
 
 
 def _sentence(what: str, losses: list[float]) -> str:

@@ -14,8 +14,9 @@ from whence.cli import interrupts
 from whence.cli.recipes import parse_training
 from whence.errors import WhenceError
 from whence.runs.questions.export import FORMATS, export_metrics
-from whence.runs.run import Run, free_path
+from whence.runs.run import Run
 from whence.runs.training.control import train_controlled
+from whence.runs.training.creation import free_path
 
 LONGER = 500  # characters or so of the last sample
 

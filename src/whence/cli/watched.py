@@ -53,7 +53,7 @@ def built(run: Path, model: str | None) -> Any:
 
 
 def show_rewound(run: Path, past: Past, json: bool) -> None:
-    """Do a stored step again and show it: the state, what went in, whether the bits are the same."""
+    """Do a stored step again; show what went in, and whether the bits are the same."""
     redone = past.redo()
     told = _told(past, redone)
     if json:
@@ -103,8 +103,7 @@ def _call(past: Past, number: int) -> dict[str, Any]:
     first = next((v for v in given.values() if isinstance(v, Tensor)), None)
     rows = []
     if first is not None and first.dim() == 2 and not first.is_floating_point():
-        for row in first[:SHOWN].tolist():
-            rows.append(repr(past.text(row)))
+        rows = [repr(past.text(row)) for row in first[:SHOWN].tolist()]
     return {"what": f"call {number}: {name} was given {shapes or 'no tensor'}", "rows": rows}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 import tyro
 from rich.table import Table
@@ -13,18 +13,19 @@ from rich.table import Table
 from whence.cli.document import strict
 from whence.cli.reach import reach
 from whence.cli.terminal import Console
-from whence.errors import WhenceError, in_bytes
+from whence.errors import WhenceError, in_bytes, shell_word
 from whence.interop.answers import find_answer, load_answer
-from whence.receipt.figures import finite
+from whence.receipt.figures import EXACT as ALL_DIGITS
+from whence.receipt.figures import READ, finite
 from whence.receipt.verdicts import GIVEN
 from whence.runs.run import Run
 from whence.runs.store.watched import is_watched
 
 if TYPE_CHECKING:
-    from whence.why import Balance, Trace
+    from whence.why import Balance, Moved, Number, Trace
 
-Told = list[int]
-Read = list[int]
+Told: TypeAlias = list[int]
+Read: TypeAlias = list[int]
 By = Literal["token", "position", "example", "where", "head", "module", "path"]
 
 
@@ -38,12 +39,20 @@ def why(
     text: str | None = None,
     depth: int = 1,
     top: int = 8,
+    digits: int = READ,
+    exact: bool = False,
+    largest: bool = False,
     by: By | None = None,
+    seconds: float = 2.0,
+    line: str | None = None,
+    row: str | None = None,
+    example: int | None = None,
     check: bool = False,
     slope: bool = False,
     list: bool = False,
     balance: bool = False,
     first_bad: bool = False,
+    interactive: bool = False,
     numbers: int = 10_000,
     approximate: bool = False,
     model: str | None = None,
@@ -67,7 +76,16 @@ def why(
             backward, no update); `-` reads standard input.
         depth: how many levels to open.
         top: how many terms or groups to show; the rest is summed up.
+        digits: significant digits of the numbers shown.
+        exact: show every digit, and the raw names of operations, one at a time.
+        largest: open the number of the tensor at the address that is furthest from 0; without an
+            address, the weight that this step moved furthest.
         by: group what the number is made of.
+        seconds: how long --by path follows paths; it says so where that wasn't enough for all.
+        line: instead, what this line of the training text moved most in the step: its number, or
+            `worst` for the line with the most loss above the batch's mean.
+        row: the same, of a table or of pairs.
+        example: the same of one example of the batch, from 0.
         check: compare the number's gradient with what nudging it really does, in float64.
         slope: measure how much the number depends on each input of the operation that made it, by
             nudging them: also where that operation has no rule.
@@ -76,15 +94,26 @@ def why(
             where one doesn't add up.
         first_bad: open the first number of the step that isn't finite instead, of those that led
             to its failure; without --step, of the step at which the run was refused, if it was.
+        interactive: go on asking about the step, which stays in memory: numbers of what to open
+            next, addresses, back, /text to search.
         numbers: how many numbers --balance draws.
         approximate: go on where a replayed loss differs from the record.
         model: of a watched loop: module:function that builds its model.
         json: print JSON.
     """
+    from whence.cli.conversation import Conversation
     from whence.cli.receipts import show_blame, show_receipt
-    from whence.why import Address
+    from whence.why import Address, Blame, Receipt, moved
+    from whence.why.receipts.slope import Slope
 
-    _refuse(depth, top, numbers, by, check, slope, list, balance, first_bad)
+    line = row if line is None else line
+    _refuse(
+        {"depth": depth, "top": top, "numbers": numbers, "digits": digits},
+        {"--by": by is not None, "--check": check, "--slope": slope, "--list": list,
+         "--balance": balance,
+         "--first-bad": first_bad, "--line": line is not None, "--example": example is not None,
+         "--interactive": interactive},
+    )  # fmt: skip
     if answer is not None:
         if text is not None or step is not None:
             raise WhenceError(
@@ -97,7 +126,8 @@ def why(
         read = sys.stdin.read() if text == "-" else text
     if run is None:
         raise WhenceError("name a run, such as runs/topics-1, or an --answer.")
-    whole = list or balance or first_bad
+    inverse = line is not None or example is not None
+    whole = list or balance or first_bad or inverse or largest
     wanted = None if whole else Address.parse(address or "loss")
     if wanted is not None and wanted.step is not None:
         if step not in (None, wanted.step):
@@ -124,30 +154,40 @@ def why(
     if first_bad:
         _first_bad(t, top, head, json)
         return 0
-    number = t.number(str(wanted))
+    if inverse:
+        _moved(moved(t, line=line, example=example, top=top), head, json, digits)
+        return 0
+    number = _furthest(t, address) if largest else t.number(str(wanted))
+    shown_digits = ALL_DIGITS if exact else digits
+    if interactive:
+        say = Console(soft_wrap=True)
+        _say_head(say, run, step, t, shown)
+        Conversation(t, say, top=top, digits=shown_digits).hold(number.address)
+        return 0
+    found: Any
     if check:
         found, name = number.check(), "check"
     elif slope:
         found, name = number.slope(), "slope"
     elif by is not None:
-        found, name = number.blame(by), "blame"
+        found, name = number.blame(by, seconds=seconds), "blame"
     else:
-        found, name = number.why(top=top, depth=depth), "receipt"
+        found, name = number.why(top=top, depth=depth, raw=exact, context=True), "receipt"
     if json:
         print(strict({**head, name: found.to_dict()}))
         return 0
     console = Console(soft_wrap=True)
     _say_head(console, run, step, t, shown)
-    if name == "receipt":
-        show_receipt(console, found)
+    if isinstance(found, Receipt):
+        show_receipt(console, found, shown_digits)
         recorded = step and not is_watched(run)
         if found.verdict == GIVEN and recorded and t.after_of(number.numbers.name) is not None:
             before = f"{number.address}.after"
             console.print(f"  the step before made it: {before} --step {step - 1}")
-    elif name == "blame":
-        show_blame(console, found, top)
+    elif isinstance(found, Blame):
+        show_blame(console, found, top, shown_digits)
     else:
-        console.print("\n".join(found.lines(top)) if name == "slope" else str(found))
+        console.print("\n".join(found.lines(top)) if isinstance(found, Slope) else str(found))
     return 0
 
 
@@ -203,18 +243,40 @@ def _answer(run: Path, number: str, token: int) -> tuple[int, list[int], str]:
     return found.step, read, f"logits[0,{len(read) - 2},{read[-1]}]"
 
 
-def _refuse(
-    depth: int, top: int, numbers: int, by: str | None, check: bool, slope: bool, list: bool,
-    balance: bool, first_bad: bool,
-) -> None:  # fmt: skip
-    for name, value in {"depth": depth, "top": top, "numbers": numbers}.items():
+def _refuse(counts: dict[str, int], asked: dict[str, bool]) -> None:
+    for name, value in counts.items():
         if value < 1:
             raise WhenceError(f"--{name} is {value}: give 1 or more.")
-    asked = {"--by": by is not None, "--check": check, "--slope": slope, "--list": list,
-             "--balance": balance, "--first-bad": first_bad}  # fmt: skip
     given = [name for name, is_given in asked.items() if is_given]
     if len(given) > 1:
         raise WhenceError(f"{' and '.join(given)} are different questions: ask one at a time.")
+
+
+def _furthest(t: Trace, address: str) -> Number:
+    """The largest number of a tensor; of none, the weight that the step moved furthest."""
+    from whence.why import Address
+
+    if address:
+        parsed = Address.parse(address)
+        numbers = t[parsed.name]
+        for quantity in parsed.quantity:
+            numbers = getattr(numbers, quantity)
+        return numbers.largest()
+    moved = [t[name].update.largest() for name in t.parameters if t.after_of(name) is not None]
+    if not moved:
+        raise WhenceError("this step moved no weight: name a tensor, such as logits.")
+    return max(moved, key=lambda number: abs(number.value))
+
+
+def _moved(found: Moved, head: dict[str, Any], json: bool, digits: int) -> None:
+    if json:
+        print(strict({**head, "moved": found.to_dict()}))
+        return
+    console = Console(soft_wrap=True)
+    console.print("\n".join(found.lines(digits)), markup=False)
+    if found.weights:
+        opens = f"whence why {shell_word(head['run'])} {shell_word(found.weights[0].address)}"
+        console.print(f"  open the first: {opens} --step {head['step']}", markup=False)
 
 
 def _say_head(console: Console, run: Path, step: int, t: Trace, text: str | None) -> None:
@@ -272,6 +334,7 @@ def _first_bad(t: Trace, top: int, head: dict[str, Any], json: bool) -> None:
 
 
 def _balance(t: Trace, numbers: int, head: dict[str, Any], json: bool) -> int:
+
     from whence.why import balance
 
     found: Balance = balance(t, numbers=numbers)

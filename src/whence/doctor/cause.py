@@ -9,9 +9,10 @@ from dataclasses import replace
 
 import torch
 
-from whence.doctor.evidence import Evidence, Measured
+from whence.doctor.evidence import Evidence
 from whence.doctor.finding import Fact, Finding
 from whence.doctor.measure import measure
+from whence.doctor.measured import Measured
 from whence.doctor.of_run import visit
 from whence.errors import WhenceError
 from whence.runs.replay import estimate, go_to

@@ -87,6 +87,7 @@ class Finding:
         open: the address of the number to open next.
         weight: findings of one level are told in the order of this, the largest first.
         change: what `--prove` tries.
+        flatters: whether the fault makes the loss lower than it should be: a cure raises it.
         rule: the name of the rule; put in by whoever asked it.
         proof: what came of trying.
     """
@@ -99,6 +100,7 @@ class Finding:
     open: str = ""
     weight: float = 1.0
     change: Change | None = None
+    flatters: bool = False
     rule: str = ""
     proof: Proof | None = None
 

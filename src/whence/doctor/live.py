@@ -15,7 +15,7 @@ from whence.doctor.evidence import Evidence
 from whence.doctor.finding import Fact, Finding
 from whence.doctor.of_run import evidence_of_run
 from whence.doctor.rules import RULES, Rule
-from whence.doctor.rules.loss import START_ABOVE
+from whence.doctor.rules.loss import START_ABOVE, START_MORE
 from whence.runs.run import Run
 from whence.runs.training.events import Ended, Evaluated, Event, Stepped
 
@@ -61,7 +61,8 @@ class Live:
         loss = event.loss
         if len(self.before) == signs.BEFORE and event.step - self.told_jump >= AGAIN:
             far, middle = far_off(self.before, loss)
-            if far > signs.FAR and loss - max(self.before) > 0.15 * abs(middle):
+            least = max(signs.RISE * abs(middle), signs.LEAST)
+            if far > signs.FAR and loss - max(self.before) > least:
                 self.told_jump = event.step
                 yield Finding(
                     f"the loss jumps at step {event.step:,}", "watch",
@@ -76,7 +77,7 @@ class Live:
         if type(self.run.task).__name__ == "Labels" or size < 2:
             return
         even = math.log(size)
-        if loss > START_ABOVE * even + 1:
+        if loss > START_ABOVE * even + START_MORE:
             yield Finding(
                 f"the first loss is {loss:.2f}, far above the {even:.2f} of an even guess", "act",
                 (Fact("loss", loss, f"ln {size} = {even:.3f}", 0),),

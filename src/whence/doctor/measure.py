@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from whence.doctor.evidence import Measured, Weight
+from whence.doctor.measured import Measured, Weight
 from whence.doctor.predicted import Caught, logits_of, predicted
 from whence.doctor.watching import Watching
 from whence.errors import WhenceError

@@ -222,7 +222,9 @@ def _inputs(step: Step) -> np.ndarray | None:
             (v for v in (*call.args, *call.kwargs.values()) if isinstance(v, Tensor)), None
         )
         if value is not None and value.ndim >= 1:
-            rows.append(value.detach().reshape(len(value), -1).numpy(force=True))
+            whole = value.detach().reshape(len(value), -1)
+            whole = whole.float() if whole.is_floating_point() else whole  # NumPy has no bfloat16
+            rows.append(whole.numpy(force=True))
     widths = {r.shape[1] for r in rows}
     return np.concatenate(rows) if len(widths) == 1 else (rows[0] if rows else None)
 

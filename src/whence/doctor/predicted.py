@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from whence.doctor.evidence import Predicted
+from whence.doctor.measured import Predicted
 
 FITS = 0.2  # how far g may be from s·(p − y), relative: label smoothing moves y a little
 SURE = 1e-3  # 1 − P(target) below which rounding is all that is left of the gradient
@@ -34,9 +34,9 @@ class Caught:
     def tokens(self) -> Tensor | None:
         """The ids [B, T] that went in."""
         for value in (*self.args, *self.kwargs.values()):
-            if isinstance(value, Tensor) and value.dtype in (torch.int64, torch.int32):
-                if value.ndim == 2:
-                    return value
+            ids = isinstance(value, Tensor) and value.dtype in (torch.int64, torch.int32)
+            if ids and value.ndim == 2:
+                return value
         return None
 
 

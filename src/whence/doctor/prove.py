@@ -19,9 +19,10 @@ from whence.doctor.rules import RULES, Rule
 from whence.errors import WhenceError
 from whence.runs.fork import fork
 from whence.runs.recipe import Recipe
-from whence.runs.run import Run, now
+from whence.runs.run import Run
 from whence.runs.settings import nested
 from whence.runs.store.header import Header
+from whence.runs.training.creation import now
 
 BETTER = 0.01  # of the measure: a smaller difference is none
 STEADY = 2.0  # standard deviations of the difference between seeds
@@ -88,10 +89,12 @@ def try_change(run: Run, finding: Finding, rule: Rule, seeds: int = 3) -> Proof:
         return Proof("no difference", (), (), "", f"the change can't be tried: {error}")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    return _judged(with_change, control, still, before)
+    return _judged(with_change, control, still, before, finding.flatters)
 
 
-def _judged(with_change: list[float], control: list[float], still: int, before: int) -> Proof:
+def _judged(
+    with_change: list[float], control: list[float], still: int, before: int, flatters: bool
+) -> Proof:
     n = len(control)
     gains = [c - w for w, c in zip(with_change, control, strict=True)]
     finite = [g for g in gains if math.isfinite(g)]
@@ -102,7 +105,7 @@ def _judged(with_change: list[float], control: list[float], still: int, before: 
                 for w, c in zip(with_change, control, strict=True))  # fmt: skip
     clear = abs(mean) > max(BETTER * scale, STEADY * spread)
     outcome: Outcome = "no difference"
-    if still == 0 and before > 0 and not (clear and mean < 0):
+    if still == 0 and before > 0 and (flatters or not (clear and mean < 0)):
         outcome = "cured"
     elif saved or (clear and mean > 0):
         outcome = "better"
@@ -113,6 +116,8 @@ def _judged(with_change: list[float], control: list[float], still: int, before: 
         f"loss {_mean(with_change)} with the change, {_mean(control)} without, over {n} seeds; the "
         f"finding is there in {still} of {n} with it and in {before} of {n} without"
     )
+    if flatters:
+        detail += "; the fault flatters the loss, which is not held against the cure"
     return Proof(outcome, tuple(with_change), tuple(control), "loss on validation", detail)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 
 BEFORE = 20  # steps that say what is usual
 FAR = 8.0  # robust standard deviations: ours
+RISE, LEAST = 0.15, 0.4  # of the median, and nats, that it must rise above all of them: ours
 Z = 2.5  # and the z-score of the gradient's norm that ZClip (arXiv 2504.02507) starts from
 
 
@@ -29,7 +30,7 @@ def spikes(loss: np.ndarray, grad_norm: np.ndarray) -> list[int]:
         spread = max(1.4826 * float(np.median(np.abs(before - middle))), 0.01 * abs(middle), 1e-6)
         far = (float(loss[step]) - middle) / spread
         rise = float(loss[step]) - float(before.max())
-        if far > FAR and rise > 0.15 * abs(middle):
+        if far > FAR and rise > max(RISE * abs(middle), LEAST):
             found[step] = far
     return sorted(found, key=lambda s: -found[s])
 
@@ -51,10 +52,12 @@ def z_scores(values: np.ndarray, keep: float = 0.97) -> np.ndarray:
     Mean and variance move by `keep`, as ZClip's do; the first 25 values have no score (NaN).
     """
     scores = np.full(len(values), np.nan)
-    if len(values) <= 25:
+    if len(values) <= 25 or not np.isfinite(values[:25]).all():
         return scores
     mean, variance = float(values[:25].mean()), float(values[:25].var())
     for i in range(25, len(values)):
+        if not np.isfinite(values[i]):
+            continue
         scores[i] = (values[i] - mean) / max(variance**0.5, 1e-12)
         mean = keep * mean + (1 - keep) * values[i]
         variance = keep * variance + (1 - keep) * (values[i] - mean) ** 2

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
-from whence.doctor.evidence import Predicted, Texts
+from whence.doctor.evidence import Texts
+from whence.doctor.measured import Predicted
 
 SHIFTS = range(-1, 5)
 LONG = {"chars": 64, "bytes": 64}  # tokens in a row that two texts share by copying only: ours
@@ -29,7 +31,7 @@ def look_at_rows(found: Texts, batches: Sequence[np.ndarray]) -> None:
     found.repeated = 1 - len(set(rows)) / len(rows)
     whole = [batch.tobytes() for batch in batches]
     if len(whole) > 1:
-        found.same_batch = float(np.mean([a == b for a, b in zip(whole, whole[1:], strict=False)]))
+        found.same_batch = float(np.mean([a == b for a, b in pairwise(whole)]))
 
 
 def look_at_order(found: Texts, predictions: Sequence[Predicted]) -> None:

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from whence.doctor.evidence import Flow, Reading, Units
+from whence.doctor.measured import Flow, Reading, Units
 
 ACTIVE = 0.01  # a unit that is active on fewer inputs is dead: Amazon SageMaker Debugger
 TANH_END, SIGMOID_END = 0.97, 0.97  # |tanh|: lecture practice; the sigmoid's: ours

@@ -17,10 +17,11 @@ from whence.generate import generate
 from whence.models import NGram
 from whence.models.kinds import KINDS
 from whence.runs.recipe import Recipe, Record, choose, usual
-from whence.runs.run import Run, free_path, resolve
+from whence.runs.run import Run
 from whence.runs.store.files import read_text, write_whole
 from whence.runs.store.steps import Steps
 from whence.runs.tasks import task_of
+from whence.runs.training.creation import free_path, resolve
 from whence.runs.training.events import Stepped
 from whence.runs.training.session import assemble
 from whence.train.losses import bits_per_byte

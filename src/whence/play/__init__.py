@@ -3,7 +3,7 @@
 A state is a pure function of the setup, the edits and the number of steps, so that a link holds it.
 """
 
-from whence.play.session import Death, Edit, Session, at, read_edit
+from whence.play.session import Edit, Session, Shut, at, read_edit
 from whence.play.setup import PRESETS, Setup, setup
 
-__all__ = ["PRESETS", "Death", "Edit", "Session", "Setup", "at", "read_edit", "setup"]
+__all__ = ["PRESETS", "Edit", "Session", "Setup", "Shut", "at", "read_edit", "setup"]

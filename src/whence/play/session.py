@@ -53,7 +53,7 @@ def read_edit(text: str) -> Edit:
     return Edit(int(found[1]), found[2], value)
 
 
-class Death(NamedTuple):
+class Shut(NamedTuple):
     """A hidden unit that is shut for every sample: since when, and what did it.
 
     Attributes:
@@ -78,16 +78,20 @@ def loss_of(s: Setup) -> tuple[str, Any]:
 
 
 def _cross_entropy(model: Any, part: tuple[Any, Any]) -> Any:
-    import torch  # the scalar verbs, which import this package, do without
-
-    from whence.train import losses as torch_losses
-
     x, y = part
     z = model(x)
-    if isinstance(z, torch.Tensor):
-        return torch_losses.binary_cross_entropy(z, y)
+    if not isinstance(z, Matrix):
+        from whence.train.losses import binary_cross_entropy as of_tensors
+
+        return of_tensors(z, y)
     rows = zip(z.values(), y.values(), strict=True)
     return total(binary_cross_entropy(a, t) for a, t in rows) / float(y.shape[0])
+
+
+def _tensor(rows: list[list[float]]) -> Any:
+    import torch  # here, so that what only adds up `Value`s starts without it
+
+    return torch.tensor(rows, dtype=torch.float64)
 
 
 class _Batches:
@@ -145,19 +149,18 @@ class Session:
         self.size = min(setup.batch, n) or n
         self.per_epoch = -(-n // self.size)
         self.formula, self.loss = loss_of(setup)
-        # A dozen samples need no replay, and nobody should wait for its compiler.
-        import torch
+        self._fast = self.loss
+        if n > 12:  # a dozen samples need no replay, and nobody should wait for its compiler
+            from whence.scalar import jit
 
-        from whence.scalar import jit
-
-        self._fast = jit(self.loss) if n > 12 else self.loss
-        self._tensors = [torch.tensor(x, dtype=torch.float64) for x in self._everything()]
+            self._fast = jit(self.loss)
+        self._tensors = [_tensor(x) for x in self._everything()]
         self.optimizer = self._optimizer()
         self.step = 0
         self.losses: list[float] = []
         self.means: list[float] = []
         self.held: list[float] = []
-        self.dead: dict[tuple[int, int], Death] = {}
+        self.dead: dict[tuple[int, int], Shut] = {}
         self._kept: dict[int, Any] = {}
         self._edit()
         self._notice(None)
@@ -226,12 +229,7 @@ class Session:
 
     def tensors(self) -> MLP:
         """Return the same model on torch's tensors in float64, for many points at once."""
-        import torch
-
-        layers = [
-            tuple(torch.tensor(m.numbers(), dtype=torch.float64) for m in layer)
-            for layer in self.model.layers
-        ]
+        layers = [tuple(_tensor(m.numbers()) for m in layer) for layer in self.model.layers]
         return MLP(layers, self.setup.activation)  # type: ignore[arg-type]
 
     def _notice(self, before: Sequence[float] | None) -> None:
@@ -261,7 +259,7 @@ class Session:
         for unit in sorted(new):
             self.dead[unit] = self._death(unit, receipts.get(unit))
 
-    def _death(self, unit: tuple[int, int], receipt: Receipt | None) -> Death:
+    def _death(self, unit: tuple[int, int], receipt: Receipt | None) -> Shut:
         layer, j = unit
         name = f"h{layer + 1}" + (f"[{j + 1}]" if self.setup.hidden[layer] > 1 else "")
         stays = "nothing moves it back" if layer == 0 else "only what it reads may open it again"
@@ -271,9 +269,9 @@ class Session:
         )
         if receipt is None:
             when = "from the beginning" if self.step == 0 else f"by an edit at step {self.step}"
-            return Death(self.step, None, f"{name} is shut {when}: {rest}")
+            return Shut(self.step, None, f"{name} is shut {when}: {rest}")
         most = culprit(receipt)
-        return Death(
+        return Shut(
             self.step,
             receipt,
             f"{name} was shut by update {self.step}: {rest} Most of it is {most.label} "

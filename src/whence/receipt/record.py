@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, NamedTuple
+from typing import Any
 
 from whence.receipt.figures import finite
 from whence.receipt.text import plain_lines
@@ -48,7 +48,8 @@ class Term:
     opened: tuple[Receipt, ...] = ()
 
 
-class Others(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Others:
     """The terms that aren't listed.
 
     Attributes:
@@ -62,6 +63,9 @@ class Others(NamedTuple):
     value: float = 0.0
     size: float = 0.0
     bad: int = 0
+
+
+_NONE = Others()
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +101,8 @@ class Receipt:
         magnitude: Σ|terms| over all of them, where it isn't that of `terms` and `others`.
 
     Example:
-        >>> print(Receipt("c", "value", "a + b", "2.0 + 3.0", 5.0, (Term("a", 2.0), Term("b", 3.0))))
+        >>> terms = Term("a", 2.0), Term("b", 3.0)
+        >>> print(Receipt("c", "value", "a + b", "2.0 + 3.0", 5.0, terms))
         c = 5
           = a + b
           = 2 + 3
@@ -112,7 +117,7 @@ class Receipt:
     numbers: str
     value: float
     terms: tuple[Term, ...] = ()
-    others: Others = Others()
+    others: Others = _NONE
     total: float = 0.0
     residual: float = 0.0
     bound: float = 0.0
@@ -199,7 +204,8 @@ def added_up(
     """Write the receipt of a float64 number whose terms are all listed, in their order.
 
     Example:
-        >>> added_up("c", "value", "a + b", "0.1 + 0.2", 0.3, [Term("a", 0.1), Term("b", 0.2)]).verdict
+        >>> terms = [Term("a", 0.1), Term("b", 0.2)]
+        >>> added_up("c", "value", "a + b", "0.1 + 0.2", 0.3, terms).verdict
         'rounded'
     """
     total = 0.0

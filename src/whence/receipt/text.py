@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 BAR = 12  # characters of the largest share
 _FEW = 4  # so many numbers are told apart by their digits
 _CANCELS = 10  # times its value
+HANDED_ON = "handed on"  # unchanged, by an operation whose name is no news
 Row = list[tuple[str, str]]  # pieces of a line: (text, style)
 
 
@@ -78,8 +79,9 @@ def _head(receipt: Receipt, digits: int, figures: int) -> Iterator[Row]:
                 ("    handed on by " + ", ".join(w for w, _ in receipt.through) + ": " + way, "dim")
             ]
         else:
-            ways = dict.fromkeys(words for words, _ in receipt.through)
-            yield [(f"    {', '.join(ways)}; made as {receipt.through[-1][1]}", "dim")]
+            ways = dict.fromkeys(words for words, _ in receipt.through if words != HANDED_ON)
+            if ways:
+                yield [(f"    {', '.join(ways)}; made as {receipt.through[-1][1]}", "dim")]
     if receipt.facts:
         yield [("  " + "; ".join(receipt.facts), "dim")]
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 from whence.data import Dataset, Tokenizer, load_tokenizer, open_dataset
 from whence.errors import WhenceError, shell_word
+from whence.runs.recipe import Recipe
 from whence.runs.store.chain import check_run
 from whence.runs.store.checkpoints import saved_steps
 from whence.runs.store.files import DamagedError, disk_use, is_count, read_json, refuse_links
@@ -36,16 +37,27 @@ class RunFolder:
 
     Args:
         path: the folder.
-        header: what its run.toml says.
+        header: what its run.toml says; none: it is read when it is asked for.
 
     Attributes:
         path: the folder.
-        header: what its run.toml says.
-        recipe: everything that decides what the run computes.
     """
 
-    def __init__(self, path: Path, header: Header):
-        self.path, self.header, self.recipe = path, header, header.recipe
+    def __init__(self, path: Path, header: Header | None = None):
+        self.path = path
+        if header is not None:
+            self.header = header
+
+    @cached_property
+    def header(self) -> Header:
+        """What run.toml says."""
+        refuse_links(self.path)
+        return Header.read(self.path)
+
+    @cached_property
+    def recipe(self) -> Recipe:
+        """Everything that decides what the run computes."""
+        return self.header.recipe
 
     @classmethod
     def open(cls, path: Path | str) -> Self:
@@ -57,8 +69,9 @@ class RunFolder:
         path = Path(path)
         if not path.is_dir():
             raise WhenceError(f"there is no run at {path}: 'whence runs' lists those there are.")
-        refuse_links(path)
-        return cls(path, Header.read(path))
+        run = cls(path)
+        assert run.header  # read now, so that what is wrong with it is said now
+        return run
 
     @property
     def name(self) -> str:
@@ -164,10 +177,10 @@ class RunFolder:
     def is_complete(self) -> bool:
         """Whether the state at the end is saved, and measured on all of the validation text."""
         last = max(saved_steps(self.checkpoint_folder), default=0)
-        return self._is_measured(last, self.recipe.steps)
+        return self.is_measured(last, self.recipe.steps)
 
-    def _is_measured(self, state: int, steps: int) -> bool:
-        """A run is finished when its last state is saved, and measured on all of the text."""
+    def is_measured(self, state: int, steps: int) -> bool:
+        """Tell whether a state is the end of so many steps, and measured on all of the text."""
         evals = [r for r in self.logs.evals if r["step"] >= steps] if state >= steps else []
         if not evals or any(record["whole"] for record in evals):
             return bool(evals)

@@ -13,13 +13,14 @@ from whence.data.files import second_name
 from whence.errors import WhenceError
 from whence.runs.recipe import Recipe
 from whence.runs.replay import Moment, go_to
-from whence.runs.run import Run, now
+from whence.runs.run import Run
 from whence.runs.settings import differences, nested
 from whence.runs.store.chain import link, note
 from whence.runs.store.checkpoints import copied, save_checkpoint
 from whence.runs.store.header import Header, Origin
 from whence.runs.store.past import Past
 from whence.runs.store.record import Logs
+from whence.runs.training.creation import now
 from whence.runs.training.session import freeze, outline
 from whence.runs.weights import edit_weights
 

@@ -4,28 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from whence.data import Source
-from whence.data import prepare as prepare_tokens
 from whence.data.cutting import Preparing, tell_nobody
-from whence.errors import WhenceError
 from whence.runs.folder import RunFolder, State
 from whence.runs.recipe import Recipe
-from whence.runs.store.aside import TakenError, made_aside, remove_ours, sweep
-from whence.runs.store.checkpoints import saved_steps
-from whence.runs.store.header import Header, Sitting
-from whence.runs.store.record import Logs
-from whence.runs.store.tidy import let_go_of_surplus, tidy
-from whence.runs.store.tokens import share_tokens
-from whence.runs.training.creation import free_path, resolve
+from whence.runs.store.aside import remove_ours, sweep
+from whence.runs.store.header import Header
+from whence.runs.summary import summary_of
+from whence.runs.training.creation import check_trainable, make_as, make_at
 from whence.runs.training.events import Event
-from whence.runs.training.resume import resume_point
-from whence.runs.training.trouble import told
-from whence.scale.hardware import find_device, manifest
+from whence.scale.hardware import find_device
 
 # What computes is imported by the methods that compute: a list of runs needs no PyTorch.
 if TYPE_CHECKING:
@@ -36,6 +27,9 @@ if TYPE_CHECKING:
     from whence.runs.replay import Moment
     from whence.runs.training.recorded import Evaluations, Measuring
     from whence.train.evaluation import Evaluation
+
+
+At = int | Literal["best", "last"]  # of a step, the best measured, the last saved
 
 
 class Run(RunFolder):
@@ -51,15 +45,6 @@ class Run(RunFolder):
     ```
 
     Get one by `Run.create` or `Run.open`.
-
-    Args:
-        path: the folder.
-        header: what its run.toml says.
-
-    Attributes:
-        path: the folder.
-        header: what its run.toml says.
-        recipe: everything that decides what the run computes.
 
     Example:
         >>> import tempfile
@@ -101,30 +86,7 @@ class Run(RunFolder):
         Raises:
             WhenceError: where the folder exists, the text can't be read or is too short.
         """
-        source = source or recipe.data.open()
-        recipe = resolve(recipe, source)
-        data = recipe.data
-
-        def fill(folder: Path) -> Header:
-            prepare_tokens(
-                source,
-                data.tokenizer,
-                data.vocab_size,
-                data.validation,
-                folder,
-                validation_source=data.open_validation(),
-                each=preparing,
-                ended=data.documents,
-            )
-            return Header(recipe, now())
-
-        if path is not None:
-            return cls.make(Path(path), fill)
-        while True:
-            try:
-                return cls.make(free_path(Path("runs"), source.name), fill)
-            except TakenError:
-                continue
+        return make_as(cls.make, recipe, path, source, preparing)
 
     @classmethod
     def make(
@@ -144,14 +106,9 @@ class Run(RunFolder):
             TakenError: where the folder exists, also where another process was the first to end.
             WhenceError: where it can't be written, or the run could take no step.
         """
-        with made_aside(path) as folder:
-            header = fill(folder)
-            share_tokens(folder, path.parent)
-            header.pin(folder)
-            (check or _check_trainable)(cls(folder, header))
-            Logs(folder, header.id).begin()
-            header.write(folder)
-        return cls(path, header)
+        make_at(path, fill, lambda folder, header: (check or check_trainable)(cls(folder, header)))
+        summary_of(path)  # now, and not when it is listed
+        return cls(path)
 
     def train(
         self,
@@ -179,23 +136,12 @@ class Run(RunFolder):
             WhenceError: where the run is finished, another process is training it, or a file that
                 it must go on from is damaged: which one, and from which step it can go on.
         """
-        from whence.runs.training.recorded import Training
-        from whence.runs.training.saver import check_room
+        from whence.runs.training.sitting import train
 
-        with self.locked(), told(self.path):
-            self.header = Header.read(self.path)
-            recipe = replace(self.header.recipe, steps=steps or self.header.recipe.steps)
-            start, recorded = self._check_unfinished(recipe.steps)
-            self.recipe = self.header.recipe = recipe
-            session = self.session()
-            check_room(session, self.path)
-            sitting = Sitting(recorded, recipe.steps, manifest(session.hardware))
-            self.header.sittings.append(sitting)
-            self.header.write(self.path)
-            training = Training(
-                self.path, self.header, session, start, should_stop, measuring, evaluations
-            )
-            yield from training.events()
+        try:
+            yield from train(self, steps, should_stop, measuring, evaluations)
+        finally:
+            summary_of(self.path)  # now, and not when it is listed
 
     def check_unfinished(self, steps: int | None = None) -> None:
         """Refuse at once what `train` would refuse.
@@ -203,26 +149,9 @@ class Run(RunFolder):
         Raises:
             WhenceError: as `train`.
         """
-        with self.locked(), told(self.path):
-            self.header = Header.read(self.path)  # another process may have trained it meanwhile
-            self._check_unfinished(steps or self.recipe.steps)
+        from whence.runs.training.sitting import check_unfinished
 
-    def _check_unfinished(self, steps: int) -> tuple[int, int]:
-        tidy(self.path, self.header)
-        start, recorded = resume_point(self.path, self.header)
-        last = max([start, *saved_steps(self.checkpoint_folder)])
-        if last > steps or self._is_measured(last, steps):
-            let_go_of_surplus(self.path, self.header)
-            raise WhenceError(
-                f"the run is finished: it has done its {start} "
-                f"step{'s' if start != 1 else ''}. {self.task.more}"
-            )
-        if recorded > steps:
-            raise WhenceError(
-                f"the run has already done {recorded} steps: --steps {steps} would undo some; give "
-                "more, or fork it where it should part."
-            )
-        return start, recorded
+        check_unfinished(self, steps)
 
     def at(self, step: int, approximate: bool = False) -> Moment:
         """Go back to the state before a step; see `whence.runs.replay.go_to`.
@@ -235,7 +164,7 @@ class Run(RunFolder):
 
         return go_to(self, step, approximate)
 
-    def model(self, at: int | Literal["best", "last"] = "best") -> Model:
+    def model(self, at: At = "best") -> Model:
         """Return the model in evaluation mode.
 
         Args:
@@ -249,9 +178,7 @@ class Run(RunFolder):
 
         return trained_model(self, at)
 
-    def writer(
-        self, at: int | Literal["best", "last"] = "best"
-    ) -> LanguageModel | CachedLanguageModel:
+    def writer(self, at: At = "best") -> LanguageModel | CachedLanguageModel:
         """Return the trained model where it writes fastest; see `model`.
 
         Raises:
@@ -259,9 +186,7 @@ class Run(RunFolder):
         """
         return self.task.writer(self.model(at).to(find_device("auto")))
 
-    def generate(
-        self, prompt: str = "", *, at: int | Literal["best", "last"] = "best", **options: Any
-    ) -> str:
+    def generate(self, prompt: str = "", *, at: At = "best", **options: Any) -> str:
         """Let the model continue a prompt, and return what it wrote.
 
         Args:
@@ -275,7 +200,7 @@ class Run(RunFolder):
         self,
         prompt: str = "",
         *,
-        at: int | Literal["best", "last"] = "best",
+        at: At = "best",
         **options: Any,
     ) -> Iterator[WrittenToken]:
         """Let the model continue a prompt, and give each token as it is drawn.
@@ -297,7 +222,7 @@ class Run(RunFolder):
         prompt: str,
         width: int = 4,
         *,
-        at: int | Literal["best", "last"] = "best",
+        at: At = "best",
         max_tokens: int = 300,
     ) -> list[Hypothesis]:
         """Search for the likeliest ways to go on up to a line break, by beam search.
@@ -325,7 +250,7 @@ class Run(RunFolder):
         self,
         text: str | Source | None = None,
         *,
-        at: int | Literal["best", "last"] = "best",
+        at: At = "best",
         overlap: bool = False,
     ) -> Evaluation:
         """Measure the loss over all of a text, as training measures it.
@@ -358,30 +283,4 @@ class Run(RunFolder):
         return left
 
 
-def _check_trainable(run: Run) -> None:
-    """Find out now whether the run can take its first step, and be measured."""
-    run.session().batches[run.origin.step if run.origin else 0]
-    check_text(run)
-
-
-def check_text(run: Run) -> None:
-    """Find out whether a run's text is long enough to be trained on and measured.
-
-    Raises:
-        WhenceError: saying what is too short.
-    """
-    run.batches[run.origin.step if run.origin else 0]
-    n_validation = len(run.dataset.validation)
-    if n_validation < 2:
-        raise WhenceError(
-            f"the text keeps {n_validation} token(s) for validation, too few to measure anything: "
-            "give more text, or a larger data.validation."
-        )
-
-
-def now() -> str:
-    """Return the time in ISO 8601."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-__all__ = ["Run", "State", "free_path"]
+__all__ = ["Run", "State"]

@@ -10,13 +10,13 @@ from whence.data import Source, Tokenizer, prepare
 from whence.data.cutting import Preparing, tell_nobody
 from whence.runs.fork import check_same_weights
 from whence.runs.recipe import Recipe
-from whence.runs.run import Run, check_text, now
+from whence.runs.run import Run
 from whence.runs.store.chain import link, note
 from whence.runs.store.checkpoints import copied, save_checkpoint
 from whence.runs.store.header import Header, Origin
 from whence.runs.store.past import Past
 from whence.runs.trained import step_of
-from whence.runs.training.creation import resolve
+from whence.runs.training.creation import check_text, now, resolve
 
 
 def start(

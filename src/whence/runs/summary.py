@@ -1,32 +1,30 @@
-"""What a list says of a run, kept in the run's folder so that a long list is there at once."""
+"""What a list says of a run, kept in the run's folder so that a long list is there at once.
+
+Making a run and training it leave a summary behind, so that a list has nothing to read but that.
+"""
 
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from whence.errors import WhenceError
 from whence.models.kinds import MODELS
-from whence.runs.questions.curves import Curves, thin
+from whence.runs.folder import RunFolder, State
 from whence.runs.recipe import kind_of
-from whence.runs.run import Run, State
-from whence.runs.store.files import SCHEMA, disk_use, refuse_links
+from whence.runs.store.curves import Curves, thin
+from whence.runs.store.files import SCHEMA, SUMMARY, disk_use, refuse_links
 from whence.runs.store.index import keep
 from whence.runs.store.lines import Lines, encode_line
 from whence.runs.store.lock import is_held
+from whence.runs.store.stamps import Stamps, are_of_copy, bytes_shared, holds_a_link, stamps_of
 from whence.runs.store.watched import Watched, is_watched
 
-FILE = ".summary.json"
 SPARKLINE = 24  # buckets
 SIGNS = ("run.toml", "watch.json", "steps.jsonl", "checkpoints")  # of a run, whole or not
 LONGEST = 400  # characters of what is wrong
-# What a summary is made from: where one of them is another than it was, it is made anew.
-SOURCES = (
-    "run.toml", "steps.jsonl", "evals.jsonl", "samples.jsonl", "checkpoints.jsonl", "tokens.bin",
-    "checkpoints", "watch.json", ".",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -100,21 +98,26 @@ def summary_of(path: Path) -> Summary:
         >>> summary_of(Path("there is no such run")).trouble
         "there is no run at there is no such run: 'whence runs' lists those there are."
     """
-    stamps = _stamps(path)
-    kept = _read(path / FILE, stamps)
+    now = stamps_of(path)
+    kept = _read(path / SUMMARY, now)
     if kept is not None:
         return kept
     try:
-        found = _make_watched(path) if is_watched(path) else _make(Run.open(path))
+        found = _make_watched(path) if is_watched(path) else _make(RunFolder.open(path))
     except WhenceError as error:
         return Summary(trouble=_one_line(str(error)))
     except Exception as error:  # a folder may hold anything, and so break what reads it anyhow
         return Summary(
             trouble=_one_line(f"{path} can't be read ({type(error).__name__}: {error}).")
         )
-    if stamps == _stamps(path):  # nothing has changed meanwhile
-        keep(path / FILE, encode_line({"schema": SCHEMA, "stamps": stamps, **asdict(found)}))
+    if now == stamps_of(path):  # nothing has changed meanwhile
+        _keep(path, found, now)
     return found
+
+
+def kept_summary(path: Path) -> Summary | None:
+    """Return what the run's folder holds of its summary, where that still fits; never makes one."""
+    return _read(path / SUMMARY, stamps_of(path))
 
 
 def state_of_summary(path: Path, summary: Summary) -> State:
@@ -126,7 +129,7 @@ def state_of_summary(path: Path, summary: Summary) -> State:
     return "finished" if summary.complete else "stopped"
 
 
-def _make(run: Run) -> Summary:
+def _make(run: RunFolder) -> Summary:
     curves = Curves(run.path)
     trouble: WhenceError | None = curves.damage
     saved: list[int] = []
@@ -150,7 +153,7 @@ def _make(run: Run) -> Summary:
         measured=whole[-1] if whole else best["bits_per_byte"] if best else None,
         tokens_per_second=curves.tokens_per_second,
         spark=tuple(zip(shown.tolist(), loss[shown].tolist(), strict=True)),
-        bytes=run.disk_use,
+        bytes=disk_use(run.path),
         origin=(run.origin.run, run.origin.step, run.origin.how) if run.origin else None,
         trouble=_one_line(str(trouble)) if trouble else None,
     )
@@ -176,26 +179,20 @@ def _make_watched(path: Path) -> Summary:
     )
 
 
-def _stamps(path: Path) -> list[list[int] | None]:
-    """What changes when a file does; its own time of change can't be set back by anyone."""
-    found: list[list[int] | None] = []
-    for name in SOURCES:
-        try:
-            s = os.stat(path / name)
-        except OSError:
-            found.append(None)
-            continue
-        # Keeping the summary changes the folder itself: of that, only which it is counts.
-        found.append([s.st_ino] if name == "." else [s.st_ino, s.st_size, s.st_ctime_ns])
-    return found
+def _keep(path: Path, found: Summary, now: Stamps) -> None:
+    """Write a summary into its folder; the share of common tokens is counted at each look."""
+    own = found.bytes - bytes_shared(path)
+    line = {"schema": SCHEMA, "stamps": now, **asdict(replace(found, bytes=max(0, own)))}
+    keep(path / SUMMARY, encode_line(line))
 
 
-def _read(path: Path, stamps: list[list[int] | None]) -> Summary | None:
+def _read(path: Path, now: Stamps) -> Summary | None:
     try:
         with path.open("rb") as file:
             line = file.read(1 << 16)
         record = Lines(path, {}).read_line(line, 2)
-        if record.pop("schema") != SCHEMA or record.pop("stamps") != stamps:
+        then = record.pop("stamps")
+        if record.pop("schema") != SCHEMA or not (then == now or are_of_copy(then, now)):
             return None
         origin = record.pop("origin")
         spark = tuple((int(step), float(loss)) for step, loss in record.pop("spark"))
@@ -203,9 +200,14 @@ def _read(path: Path, stamps: list[list[int] | None]) -> Summary | None:
             run, step, how = origin  # of an older cache it has two: then it is made anew
             origin = (str(run), int(step), str(how))
         found = Summary(**record, spark=spark, origin=origin)
-        return found if _is_sound(found) else None
+        if not _is_sound(found) or holds_a_link(path.parent):
+            return None
+        found = replace(found, bytes=found.bytes + bytes_shared(path.parent))
     except (OSError, WhenceError, KeyError, TypeError, ValueError, ArithmeticError):
         return None
+    if then != now:
+        _keep(path.parent, found, now)  # from now on whatever changes in this copy is told
+    return found
 
 
 def _is_sound(s: Summary) -> bool:
@@ -230,4 +232,4 @@ def spark_of(summary: Summary) -> tuple[np.ndarray, np.ndarray]:
     return np.array(steps, np.int32), np.array(losses, np.float32)
 
 
-__all__ = ["Summary", "runs_in", "spark_of", "state_of_summary", "summary_of"]
+__all__ = ["Summary", "kept_summary", "runs_in", "spark_of", "state_of_summary", "summary_of"]

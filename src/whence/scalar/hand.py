@@ -78,7 +78,8 @@ def value_line(v: Value) -> str:
         'v = w · 3.0 = 2 · 3 = 6'
     """
     receipt = v.why()
-    return f"{receipt.symbols} = {_numbers(receipt.numbers)} = {figure(v.data)}"
+    said = f"{receipt.address} = {receipt.symbols}"
+    return f"{said} = {_numbers(receipt.numbers)} = {figure(v.data)}"
 
 
 def _numbers(text: str) -> str:

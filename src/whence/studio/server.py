@@ -1,9 +1,9 @@
 """The studio's server: thin routes around the answers, on this machine alone."""
 
+import asyncio
 import json
 import socket
-from asyncio import get_running_loop
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from whence.studio.answers import answer
 from whence.studio.answers.place import path_of
 from whence.studio.commands import command
 from whence.studio.connections import AT_ONCE, SAID, Connection
+from whence.studio.crew import COMPUTED, CREW
 from whence.studio.door import Door
 from whence.studio.guard import Guard
 from whence.studio.stream import Streams
@@ -57,11 +58,19 @@ def application(
 
     async def ask(request: Request) -> Response:
         name = request.path_params["name"]
-        return await _told(request, lambda params: Response(pack(answer(name, params, texts))))
+        if name in COMPUTED:
+            return await _told(
+                request, lambda params: asyncio.wrap_future(CREW.ask(name, params, folder))
+            )
+        return await _told(
+            request, lambda params: run_in_threadpool(lambda: pack(answer(name, params, texts)))
+        )
 
     async def do(request: Request) -> Response:
         name = request.path_params["name"]
-        return await _told(request, lambda params: Response(pack(command(name, params, texts))))
+        return await _told(
+            request, lambda params: run_in_threadpool(lambda: pack(command(name, params, texts)))
+        )
 
     async def events(request: Request) -> Response:
         query, last = request.query_params, request.headers.get("last-event-id", "")
@@ -92,8 +101,10 @@ def _message(text: str, status: int) -> Response:
     return Response(json.dumps({"message": text}), status, media_type="application/json")
 
 
-async def _told(request: Request, reply: Callable[[Mapping[str, Any]], Response]) -> Response:
-    """Read the parameters and reply, from another thread; what is refused is said in a sentence."""
+async def _told(
+    request: Request, reply: Callable[[Mapping[str, Any]], Awaitable[bytes]]
+) -> Response:
+    """Read the parameters and reply; what is refused is said in a sentence."""
     try:
         params = json.loads(await request.body() or b"{}")
     except (ValueError, RecursionError):
@@ -101,7 +112,7 @@ async def _told(request: Request, reply: Callable[[Mapping[str, Any]], Response]
     if not isinstance(params, dict):
         return _message("The request is no JSON object.", 400)
     try:
-        return await run_in_threadpool(reply, params)
+        return Response(await reply(params))
     except WhenceError as error:
         return _message(str(error), 422)
 
@@ -163,7 +174,11 @@ def serve(
         server = Server(texts, listener.getsockname()[1], ready)
         listener.listen(AT_ONCE)
         ready(server.address())
-        server.run(sockets=[listener])
+        CREW.warm()
+        try:
+            server.run(sockets=[listener])
+        finally:
+            CREW.close()
 
 
 class Server(uvicorn.Server):
@@ -197,7 +212,7 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin; what goes wrong with connections is said at most once a minute."""
-        get_running_loop().set_exception_handler(SAID.of_loop)
+        asyncio.get_running_loop().set_exception_handler(SAID.of_loop)
         await super().startup(sockets)
         for listener in sockets or []:
             listener.listen(128)  # may wait in the system's queue, where they take no descriptor

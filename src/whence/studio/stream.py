@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from whence.errors import WhenceError
-from whence.runs.questions.curves import Curves, thin
 from whence.runs.run import Run
+from whence.runs.store.curves import Curves, thin
 from whence.studio.answers.runs import curves_of
 from whence.studio.wire import split
 from whence.studio.worker import state_of

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from whence.errors import WhenceError
-from whence.runs.questions.curves import Curves
-from whence.runs.run import Run, State
+from whence.runs.folder import State
+from whence.runs.run import Run
+from whence.runs.store.curves import Curves
 from whence.runs.store.files import SCHEMA, read_json, write_whole
 from whence.runs.summary import Summary, state_of_summary
 from whence.runs.training.control import Control, train_controlled

@@ -230,3 +230,20 @@ class Step:
             else:
                 total += nbytes([t for t in event.gradients.values() if t is not None])
         return total
+
+
+def linked_calls(events: list[Call | Backward | Update]) -> set[int]:
+    """Return the ids of the calls whose outputs calls among these were given."""
+    calls = [event for event in events if isinstance(event, Call)]
+    return {id(link.call) for call in calls for link in call.links}
+
+
+def leave_evaluations_out(step: Step) -> None:
+    """Drop calls in evaluation mode that no gradient came back to, and that no other call needs."""
+    used = {id(a.call) for e in step.events if isinstance(e, Backward) for a in e.arrivals}
+    used |= linked_calls(step.events)
+    step.events = [
+        e
+        for e in step.events
+        if not isinstance(e, Call) or e.training[0] or e.moved or id(e) in used
+    ]

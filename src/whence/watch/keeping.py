@@ -55,10 +55,10 @@ def cost_of(world: World, every: int, snapshot_every: int) -> str:
             f"{in_bytes(round(1000 * each))} for 1,000 steps"
         )
     each = 2 * weights + state
+    in_all = in_bytes(round(1000 * each / every))
     return (
         f"every {every:,}th step is stored, about {in_bytes(each)} each (the state before it and "
-        f"its gradients), besides what the models are given: {in_bytes(round(1000 * each / every))} "
-        "for 1,000 steps"
+        f"its gradients), besides what the models are given: {in_all} for 1,000 steps"
     )
 
 

@@ -83,7 +83,9 @@ class WatchCallback(lightning.Callback):
                 self._recorder.failed(exception)
             self._recorder.close()
 
-    def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+    def on_train_end(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
+    ) -> None:
         """Stop watching; what is in memory can still be opened."""
         if self._recorder is not None:
             self._recorder.close()

@@ -9,15 +9,25 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from whence.watch.events import Arrival, Backward, Call, Link, Step, Update
+from whence.watch.ears import Ear, Passage
+from whence.watch.events import (
+    Arrival,
+    Backward,
+    Call,
+    Link,
+    Step,
+    Update,
+    leave_evaluations_out,
+    linked_calls,
+)
 from whence.watch.gradients import Gradients
 from whence.watch.nested import mapped, nbytes, tensors
 from whence.watch.numbers import copied, norm_of, sample
 from whence.watch.outlet import Outlet, source_of
+from whence.watch.states import States
 from whence.watch.surroundings import Generators, autocast_now
 from whence.watch.world import World, cloned
 
-_SMALL = 1 << 14  # numbers
 _EXTRAS = ("grad_scale", "found_inf")  # a GradScaler hands them to fused optimizers
 
 
@@ -72,8 +82,7 @@ class Listener:
     def renew(self) -> None:
         """Begin anew with the parameters and tensors of state that there are now."""
         self._gradients = Gradients(self.world.parameters)
-        self._kept: dict[int, tuple[Tensor, int, Tensor]] = {}
-        self._versions = [p._version for p in self.world.parameters]
+        self._copies = States(self.world)
 
     def _listen_to(self, i: int, model: nn.Module) -> None:
         # Plain functions: a copy of a module shares them, where it would copy a method's object.
@@ -134,45 +143,44 @@ class Listener:
         if self._depth > 1 or not torch.is_grad_enabled():
             return None
         step = self._now()
-        first = next(iter(tensors((args, kwargs))), None)
-        ids = next((t for t in tensors((args, kwargs)) if not t.is_floating_point()), None)
-        links = [self._link(t) for t in tensors((args, kwargs))]
-        if not any(links):  # a loss function is given what a model has returned
-            step.tokens += ids.numel() if ids is not None else 0
-            step.examples += len(first) if first is not None and first.dim() else 0
+        given = tensors((args, kwargs))
+        known = {id(t): self._link(t) for t in given}
+        linked = any(known.values())
+        if given and not linked:  # a loss function is given what a model has returned
+            step.tokens += next((t.numel() for t in given if not t.is_floating_point()), 0)
+            step.examples += len(given[0]) if given[0].dim() else 0
         if not self._has_room(step, (args, kwargs)):
             return None
-        known = {id(t): link for t, link in zip(tensors((args, kwargs)), links, strict=True)}
         self._call = Call(
             i,
             mapped(args, lambda t: known[id(t)] or copied(t)),
             mapped(kwargs, lambda t: known[id(t)] or copied(t)),
             Generators.now(),
             autocast_now(self._probes),
-            self._state(i),
+            self._copies.of(i),
             tuple(m.training for m in self.world.modules[i]),
             tuple(self.world.parameters[n].requires_grad for n in self.world.of_model[i]),
-            moved=self._moved(),
+            moved=self._copies.moved(),
         )
-        if not any(links):
+        if not linked:
             return None
 
         def hand(tensor: Tensor) -> Tensor:
             link = known[id(tensor)]
-            return tensor if link is None else Outlet.apply(tensor, _Passage(self, link))
+            return tensor if link is None else Outlet.apply(tensor, Passage(self._pass_on, link))
 
         return mapped(args, hand), mapped(kwargs, hand)
 
     def _link(self, tensor: Tensor) -> Link | None:
         """Find the output of an earlier call of the step that an argument is, or a view of it."""
         ear = source_of(tensor) if tensor.requires_grad else None
-        if not isinstance(ear, _Ear) or self.step is None or ear.call not in self.step.events:
+        if not isinstance(ear, Ear) or self.step is None or ear.call not in self.step.events:
             return None
         where, offset, version = ear.call.memory[ear.output]
         if tensor.untyped_storage().data_ptr() != where or tensor._version != version:
             return None
         size, stride = tuple(tensor.shape), tensor.stride()
-        return Link(ear.call, ear.output, size, stride, tensor.storage_offset() - offset)
+        return Link(ear.call, ear.output, size, stride, int(tensor.storage_offset()) - offset)
 
     def _has_room(self, step: Step, more: Any) -> bool:
         """Whether a step may keep more; where not, it is let go of."""
@@ -199,45 +207,20 @@ class Listener:
         call.outputs.append(sample(tensor))
         if tensor.numel() == 1:
             call.scalars[number] = tensor.detach().clone()
-        handed = Outlet.apply(tensor, _Ear(self, call, number))
+        handed = Outlet.apply(tensor, Ear(self._arrive, call, number))
         where = 0 if handed.is_sparse else handed.untyped_storage().data_ptr()
-        call.memory.append((where, 0 if handed.is_sparse else handed.storage_offset(), handed._version))
+        call.memory.append(
+            (where, 0 if handed.is_sparse else handed.storage_offset(), handed._version)
+        )
         return handed
 
-    def _state(self, i: int) -> dict[int, Tensor]:
-        """Copy the tensors that a model keeps; a large one that hasn't changed isn't copied again.
-
-        Batch norms write their statistics without counting the change: small ones are copied.
-        """
-        state = {}
-        for number in self.world.places_of[i]:
-            module, name = self.world.places[number]
-            tensor = getattr(module, name, None)
-            if not isinstance(tensor, Tensor):
-                continue
-            known = self._kept.get(number)
-            same = known is not None and known[0] is tensor and known[1] == tensor._version
-            if known is None or not same or tensor.numel() <= _SMALL:
-                known = self._kept[number] = (tensor, tensor._version, tensor.detach().clone())
-            state[number] = known[2]
-        return state
-
-    def _moved(self) -> dict[int, Tensor]:
-        """Copy parameters that something else than an optimizer has changed."""
-        moved = {}
-        for number, p in enumerate(self.world.parameters):
-            if p._version != self._versions[number]:
-                self._versions[number] = p._version
-                moved[number] = p.detach().clone()
-        return moved
-
-    def pass_on(self, link: Link, gradient: Tensor) -> None:
+    def _pass_on(self, link: Link, gradient: Tensor) -> None:
         """Note the gradient that comes back to an output by way of a call that was given it."""
         backward = self._open.get(torch._C._current_graph_task_id())
         if backward is not None:
             backward.passed.append((link, gradient))
 
-    def arrive(self, call: Call, output: int, gradient: Tensor) -> None:
+    def _arrive(self, call: Call, output: int, gradient: Tensor) -> None:
         """Note a gradient that has come to an output from outside of the model."""
         task = torch._C._current_graph_task_id()
         step = self._now()
@@ -263,11 +246,12 @@ class Listener:
     def _drop(self, step: Step) -> None:
         """Forget what came before gradients were cleared without an update."""
         last = max((i for i, e in enumerate(step.events) if isinstance(e, Backward)), default=-1)
-        moved = {}
-        for event in step.events[: last + 1]:
+        moved, gone, rest = {}, step.events[: last + 1], step.events[last + 1 :]
+        for event in gone:
             if isinstance(event, Call):
                 moved.update(event.moved)
-        del step.events[: last + 1]
+        needed = linked_calls(rest)
+        step.events = [e for e in gone if id(e) in needed] + rest
         if moved and step.calls:
             step.calls[0].moved = {**moved, **step.calls[0].moved}
 
@@ -299,13 +283,12 @@ class Listener:
             if update.optimizer == j:
                 update.done = update.closures < 2
                 break
-        for number in self.world.parameters_of(j):
-            self._versions[number] = self.world.parameters[number]._version
+        self._copies.updated(self.world.parameters_of(j))
         if j == len(self.world.optimizers) - 1 and not self.world.blind:
             self._close_step(step)
 
     def end_step(self) -> bool:
-        """End a step by hand, behind an update that can't be seen; tell whether one was going on."""
+        """End a step behind an update that can't be seen; tell whether one was going on."""
         step = self.step
         if step is None:
             return False
@@ -314,7 +297,7 @@ class Listener:
         step.rate = float("nan")
         step.events.append(update)
         self.seen(step, update, finite)
-        self._versions = [p._version for p in self.world.parameters]
+        self._copies.updated(range(len(self.world.parameters)))
         self._close_step(step)
         return True
 
@@ -323,39 +306,5 @@ class Listener:
         self.step, self.number, self.passes = None, self.number + 1, 0
         for call in step.calls:
             call.memory.clear()
-        _leave_evaluations_out(step)
+        leave_evaluations_out(step)
         self.closed(step)
-
-
-class _Ear:
-    """Hears of a gradient that arrives at an output."""
-
-    __slots__ = ("call", "listener", "output")
-
-    def __init__(self, listener: Listener, call: Call, output: int):
-        self.listener, self.call, self.output = listener, call, output
-
-    def __call__(self, gradient: Tensor) -> None:
-        self.listener.arrive(self.call, self.output, gradient)
-
-
-class _Passage:
-    """Hears of the part of it that comes by way of another call."""
-
-    __slots__ = ("link", "listener")
-
-    def __init__(self, listener: Listener, link: Link):
-        self.listener, self.link = listener, link
-
-    def __call__(self, gradient: Tensor) -> None:
-        self.listener.pass_on(self.link, gradient)
-
-
-def _leave_evaluations_out(step: Step) -> None:
-    """Drop calls in evaluation mode that no gradient came back to."""
-    used = {id(a.call) for e in step.events if isinstance(e, Backward) for a in e.arrivals}
-    step.events = [
-        e
-        for e in step.events
-        if not isinstance(e, Call) or e.training[0] or e.moved or id(e) in used
-    ]

@@ -148,9 +148,7 @@ def _events(step: Step, store: Store) -> list[Any]:
                 if id(a.call) in calls
             ]
             passed = [(links[id(k)], g) for k, g in event.passed if id(k) in links]
-            events.append(
-                {"backward": store.written((event.before, arrivals, event.adds, passed))}
-            )
+            events.append({"backward": store.written((event.before, arrivals, event.adds, passed))})
         else:
             values = (
                 event.optimizer, event.gradients, event.settings, event.extras, event.done,

@@ -116,7 +116,7 @@ class Past:
         return found
 
     def _tokens(self, rows: list[Any]) -> list[Tensor] | None:
-        """The ids [B, T] of each part of the batch, where the source says that rows are examples."""
+        """The ids [B, T] of each part of the batch, where the source says: rows are examples."""
         found: list[Tensor] = []
         passes = 0
         for event in self.step.events:

@@ -14,7 +14,7 @@ from torch import Tensor
 from whence.errors import WhenceError, in_bytes
 from whence.watch.crash import write_crash
 from whence.watch.departures import Departures
-from whence.watch.events import Step, Update
+from whence.watch.events import Snapshot, Step, Update
 from whence.watch.keeping import Keeping
 from whence.watch.listener import Listener
 from whence.watch.losses import has_bad_loss, loss_of
@@ -117,6 +117,16 @@ class Recorder:
         return range(kept[0].number, kept[-1].number + 1) if kept else range(0)
 
     @property
+    def memory(self) -> int:
+        """Bytes that the steps in memory take."""
+        return self._ring.nbytes
+
+    @property
+    def most_memory(self) -> int:
+        """Bytes that they may take, as was told at the start."""
+        return self._ring.memory
+
+    @property
     def has_no_loss(self) -> bool:
         """Whether nothing has told the loss of the last step."""
         return self._last is None or math.isnan(loss_of(self._last))
@@ -203,8 +213,9 @@ class Recorder:
             return  # our own, which was reported
         self._dump_or_say(f"{type(error).__name__}: {error}")
 
-    def _past(self, *kept: Any) -> Past:
-        return Past(self._world, self._listener.hooks, *kept, self._decode, self._source)
+    def _past(self, snapshot: Snapshot, between: list[Step], step: Step) -> Past:
+        hooks = self._listener.hooks
+        return Past(self._world, hooks, snapshot, between, step, self._decode, self._source)
 
     def _dump(self, reason: str, spiked: bool = False) -> Path:
         past = self._going_on() if self._listener.step is not None else None
@@ -233,7 +244,7 @@ class Recorder:
         if not any(update.done for update in step.updates):
             # What it began with is still there, and whatever was written to it by hand as well.
             kept = self._world.snapshot(), [], step
-        return kept and self._past(*kept)
+        return None if kept is None else self._past(*kept)
 
     def _settle(self) -> None:
         """Write the last step, whose loss may have been told until now."""

@@ -207,6 +207,4 @@ def _leave_out_loss(step: Step, number: int) -> None:
         if isinstance(event, Backward):
             event.arrivals = [a for a in event.arrivals if id(a.call) not in gone]
             event.passed = []
-    step.notes.append(
-        "the loss function isn't given here: receipts end where its gradient arrived"
-    )
+    step.notes.append("the loss function isn't given here: receipts end where its gradient arrived")

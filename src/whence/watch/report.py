@@ -53,7 +53,14 @@ def report_of(past: Past, run: Path, asked: Asked) -> Page:
         else:
             address = _spike(page, past, trace, asked.before) or address
         page.points(trace.notes)
-    except (WhenceError, ArithmeticError, RuntimeError, ValueError, TypeError, LookupError) as error:
+    except (
+        WhenceError,
+        ArithmeticError,
+        RuntimeError,
+        ValueError,
+        TypeError,
+        LookupError,
+    ) as error:
         page.text(f"Doing the step again raises {type(error).__name__}: {error}")
     page.heading("The steps before")
     page.table(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,7 +92,7 @@ def story(run: Path, address: str, built: Any, largest: int = 3) -> Story:
     if not numbers:
         open_step(run, None, built)  # says that there are none
     steps = tuple(_change(open_step(run, n, built)[0], address) for n in numbers)
-    gaps = any(b.number != a.number + 1 for a, b in zip(steps, steps[1:], strict=False))
+    gaps = any(b.number != a.number + 1 for a, b in itertools.pairwise(steps))
     changes = [s.after - s.before for s in steps]
     residual = 0.0
     if not gaps:

@@ -3,6 +3,7 @@
 from whence.receipt import Receipt
 from whence.why.address import Address
 from whence.why.attribution.groups import Blame
+from whence.why.attribution.moved import Moved, moved
 from whence.why.history.biography import Biography, biography
 from whence.why.history.influence import Taught, taught
 from whence.why.number import Number, Numbers
@@ -19,6 +20,7 @@ __all__ = [
     "Blame",
     "Check",
     "FirstBad",
+    "Moved",
     "Number",
     "Numbers",
     "Receipt",
@@ -27,6 +29,7 @@ __all__ = [
     "balance",
     "biography",
     "first_bad",
+    "moved",
     "taught",
     "trace",
 ]

@@ -11,6 +11,7 @@ from torch import Tensor
 from whence.errors import WhenceError
 from whence.receipt import Receipt
 from whence.why.attribution.groups import Blame, blame
+from whence.why.attribution.source import source
 from whence.why.receipts.check import Check, check
 from whence.why.receipts.explain import explain
 from whence.why.receipts.slope import Slope, slope
@@ -89,6 +90,21 @@ class Numbers:
             self.trace, Update(self.trace, self.ref, after, self.name), f"{self.name}.update"
         )
 
+    def at(self, place: int) -> Number:
+        """Return one number by its place, counted row by row."""
+        return Number(self.trace, self.ref, place, self.name)
+
+    def largest(self) -> Number:
+        """Return the number of this tensor that is furthest from 0, or the first that isn't finite.
+
+        Raises:
+            WhenceError: it is empty.
+        """
+        if not self.ref.numel:
+            raise WhenceError(f"{self.name} is empty: it has no largest number.")
+        values = self.ref.tensor().reshape(-1).abs().double()
+        return self.at(int(values.nan_to_num(nan=float("inf")).argmax()))
+
     def __getitem__(self, index: Any) -> Number:
         """Return one number.
 
@@ -101,22 +117,17 @@ class Numbers:
         parts = index if isinstance(index, tuple) else (index,)
         if len(parts) != len(self.shape):
             many = "ex" if len(self.shape) == 1 else "ices"
+            some = self.ref.numel and self.shape
+            near = f", such as {self.largest().address}, the largest" if some else ""
             raise WhenceError(
                 f"{self.name} has shape {list(self.shape)}: give {len(self.shape)} ind{many}, not "
-                f"{len(parts)}{self._largest()}."
+                f"{len(parts)}{near}."
             )
         where = [
             self._along(dim, part, size)
             for dim, (part, size) in enumerate(zip(parts, self.shape, strict=True))
         ]
         return Number(self.trace, self.ref, int(position(where, self.shape)), self.name)
-
-    def _largest(self) -> str:
-        """Name the number of this tensor that is furthest from 0."""
-        if not self.ref.numel or not self.shape:
-            return ""
-        at = int(self.ref.tensor().abs().reshape(-1).double().nan_to_num().argmax())
-        return f", such as {self.trace.address(self.ref, at, self.name)}, the largest"
 
     def _along(self, dim: int, part: int | str, size: int) -> int:
         if isinstance(part, str):
@@ -238,11 +249,11 @@ class Number:
             >>> [term.value for term in trace(step).number("y").why().terms]
             [8.0, 3.0]
         """
-        return explain(self, top, depth, raw, context)
+        return explain(self, top, depth, raw, context, source(self) if context else "")
 
-    def blame(self, by: str = "token") -> Blame:
+    def blame(self, by: str = "token", *, seconds: float | None = None) -> Blame:
         """Group what it is made of by token, position, example, where, head or module."""
-        return blame(self, by)
+        return blame(self, by, seconds)
 
     def check(self, step: float = 1e-5) -> Check:
         """Check its gradient by nudging, in a float64 run of the same step."""

@@ -308,7 +308,8 @@ class Trace:
         place, found = ref.places(np.array([at])), []
         for op in self.ops:
             if op.alias or not any(
-                source.version is ref.version for source in flatten([*op.args, *op.kwargs.values()], Ref)
+                source.version is ref.version
+                for source in flatten([*op.args, *op.kwargs.values()], Ref)
             ):
                 continue
             for call in op.calls():  # of grouped operations, only what was done to this tensor

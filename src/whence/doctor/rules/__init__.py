@@ -1,14 +1,24 @@
 """The rules by theme: each file's table at its end is all there is to add a rule to."""
 
-from whence.doctor.rules import data, gradients, loss, model, units, updates, validation
+from whence.doctor.rules import (
+    attention,
+    coverage,
+    data,
+    gradients,
+    loss,
+    model,
+    units,
+    updates,
+    validation,
+)
 from whence.doctor.rules.rule import Rule, ask_all
 
 THEMES = {
     "loss": loss.RULES,
     "gradients": gradients.RULES,
-    "updates": updates.RULES,
+    "updates": (*coverage.RULES, *updates.RULES),
     "units": units.RULES,
-    "model": model.RULES,
+    "model": (*model.RULES, *attention.RULES),
     "data": data.RULES,
     "validation": validation.RULES,
 }

@@ -15,6 +15,7 @@ OVERLAP = 0.1  # share of validation windows in the training text beyond its own
 SORTED = 0.6  # likelier than chance that neighbours share a label: ours
 VOCABULARY = 0.5  # share of the vocabulary that the data use: ours
 WINDOW = 0.3  # share of the window that an example fills: ours
+LONG_ROW = 8  # tokens whose mean says something of an example: ours
 ROW_LOSS, ROW_MORE = 1.5, 0.7  # its loss: times the median of the rows, and nats above: ours
 
 
@@ -31,8 +32,8 @@ def targets_shifted(e: Evidence) -> Finding | None:
             Fact("the target stands in the input so many tokens ahead", shift, "1"),
             Fact("targets that this explains", e.texts.shift_share),
         ),
-        "take inputs tokens[:-1] and targets tokens[1:], and shift once only (Hugging Face's models "
-        "shift the labels themselves)",
+        "take inputs tokens[:-1] and targets tokens[1:], and shift once: Hugging Face's models "
+        "shift the labels themselves",
         step=e.first.step, open="loss", weight=9.95,
     )  # fmt: skip
 
@@ -128,7 +129,8 @@ def unused_vocabulary(e: Evidence) -> Finding | None:
     used = e.texts.vocabulary
     if math.isnan(used) or used > VOCABULARY or e.setup.vocab_size < 40:
         return None
-    if e.texts.rows * max(1, e.setup.window) < 5 * e.setup.vocab_size and not e.setup.is_run:
+    length = max([m.predicted.length for m in e.measured if m.predicted is not None] or [1])
+    if e.texts.rows * max(1, length) < 5 * e.setup.vocab_size and not e.setup.is_run:
         return None  # too little was seen to say so
     return Finding(
         f"{1 - used:.0%} of the vocabulary never comes in the data", "watch",
@@ -160,8 +162,8 @@ def poisoned_rows(e: Evidence) -> Finding | None:
         if p is None or not p.known or m.refused or not len(p.losses):
             continue
         n = len(p.row_share)
-        if n < 4 or len(p.losses) % n:
-            continue
+        if n < 4 or p.length < LONG_ROW or len(p.losses) != n * p.length:
+            continue  # of a single class one bad guess would be enough
         each = p.losses.reshape(n, -1)
         counted = np.isfinite(each).sum(1)
         if not counted.any():

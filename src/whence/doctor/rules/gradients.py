@@ -7,8 +7,9 @@ import re
 
 import numpy as np
 
-from whence.doctor.evidence import Evidence, Measured, Weight
+from whence.doctor.evidence import Evidence
 from whence.doctor.finding import Change, Fact, Finding
+from whence.doctor.measured import Measured, Weight
 from whence.doctor.rules.rule import Rule
 
 TINY = 1e-7  # mean |g|: SageMaker Debugger VanishingGradient
@@ -69,11 +70,17 @@ def _layers(m: Measured) -> list[tuple[str, Weight]]:
     return list(largest.items())
 
 
+def _shut(m: Measured) -> bool:
+    """Whether a matrix that was begun at 0 still lets next to nothing through."""
+    sizes = sorted(w.rms for w in _matrices(m))
+    return sizes[0] < 0.01 * sizes[len(sizes) // 2]
+
+
 def vanishing_gradients(e: Evidence) -> Finding | None:
     """The gradient dies on its way back: the first layers get next to nothing of it."""
     for m in (m for m in e.measured if not m.refused):
         layers = [w for _, w in _layers(m)]
-        if len(layers) < 3 or (m.step == 0 and any(w.zero for w in _matrices(m))):
+        if len(layers) < 3 or _shut(m):
             continue
         first, last = layers[0], layers[-1]
         if not last.grad_norm > 0:
@@ -90,7 +97,7 @@ def vanishing_gradients(e: Evidence) -> Finding | None:
                 Fact("norm of the gradient", last.grad_norm, "", m.step, f"{last.name}.grad"),
                 Fact("first / last", ratio, f"AUTOTRAINER: {FIRST_TO_LAST}", m.step),
             ),
-            "put residual connections or norms between the layers, or draw the first weights larger",
+            "put residual connections or norms between the layers, or draw first weights larger",
             step=m.step, open=f"{first.name}.grad", weight=4.5,
         )  # fmt: skip
     return None
@@ -112,7 +119,8 @@ def exploding_gradients(e: Evidence) -> Finding | None:
         f"the gradient explodes: its norm reaches {worst:.3g}", "act",
         (
             Fact("largest norm", worst, f"usual at the start: {usual:.3g}", at),
-            Fact("first norm above the limit", float(e.grad_norm[first]), f"ours: {LARGE:g}", first),
+            Fact("first norm above the limit", float(e.grad_norm[first]), f"ours: {LARGE:g}",
+                 first),
         ),
         "clip the gradient's norm, and lower the rate if that is not enough",
         step=first, weight=4.2, change=Change(change, max(0, first - 5)),
@@ -132,7 +140,7 @@ def accumulation_not_averaged(e: Evidence) -> Finding | None:
                 f"{total:.1f} times as large as the mean's",
                 "act",
                 (Fact("sum of all tokens' weights in the loss", total, "1 for a mean", m.step),),
-                "divide each part's loss by the number of parts (or weigh it by its share of tokens)",
+                "divide each part's loss by the number of parts (or weigh it by its tokens)",
                 step=m.step, weight=7.0,
             )  # fmt: skip
         if p.call_spread > 0.2 and total < 1.5:

@@ -7,12 +7,13 @@ import math
 import numpy as np
 
 from whence.doctor import signs
-from whence.doctor.evidence import Evidence, Measured
+from whence.doctor.evidence import Evidence
 from whence.doctor.finding import Change, Fact, Finding
+from whence.doctor.measured import Measured
 from whence.doctor.rules.changes import model, rates
 from whence.doctor.rules.rule import Rule
 
-START_ABOVE = 1.5  # times ln V, plus 1: CS231n gives ln V, the tolerance is ours
+START_ABOVE, START_MORE = 1.3, 0.5  # times ln V (CS231n), plus so many nats: ours
 LEARNT = 0.98  # of the entropy of the targets: ours
 FALLEN = 0.02  # of the first loss: ours
 DIVERGED = 1.3  # the end is so many times the best smoothed loss, and above the start: ours
@@ -79,7 +80,7 @@ def loss_at_start(e: Evidence) -> Finding | None:
     if not len(losses):
         return None
     loss, even = float(losses.mean()), math.log(p.classes)
-    limit = START_ABOVE * even + 1.0
+    limit = START_ABOVE * even + START_MORE
     tied = bool(e.setup.sizes.get("model", {}).get("tied_embeddings"))
     if loss <= limit or e.first.step > 0:
         return None
@@ -90,7 +91,7 @@ def loss_at_start(e: Evidence) -> Finding | None:
             Fact("loss", loss, f"ln {p.classes} = {even:.3f}, alarm above {limit:.2f}", step=0),
             Fact("largest logit", p.largest, step=0, address="logits"),
         ),
-        "draw the first weights smaller, above all the head's (and the table's where they are tied)",
+        "draw the first weights smaller, above all the head's (and the table's where tied)",
         step=0,
         open="logits",
         weight=6.0,
@@ -163,7 +164,7 @@ def spike(e: Evidence) -> Finding | None:
     if len(first) > 1:
         facts.append(Fact("spikes in all", len(first)))
     back = e.loss[step + 1 : step + 31]
-    stays = len(back) >= 5 and float(np.median(back)) > before * 1.1
+    stays = len(back) >= 5 and float(np.median(back)) > 1.1 * before + 0.1
     rows = next((m for m in e.measured if m.step == step), None)
     skip = None
     if rows is not None and rows.predicted is not None and len(rows.predicted.row_share) > 1:
@@ -179,7 +180,7 @@ def spike(e: Evidence) -> Finding | None:
         skip = Change({"change.skip_batches": first[:20]}, max(0, step - 1))
     return Finding(
         f"the loss jumps at step {step:,}" + (" and does not come back" if stays else ""),
-        "act" if stays or len(first) > 2 else "watch",
+        "act" if stays else "watch",
         tuple(facts),
         "open that batch; leave it out or clip the gradient if it does not belong to the data",
         step=step, open="loss", weight=3.0, change=skip,

@@ -1,4 +1,4 @@
-"""Rules on attention and on the model as a whole: masks, scale, positions, residuals, ties."""
+"""Rules on the model as a whole: what it may not see, what it carries on, what it ties."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ import math
 
 import numpy as np
 
-from whence.doctor.evidence import Evidence, Reading
+from whence.doctor.evidence import Evidence
 from whence.doctor.finding import Change, Fact, Finding
 from whence.doctor.rules.changes import model, rates
 from whence.doctor.rules.rule import Rule
 
 SEES = 1e-3  # of the logits' spread: more than rounding moves them
 RESIDUAL = 0.35  # cosine between a block's input and output: ours
-SHARP = 0.2  # H/ln(keys) of a layer without scale: ours
 LOGITS = 60.0  # |logit| that softmax in float32 still tells apart; beyond it drifts: ours
 DRIFT = 20.0  # |mean ln Z|: PaLM's z-loss keeps it near 0; ours
 
 
 def sees_the_future(e: Evidence) -> Finding | None:
     """A token's prediction changes with the tokens behind it: the mask is missing or wrong."""
-    assert e.probes is not None and e.texts is not None
+    assert e.probes is not None
+    assert e.texts is not None
     ahead = e.probes.ahead
     if e.setup.kind != "tokens" or ahead is None or ahead < SEES or e.texts.shift == 0:
         return None
@@ -36,7 +36,7 @@ def sees_the_future(e: Evidence) -> Finding | None:
         "predictions see the tokens that they should predict: the causal mask is missing or wrong",
         "act", tuple(facts),
         "mask every key behind its query ahead of the softmax",
-        step=e.first.step, open=f"{seen[0].name}" if seen else "logits", weight=9.9,
+        step=e.first.step, open=f"{seen[0].name}" if seen else "logits", weight=9.9, flatters=True,
         change=model(e, "causal", False, True),
     )  # fmt: skip
 
@@ -80,80 +80,6 @@ def examples_mixed(e: Evidence) -> Finding | None:
     )  # fmt: skip
 
 
-def wrong_axis(e: Evidence) -> Finding | None:
-    """Attention's softmax runs over the queries: the weights of a query do not add up to 1."""
-    bad = [(m, r) for m in e.measured for r in m.readings if not r.axis or r.rows > 0.05]
-    if not bad:
-        return None
-    m, r = bad[0]
-    return Finding(
-        f"the softmax of {r.name or 'attention'} runs along the wrong axis", "act",
-        (Fact("a query's weights add up to 1, off by", r.rows, "0", m.step, r.name),),
-        "take the softmax along the keys: dim=-1", step=m.step, open=r.name, weight=9.99,
-    )  # fmt: skip
-
-
-def missing_scale(e: Evidence) -> Finding | None:
-    """Attention's products are not divided by √d."""
-    off = [r for r in e.first.readings if _unscaled(r)]
-    if not off or len(off) < 0.5 * len(e.first.readings):
-        return None
-    r = max(off, key=lambda r: r.d)
-    sharp = r.scores > 1.5
-    return Finding(
-        f"attention's scores are not divided by √d (d = {r.d})", "act",
-        (
-            Fact("factor of the products, times √d", r.scale, "1", e.first.step, r.name),
-            Fact("standard deviation of the scores", r.scores, "about 1 or less", e.first.step),
-            Fact("entropy of the weights, of its largest", r.entropy, "", e.first.step),
-        ),
-        "divide the scores by √d" + ("" if sharp else ", unless queries and keys are normed"),
-        step=e.first.step, open=r.name, weight=7.8,
-    )  # fmt: skip
-
-
-def _unscaled(r: Reading) -> bool:
-    return math.isfinite(r.scale) and r.d >= 4 and abs(r.scale / math.sqrt(r.d) - 1) < 0.02
-
-
-def attention_collapse(e: Evidence) -> Finding | None:
-    """Heads read one token only: the entropy of their weights is near 0."""
-    m = e.last
-    collapsed = [r for r in m.readings if r.collapsed > 0.5 and r.scores > 10]
-    if not collapsed or len(collapsed) < 0.5 * len(m.readings):
-        return None
-    r = min(collapsed, key=lambda r: r.entropy)
-    return Finding(
-        f"attention has collapsed in {r.name or 'a layer'}: its heads read one token each", "act",
-        (
-            Fact("entropy of the weights, of its largest", r.entropy, "near 0", m.step, r.name),
-            Fact("standard deviation of the scores", r.scores, "", m.step, r.name),
-            Fact("share of heads", r.collapsed, "alarm: 0.5; ours", m.step),
-        ),
-        "lower the rate, or norm queries and keys (arXiv 2303.06296)",
-        step=m.step, open=r.name, weight=4.3,
-        change=rates(e, 0.1),
-    )  # fmt: skip
-
-
-def no_positions(e: Evidence) -> Finding | None:
-    """Nothing tells attention where a token stands."""
-    assert e.probes is not None
-    if e.probes.place is not False:
-        return None
-    causal = e.probes.ahead is not None and e.probes.ahead < SEES
-    return Finding(
-        "positions do not reach attention: the same token has the same query everywhere", "act",
-        (
-            Fact("queries and keys of equal tokens differ by place", "no"),
-            Fact("only the mask tells order", "yes" if causal else "no: order can't be learnt"),
-        ),
-        "add positions to the embedding, or rotate queries and keys",
-        step=e.first.step, open="", weight=9.2,
-        change=model(e, "positions", "none", "rotary"),
-    )  # fmt: skip
-
-
 def missing_residual(e: Evidence) -> Finding | None:
     """A block's output holds next to nothing of its input: the residual is missing."""
     m = e.first
@@ -167,7 +93,8 @@ def missing_residual(e: Evidence) -> Finding | None:
     return Finding(
         "blocks do not carry their input on: the residual connection is missing", "act",
         (
-            Fact("cosine between a block's input and output, median", carried, f"alarm: {RESIDUAL}", m.step),
+            Fact("cosine between a block's input and output, median", carried,
+                 f"alarm: {RESIDUAL}", m.step),
             Fact("blocks", len(blocks)),
         ),
         "add each part's output to its input: x + part(norm(x))",
@@ -189,7 +116,8 @@ def stream_grows(e: Evidence) -> Finding | None:
         f"the signal grows {grows:.3g}-fold from the first block to the last", "act",
         (
             Fact("size of the signal", blocks[0].rms_in, "", m.step, blocks[0].name),
-            Fact("size of the signal", blocks[-1].rms, "alarm: 300-fold; ours", m.step, blocks[-1].name),
+            Fact("size of the signal", blocks[-1].rms, "alarm: 300-fold; ours", m.step,
+                 blocks[-1].name),
         ),
         "norm what each part reads, and scale down what it writes by 1/√(2·blocks)",
         step=m.step, open=blocks[-1].name, weight=4.6,
@@ -211,7 +139,8 @@ def not_tied(e: Evidence) -> Finding | None:
 def cache_differs(e: Evidence) -> Finding | None:
     """Reading token by token with a cache gives other logits than reading all at once."""
     assert e.probes is not None
-    if e.probes.cache is None or e.probes.cache < 0.02:
+    noisy = e.probes.noise is not None and e.probes.noise > SEES
+    if e.probes.cache is None or e.probes.cache < 0.02 or noisy:
         return None
     return Finding(
         "generation with the cache does not give the logits of training", "act",
@@ -233,58 +162,25 @@ def random_in_evaluation(e: Evidence) -> Finding | None:
     )  # fmt: skip
 
 
-def padding_read(e: Evidence) -> Finding | None:
-    """Predictions change with the padding: it is attended to."""
-    assert e.probes is not None
-    p = e.probes
-    if p.hidden is None or p.hidden < SEES or p.padded == 0:
-        return None
-    if not p.marked and e.setup.kind == "tokens":
-        return None  # behind the tokens that count, and hidden by a causal mask or harmless
-    return Finding(
-        "padding is read: what stands there changes the predictions", "act",
-        (
-            Fact("change of logits when padding changes", p.hidden, f"alarm: {SEES}"),
-            Fact("share of the tokens that is padding", p.padded),
-        ),
-        "hide padding in every attention, and leave it out of every mean",
-        step=e.first.step, open="logits", weight=8.7,
-    )  # fmt: skip
-
-
-def padding_counted(e: Evidence) -> Finding | None:
-    """Targets at padding count in the loss."""
-    assert e.probes is not None
-    counted = e.probes.pad_counted
-    if counted is None or counted < 0.5 or e.probes.padded < 0.02:
-        return None
-    return Finding(
-        "padding counts in the loss: the model learns to predict it", "act",
-        (
-            Fact("padding positions whose target counts", counted, "0"),
-            Fact("share of the tokens that is padding", e.probes.padded),
-        ),
-        "set the targets of padding to the ignored index (-100)",
-        step=e.first.step, open="loss", weight=8.4,
-    )  # fmt: skip
-
-
 def logit_drift(e: Evidence) -> Finding | None:
     """Logits grow without need: ln Z leaves 0."""
     seen = [m for m in e.measured if m.predicted is not None and math.isfinite(m.predicted.log_z)]
     if len(seen) < 2:
         return None
     first, last = seen[0].predicted, seen[-1].predicted
-    assert first is not None and last is not None
+    assert first is not None
+    assert last is not None
     grows = abs(last.log_z) > DRIFT and abs(last.log_z) > 2 * abs(first.log_z)
     large = last.largest > LOGITS and last.largest > 3 * first.largest
     if not (grows or large):
         return None
     return Finding(
-        "the logits drift away from 0", "watch" if not large else "act",
+        "the logits drift away from 0", "watch",
         (
-            Fact("mean ln Z", last.log_z, f"at the start {first.log_z:.3g}; alarm: {DRIFT}", seen[-1].step),
-            Fact("largest logit", last.largest, f"at the start {first.largest:.3g}; alarm: {LOGITS}",
+            Fact("mean ln Z", last.log_z, f"at the start {first.log_z:.3g}; alarm: {DRIFT}",
+                 seen[-1].step),
+            Fact("largest logit", last.largest,
+                 f"at the start {first.largest:.3g}; alarm: {LOGITS}",
                  seen[-1].step, "logits"),
         ),
         "add the z-loss 1e-4·ln²Z (PaLM), or lower the head's rate",
@@ -297,20 +193,10 @@ RULES = (
     Rule(sees_the_future, ("probes", "texts"), "exact but for rounding"),
     Rule(context_unread, ("probes",), "exact but for rounding"),
     Rule(examples_mixed, ("probes",), "exact but for rounding"),
-    Rule(wrong_axis, ("attention",), "exact but for rounding"),
-    Rule(missing_scale, ("attention", "start"), "Vaswani et al. 2017: 1/√d"),
-    Rule(
-        attention_collapse,
-        ("attention",),
-        "entropy: arXiv 2303.06296, which gives no cut-off; ours",
-    ),
-    Rule(no_positions, ("probes",), "exact but for rounding"),
     Rule(missing_residual, ("blocks", "start"), "ours"),
     Rule(stream_grows, ("blocks",), "ours"),
     Rule(not_tied, ("measured",), "exact: no threshold"),
     Rule(cache_differs, ("probes",), "ours"),
     Rule(random_in_evaluation, ("probes",), "exact but for rounding"),
-    Rule(padding_read, ("probes",), "exact but for rounding"),
-    Rule(padding_counted, ("probes", "targets"), "exact: no threshold"),
     Rule(logit_drift, ("logits", "two steps"), "the remedy is PaLM's z-loss; the limits are ours"),
 )

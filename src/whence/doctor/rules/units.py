@@ -15,7 +15,7 @@ VARIANCE = 10.0  # between layers in the first steps: SageMaker Debugger PoorWei
 def dead_units(e: Evidence) -> Finding | None:
     """More than half of a layer's ReLUs are active on less than 1 % of the inputs."""
     for m in reversed(e.measured):
-        dead = [u for u in m.units if u.function == "relu" and u.dead > DEAD and u.inputs >= 100]
+        dead = [u for u in m.units if u.function == "relu" and u.dead > DEAD and u.inputs >= 64]
         if not dead:
             continue
         worst = max(dead, key=lambda u: u.dead)
@@ -29,7 +29,7 @@ def dead_units(e: Evidence) -> Finding | None:
                 Fact("inputs that were read", worst.inputs),
                 Fact("layers concerned", len(dead), f"of {len(m.units)}"),
             ),
-            "lower the rate, draw the biases at 0 or above, or use an activation without a dead half",
+            "lower the rate, draw the biases at 0 or above, or use one without a dead half",
             step=first.step, open=worst.name.rpartition(".")[0], weight=5.2,
             change=rates(e, 0.1),
         )  # fmt: skip
@@ -45,29 +45,32 @@ def saturated_units(e: Evidence) -> Finding | None:
         worst = max(full, key=lambda u: (not u.name.endswith(" state"), u.saturated))
         state = worst.name.endswith(" state")  # which may well hold a constant
         first = next(s for s in e.measured
-                     if any(u.name == worst.name and u.saturated > SATURATED for u in s.units))  # fmt: skip
+                     if any(u.name == worst.name and u.saturated > SATURATED
+                            for u in s.units))  # fmt: skip
         return Finding(
-            f"{worst.saturated:.0%} of the values of {worst.name} are saturated: no gradient passes",
+            f"{worst.saturated:.0%} of the values of {worst.name} are saturated",
             "watch" if state else "act",
             (
-                Fact("values at the ends", worst.saturated, f"alarm: {SATURATED}", m.step, worst.name),
+                Fact("values at the ends", worst.saturated, f"alarm: {SATURATED}", m.step,
+                     worst.name),
                 Fact("size of what goes in", worst.rms, "about 1", m.step),
             ),
             "draw the weights before it smaller, scale the inputs to about 1, or lower the rate",
-            step=first.step, open=worst.name.rpartition(".")[0], weight=2.0 if state else 5.2, change=rates(e, 0.1),
+            step=first.step, open=worst.name.rpartition(".")[0], weight=2.0 if state else 5.2,
+                change=rates(e, 0.1),
         )  # fmt: skip
     return None
 
 
 def symmetric_units(e: Evidence) -> Finding | None:
     """All rows of a matrix are equal: its units compute the same and learn the same."""
-    alike = [w for w in e.last.weights.values() if w.alike and w.trainable]
+    alike = [w for w in e.first.weights.values() if w.alike and w.trainable]
     if not alike:
         return None
     return Finding(
-        f"all units of {alike[0].name} are the same, and stay so", "act",
+        f"all units of {alike[0].name} are drawn alike", "act",
         (
-            Fact("rows that differ", 0, f"of {alike[0].shape[0]}", e.last.step, alike[0].name),
+            Fact("rows that differ", 0, f"of {alike[0].shape[0]}", e.first.step, alike[0].name),
             Fact("weights concerned", len(alike)),
         ),
         "draw the first weights at random", step=0, open=alike[0].name, weight=8.2,
@@ -91,7 +94,8 @@ def poor_start(e: Evidence) -> Finding | None:
         (
             Fact("size of what goes in", small.rms, "", m.step, small.name),
             Fact("size of what goes in", large.rms, "", m.step, large.name),
-            Fact("ratio of the variances", ratio**2, f"SageMaker: {VARIANCE:g}; alarm: 100", m.step),
+            Fact("ratio of the variances", ratio**2, f"SageMaker: {VARIANCE:g}; alarm: 100",
+                 m.step),
         ),
         "draw each layer's weights with a standard deviation of about 1/√inputs",
         step=m.step, open=large.name.rpartition(".")[0], weight=4.0,
@@ -115,7 +119,7 @@ RULES = (
     Rule(
         saturated_units, ("units",), "|tanh| > 0.97: lecture practice; half of a layer: SageMaker"
     ),
-    Rule(symmetric_units, ("measured",), "SageMaker Debugger: equal weights; exact"),
+    Rule(symmetric_units, ("start",), "SageMaker Debugger: equal weights; exact"),
     Rule(
         poor_start, ("start", "units"), "SageMaker Debugger PoorWeightInitialization; 100 is ours"
     ),

@@ -32,7 +32,8 @@ def overfitting(e: Evidence) -> Finding | None:
         f"the model overfits: other text was predicted best before step {at:,}", "act",
         (
             Fact("lowest loss on validation", best, step=at),
-            Fact("loss on validation at the end", losses[-1], f"{gl:.0f} % above; Prechelt: {GL:g} %"),
+            Fact("loss on validation at the end", losses[-1],
+                 f"{gl:.0f} % above; Prechelt: {GL:g} %"),
             Fact("loss on training text at the end", train, f"SageMaker: {GAP:.0%} below"),
             Fact("times the text was read", e.texts.epochs if e.texts else math.nan),
         ),

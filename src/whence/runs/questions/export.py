@@ -4,6 +4,7 @@ import csv
 import io
 import shutil
 import sys
+from collections.abc import Iterator
 from contextlib import redirect_stdout
 from importlib import import_module
 from pathlib import Path
@@ -13,7 +14,8 @@ from whence.data.files import written_whole
 from whence.errors import WhenceError
 from whence.runs.run import Run
 
-COLUMNS = ("step", "loss", "validation_loss", "bits_per_byte", "rate", "grad_norm", "seconds")
+MEASURED = ("loss", "validation_loss", "bits_per_byte")
+COLUMNS: tuple[str, ...] = ("step", *MEASURED, "rate", "grad_norm", "seconds")
 FORMATS = ("csv", "tensorboard", "wandb", "trackio")
 PROJECT = "whence"
 
@@ -45,12 +47,15 @@ def export_metrics(run: Run, form: str) -> Path:
         raise WhenceError(f"{form} is not installed: run 'pip install whence[{form}]'.") from error
 
 
-def _rows(run: Run) -> list[dict]:
-    rows = {r["step"]: {k: r[k] for k in COLUMNS if k in r} for r in run.steps}
+def _rows(run: Run) -> Iterator[dict[str, Any]]:
+    """Give a row for each step and each measurement, in order; one at a time is in memory."""
+    measured: dict[int, dict[str, Any]] = {}
     for r in run.evals:
-        row = rows.setdefault(r["step"], {"step": r["step"]})
-        row |= {"validation_loss": r["loss"], "bits_per_byte": r["bits_per_byte"]}
-    return [rows[step] for step in sorted(rows)]
+        found = {"validation_loss": r["loss"], "bits_per_byte": r["bits_per_byte"]}
+        measured[r["step"]] = {"step": r["step"], **found}
+    for r in run.steps:
+        yield {k: r[k] for k in COLUMNS if k in r} | measured.pop(r["step"], {})
+    yield from (measured[step] for step in sorted(measured))
 
 
 def _to_csv(run: Run) -> Path:

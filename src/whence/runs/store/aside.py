@@ -11,6 +11,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from whence.errors import WhenceError, shell_word
+from whence.runs.store.files import sync_all, sync_folder
 
 SUFFIX = r"\.[0-9a-f]{8}\.(part|gone)"
 
@@ -46,6 +47,7 @@ def made_aside(path: Path) -> Iterator[Path]:
         try:
             sweep(path.parent)
             yield part
+            sync_all(part)
             if os.name == "nt":  # an open file can't move there
                 lock.release()
             try:
@@ -54,6 +56,9 @@ def made_aside(path: Path) -> Iterator[Path]:
                 if os.path.lexists(path):
                     raise TakenError(path) from None
                 raise
+            sync_folder(path.parent)
+            with suppress(OSError):  # that folder may be new as well, in one that isn't ours
+                sync_folder(path.parent.parent)
         finally:
             lock.release()
     except OSError as error:
@@ -93,6 +98,7 @@ def remove_aside(path: Path) -> None:
             "folder."
         ) from error
     try:
+        sync_folder(path.parent)  # first, or a power loss could leave the name without what it held
         shutil.rmtree(gone)
     except OSError as error:
         raise WhenceError(
@@ -149,6 +155,7 @@ def remove_ours(path: Path) -> list[str]:
         for name in names:
             if name not in left:
                 (path / name).rename(gone / name)
+        sync_folder(path)
         shutil.rmtree(gone)
     except OSError as error:
         raise WhenceError(

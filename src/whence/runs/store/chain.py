@@ -6,7 +6,7 @@ checkpoints.jsonl pins each state.json, and says which checkpoints were let go s
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Set
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,8 @@ def _check(folder: Path, header: Header) -> None:
     for step in kept:
         if step not in there:
             raise lost(folder, step)
-    if len(there - logs.noted()) > 1:  # a kill leaves one that isn't noted yet, not two
+    unnoted = there - logs.noted()
+    if not as_a_kill_leaves(unnoted, kept):
         raise DamagedError(logs.checkpoints.path, "it lacks checkpoints that are there")
     if not kept:
         return
@@ -77,6 +78,11 @@ def _check(folder: Path, header: Header) -> None:
     for name, noted in state["past"].items():
         if (folder / name).stat().st_size < noted["bytes"]:
             raise shorter(folder / name, last)
+
+
+def as_a_kill_leaves(unnoted: Set[int], kept: Iterable[int]) -> bool:
+    """Tell whether a kill can leave these checkpoints without a note: one, the last to be saved."""
+    return not unnoted or (len(unnoted) == 1 and max(unnoted) > max(kept, default=-1))
 
 
 def check_ours(folder: Path, header: Header, step: int) -> None:

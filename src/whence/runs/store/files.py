@@ -14,6 +14,7 @@ import psutil
 from whence.data.files import is_hollow, written_whole
 from whence.errors import WhenceError
 
+SUMMARY = ".summary.json"
 SCHEMA = 1
 LARGEST_TEXT = 8 << 20  # run.toml, state.json and the like
 
@@ -61,18 +62,33 @@ def write_folder_whole(path: Path, fill: Callable[[Path], None]) -> None:
     temporary = path.with_name(f".{path.name}.part")
     try:
         shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
+        make_folder(path.parent)
+        temporary.mkdir()
         fill(temporary)
-        for file in temporary.iterdir():
-            with file.open("rb+") as handle:
-                os.fsync(handle.fileno())
-        sync_folder(temporary)
+        sync_all(temporary)
         temporary.rename(path)
         sync_folder(path.parent)
     except OSError as error:
         raise cannot_write(path, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder if it isn't there, and put its name on the disk."""
+    if not folder.is_dir():
+        folder.mkdir(parents=True)
+        sync_folder(folder.parent)
+
+
+def sync_all(folder: Path) -> None:
+    """Put all that is in a folder on the disk, bytes and names."""
+    mode = "rb+" if os.name == "nt" else "rb"  # a shared file may be another's
+    for root, _, files in os.walk(folder):
+        for name in files:
+            with Path(root, name).open(mode) as handle:
+                os.fsync(handle.fileno())
+        sync_folder(Path(root))
 
 
 def sync_folder(folder: Path) -> None:
@@ -240,10 +256,15 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def disk_use(folder: Path) -> int:
-    """Return how many bytes the files under a folder take; one of n equal names takes 1/n."""
+    """Return how many bytes the files under a folder take; one of n equal names takes 1/n.
+
+    The summary that holds this number isn't counted.
+    """
     total = 0
     for root, _, files in os.walk(folder):
         for name in files:
+            if name == SUMMARY:
+                continue
             try:
                 found = Path(root, name).lstat()
                 total += found.st_size // max(1, found.st_nlink)

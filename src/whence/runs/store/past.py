@@ -42,9 +42,11 @@ class Past:
             if found.st_ino != inode or found.st_size < size:  # it was written anew
                 inode, size, digest = found.st_ino, 0, hashlib.sha256()
             file.seek(size)
+            rest = b""  # a line that isn't complete doesn't count: the next one will replace it
             while piece := file.read(1 << 20):
-                digest.update(piece)
-                size += len(piece)
+                lines, newline, rest = (rest + piece).rpartition(b"\n")
+                digest.update(lines + newline)
+                size += len(lines + newline)
         self._known[name] = inode, size, digest
         return {"bytes": size, "sha256": digest.hexdigest()}
 

@@ -3,7 +3,7 @@
 from contextlib import closing, suppress
 from pathlib import Path
 
-from whence.runs.store.chain import check_ours
+from whence.runs.store.chain import as_a_kill_leaves, check_ours
 from whence.runs.store.checkpoints import remove_checkpoint, saved_line, saved_steps
 from whence.runs.store.files import DamagedError, cannot_write, remove_leftovers
 from whence.runs.store.header import Header
@@ -49,7 +49,7 @@ def tidy(folder: Path, header: Header) -> None:
             if step in noted:
                 remove_checkpoint(checkpoints, step)
         unnoted = [step for step in there if step not in noted]
-        if len(unnoted) != 1:  # a kill leaves one; where there are more, lines were lost
+        if not unnoted or not as_a_kill_leaves(set(unnoted), kept):  # else lines were lost
             return
         with suppress(DamagedError):
             check_ours(folder, header, unnoted[0])
@@ -66,8 +66,7 @@ def let_go_of_surplus(folder: Path, header: Header) -> None:
     checkpoints = folder / "checkpoints"
     spacing = Spacing(header.recipe.record)
     with closing(Logs(folder, header.id)) as logs:
-        for record in logs.read_steps():
-            spacing.took(record["step"], record["seconds"])
+        spacing.took_before(logs.read_steps().column("seconds"))
         losses = {r["step"]: r["loss"] for r in logs.evals if not r["whole"]}
         saved = saved_steps(checkpoints)
         for step in surplus(saved, precious(saved, losses, header), spacing):

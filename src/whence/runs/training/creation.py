@@ -1,11 +1,28 @@
-"""What is settled when a run is made: every `auto` of its recipe, and its folder's name."""
+"""How a run is made: every `auto` of its recipe is settled, and its folder gets its name last."""
+
+from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
-from whence.data import Source
+from whence.data import Source, prepare
+from whence.data.cutting import Preparing, tell_nobody
+from whence.errors import WhenceError
 from whence.runs.recipe import Recipe
+from whence.runs.store.aside import TakenError, made_aside
+from whence.runs.store.header import Header
+from whence.runs.store.record import Logs
+from whence.runs.store.tokens import share_tokens
+
+if TYPE_CHECKING:
+    from whence.runs.run import Run
+
+Fill = Callable[[Path], Header]  # writes a run's tokens into a folder; returns its header
+R = TypeVar("R")
 
 LARGEST_CHARACTER_TEXT = 20_000_000
 
@@ -44,3 +61,87 @@ def free_path(folder: Path, name: str) -> Path:
     while f"{stem}-{number}" in taken:
         number += 1
     return folder / f"{stem}-{number}"
+
+
+def make_as(
+    make: Callable[[Path, Fill], R],
+    recipe: Recipe,
+    path: Path | str | None = None,
+    source: Source | None = None,
+    preparing: Preparing = tell_nobody,
+) -> R:
+    """Make the run of a recipe: at a path, or at the next one that is free; see `Run.create`.
+
+    Args:
+        make: makes a run's folder, as `Run.make` does.
+        recipe: what to train.
+        path: the folder; none: `runs/` and a name made from the text's.
+        source: the text, where it is already open.
+        preparing: as of `Run.create`.
+    """
+    text = source or recipe.data.open()
+    settled = resolve(recipe, text)
+    data = settled.data
+
+    def fill(folder: Path) -> Header:
+        prepare(
+            text,
+            data.tokenizer,
+            data.vocab_size,
+            data.validation,
+            folder,
+            validation_source=data.open_validation(),
+            each=preparing,
+            ended=data.documents,
+        )
+        return Header(settled, now())
+
+    while True:
+        try:
+            return make(Path(path) if path else free_path(Path("runs"), text.name), fill)
+        except TakenError:  # another process was the first to end
+            if path is not None:
+                raise
+
+
+def make_at(path: Path, fill: Fill, check: Callable[[Path, Header], None]) -> None:
+    """Make a run's folder, whole or not at all; see `Run.make`.
+
+    Args:
+        path: the folder.
+        fill: writes the tokens into the folder it is given and returns the header.
+        check: refuses a run that could take no step.
+    """
+    with made_aside(path) as folder:
+        header = fill(folder)
+        share_tokens(folder, path.parent)
+        header.pin(folder)
+        check(folder, header)
+        Logs(folder, header.id).begin()
+        header.write(folder)
+
+
+def check_trainable(run: Run) -> None:
+    """Find out now whether the run can take its first step, and be measured."""
+    run.session().batches[run.origin.step if run.origin else 0]
+    check_text(run)
+
+
+def check_text(run: Run) -> None:
+    """Find out whether a run's text is long enough to be trained on and measured.
+
+    Raises:
+        WhenceError: saying what is too short.
+    """
+    run.batches[run.origin.step if run.origin else 0]
+    n_validation = len(run.dataset.validation)
+    if n_validation < 2:
+        raise WhenceError(
+            f"the text keeps {n_validation} token(s) for validation, too few to measure anything: "
+            "give more text, or a larger data.validation."
+        )
+
+
+def now() -> str:
+    """Return the time in ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from whence.runs.store.checkpoints import copied, folder_name, save_checkpoint
-from whence.runs.store.files import cannot_write
+from whence.runs.store.files import cannot_write, make_folder
 from whence.runs.training.session import Session
 from whence.scale.plan import check_disk
 from whence.train.optimizers import SGD
@@ -98,7 +98,7 @@ class Saver:
     ) -> int:
         need = 2 * sum(t.nbytes for t in [*model.values(), *optimizer.values()])
         try:
-            self.folder.mkdir(exist_ok=True)
+            make_folder(self.folder)
             check_disk(need, self.folder, "make room, then resume the run")
         except OSError as error:
             raise cannot_write(self.folder, error) from error

@@ -5,7 +5,7 @@ from typing import Any
 
 from whence.errors import shell_word
 from whence.runs.compare import compare_folders
-from whence.runs.questions.curves import thin
+from whence.runs.store.curves import thin
 from whence.studio.answers.place import path_of, python_path
 from whence.studio.answers.runs import curves_of
 
@@ -17,7 +17,7 @@ def compare(folder: Path, *, a: str, b: str, buckets: int = 400) -> dict[str, An
         folder: the folder of runs.
         a: a run's name.
         b: another's.
-        buckets: as of `whence.runs.questions.curves.thin`.
+        buckets: as of `whence.runs.store.curves.thin`.
     """
     both = one, other = path_of(folder, a), path_of(folder, b)
     found = compare_folders(one, other, 2)

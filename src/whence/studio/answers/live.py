@@ -7,9 +7,9 @@ import numpy as np
 
 from whence.errors import shell_word
 from whence.models import MODELS, NGramConfig
-from whence.runs.questions.curves import Curves, thin
 from whence.runs.recipe import kind_of
 from whence.runs.store.checkpoints import saved_steps
+from whence.runs.store.curves import Curves, thin
 from whence.runs.store.watched import is_watched
 from whence.runs.summary import summary_of
 from whence.studio.answers.place import open_run, origin_of, path_of, python_path
@@ -25,7 +25,7 @@ def live(folder: Path, *, run: str, buckets: int = 400) -> dict[str, Any]:
     Args:
         folder: the folder of runs.
         run: the run's name.
-        buckets: as of `whence.runs.questions.curves.thin`.
+        buckets: as of `whence.runs.store.curves.thin`.
     """
     path = path_of(folder, run)
     curves = curves_of(path)
@@ -95,6 +95,7 @@ def _watched(path: Path, curves: Curves, drawn: dict[str, Any]) -> dict[str, Any
         "checkpoints": [],
         "tokens_per_second": curves.tokens_per_second,
         "seconds_left": None,
-        "python": f"from whence.watch import open_step; open_step({python_path(path)}, None, model)",
+        "python": "from whence.watch import open_step; "
+        f"open_step({python_path(path)}, None, model)",
         "shell": f"whence why {shell_word(path)} --list --model my_module:build",
     }

@@ -9,7 +9,7 @@ import torch
 from whence.data.points import SHAPES, features
 from whence.models.small.line import Fit, least_squares, mean_squared_error
 from whence.play import Session
-from whence.runs.questions.curves import thin
+from whence.runs.store.curves import thin
 
 FINE, COARSE = 60, 20  # points along a side: of the output's picture, of a hidden unit's
 BUCKETS = 200

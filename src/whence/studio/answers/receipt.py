@@ -6,10 +6,14 @@ from typing import Any
 from whence.errors import WhenceError
 from whence.studio.answers.cell import found, without_step
 from whence.studio.answers.traces import Asked
-from whence.why import Address, Number
+from whence.why import Address, Number, Trace
 from whence.why.attribution.groups import WAYS
 from whence.why.attribution.occurrences import occurrences
+from whence.why.receipts.update import PAST
+from whence.why.receipts.wording import MEMORY
 from whence.why.rules.open import open_element
+
+_SECONDS = 2.0  # for paths, of which there can be very many
 
 
 def receipt(
@@ -42,7 +46,7 @@ def receipt(
         name = number.numbers.name
         updated = t.after_of(name) is not None and name in t.parameters
         target = number.update if updated else number
-        why = target.why(top=top)
+        why = target.why(top=top, context=True)
         lines = _lines(target)
         head = None
         if updated:
@@ -95,8 +99,11 @@ def blame(
     asked = Asked(folder, run, step, text)
     top = max(1, min(top, 1000))
     with asked.opened() as t:
-        whole = found(t, address).blame(by)
-    shares = [vars_of(share) for share in whole.shares]
+        number = found(t, address)
+        whole = number.blame(by, seconds=_SECONDS)
+    shares = [
+        {**vars_of(share), **_before(t, number, share.label, asked)} for share in whole.shares
+    ]
     rest = shares[top:]
     return {
         **asked.head(),
@@ -164,6 +171,19 @@ def places(
 def vars_of(share: Any) -> dict[str, Any]:
     """A frozen record with slots as a dict."""
     return {name: getattr(share, name) for name in share.__slots__}
+
+
+def _before(t: Trace, number: Number, label: str, asked: Asked) -> dict[str, Any]:
+    """Where the step before made what the optimizer remembered, and the field's word for it."""
+    name = label.removesuffix(f" {PAST}")
+    owner, _, kind = name.rpartition(".")
+    if name == label or owner not in t.parameters or t.after_of(name) is None:
+        return {}
+    words = f"{MEMORY.get(kind, kind).lower()} {PAST}"
+    if not asked.step or asked.text is not None or t[name].shape != number.ref.size:
+        return {"words": words}
+    address = f"{t[name][number.address_index].address}.after"
+    return {"words": words, "opens": {"address": address, "step": asked.step - 1}}
 
 
 def _lines(number: Number) -> list[dict[str, Any]]:

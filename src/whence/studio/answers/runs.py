@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from whence.errors import shell_word
-from whence.runs.questions.curves import Curves
+from whence.runs.store.curves import Curves
 from whence.runs.summary import runs_in, spark_of, summary_of
 from whence.studio.answers.place import origin_told, python_path
 from whence.studio.worker import state_now

@@ -28,11 +28,12 @@ class Traces:
         most: bytes; `None`: a quarter of what is free when the first trace is kept.
 
     Attributes:
+        shared_by: how many processes share that quarter.
         doing: how far each trace in the making is: (step reached, step wanted).
     """
 
     def __init__(self, most: int | None = None):
-        self.most = most
+        self.most, self.shared_by = most, 1
         self.doing: dict[Key, tuple[int, int]] = {}
         self._kept: OrderedDict[Key, Trace] = OrderedDict()
         self._making: dict[Key, threading.Lock] = {}
@@ -68,7 +69,7 @@ class Traces:
 
     def _keep(self, key: Key, made: Trace) -> None:
         if self.most is None:
-            self.most = (available() or 4_000_000_000) // 4
+            self.most = (available() or 4_000_000_000) // 4 // self.shared_by
         self._kept[key] = made
         while len(self._kept) > 1 and sum(t.nbytes for t in self._kept.values()) > self.most:
             self._kept.popitem(last=False)

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from whence.why.receipts.unroll import Node, followed, normal
+from whence.why.receipts.followed import Node, followed
+from whence.why.receipts.unroll import normal
 from whence.why.recording.storage import Index
 from whence.why.rules.open import open_call
 from whence.why.rules.opening import Cells

@@ -10,18 +10,20 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from whence.errors import WhenceError
-from whence.receipt.figures import figure, finite
+from whence.receipt.figures import READ, finite, percent, short
+from whence.receipt.text import bar
 from whence.why.attribution.boundary import PLACES, Boundary
-from whence.why.attribution.paths import paths
+from whence.why.attribution.paths import paths, paths_within
+from whence.why.receipts.followed import Node
 from whence.why.receipts.labels import Place
 from whence.why.receipts.ranking import ranked, shares
-from whence.why.receipts.unroll import Node, Unrolled, normal, unroll
+from whence.why.receipts.unroll import Unrolled, normal, unroll
 from whence.why.receipts.update import Update
 from whence.why.receipts.whole import Whole
 from whence.why.rules.opening import Cells
@@ -88,19 +90,21 @@ class Blame:
         """Return it as plain numbers, strings and lists, ready for JSON."""
         return finite({"schema": 1, **asdict(self)})
 
-    def lines(self, top: int | None = 12) -> list[str]:
-        """Return it line by line, at most `top` groups."""
+    def lines(self, top: int | None = 12, digits: int = READ) -> list[str]:
+        """Return it line by line, at most `top` groups, with so many significant digits."""
         shown = self.shares if top is None else self.shares[:top]
-        width = max((len(figure(s.value)) for s in shown), default=0)
-        lines = [f"{self.address} = {figure(self.value)}, by {self.by}"]
+        width = max((len(short(s.value, digits)) for s in shown), default=0)
+        largest = max((s.share for s in shown), default=1.0)
+        lines = [f"{self.address} = {short(self.value, digits)}, by {self.by}"]
         lines += [
-            f"    {figure(s.value):>{width}}  {100 * s.share:5.1f} %  {s.label}"
-            + (f"  ({s.terms:,} terms)" if s.terms > 1 else "")
+            f"    {short(s.value, digits):>{width}}  {bar(s.share, largest)} "
+            f"{percent(s.share):>6}  {s.label}" + (f"  ({s.terms:,} terms)" if s.terms > 1 else "")
             for s in shown
         ]
         rest = self.shares[len(shown) :]
         if rest:
-            lines.append(f"    {figure(sum(s.value for s in rest)):>{width}}  in {len(rest)} more")
+            value = short(sum(s.value for s in rest), digits)
+            lines.append(f"    {value:>{width}}  in {len(rest)} more")
         if math.isfinite(self.value):
             lines.append(f"  rounding {self.rounding:.3g} (at most {self.bound:.3g})")
         lines += [f"  {note}" for note in self.notes]
@@ -110,7 +114,7 @@ class Blame:
         return "\n".join(self.lines())
 
 
-def blame(number: Number, by: str) -> Blame:
+def blame(number: Number, by: str, seconds: float | None = None) -> Blame:
     """Group what a number is made of.
 
     Args:
@@ -118,6 +122,7 @@ def blame(number: Number, by: str) -> Blame:
         by: "token", "position", "example", "where" (the label that `trace` was given for a place
             in the training text), "head", "module" or, for a gradient or an update, "path": the
             modules it came back through from the loss.
+        seconds: how long paths are followed; `None`: all of them, which may take minutes.
 
     Raises:
         WhenceError: there is no such grouping.
@@ -142,8 +147,12 @@ def blame(number: Number, by: str) -> Blame:
         )
     start = _start(number)
     if by == "path":
-        sums, ends = paths(start)
-        return _blame(number, by, ends, sums)
+        if seconds is None:
+            sums, ends = paths(start)
+            return _blame(number, by, ends, sums)
+        sums, ends, notes = paths_within(start, trace, seconds)
+        found = _blame(number, by, ends, sums)
+        return replace(found, notes=(*notes, *found.notes))
     first = {id(n.op) for cells, at, w in start for n in normal(cells, at, w)}
     stop = Boundary(trace, by, first, start[0][0])
     unrolled = unroll(start, lambda node: not stop(node), stop.at_place)
@@ -189,10 +198,11 @@ def _told_apart(leaves: list[Node]) -> tuple[list[Node], list[np.ndarray]]:
 def _group(trace: Trace, by: str, leaf: Node, groups: dict[str, list[np.ndarray]]) -> None:
     """Sort a leaf's terms into their groups."""
     terms = leaf.terms
-    if leaf.op is None:
+    place = trace.labels.place(leaf.cells, leaf.at)
+    placed = by in PLACES and getattr(place, PLACES[by]) is not None
+    if leaf.op is None and not placed:  # what came in at a token or an example counts for it
         groups[_outside(trace, leaf)].append(terms)
         return
-    place = trace.labels.place(leaf.cells, leaf.at)
     if by == "module":
         groups[_module(leaf)].append(terms)
     elif by == "head":
@@ -256,7 +266,7 @@ def _with_text(
             word = labels.where(example, position)
             if word not in largest or size >= largest[word][0]:
                 largest[word] = (size, example, position, place.stream)
-    text = {word: labels.stands(*where) for word, (_, *where) in largest.items()}
+    text = {word: labels.stands(e, p, stream) for word, (_, e, p, stream) in largest.items()}
     return {text.get(word, word): several for word, several in groups.items()}
 
 
@@ -269,7 +279,8 @@ def _outside(trace: Trace, leaf: Node) -> str:
 
 def _module(leaf: Node) -> str:
     op = leaf.op
-    assert op is not None
+    if op is None:
+        return "before this step"
     module = op.forward.module if op.forward is not None else op.module
     return module or op.name
 

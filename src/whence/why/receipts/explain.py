@@ -10,6 +10,7 @@ import numpy as np
 
 from whence.errors import WhenceError
 from whence.receipt import Others, Receipt, Term
+from whence.receipt.text import HANDED_ON
 from whence.receipt.verdicts import (
     CLOSED,
     EXACT,
@@ -21,10 +22,11 @@ from whence.receipt.verdicts import (
     UNSEEN,
     verdict,
 )
+from whence.why.receipts.followed import Node
 from whence.why.receipts.formula import with_formula
 from whence.why.receipts.saying import with_words
 from whence.why.receipts.terms import element, in_figures, listed
-from whence.why.receipts.unroll import Node, unroll
+from whence.why.receipts.unroll import unroll
 from whence.why.receipts.update import Update
 from whence.why.receipts.whole import Whole
 from whence.why.receipts.wording import operation
@@ -39,7 +41,12 @@ if TYPE_CHECKING:
 
 
 def explain(
-    number: Number, top: int, depth: int, raw: bool = False, context: bool = False
+    number: Number,
+    top: int,
+    depth: int,
+    raw: bool = False,
+    context: bool = False,
+    source: str = "",
 ) -> Receipt:
     """Write the receipt of a number, with its title and a sentence.
 
@@ -48,9 +55,11 @@ def explain(
         top: how many terms are listed.
         depth: how many levels are opened.
         raw: leave operations that only hand a number on unfolded.
-        context: also say what it is to be compared with, and where it comes from.
+        context: also say what it is to be compared with.
+        source: which line of the text most of it comes from.
     """
-    return with_words(number, with_formula(number, inner(number, top, depth, raw)), context)
+    receipt = with_formula(number, inner(number, top, depth, raw))
+    return with_words(number, receipt, context, source)
 
 
 def inner(number: Number, top: int, depth: int, raw: bool = False) -> Receipt:
@@ -99,7 +108,7 @@ def _folded(
     judged = made.verdict
     if judged in (EXACT, ROUNDED):
         judged = EXACT if residual == 0 else ROUNDED
-    way = (operation(call) if call.name in _SAID else "handed on", made.address)
+    way = (operation(call) if call.name in _SAID else HANDED_ON, made.address)
     return replace(
         made,
         address=own.address,

@@ -41,11 +41,10 @@ def with_formula(number: Number, receipt: Receipt) -> Receipt:
     make = None if rule is None else FORMULAS.get(rule["rule"])
     if rule is None or make is None:
         return receipt
-    written = make(_Weight(number), rule)
-    if written is None:
-        return receipt
     slack = _AGREES * abs(receipt.value) + receipt.bound
-    if not abs(written.result - receipt.value) <= slack:
+    each = (make(_Weight(number, clipped), rule) for clipped in (True, False))
+    written = next((w for w in each if w and abs(w.result - receipt.value) <= slack), None)
+    if written is None:
         return receipt
     names = {symbol: figure(value) for symbol, value in written.known.items() if value}
     return replace(receipt, symbols=written.symbols, numbers=written.numbers, names=names)
@@ -54,19 +53,20 @@ def with_formula(number: Number, receipt: Receipt) -> Receipt:
 class _Weight:
     """What stands beside an updated weight: its gradient and the optimiser's memory of it."""
 
-    def __init__(self, number: Number):
+    def __init__(self, number: Number, clipped: bool):
         self.trace, self.at = number.trace, number.at
         self.name = number.numbers.name.removesuffix(".update")
+        self.clipped = clipped
 
     def before(self) -> float:
         """The weight itself."""
         return self._read(self.trace[self.name].ref)
 
     def gradient(self) -> float | None:
-        """Its gradient, clipped if it was."""
+        """Its gradient, as clipping left it or as it came."""
         ref = self.trace.gradient_of(self.trace[self.name].ref)
         clipped = f"{self.name}.grad#2"
-        if clipped in self.trace:
+        if self.clipped and clipped in self.trace:
             ref = self.trace[clipped].ref
         return None if ref is None else self._read(ref)
 

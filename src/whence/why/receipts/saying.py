@@ -7,12 +7,10 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from whence.errors import WhenceError
 from whence.receipt import Receipt, Term
 from whence.receipt.figures import percent, short
 from whence.receipt.sentence import said
 from whence.receipt.verdicts import CLOSED, GIVEN, NOISE, NOT_FINITE, UNSEEN, WRONG
-from whence.why.attribution.groups import blame
 from whence.why.receipts.update import MIXED, PAST, Update
 from whence.why.receipts.wording import title
 from whence.why.recording.storage import Ref
@@ -21,19 +19,18 @@ from whence.why.rules.open import open_element
 if TYPE_CHECKING:
     from whence.why.number import Number
 
-_MOSTLY, _LARGEST = 0.5, 0.02
 _COMPARED = 1 << 24  # elements: of a larger tensor no percentile is counted
 
 
-def with_words(number: Number, receipt: Receipt, context: bool) -> Receipt:
+def with_words(number: Number, receipt: Receipt, context: bool, source: str) -> Receipt:
     """Give a receipt its title and its sentence.
 
     Args:
         number: what the receipt is of.
         receipt: the terms.
-        context: also say which line of the text most of it comes from, and give the facts.
+        context: give the facts too.
+        source: which line of the text most of it comes from.
     """
-    source = _source(number) if context and _of_parameter(number) else ""
     return replace(
         receipt,
         title=title(number),
@@ -64,14 +61,6 @@ def sentence(number: Number, receipt: Receipt, source: str = "") -> str:
         return _of_losses(worst, receipt.share(worst), count)
     words = said(_named(receipt.terms), receipt.others.size)
     return "; ".join(w for w in (words, source) if w)
-
-
-def _of_parameter(number: Number) -> bool:
-    """Whether a number is the update or the gradient of a parameter."""
-    name = number.address.partition("[")[0]
-    return isinstance(number.ref, Update) or (
-        number.address.endswith(".grad") and name.removesuffix(".grad") in number.trace.parameters
-    )
 
 
 def _named(terms: tuple[Term, ...]) -> list[Term]:
@@ -118,28 +107,6 @@ def _moved(number: Number, receipt: Receipt, source: str) -> str:
     return f"{moved}: " + ", ".join([*parts, *([source] if source else [])])
 
 
-def _source(number: Number) -> str:
-    """Say which line, token or example most of a gradient or an update comes from."""
-    labels = number.trace.labels
-    examples = sum(part.layouts.examples for part in labels.parts)
-    way = "where" if labels.where else "token" if labels.decode else "example"
-    if way == "example" and examples < 2:
-        return ""
-    try:
-        found = blame(number, way)
-    except WhenceError:  # nothing tells what is an example
-        return ""
-    real = [s for s in found.shares if not s.label.endswith(("(before this step)", "(old value)"))]
-    whole = sum(abs(share.value) for share in real)
-    if not real or not whole or not math.isfinite(whole) or real[0].label.startswith("("):
-        return ""
-    share = abs(real[0].value) / whole
-    if share < _LARGEST:
-        return ""
-    name = real[0].label.partition(": ")[0] if way == "where" else real[0].label
-    return f"mostly {name}" if share >= _MOSTLY else f"the largest part {name} ({percent(share)})"
-
-
 def facts(number: Number) -> tuple[str, ...]:
     """Say what a number is to be compared with: its tensor's shape, its rank in it, |g| / |w|."""
     ref = number.ref
@@ -151,7 +118,8 @@ def facts(number: Number) -> tuple[str, ...]:
         smaller = int((ref.tensor().abs() < abs(value)).sum())
         others = ref.numel - 1
         share = f"larger than {percent(smaller / others)} of them in size"
-        found.append("the largest of them in size" if smaller == others else share)
+        ends = {0: "the smallest of them in size", others: "the largest of them in size"}
+        found.append(ends.get(smaller, share))
     owner = _owner(number)
     if owner is not None and owner.value:
         kind = "|Δ|" if isinstance(ref, Update) else "|g|"

@@ -47,7 +47,7 @@ def listed(
     place = np.concatenate([np.arange(len(row)) for row in rows])
     values = np.concatenate(rows)
     real = np.flatnonzero(np.concatenate(valid))
-    order = real[ranked(values[real])]
+    order: list[int] = real[ranked(values[real])].tolist()
     counts = int((values[real] != 0).sum())
     many = min(top, counts) if counts else top  # zeros are among the others
     terms = [

@@ -15,74 +15,14 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from whence.why.receipts.axes import spread
+from whence.why.receipts.followed import Node, added_up, dense_product, followed
 from whence.why.recording.recomputed import Recomputed
 from whence.why.recording.storage import Index, Ref
-from whence.why.recording.tape import Call, Op
 from whence.why.rules.open import open_call
 from whence.why.rules.opening import Cells, Factor, Opened, Part, bound, difference
 
 _TERMS_AT_ONCE = 1 << 21
 _PIECES = 8
-_SPARSE = 16  # a stretch of more than so many elements for each place is not gone through
-
-
-@dataclass(slots=True)
-class Node:
-    """Some elements that one operation made, each with its weight in the unrolled number.
-
-    Attributes:
-        cells: the tensor they stand in, as the operation wrote it.
-        at: their places.
-        weight: what each counts for.
-        call: the operation, `None` for what was there before the step.
-        given: what each element contributes, where that isn't weight · value: the terms of a
-            function, such as the squares that a loss adds up.
-    """
-
-    cells: Cells
-    at: Index
-    weight: np.ndarray
-    call: Call | None
-    given: np.ndarray | None = None
-
-    @property
-    def op(self) -> Op | None:
-        """The recorded operation."""
-        return None if self.call is None else self.call.op
-
-    @property
-    def own(self) -> np.ndarray:
-        """What is followed of each element: its value, or its term where that is given."""
-        return self.cells.gather(self.at) if self.given is None else self.given
-
-    @property
-    def terms(self) -> np.ndarray:
-        """What each element contributes: weight · value."""
-        with np.errstate(all="ignore"):
-            return self.weight * self.cells.gather(self.at) if self.given is None else self.given
-
-    def merged(self) -> Node:
-        """Add up the weights of elements that were reached more than once."""
-        return Node(self.cells, *added_up(self.at, self.weight), self.call)
-
-
-def added_up(at: Index, weight: np.ndarray) -> tuple[Index, np.ndarray]:
-    """Add up the weights of places that come more than once, and leave out what weighs nothing."""
-    if np.iscomplexobj(weight):
-        places, which = np.unique(at, return_inverse=True)
-        real, imaginary = (
-            np.bincount(which, part, len(places)) for part in (np.real(weight), np.imag(weight))
-        )
-        return places, real + 1j * imaginary
-    low, high = (int(at.min()), int(at.max())) if len(at) else (0, 0)
-    if high - low < _SPARSE * len(at):  # an array as long as that is made sooner than a sort
-        sums = np.bincount(at - low, weight)
-        places = np.flatnonzero(sums)
-        return places + low, sums[places]
-    places, which = np.unique(at, return_inverse=True)
-    sums = np.bincount(which, weight, len(places))
-    keep = sums != 0
-    return places[keep], sums[keep]
 
 
 @dataclass(slots=True)
@@ -149,6 +89,13 @@ def unroll(
         one = _opened(Node(node.cells, node.at[:1], node.weight[:1], node.call))
         if one is None or not into(node):
             result.leaves.append(node)
+            continue
+        product = dense_product(node, one)
+        if product is not None:
+            result.rounding += product.rounding
+            result.bound += product.bound
+            for following in normal(product.cells, product.at, product.weight):
+                push(following)
             continue
         step = max(1, _TERMS_AT_ONCE // max(one.total(1)[2], 1))
         for begin in range(0, len(node.at), step):
@@ -275,32 +222,6 @@ def _is_product(part: Part) -> bool:
     product = Part(part.symbol, part.factors, part.coefficient, valid=part.valid)
     with np.errstate(invalid="ignore"):
         return bool(np.array_equal(product.terms(), part.terms(), equal_nan=True))
-
-
-def followed(part: Part, op: Op | None) -> int:
-    """Choose the factor that a product is a share of; the others weigh it.
-
-    In the backward pass, the gradient. Elsewhere what was made first in this
-    step: an activation rather than a weight, or a cast of one, which was there before; a value rather than its
-    attention weight, a momentum rather than its denominator; single numbers last.
-    """
-    factors = part.factors
-    if len(factors) == 1:
-        return 0
-    if op is not None and op.phase == "backward":
-        return max(range(len(factors)), key=lambda i: (factors[i].cells.carries, _age(factors[i])))
-    forward = op is not None and op.phase == "forward"
-    return min(range(len(factors)), key=lambda i: _rank(factors[i], forward))
-
-
-def _age(factor: Factor) -> float:
-    return factor.cells.ordinal
-
-
-def _rank(factor: Factor, forward: bool) -> tuple[bool, bool, bool, float]:
-    cells, age = factor.cells, factor.cells.ordinal
-    fixed = isinstance(cells, Ref) and cells.fixed  # also a weight's cast, made in this step
-    return cells.numel == 1, forward and (fixed or age < 0), forward and fixed, age
 
 
 def _note_shared(part: Part, node: Node, result: Unrolled) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from whence.why.receipts.unroll import Node, Unrolled, normal, unroll
+from whence.why.receipts.followed import Node
+from whence.why.receipts.unroll import Unrolled, normal, unroll
 from whence.why.recording.storage import Index
 from whence.why.recording.tape import Call
 from whence.why.rules.opening import UNIT, Cells, Factor, Opened, Part
@@ -85,8 +85,6 @@ def as_opened(trace: Trace, unrolled: Unrolled) -> Opened:
     if not parts:
         parts = [Part("nothing", value=np.zeros((1, 1)))]
     notes = []
-    if math.isfinite(unrolled.rounding):
-        notes.append(f"the operations on the way rounded {unrolled.rounding:.3g} of it")
     shared = [f"{trace.address(c, i)} = {c.gather(np.array([i]))[0]:.9g}"
               for c, i in unrolled.shared]  # fmt: skip
     if shared:

@@ -89,7 +89,9 @@ class Recorder(TorchDispatchMode):
         self.by_sequence: dict[int, Op] = {}
         self._hooked: set[Any] = set()
         self._linked: set[Ref] = set()
-        self._backward: list[int] = []  # threads in a backward pass, one for each pass within another
+        self._backward: list[
+            int
+        ] = []  # threads in a backward pass, one for each pass within another
         self._lock = threading.RLock()
         self._last_sequence = -1
         self._runs: Counter[tuple] = Counter()

@@ -133,7 +133,9 @@ class Call:
         count = len(values["self"])
         if op.name.startswith("_amp_foreach_"):  # beside the gradients, one flag for all of them
             if slot < count:
-                return cls(op, op.name, 0, {**values, "self": values["self"][slot]}, [op.outputs[slot]])
+                return cls(
+                    op, op.name, 0, {**values, "self": values["self"][slot]}, [op.outputs[slot]]
+                )
             return cls(op, op.name, 0, values, op.outputs[count:])
         place = slot % count
         one = {k: v[place] if k in lists and len(v) == count else v for k, v in values.items()}

@@ -16,7 +16,7 @@ export function receipt(given, open) {
     "div",
     { class: "small-receipt", "data-address": given.address },
     h("p", { class: "quiet quantity" }, given.quantity),
-    h("p", { class: "formula" }, h("span", { class: "symbols" }, given.symbols), given.numbers ? [h("br", {}), h("span", { class: "figures", title: given.numbers }, trimmed(given.numbers))] : null, " = ", h("strong", {}, digits(given.value))),
+    h("p", { class: "formula" }, h("span", { class: "symbols" }, given.verdict === "given" ? given.symbols : `${given.address} = ${given.symbols}`), given.numbers ? [h("br", {}), h("span", { class: "figures", title: given.numbers }, trimmed(given.numbers))] : null, " = ", h("strong", {}, digits(given.value))),
     terms.length
       ? h(
           "table",
@@ -44,6 +44,6 @@ function row(term, largest, open) {
 }
 
 // Figures in a text cut to six digits; the text itself stands behind on hover.
-function trimmed(text) {
+export function trimmed(text) {
   return text.replace(/\d+\.\d{6,}(e[-+]?\d+)?/g, (figure) => String(Number(Number(figure).toPrecision(6)))).replace(/(^|[\s(])-(?=\d)/g, "$1\u2212");
 }

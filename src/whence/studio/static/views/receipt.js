@@ -6,7 +6,8 @@ import { about, askTraced, bars, judged, where } from "../lib/asked.js";
 import { copies, copyable } from "../lib/copy.js";
 import { button, h, put, trouble } from "../lib/dom.js";
 import { fraction, hat, m, math, name, op, row } from "../lib/mathml.js";
-import { count, digits, full, number, signed, sum } from "../lib/number.js";
+import { count, digits, full, number, short, signed, sum } from "../lib/number.js";
+import { trimmed } from "../lib/terms.js";
 
 const WORDS = { token: "by token", position: "by position", example: "by example", where: "by line of the text", head: "by head", module: "by module", path: "by path" };
 
@@ -16,7 +17,8 @@ function render({ model, el }) {
   const bar = h("div", {});
   const wait = h("div", {});
   const body = h("div", {});
-  put(el, h("div", { class: "head" }, h("h1", {}, "Receipt")), bar, wait, body);
+  const title = h("h1", {}, "Receipt");
+  put(el, h("div", { class: "head" }, title), bar, wait, body);
   change({});
   return () => (asked += 1);
 
@@ -54,7 +56,9 @@ function render({ model, el }) {
   function show(answer) {
     put(bar, where(answer, change), addressBox(model, () => about(state), answer.address, (address) => change({ address })), h("p", { class: "quiet" }, "loss ", digits(answer.loss), " \u00b7 ", answer.notes.join("; ")));
     const share = h("div", {});
-    put(body, answer.head ? head(answer) : plain(answer), lines(answer), h("section", { class: "panel" }, h("div", { class: "head" }, h("h2", {}, "Who it came from"), ways(answer, share)), share), copies(answer));
+    put(title, `${answer.receipt.title}, ${answer.run}`);
+    title.title = answer.receipt.address;
+    put(body, answer.receipt.sentence ? h("p", { class: "said" }, answer.receipt.sentence) : null, answer.head ? head(answer) : plain(answer), lines(answer), h("section", { class: "panel" }, h("div", { class: "head" }, h("h2", {}, "Who it came from"), ways(answer, share)), share), copies(answer));
     groups(answer, share);
   }
 
@@ -64,7 +68,14 @@ function render({ model, el }) {
     const shown = sum(old, moved, after);
     const apart = [shown.after.slice(0, shown.at), h("strong", { class: "changed" }, shown.after.slice(shown.at))];
     const box = (label, x, digits, address, kind) => h("div", { class: `sum-part ${kind || ""}` }, h("span", { class: "label" }, label), h("span", { class: "number sum-number", title: full(x) }, digits), link(address));
-    return h("section", { class: "panel" }, h("div", { class: "sum" }, box("old", old, shown.old, answer.head.weight), h("span", { class: "sum-op" }, "+"), box(`what step ${answer.step} added`, moved, signed(moved, shown.change), answer.target, "moved"), h("span", { class: "sum-op" }, "="), box("new", after, apart, answer.head.after)), h("div", { class: "formula scroll" }, rule(answer.head.rule)), memory(answer.head.memory));
+    return h("section", { class: "panel" }, h("div", { class: "sum" }, box("old", old, shown.old, answer.head.weight), h("span", { class: "sum-op" }, "+"), box(`what step ${answer.step} added`, moved, signed(moved, shown.change), answer.target, "moved"), h("span", { class: "sum-op" }, "="), box("new", after, apart, answer.head.after)), h("div", { class: "formula scroll" }, rule(answer.head.rule)), written(answer.receipt), memory(answer.head.memory));
+  }
+
+  // The rule as symbols, numbers, result; raw names and every digit on hover.
+  function written(r) {
+    if (!r.numbers || !r.symbols.startsWith("\u2212\u03b7")) return null;
+    const known = Object.entries(r.names).map(([symbol, x]) => `${symbol} = ${short(Number(x))}`).join(", ");
+    return h("p", { class: "formula written" }, `change = ${r.symbols} = `, h("span", { title: r.numbers }, trimmed(r.numbers)), " = ", h("strong", { title: full(r.value) }, short(r.value)), h("br", {}), h("span", { class: "quiet small" }, known));
   }
 
   function plain(answer) {
@@ -102,14 +113,14 @@ function render({ model, el }) {
 
   async function groups(answer, share) {
     const mine = state.by;
-    const slow = mine === "path" ? "Following every path back to the loss; for a large model this takes minutes\u2026" : "adding up\u2026";
+    const slow = mine === "path" ? "Following the paths back to the loss\u2026" : "adding up\u2026";
     put(share, h("p", { class: "waiting", role: "status" }, h("span", { class: "pulse", "aria-hidden": "true" }), slow));
     delete share.dataset.ready;
     try {
       const found = await ask(model, "blame", { ...about(state), address: answer.target, by: mine });
       if (mine !== state.by || !share.isConnected) return;
       const opened = h("div", { class: "opened" });
-      const rows = found.shares.map((each) => ({ label: each.label, note: each.terms > 1 ? ` ${count(each.terms)} terms` : "", value: each.value, open: mine === "token" && /^['"]/.test(each.label) ? () => token(answer, each, opened) : undefined }));
+      const rows = found.shares.map((each) => ({ label: each.words ? h("span", { title: each.label }, each.words) : each.label, note: each.terms > 1 ? ` ${count(each.terms)} terms` : "", value: each.value, open: each.opens ? () => go(model, "cell", { ...about(state), ...each.opens }) : mine === "token" && /^['"]/.test(each.label) ? () => token(answer, each, opened) : undefined }));
       if (found.others.count) rows.push({ label: `${count(found.others.count)} other${found.others.count === 1 ? "" : "s"}`, value: found.others.value, kind: "others" });
       rows.push({ label: "rounding", value: found.rounding, kind: "others" });
       put(share, mine === "token" ? h("p", { class: "quiet small" }, "Click a token to see where it stood.") : null, bars(rows), opened, found.notes.map((note) => h("p", { class: "quiet small" }, note)), copyable(found.shell, "Shell"));
