@@ -128,5 +128,5 @@ def test_ids_that_may_be_either_way_round_are_asked_about():
         table(ids).sum().backward()
         optimizer.step()
 
-    with pytest.raises(WhenceError, match="give trace.. tokens="):
+    with pytest.raises(WhenceError, match=r"give trace.. tokens="):
         moved(trace(step), example=1)

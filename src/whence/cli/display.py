@@ -290,7 +290,9 @@ class Display:
         known = self.flops_per_token and hardware.device == "cuda"
         name = device_name("cuda").removeprefix("CUDA: ") if known else ""
         used = utilisation(rate * self.flops_per_token, name, hardware.precision)
-        return f"{rate:,.0f} tokens/s on average" + (f", MFU {used:.1%}" if used is not None else "")
+        return f"{rate:,.0f} tokens/s on average" + (
+            f", MFU {used:.1%}" if used is not None else ""
+        )
 
 
 class JsonDisplay:

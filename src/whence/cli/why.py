@@ -5,15 +5,13 @@ from __future__ import annotations
 import sys
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 import tyro
 from rich.table import Table
 
-from whence.cli.conversation import Conversation
 from whence.cli.document import strict
 from whence.cli.reach import reach
-from whence.cli.receipts import show_blame, show_receipt
 from whence.cli.terminal import Console
 from whence.errors import WhenceError, in_bytes, shell_word
 from whence.interop.answers import find_answer, load_answer
@@ -22,20 +20,9 @@ from whence.receipt.figures import READ, finite
 from whence.receipt.verdicts import GIVEN
 from whence.runs.run import Run
 from whence.runs.store.watched import is_watched
-from whence.why import (
-    Address,
-    Balance,
-    Blame,
-    Moved,
-    Number,
-    Receipt,
-    Trace,
-    balance,
-    moved,
-)
-from whence.why import first_bad as first_bad_of
-from whence.why.history.moments import trace_moment
-from whence.why.receipts.slope import Slope
+
+if TYPE_CHECKING:
+    from whence.why import Balance, Moved, Number, Trace
 
 Told: TypeAlias = list[int]
 Read: TypeAlias = list[int]
@@ -114,6 +101,11 @@ def why(
         model: of a watched loop: module:function that builds its model.
         json: print JSON.
     """
+    from whence.cli.conversation import Conversation
+    from whence.cli.receipts import show_blame, show_receipt
+    from whence.why import Address, Blame, Receipt, moved
+    from whence.why.receipts.slope import Slope
+
     line = row if line is None else line
     _refuse(
         {"depth": depth, "top": top, "numbers": numbers, "digits": digits},
@@ -215,6 +207,8 @@ def _of_run(
     model: str | None, told: Told, quiet: bool,
 ) -> tuple[Trace, int, str | None]:  # fmt: skip
     """Trace a step of a run, or what its model of then makes of a text."""
+    from whence.why.history.moments import trace_moment
+
     if model is not None:
         raise WhenceError(f"{run} has a recipe that builds its model: leave out --model.")
     opened = Run.open(run)
@@ -261,6 +255,8 @@ def _refuse(counts: dict[str, int], asked: dict[str, bool]) -> None:
 
 def _furthest(t: Trace, address: str) -> Number:
     """The largest number of a tensor; of none, the weight that the step moved furthest."""
+    from whence.why import Address
+
     if address:
         parsed = Address.parse(address)
         numbers = t[parsed.name]
@@ -314,6 +310,7 @@ def _list(t: Trace, part: str, head: dict[str, Any], json: bool) -> None:
 
 def _first_bad(t: Trace, top: int, head: dict[str, Any], json: bool) -> None:
     from whence.cli.receipts import show_receipt
+    from whence.why import first_bad as first_bad_of
 
     found = first_bad_of(t, top)
     if json:
@@ -338,6 +335,8 @@ def _first_bad(t: Trace, top: int, head: dict[str, Any], json: bool) -> None:
 
 
 def _balance(t: Trace, numbers: int, head: dict[str, Any], json: bool) -> int:
+
+    from whence.why import balance
 
     found: Balance = balance(t, numbers=numbers)
     if json:

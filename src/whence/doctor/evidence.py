@@ -189,7 +189,7 @@ NEEDS: dict[str, tuple[Callable[[Evidence], bool], str]] = {
     "record": (lambda e: len(e.loss) >= 1, "no step is recorded"),
     "20 steps": (lambda e: len(e.loss) >= 20, "fewer than 20 steps are recorded"),
     "losses": (
-        lambda e: len(e.loss) >= 20 and np.isfinite(e.loss[: max(1, len(e.loss) // 2)]).any(),
+        lambda e: len(e.loss) >= 20 and bool(np.isfinite(e.loss[: max(1, len(e.loss) // 2)]).any()),
         "the loss is not in the record",
     ),
     "rates": (lambda e: len(e.rate) >= 5, "fewer than 5 steps are recorded"),

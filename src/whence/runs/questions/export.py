@@ -14,15 +14,8 @@ from whence.data.files import written_whole
 from whence.errors import WhenceError
 from whence.runs.run import Run
 
-COLUMNS: tuple[str, ...] = (
-    "step",
-    "loss",
-    "validation_loss",
-    "bits_per_byte",
-    "rate",
-    "grad_norm",
-    "seconds",
-)
+MEASURED = ("loss", "validation_loss", "bits_per_byte")
+COLUMNS: tuple[str, ...] = ("step", *MEASURED, "rate", "grad_norm", "seconds")
 FORMATS = ("csv", "tensorboard", "wandb", "trackio")
 PROJECT = "whence"
 

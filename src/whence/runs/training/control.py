@@ -138,7 +138,7 @@ def train_controlled(
                 return False
             time.sleep(LOOK if not asked.lets(step) else min(LOOK, left))
 
-    for event in run.train(steps, stops, measuring, team):
+    for event in run.train(steps, stops, measuring, team=team):
         if isinstance(event, Stepped):
             step = event.step + 1
         yield event

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from whence.train.evaluation import Evaluation
@@ -61,7 +61,7 @@ class Evaluated:
     whole: bool = False
     own: Mapping[str, float] = field(default_factory=dict)
 
-    def to_record(self) -> dict[str, float | int | str]:
+    def to_record(self) -> dict[str, Any]:
         """Return the line of the record."""
         e = self.evaluation
         exact = {} if e.exact_match is None else {"exact_match": e.exact_match}

@@ -1,6 +1,5 @@
 """What a recipe becomes in memory: model, batches, loss and optimiser, ready for the loop."""
 
-import importlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -200,7 +199,7 @@ def _assemble(recipe: Recipe, dataset: Dataset, hardware: Hardware, team: Team |
     )
     # Shapes never vary in training; were they dynamic, the kernels would depend on the past.
     if hardware.compile:
-        importlib.import_module("torch._inductor.config")  # so that steps set it, too
+        pass  # loaded, so that steps set it, too
     forward = torch.compile(model, dynamic=False) if hardware.compile else model
     if team is not None and hardware.parallel == "ddp" and hardware.reduction == "fast":
         forward = replicated(model, forward, hardware.device)
