@@ -189,12 +189,12 @@ NEEDS: dict[str, tuple[Callable[[Evidence], bool], str]] = {
     "record": (lambda e: len(e.loss) >= 1, "no step is recorded"),
     "20 steps": (lambda e: len(e.loss) >= 20, "fewer than 20 steps are recorded"),
     "losses": (
-        lambda e: len(e.loss) >= 20 and bool(np.isfinite(e.loss[: max(1, len(e.loss) // 2)]).any()),
+        lambda e: bool(len(e.loss) >= 20 and np.isfinite(e.loss[: max(1, len(e.loss) // 2)]).any()),
         "the loss is not in the record",
     ),
     "rates": (lambda e: len(e.rate) >= 5, "fewer than 5 steps are recorded"),
     "gradient norms": (
-        lambda e: len(e.grad_norm) >= 20 and np.isfinite(e.grad_norm).any(),
+        lambda e: bool(len(e.grad_norm) >= 20 and np.isfinite(e.grad_norm).any()),
         "gradient norms of 20 steps are not there",
     ),
     "validation": (lambda e: len(e.evals) >= 3, "fewer than 3 measurements on other text"),
