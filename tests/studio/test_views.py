@@ -191,6 +191,7 @@ def test_keyboard_only(studio, page):
     expect(page.locator(".legend").first).to_contain_text("step 1")
     page.keyboard.press("Enter")
     expect(page.locator(".there[data-step='1']")).to_be_visible()
+    expect(page.locator("td.p").first).to_be_attached()  # it is measured meanwhile
     tab_to("td.p")
     page.keyboard.press("ArrowLeft")
     page.keyboard.press("Enter")
