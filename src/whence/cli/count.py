@@ -114,6 +114,7 @@ def _fraction(step: Step, counts: SentenceCounts) -> str:
     """The count over the total, smoothed or not.
 
     Example:
+        >>> from whence.experiments.sentences import SentenceCounts
         >>> counts = SentenceCounts([["I", "like"]], k=1)
         >>> _fraction(counts.distribution("I")[0], counts)
         '(1 + 1) / (1 + 1 · 3)'
