@@ -192,9 +192,10 @@ def sentence(box: str, command: str) -> str:
         return f"{word} is no flag of '{command}': {hint}"
     if found := re.match(r"Error parsing (\S+): (.*)", message):
         given = re.findall(r"'([^']*)'", found[2])
-        kind = re.search(rf"{re.escape(found[1])} (?:\{{None\}}\|)?([A-Z]+)\b", text)
-        if given and kind and kind[1] in KINDS:
-            return f"{found[1]} is {given[-1]!r}: give {KINDS[kind[1]]}."
+        kind = re.search(rf"{re.escape(found[1])} (?:\{{None\}}\|)?(\{{?\[)?([A-Z]+)\b", text)
+        if given and kind and kind[2] in KINDS:
+            several = ", or several" if kind[1] else ""
+            return f"{found[1]} is {given[-1]!r}: give {KINDS[kind[2]]}{several}."
     if found := re.match(
         r"invalid choice (.*) for argument '(.*)'\. Expected one of \((.*)\)", message
     ):
