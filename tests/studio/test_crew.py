@@ -178,7 +178,15 @@ def test_what_computes_is_known(studio: Studio):
     from whence.studio.answers import ANSWERS
 
     assert set(ANSWERS) >= COMPUTED
-    assert set(ANSWERS) - COMPUTED == {"runs", "form", "recipe", "compare", "live", "step"}
+    assert set(ANSWERS) - COMPUTED == {
+        "runs",
+        "form",
+        "recipe",
+        "compare",
+        "live",
+        "points",
+        "step",
+    }
 
 
 def test_a_run_that_is_made_meanwhile(crew, tmp_path):

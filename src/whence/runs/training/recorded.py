@@ -227,6 +227,8 @@ class Training:
 
     def _own(self) -> dict[str, float]:
         """Ask the caller's own evaluations; training goes on as if they hadn't been."""
+        if not self.evaluations:
+            return {}
         model = self.session.model
         with self.session.hardware.in_force(), inference(model):
             return {name: float(measure(model)) for name, measure in self.evaluations.items()}

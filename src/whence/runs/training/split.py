@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-import torch.distributed.checkpoint as dcp
 from torch import Tensor
 
 from whence.errors import WhenceError
@@ -51,6 +50,8 @@ def restore(session: Session, folder: Path, step: int) -> None:
     Raises:
         WhenceError: where a file is missing or damaged.
     """
+    import torch.distributed.checkpoint as dcp  # it brings PyTorch's compiler along
+
     if not is_split(session):
         load_model(folder, step, session.model)
         session.optimizer.load_state(load_optimizer(folder, step), step)
@@ -143,6 +144,7 @@ def save_shards(session: Session, folder: Path) -> None:
     Raises:
         WhenceError: where a process can't write its share.
     """
+    import torch.distributed.checkpoint as dcp  # it brings PyTorch's compiler along
     from torch.distributed.checkpoint import HuggingFaceStorageWriter
     from torch.distributed.checkpoint.api import CheckpointException
 
