@@ -183,6 +183,7 @@ def test_a_sample_never_ends_in_half_a_character():
     [
         (["line", "--target", "nope"], "--target names a column of a CSV"),
         (["net", "--hidden", "1000000"], "2,000,000 weights"),
+        (["net", "--hidden", "4", "a"], "--hidden is 'a': give a whole number, or several."),
         (["nett"], "Unknown command 'nett': did you mean net?"),
         (["train", "--help", "modle"], "did you mean model?"),
         (["train", "--model", "gpt-2"], "did you mean gpt2?"),

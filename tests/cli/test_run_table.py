@@ -1,12 +1,16 @@
 """The list of runs can be read in a terminal of any width."""
 
 import io
+import json
 
 import pytest
 from rich.cells import cell_len
 
+from tests.cli.command import whence
+from tests.runs.tiny import finish, make
 from whence.cli.run_table import print_runs
 from whence.cli.terminal import Console
+from whence.runs.store.files import SUMMARY
 
 
 def row(path: str, text: str, **more) -> dict:
@@ -67,3 +71,13 @@ def test_a_pipe_gets_whole_lines():
     lines = file.getvalue().splitlines()
     assert len(lines) == 1 + len(ROWS)
     assert "/home/somebody/texts/collected poems/1890-1920" in lines[2]
+
+
+def test_a_damaged_run_takes_the_disk_that_its_files_do(tmp_path, capsys):
+    finish(make(tmp_path / "one", steps=2))
+    (tmp_path / "one" / "run.toml").write_text("not a recipe", encoding="utf-8")
+    files = [p for p in (tmp_path / "one").rglob("*") if p.is_file() and p.name != SUMMARY]
+    assert whence("runs", "--folder", tmp_path, "--json") == 0
+    (run,) = json.loads(capsys.readouterr().out)["runs"]
+    assert run["state"] == "damaged"
+    assert run["disk"] == sum(file.stat().st_size for file in files)

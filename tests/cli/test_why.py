@@ -143,11 +143,13 @@ def test_a_counted_model_has_no_steps_to_open(text_file, tmp_path, capsys):
 
 
 def test_a_conversation_about_a_step_traces_it_once(trained, capsys, monkeypatch):
-    from whence.cli import why
+    from whence.cli import why_answers
 
     traced = []
-    original = why.trace_moment
-    monkeypatch.setattr(why, "trace_moment", lambda *a, **k: traced.append(1) or original(*a, **k))
+    original = why_answers.trace_moment
+    monkeypatch.setattr(
+        why_answers, "trace_moment", lambda *a, **k: traced.append(1) or original(*a, **k)
+    )
     lines = ["1", "back", "/q.weight", "by token", "99", "nonsense", "line worst", "1", "exact",
              "head.weight", "help", "quit", "loss"]  # fmt: skip
     monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(lines)))

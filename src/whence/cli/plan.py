@@ -3,12 +3,13 @@
 import json
 
 from whence.cli.recipes import parse_training
+from whence.cli.words import wrapped
 from whence.errors import WhenceError, in_bytes, in_flops
 
 SCHEMA = 1
 FLAGS = ("--on", "--memory", "--seconds")
-ABOUT = """usage: whence plan [TEXT ...] [flags of 'whence train'] [--on MACHINE] [--memory GB]
-                   [--seconds S] [--json]
+ABOUT = """usage: whence plan [TEXT ...] [flags of 'whence train']
+                   [--on MACHINE] [--memory GB] [--seconds S] [--json]
 
 Tell what a training will take: parameters, operations, memory, time, disk, and what fits.
 
@@ -26,7 +27,7 @@ def plan(words: list[str]) -> None:
     from whence.scale.machines import MACHINES, machine
 
     if "-h" in words or "--help" in words:
-        print(ABOUT.format(machines=", ".join(MACHINES)), end="")
+        print(wrapped(ABOUT.format(machines=", ".join(MACHINES))), end="")
         return
     words, own = _take(words)
     arguments = parse_training(words)

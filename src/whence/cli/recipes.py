@@ -127,6 +127,11 @@ def parse_training(words: list[str]) -> TrainArguments:
         config=(tyro.conf.AvoidSubcommands,),
         description=_description(),
     )
+    data = arguments.recipe.data
+    if data.tokenizer in ("chars", "bytes") and not _value_of("--data.vocab-size", words):
+        # A size that the kind of model brought is of the words or pieces that it usually reads.
+        data = replace(data, vocab_size=None)
+        arguments = replace(arguments, recipe=replace(arguments.recipe, data=data))
     if arguments.text:
         data = replace(arguments.recipe.data, source=arguments.text)
         arguments = replace(arguments, recipe=replace(arguments.recipe, data=data))

@@ -18,6 +18,8 @@ COMMON = (
     "--out",
 )
 
+WIDTH = 35  # of a flag and what it takes; what it does stands beside that, or below a longer one
+
 
 def shortened(whole: str, group: str) -> str:
     """Return the part of a full help text that was asked for.
@@ -40,12 +42,13 @@ def shortened(whole: str, group: str) -> str:
             raise WhenceError(f"'whence train --help {group}' is unknown{nearest(group, named)}")
         return named[group].rstrip() + "\n"
     entries = dict(entry for box in boxes for entry in _entries(box))
-    width = max(len(f"{flag} {entries[flag][0]}") for flag in COMMON if flag in entries)
-    lines = [
-        f"  {f'{flag} {entries[flag][0]}'.strip():<{width}}  {entries[flag][1]}"
-        for flag in COMMON
-        if flag in entries
-    ]
+    lines = []
+    for flag in COMMON:
+        if flag in entries:
+            takes, does = entries[flag]
+            row = f"  {flag} {takes}".rstrip()
+            lines += [row] if len(row) > WIDTH else []
+            lines += [f"{row if len(row) <= WIDTH else '':<{WIDTH}}  {does}"]
     groups = ", ".join(name for name in named)
     return "\n".join(
         [

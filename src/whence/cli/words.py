@@ -121,17 +121,33 @@ def in_our_words(text: str) -> str:
         >>> in_our_words("│ --out {None}|PATH   │")
         '│ --out PATH          │\n'
     """
-    text = re.sub(r"\(default:\s*│\n│\s*", "(default: ", text)  # one that was broken there
+    # One that was broken there stands whole in the next line.
+    text = re.sub(r"\(default:\s*(│\n│\s*)(?=[^│]*\))", r"\1(default: ", text)
     lines = []
+    width = 0  # of the box
     for line in text.splitlines():
+        width = len(line) if line.startswith("╭") or not width else width
         told = line
         for pattern, ours in _NOTATION:
-            told = re.sub(pattern, ours, told)
-        if told.startswith("│") and told != line:
-            told = f"{told.removesuffix('│').rstrip():<{len(line) - 1}}│"
+            told = _replaced(told, pattern, ours)
+        if told.startswith("│"):
+            told = f"{told.removesuffix('│').rstrip():<{width - 1}}│"
         if told.strip("│ ") or not line.strip("│ "):
             lines.append(told)
     return "\n".join(lines) + "\n"
+
+
+def _replaced(line: str, pattern: str, ours: str) -> str:
+    """Replace in a line; the next gap takes up what that made longer or shorter."""
+    while (found := re.search(pattern, line)) is not None:
+        new = found.expand(ours)
+        before, after = line[: found.start()] + new, line[found.end() :]
+        grown = len(new) - len(found[0])
+        if gap := re.search(r" {2,}", after):
+            spaces = " " * max(len(gap[0]) - grown, 1)
+            after = after[: gap.start()] + spaces + after[gap.end() :]
+        line = before + after
+    return line
 
 
 def wrapped(text: str) -> str:
@@ -148,7 +164,7 @@ def wrapped(text: str) -> str:
 
 def _folded(line: str, width: int) -> str:
     """Break a line between words; of a row `  --flag KIND  what it does`, under what it does."""
-    row = re.match(r"  --.*?  +(?=\S)", line)
+    row = re.match(r"  --.*?  +(?=\S)|  +", line)
     under = " " * (row.end() if row and row.end() < 0.7 * width else 0)
     return textwrap.fill(line, width, break_on_hyphens=False, subsequent_indent=under)
 
@@ -176,9 +192,10 @@ def sentence(box: str, command: str) -> str:
         return f"{word} is no flag of '{command}': {hint}"
     if found := re.match(r"Error parsing (\S+): (.*)", message):
         given = re.findall(r"'([^']*)'", found[2])
-        kind = re.search(rf"{re.escape(found[1])} (?:\{{None\}}\|)?([A-Z]+)\b", text)
-        if given and kind and kind[1] in KINDS:
-            return f"{found[1]} is {given[-1]!r}: give {KINDS[kind[1]]}."
+        kind = re.search(rf"{re.escape(found[1])} (?:\{{None\}}\|)?(\{{?\[)?([A-Z]+)\b", text)
+        if given and kind and kind[2] in KINDS:
+            several = ", or several" if kind[1] else ""
+            return f"{found[1]} is {given[-1]!r}: give {KINDS[kind[2]]}{several}."
     if found := re.match(
         r"invalid choice (.*) for argument '(.*)'\. Expected one of \((.*)\)", message
     ):

@@ -7,6 +7,7 @@ import torch
 
 from whence.data.batches import NOT_COUNTED, Part
 from whence.data.permutation import hash64, permute
+from whence.data.shards import Dataset
 from whence.errors import WhenceError
 
 _ORDER, _DROPOUT = 12, 13  # keep the random streams of one seed apart
@@ -54,6 +55,26 @@ def split_pairs(
             )
         pairs.append(line)
     return pairs
+
+
+def split_sides(
+    dataset: Dataset, separator: int, end: int
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Cut a dataset into lines to train on and lines held out.
+
+    A line that the split of one text cuts in two is left out; of a validation text of its own, and
+    of the text before it, every line counts.
+
+    Raises:
+        WhenceError: a line has no tab or several, or nothing on a side of it.
+    """
+    train, held = dataset.train, dataset.validation
+    apart = dataset.validation_source is not None or not len(held)
+    between = apart or not len(train) or train[-1] == end  # the split stands between two lines
+    return (
+        split_pairs(train, separator, end, first_is_whole=True, last_is_whole=apart),
+        split_pairs(held, separator, end, first_is_whole=bool(between), last_is_whole=True),
+    )
 
 
 def check_marks(tokenizer, separator: int, end: int) -> None:

@@ -31,6 +31,8 @@ class Dataset:
             length), the denominator of bits per byte.
         tokens_sha256: of tokens.bin.
         files: of a text of several files, the name of each and the line that it begins on.
+        validation_source: the name of a second text, all of which `validation` is; None where
+            `validation` is the end of the first.
     """
 
     train: np.ndarray
@@ -42,6 +44,7 @@ class Dataset:
     n_bytes_validation: int
     tokens_sha256: str
     files: tuple[tuple[str, int], ...] = ()
+    validation_source: str | None = None
 
     def bytes_behind(self, tokens: np.ndarray) -> int:
         """Say how many UTF-8 bytes of the validation text its tokens stand for.
@@ -95,6 +98,7 @@ def open_dataset(folder: Path, verify: bool = False) -> Dataset:
         n_bytes_validation=record["n_bytes_validation"],
         tokens_sha256=record["tokens_sha256"],
         files=tuple((name, line) for name, line in record["files"]),
+        validation_source=record.get("validation_source"),
     )
 
 

@@ -105,14 +105,20 @@ def summary_of(path: Path) -> Summary:
     try:
         found = _make_watched(path) if is_watched(path) else _make(RunFolder.open(path))
     except WhenceError as error:
-        return Summary(trouble=_one_line(str(error)))
+        return _damaged(path, str(error))
     except Exception as error:  # a folder may hold anything, and so break what reads it anyhow
-        return Summary(
-            trouble=_one_line(f"{path} can't be read ({type(error).__name__}: {error}).")
-        )
+        return _damaged(path, f"{path} can't be read ({type(error).__name__}: {error}).")
     if now == stamps_of(path):  # nothing has changed meanwhile
         _keep(path, found, now)
     return found
+
+
+def _damaged(path: Path, trouble: str) -> Summary:
+    try:
+        size = disk_use(path)
+    except OSError:  # what is in it can't even be listed
+        size = 0
+    return Summary(trouble=_one_line(trouble), bytes=size)
 
 
 def kept_summary(path: Path) -> Summary | None:

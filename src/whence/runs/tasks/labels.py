@@ -12,7 +12,7 @@ from torch import Tensor
 
 from whence.data import Dataset, Source
 from whence.data.labels import LabelBatches, LabelledPart, lay
-from whence.data.pairs import split_pairs
+from whence.data.pairs import split_pairs, split_sides
 from whence.errors import WhenceError, shell_word
 from whence.fields import short
 from whence.generate import evaluating
@@ -75,8 +75,7 @@ class Labels(Text):
     @cached_property
     def lines(self) -> tuple[Lines, Lines]:
         """What is trained on, and what is held out; a line cut by the split is left out."""
-        train = self._read(self.dataset.train, first_is_whole=True, last_is_whole=False)
-        held = self._read(self.dataset.validation, first_is_whole=False, last_is_whole=True)
+        train, held = map(self._read, split_sides(self.dataset, *self._marks))
         if not held[0]:
             raise WhenceError(
                 "no whole line is held out for validation: give more lines, or raise "
@@ -109,7 +108,7 @@ class Labels(Text):
                     f"({', '.join(self.config.classes)}), a tab, and the text."
                 )
         tokens = np.asarray(self.dataset.tokenizer.encode("\n".join(lines) + "\n"))
-        texts, classes, _ = self._read(tokens, True, True)
+        texts, classes, _ = self._read(self._split(tokens))
         inputs, visible = (t.to(device) for t in lay(texts))
         targets = torch.tensor(classes, device=device)
         return LabelledPart(inputs, visible, targets, np.arange(len(texts)), 0)
@@ -141,7 +140,7 @@ class Labels(Text):
             return self._measure_lines(model, self.lines[1])
         whole = text if isinstance(text, str) else "".join(text.chunks())
         tokens = np.asarray(self.dataset.tokenizer.encode(whole))
-        return self._measure_lines(model, self._read(tokens, True, True))
+        return self._measure_lines(model, self._read(self._split(tokens)))
 
     def stretches(self, model: Any, n_tokens: int) -> list[float]:
         """The loss of twenty groups of held-out texts."""
@@ -193,12 +192,18 @@ class Labels(Text):
     def _cut(self, tokens: np.ndarray) -> np.ndarray:
         return tokens[: self.config.context_length]
 
-    def _read(self, tokens: np.ndarray, first_is_whole: bool, last_is_whole: bool) -> Lines:
+    @property
+    def _marks(self) -> tuple[int, int]:
+        """The ids of the tab and of the line break."""
+        separator, end = (int(self.dataset.tokenizer.encode(mark)[0]) for mark in "\t\n")
+        return separator, end
+
+    def _split(self, tokens: np.ndarray) -> list[np.ndarray]:
+        return split_pairs(tokens, *self._marks, first_is_whole=True, last_is_whole=True)
+
+    def _read(self, lines: list[np.ndarray]) -> Lines:
         tokenizer = self.dataset.tokenizer
-        separator, end = (int(tokenizer.encode(mark)[0]) for mark in "\t\n")
-        lines = split_pairs(
-            tokens, separator, end, first_is_whole=first_is_whole, last_is_whole=last_is_whole
-        )
+        separator, _ = self._marks
         numbers = {name: number for number, name in enumerate(self.config.classes)}
         texts, classes, n_bytes = [], [], 0
         for line in lines:

@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from whence.data import Dataset, Source
-from whence.data.pairs import PairBatches, as_part, check_marks, split_pairs
+from whence.data.pairs import PairBatches, as_part, check_marks, split_pairs, split_sides
 from whence.data.tokenizers import Tokenizer
 from whence.errors import WhenceError, shell_word
 from whence.fields import short
@@ -146,8 +146,7 @@ def pairs_of(dataset: Dataset, config: Seq2SeqConfig) -> tuple[list[np.ndarray],
     """
     marks = (config.separator, config.end)
     check_marks(dataset.tokenizer, *marks)
-    train = split_pairs(dataset.train, *marks, first_is_whole=True, last_is_whole=False)
-    held_out = split_pairs(dataset.validation, *marks, first_is_whole=False, last_is_whole=True)
+    train, held_out = split_sides(dataset, *marks)
     if not held_out:
         raise WhenceError(
             "no whole pair is held out for validation: give more lines, or raise --data.validation."
