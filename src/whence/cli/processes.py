@@ -39,6 +39,8 @@ def launch(words: Sequence[str], processes: int, restarts: int, run: Path) -> No
     cores = os.cpu_count() or 1
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // processes)))
     os.environ[TOLD] = "1"
+    # A store of its own for each start: the shared one keeps the addresses of those that died.
+    os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
     for name in ("torch.distributed", "torch"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     # Ctrl-C reaches all processes at once: the leader saves and ends, and the launcher waits.
