@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch._dynamo
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value
 
@@ -21,6 +22,7 @@ def whole(tensor: Tensor) -> Tensor:
 
 
 def run(kind: Callable[[], Case], traced: bool):
+    torch._dynamo.reset()  # while_loop and cond compile, and other tests may have before
     torch.manual_seed(0)
     model, loss_of = kind()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
