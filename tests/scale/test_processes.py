@@ -153,11 +153,28 @@ def test_a_full_disk_of_one_process_ends_it_with_a_sentence(trained):
     assert len(losses(Run.open(trained / "full"))) == 8
 
 
-def test_a_process_that_is_killed_ends_the_run_with_a_sentence_and_it_resumes(tmp_path):
+@pytest.fixture
+def started():
+    """Start commands that are ended with all their processes, however the test ends."""
+    launchers: list[subprocess.Popen] = []
+
+    def begin(*words: str) -> subprocess.Popen:
+        launchers.append(start(*words))
+        return launchers[-1]
+
+    yield begin
+    for launcher in launchers:
+        if launcher.poll() is None:
+            for process in [*psutil.Process(launcher.pid).children(recursive=True), launcher]:
+                process.kill()
+            launcher.communicate()
+
+
+def test_a_process_that_is_killed_ends_the_run_with_a_sentence_and_it_resumes(tmp_path, started):
     text, out = tmp_path / "t.txt", tmp_path / "run"
     text.write_text("the cat sat on the mat.\n" * 400)
     words = [str(text), *TINY, "--steps", "100000", "--out", str(out), "--processes", "2"]
-    launcher = start("train", *words, "--record.checkpoint-every", "20")
+    launcher = started("train", *words, "--record.checkpoint-every", "20")
     checkpoints = out / "checkpoints"
     wait_for(launcher, lambda: checkpoints.is_dir() and any(checkpoints.glob("[0-9]*/state.json")))
     children = psutil.Process(launcher.pid).children(recursive=True)
@@ -177,11 +194,11 @@ def test_a_process_that_is_killed_ends_the_run_with_a_sentence_and_it_resumes(tm
     assert len(Run.open(out).steps) > n
 
 
-def test_all_start_again_when_one_is_killed_and_ctrl_c_saves(tmp_path):
+def test_all_start_again_when_one_is_killed_and_ctrl_c_saves(tmp_path, started):
     text, out = tmp_path / "t.txt", tmp_path / "run"
     text.write_text("the cat sat on the mat.\n" * 400)
     words = [str(text), *TINY, "--steps", "100000", "--out", str(out), "--processes", "2"]
-    launcher = start("train", *words, "--restarts", "1", "--record.checkpoint-every", "20")
+    launcher = started("train", *words, "--restarts", "1", "--record.checkpoint-every", "20")
     checkpoints = out / "checkpoints"
     wait_for(launcher, lambda: checkpoints.is_dir() and any(checkpoints.glob("[0-9]*/state.json")))
     children = psutil.Process(launcher.pid).children(recursive=True)
