@@ -1,5 +1,7 @@
 """Labels follow the ids that numbers were made from, not shapes that happen to agree."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from torch.nn import functional as F
 
 from tests.why.models import GPT, VOCAB, T
 from whence.errors import WhenceError
+from whence.models import build, gpt2
 from whence.why import Trace, trace
 
 
@@ -163,3 +166,28 @@ def test_positions_and_types_are_not_tokens():
     t = trace(step, model=model)
     assert tokens_at(t, "bert.embeddings").tolist() == ids.tolist()
     assert tokens_at(t, "bert.encoder.layer.0").tolist() == ids.tolist()
+
+
+def test_heads_that_lie_ahead_of_examples_carry_the_right_example():
+    """The oracle: the formula's weights [B, H, T, S], which are the same numbers."""
+    tokens = torch.randint(0, 11, (3, 8), generator=torch.Generator().manual_seed(1))
+    traced = {}
+    for form in ("fast", "formula"):
+        torch.manual_seed(0)
+        config = gpt2(n_layers=1, n_heads=2, d_model=16, context_length=8, attention=form)
+        model = build(config, 11)
+        nn.init.normal_(model.embed.weight)
+
+        def step(model=model):
+            F.cross_entropy(model(tokens).flatten(0, 1), tokens.flatten()).backward()
+
+        traced[form] = trace(step, model=model, tokens=tokens)
+    name = "blocks.0.attn.weights"
+    fast, formula = (traced[form][name] for form in ("fast", "formula"))
+    assert (fast.shape, formula.shape) == ((6, 8, 8), (3, 2, 8, 8))
+    for row in range(6):
+        place = traced["fast"].number(f"{name}[{row},5,2]")
+        (example,) = re.findall(r"of example (\d)", str(place.why()).splitlines()[1])
+        same = formula.value[int(example), :, 5, 2]
+        assert any(place.value == pytest.approx(float(x), rel=1e-5) for x in same)
+        assert not torch.isclose(same, formula.value[(int(example) + 1) % 3, :, 5, 2]).any()

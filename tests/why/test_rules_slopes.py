@@ -263,3 +263,23 @@ def test_tensors_in_chunks_side_by_side_open(chunks):
     found = balance(t, numbers=200, each=200)
     assert found.numbers == t.result.numel()
     assert not found.wrong
+
+
+@pytest.mark.parametrize("make", [torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD])
+def test_the_update_of_a_complex_number_is_refused_and_not_called_wrong(make):
+    """Its real part alone would be told, and said not to add up."""
+    model = nn.Module()
+    model.w = nn.Parameter(torch.tensor([1 + 2j, 3 - 1j]))
+    optimizer = make(model.parameters(), lr=0.1)
+
+    def step():
+        loss = (model.w * model.w.conj()).real.sum()
+        loss.backward()
+        optimizer.step()
+
+    before = model.w.detach().clone()
+    t = trace(step, model=model, optimizer=optimizer)
+    for name in ("w[1]", "w[1].grad", "w[1].update"):
+        with pytest.raises(WhenceError, match="is a complex number"):
+            t.number(name).why()
+    assert torch.equal(t["w"].update.value, (model.w.detach() - before).to(torch.complex128))

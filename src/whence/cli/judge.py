@@ -49,10 +49,13 @@ def prefer(
         table = Table(box=None, pad_edge=False)
         for name in ("better", "worse", "ln P better − ln P worse"):
             table.add_column(name, justify="right" if "ln" in name else "left")
-        margin = lambda row: row["ln_p_better"] - row["ln_p_worse"]  # noqa: E731
-        for row in sorted(report.data["pairs"], key=margin):
-            table.add_row(row["better"], row["worse"], f"{margin(row):+.2f}")
+        for row in sorted(report.data["pairs"], key=_margin):
+            table.add_row(row["better"], row["worse"], f"{_margin(row):+.2f}")
         console.print(table)
+
+
+def _margin(row: dict) -> float:
+    return row["ln_p_better"] - row["ln_p_worse"]
 
 
 def context(

@@ -32,7 +32,7 @@ class Console(rich_console.Console):
     def file(self, new_file: IO[str]) -> None:
         rich_console.Console.file.__set__(self, new_file)
 
-    def render_str(self, text: str, **options: Any) -> Text:  # type: ignore[override]
+    def render_str(self, text: str, **options: Any) -> Text:  # type: ignore[override]  # rich names each option
         """Return a text ready to be laid out, and so as wide as it is shown."""
         return super().render_str(visible(text), **options)
 

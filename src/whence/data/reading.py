@@ -77,7 +77,7 @@ def unreadable(name: str, error: Exception) -> WhenceError:
 
 def spooled(name: str, stream: BinaryIO) -> Piece:
     """Keep what can be read only once: in memory, or in a temporary file when it is large."""
-    spool = tempfile.SpooledTemporaryFile(max_size=SPOOL_IN_MEMORY)  # noqa: SIM115
+    spool = tempfile.SpooledTemporaryFile(max_size=SPOOL_IN_MEMORY)  # noqa: SIM115  # read again by the piece
     for block in iter(lambda: stream.read(BLOCK), b""):
         spool.write(block)
 

@@ -77,10 +77,14 @@ def first_cause(
     if finding.rule in SUDDEN:
         steps = [m for m in evidence.measured if m.step < finding.step and not m.refused]
         usual = usual_of(steps)
-        bad = lambda m: bool(strangers(m, usual)) or bool(m.refused)  # noqa: E731
+
+        def bad(m: Measured) -> bool:
+            return bool(strangers(m, usual)) or bool(m.refused)
     elif finding.rule in SLOW:
         steps, usual = evidence.measured, {}
-        bad = lambda m: looks(replace(evidence, measured=[m]))  # noqa: E731
+
+        def bad(m: Measured) -> bool:
+            return bool(looks(replace(evidence, measured=[m])))
     else:
         return finding
     low = max((m.step for m in steps if not bad(m)), default=None)

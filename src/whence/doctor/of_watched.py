@@ -276,8 +276,9 @@ def _ties(setup: Setup, model: nn.Module, config: Any) -> None:
     if not asked:
         return
     try:
-        given, taken = model.get_input_embeddings(), model.get_output_embeddings()  # type: ignore[operator]
-    except (AttributeError, NotImplementedError):
+        theirs: Any = model  # transformers' models have these two
+        given, taken = theirs.get_input_embeddings(), theirs.get_output_embeddings()
+    except (AttributeError, NotImplementedError):  # others, and those without embeddings
         given, taken = getattr(model, "embed", None), getattr(model, "head", None)
     if given is not None and taken is not None:
         setup.tied_asked, setup.tied = True, given.weight is taken.weight

@@ -195,8 +195,13 @@ def _cache(found: Probes, model: nn.Module, ask: Asked, base: Tensor) -> None:
     tokens = ask.tokens[:1]
     alone = len(ask.call.args) + len(ask.call.kwargs) == 1
     if alone and hasattr(model, "new_cache") and base.ndim == 3:
-        memory: Any = model.new_cache(1)  # type: ignore[operator]
-        read = lambda piece: model(piece, memory)  # noqa: E731
+        cached: Any = model
+        memory = cached.new_cache(1)
+
+        def ours(piece: Tensor) -> Tensor:
+            return model(piece, memory)
+
+        read = ours
     elif hasattr(model, "config") and getattr(model.config, "use_cache", False):
         past: dict[str, Any] = {}
 

@@ -82,7 +82,7 @@ class GGUFFile:
         try:
             values = self._gguf.dequantize(tensor.data, tensor.tensor_type)
             array = np.asarray(values, dtype=np.float32).reshape(self.shapes[name])
-        except NotImplementedError as error:
+        except NotImplementedError as error:  # of gguf, for kinds that it can't unpack
             raise WhenceError(
                 f"{self.path} keeps {name} as {tensor.tensor_type.name}, which can't be read: take "
                 "a file with F16, Q8_0 or K-quants."

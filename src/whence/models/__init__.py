@@ -7,8 +7,8 @@ What needs no PyTorch (the kinds and their configurations) comes from `kinds`, t
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from whence.models.classes import *  # noqa: F403
-    from whence.models.kinds import *  # noqa: F403
+    from whence.models.classes import *  # noqa: F403  # its __all__, for type checkers
+    from whence.models.kinds import *  # noqa: F403  # its __all__, for type checkers
 
 
 def __getattr__(name: str) -> Any:

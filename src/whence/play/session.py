@@ -229,8 +229,8 @@ class Session:
 
     def tensors(self) -> MLP:
         """Return the same model on torch's tensors in float64, for many points at once."""
-        layers = [tuple(_tensor(m.numbers()) for m in layer) for layer in self.model.layers]
-        return MLP(layers, self.setup.activation)  # type: ignore[arg-type]
+        layers: Any = [tuple(_tensor(m.numbers()) for m in layer) for layer in self.model.layers]
+        return MLP(layers, self.setup.activation)
 
     def _notice(self, before: Sequence[float] | None) -> None:
         """Look for units that are shut for every sample, and say what shut them."""

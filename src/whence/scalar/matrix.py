@@ -44,7 +44,7 @@ class Matrix:
         return len(self.rows), len(self.rows[0]) if self.rows else 0
 
     @property
-    def T(self) -> "Matrix":  # noqa: N802 - torch's name
+    def T(self) -> "Matrix":  # noqa: N802  # torch's name
         """Rows and columns exchanged."""
         return Matrix(list(zip(*self.rows, strict=True)))
 

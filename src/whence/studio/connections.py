@@ -39,7 +39,7 @@ class Connection(H11Protocol):
         """Count the connection among those of a page."""
         self.known = True
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # a narrower type: TCP
         """Take a place; where there is none, the oldest stranger loses its own."""
         super().connection_made(transport)
         others = cast(set[Connection], self.connections)

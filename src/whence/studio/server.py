@@ -130,7 +130,7 @@ def listen(port: int | None) -> socket.socket:
     for wanted in (PORT, 0) if port is None else (port,):
         found = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         if hasattr(socket, "SO_EXCLUSIVEADDRUSE"):  # Windows, where REUSEADDR would share the port
-            exclusive = socket.SO_EXCLUSIVEADDRUSE  # type: ignore[attr-defined]
+            exclusive = socket.SO_EXCLUSIVEADDRUSE  # type: ignore[attr-defined]  # Windows alone has it
             found.setsockopt(socket.SOL_SOCKET, exclusive, 1)
         else:
             found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -31,7 +31,7 @@ class Texts:
         Traceback (most recent call last):
         ...
         whence.errors.WhenceError: the page may not read '/etc/passwd': start the studio with --allow /etc/passwd, or choose a text of the list.
-    """  # noqa: E501
+    """  # noqa: E501  # what it prints is one line
 
     def __init__(self, folder: Path, allowed: Sequence[Path] = ()):
         self.folder, self.allowed = folder, tuple(allowed)

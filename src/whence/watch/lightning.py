@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import lightning
 from torch import nn
 
-from whence.errors import WhenceError
-from whence.watch.recorder import Recorder
+from whence.watch.callback import Callback
 from whence.watch.rows import Rows
-from whence.watch.watching import watch
 
 
-class WatchCallback(lightning.Callback):
+class WatchCallback(Callback, lightning.Callback):
     """Watches a Lightning trainer from the beginning of its training to the end.
 
     `training_step` calls the module itself or its parts; both are watched. A loss that is a part,
@@ -30,32 +27,16 @@ class WatchCallback(lightning.Callback):
         >>> watched.recorder.at(17).trace()  # doctest: +SKIP
     """
 
-    def __init__(self, out: Path | str | None = None, **options: Any):
-        self._out, self._options = out, options
-        self._recorder: Recorder | None = None
-
-    @property
-    def recorder(self) -> Recorder:
-        """The recorder of the last training.
-
-        Raises:
-            WhenceError: none has begun.
-        """
-        if self._recorder is None:
-            raise WhenceError("the trainer hasn't begun to train: call trainer.fit() first.")
-        return self._recorder
-
     def on_train_start(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
     ) -> None:
         """Begin to watch."""
         data = getattr(trainer.train_dataloader, "dataset", None)
-        found = {"source": Rows(data) if hasattr(data, "__len__") else None, "shared": [trainer]}
-        self._recorder = watch(
+        self._begin(
             {"": pl_module, **_parts(pl_module)},
             trainer.optimizers,
-            self._out,
-            **{**found, **self._options},
+            source=Rows(data) if hasattr(data, "__len__") else None,
+            shared=[trainer],
         )
 
     def on_train_batch_end(

@@ -5,20 +5,16 @@ Needs `pip install whence[transformers]`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from whence.errors import WhenceError
+from whence.watch.callback import Callback
 from whence.watch.decoders import decoder_of
-from whence.watch.recorder import Recorder
 from whence.watch.rows import Rows
-from whence.watch.watching import watch
 
 
-class WatchCallback(TrainerCallback):
+class WatchCallback(Callback, TrainerCallback):
     """Watches a Trainer from the beginning of its training to the end.
 
     The tokenizer is the trainer's, and the rows of a batch are found in its data set by their
@@ -40,21 +36,6 @@ class WatchCallback(TrainerCallback):
         >>> watched.recorder.at(17).trace()  # doctest: +SKIP
     """
 
-    def __init__(self, out: Path | str | None = None, **options: Any):
-        self._out, self._options = out, options
-        self._recorder: Recorder | None = None
-
-    @property
-    def recorder(self) -> Recorder:
-        """The recorder of the last training.
-
-        Raises:
-            WhenceError: none has begun.
-        """
-        if self._recorder is None:
-            raise WhenceError("the trainer hasn't begun to train: call trainer.train() first.")
-        return self._recorder
-
     def on_train_begin(
         self,
         args: TrainingArguments,
@@ -64,12 +45,12 @@ class WatchCallback(TrainerCallback):
     ) -> None:
         """Begin to watch."""
         data = getattr(about.get("train_dataloader"), "dataset", None)
-        found: dict[str, Callable[..., Any] | None] = {
-            "decode": decoder_of(about.get("processing_class")),
-            "source": Rows(data) if hasattr(data, "__len__") else None,
-        }
-        model, optimizer = about["model"], about["optimizer"]
-        self._recorder = watch(model, optimizer, self._out, **{**found, **self._options})
+        self._begin(
+            about["model"],
+            about["optimizer"],
+            decode=decoder_of(about.get("processing_class")),
+            source=Rows(data) if hasattr(data, "__len__") else None,
+        )
 
     def on_log(
         self,

@@ -172,8 +172,25 @@ class Number:
 
     @property
     def value(self) -> float:
-        """The number as it is stored."""
+        """The number as it is stored.
+
+        Raises:
+            WhenceError: it is a complex one.
+        """
+        self.check_real()
         return float(self.ref.gather(np.array([self.at]))[0])
+
+    def check_real(self) -> None:
+        """Refuse a complex number, of which no single figure can be told.
+
+        Raises:
+            WhenceError: it is one.
+        """
+        if self.ref.dtype.is_complex:
+            raise WhenceError(
+                f"{self.address} is a complex number, and a receipt is of a real one: ask for its "
+                "torch.view_as_real, or check it with balance."
+            )
 
     @property
     def numbers(self) -> Numbers:

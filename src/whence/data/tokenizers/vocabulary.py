@@ -129,7 +129,7 @@ class Vocabulary:
 
     def encode(self, text: str) -> np.ndarray:
         """Cut text into tokens: a 1-D array of ids."""
-        raise NotImplementedError
+        raise NotImplementedError  # each kind cuts in its own way; the bytes of ids are common
 
     def save(self, path: Path) -> None:
         """Write the tokenizer as JSON with its schema version, whole or not at all.

@@ -53,7 +53,10 @@ class Spikes:
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain numbers, strings and lists, ready for JSON."""
-        plain = lambda x: x if math.isfinite(x) else str(x)  # noqa: E731
+
+        def plain(x: float) -> float | str:
+            return x if math.isfinite(x) else str(x)
+
         return {
             "schema": 1,
             "looked_at": self.looked_at,

@@ -285,7 +285,7 @@ class Steps(Sequence[dict[str, Any]]):
         """Whether the records are the same as another list's."""
         return isinstance(other, Sequence) and list(self) == list(other)
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None  # type: ignore[assignment]  # equal by contents, which grow
 
     def __repr__(self) -> str:
         """Say whose they are and how many."""

@@ -69,7 +69,7 @@ def losses_differ(model: Any) -> str:
         >>> from whence.models import GPTConfig
         >>> losses_differ(GPTConfig(dropout=0.1))
         'The training loss is with dropout 0.1, the validation loss without: their levels do not compare.'
-    """  # noqa: E501
+    """  # noqa: E501  # what it prints is one line
     found = [
         f"{words} {value:g}"
         for name, words in (("label_smoothing", "label smoothing"), ("dropout", "dropout"))

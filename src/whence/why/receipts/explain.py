@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from whence.errors import WhenceError
 from whence.receipt import Others, Receipt, Term
 from whence.receipt.text import HANDED_ON
 from whence.receipt.verdicts import (
@@ -64,11 +63,7 @@ def explain(
 
 def inner(number: Number, top: int, depth: int, raw: bool = False) -> Receipt:
     """Write the receipt of a number, as it stands within another."""
-    if number.ref.dtype.is_complex:
-        raise WhenceError(
-            f"{number.address} is a complex number, and a receipt is of a real one: ask for its "
-            "torch.view_as_real, or check it with balance."
-        )
+    number.check_real()
     opened, call = open_element(number.ref, number.at)
     quantity = _quantity(number, call)
     if call is None and isinstance(number.ref, Ref) and number.ref.version.unseen:

@@ -34,13 +34,13 @@ class Update:
         after: and as it was left.
     """
 
-    dtype = torch.float64
     carries = False
 
     def __init__(self, trace: Trace, before: Cells, after: Cells, name: str):
         self.trace, self.before, self.after = trace, before, after
         self.name = f"{name}.update"
         self.size, self.numel = before.size, before.numel
+        self.dtype = torch.complex128 if after.dtype.is_complex else torch.float64
         self.ordinal = after.ordinal + 0.5
 
     def gather(self, at: Index) -> np.ndarray:
@@ -49,7 +49,7 @@ class Update:
 
     def tensor(self) -> torch.Tensor:
         """Return the whole change."""
-        return self.after.tensor().double() - self.before.tensor().double()
+        return self.after.tensor().to(self.dtype) - self.before.tensor().to(self.dtype)
 
     def start(self, at: Index) -> list[tuple[Cells, Index, np.ndarray]]:
         """Write the change as a weighted sum, for `unroll`."""
