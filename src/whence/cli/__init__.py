@@ -185,7 +185,7 @@ def _help() -> str:
             "",
             "new here?                  whence lesson 0",
             "your own text              whence train my.txt",
-            "your own PyTorch code      python -c 'import whence.why; help(whence.why.trace)'",
+            "your own PyTorch code      python -c 'import whence; help(whence.watch)'",
             "limits                     text, no images or sound",
         ]
     )
