@@ -69,7 +69,7 @@ def _not_done(function):
 def test_commands_are_found():
     found = [words for page in PAGES for words in commands(page)]
     assert len(found) >= 80
-    assert {"train", "watch", "why", "doctor", "serve", "plan"} - {w[0] for w in found} == {"watch"}
+    assert {"train", "why", "doctor", "serve", "plan"} <= {words[0] for words in found}
 
 
 @pytest.mark.parametrize("name", ["ask", "notebooks", "scalar"])
