@@ -63,7 +63,7 @@ def attention_collapse(e: Evidence) -> Finding | None:
             Fact("standard deviation of the scores", r.scores, "", m.step, r.name),
             Fact("share of heads", r.collapsed, "alarm: 0.5; ours", m.step),
         ),
-        "lower the rate, or norm queries and keys (arXiv 2303.06296)",
+        "lower the rate, or normalise queries and keys (arXiv 2303.06296)",
         step=m.step, open=r.name, weight=4.3,
         change=rates(e, 0.1),
     )  # fmt: skip

@@ -47,7 +47,7 @@ def targets_unrelated(e: Evidence) -> Finding | None:
     if not e.setup.is_run and e.probes is not None and (e.probes.ahead or 0) > 0.05:
         return None  # sees all: other tasks than the next token are possible
     return Finding(
-        "the targets do not belong to the inputs", "act",
+        "the targets do not follow from the inputs, however far they are shifted", "act",
         (Fact("targets that the best shift explains", t.shift_share, "1"),),
         "see that inputs and targets are cut from the same place, and shuffled together",
         step=e.first.step, open="loss", weight=9.0,

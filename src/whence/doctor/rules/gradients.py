@@ -38,7 +38,7 @@ def gradients_not_cleared(e: Evidence) -> Finding | None:
             Fact("share that the step began with", m.stale,
                  f"the last step's{exact}; alarm: {STALE}", step=m.step),
         ),
-        "call optimizer.zero_grad() once in each step, ahead of backward()",
+        "call optimizer.zero_grad() once in each step, before backward()",
         step=min(s.step for s in stale), weight=10.0,
     )  # fmt: skip
 
@@ -52,7 +52,7 @@ def gradients_cleared_early(e: Evidence) -> Finding | None:
     return Finding(
         "gradients are zeroed before the update sees them", "act",
         (Fact("norm of the gradient that the update saw", m.seen, "not 0", step=m.step),),
-        "call optimizer.zero_grad() ahead of backward(), not between it and optimizer.step()",
+        "call optimizer.zero_grad() before backward(), not between it and optimizer.step()",
         step=m.step, weight=10.0,
     )  # fmt: skip
 

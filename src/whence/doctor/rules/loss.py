@@ -39,7 +39,7 @@ def not_finite(e: Evidence) -> Finding | None:
     return Finding(
         f"a number was not finite at step {e.crashed:,}, and training could not go on from it",
         "act", tuple(facts),
-        "open the first bad number and take its cause away; a lower rate or clipping helps where "
+        "open the first bad number and remove its cause; a lower rate or clipping helps where "
         "the numbers grew step by step",
         step=e.crashed,
         open=e.first_bad[1] if e.first_bad else _largest_gradient(bad),

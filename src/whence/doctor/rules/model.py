@@ -18,7 +18,7 @@ DRIFT = 20.0  # |mean ln Z|: PaLM's z-loss keeps it near 0; ours
 
 
 def sees_the_future(e: Evidence) -> Finding | None:
-    """A token's prediction changes with the tokens behind it: the mask is missing or wrong."""
+    """A token's prediction changes with the tokens after it: the mask is missing or wrong."""
     assert e.probes is not None
     assert e.texts is not None
     ahead = e.probes.ahead
@@ -35,7 +35,7 @@ def sees_the_future(e: Evidence) -> Finding | None:
     return Finding(
         "predictions see the tokens that they should predict: the causal mask is missing or wrong",
         "act", tuple(facts),
-        "mask every key behind its query ahead of the softmax",
+        "mask every key that comes after its query, before the softmax",
         step=e.first.step, open=f"{seen[0].name}" if seen else "logits", weight=9.9, flatters=True,
         change=model(e, "causal", False, True),
     )  # fmt: skip
@@ -55,7 +55,7 @@ def context_unread(e: Evidence) -> Finding | None:
         "predictions do not depend on earlier tokens: attention reads nothing but the token itself",
         "act",
         (Fact("change of later logits when an early token changes", before, "above 0"),),
-        "see whether the mask is turned round, or attention's output is not used",
+        "see whether the mask is inverted, or attention's output is not used",
         step=e.first.step, open="logits", weight=9.6,
         change=_whole(e),
     )  # fmt: skip
@@ -119,7 +119,7 @@ def stream_grows(e: Evidence) -> Finding | None:
             Fact("size of the signal", blocks[-1].rms, "alarm: 300-fold; ours", m.step,
                  blocks[-1].name),
         ),
-        "norm what each part reads, and scale down what it writes by 1/√(2·blocks)",
+        "normalise what each part reads, and scale down what it writes by 1/√(2·blocks)",
         step=m.step, open=blocks[-1].name, weight=4.6,
     )  # fmt: skip
 
@@ -143,7 +143,7 @@ def cache_differs(e: Evidence) -> Finding | None:
     if e.probes.cache is None or e.probes.cache < 0.02 or noisy:
         return None
     return Finding(
-        "generation with the cache does not give the logits of training", "act",
+        "generating with the cache gives other logits than reading the text at once", "act",
         (Fact("change of logits", e.probes.cache, "alarm: 0.02 of their spread; ours"),),
         "see that positions go on from what the cache holds",
         step=e.first.step, open="logits", weight=8.8,
@@ -151,19 +151,20 @@ def cache_differs(e: Evidence) -> Finding | None:
 
 
 def random_in_evaluation(e: Evidence) -> Finding | None:
-    """Two readings of the same text in evaluation mode differ: dropout is active there."""
+    """Two readings of one text in evaluation mode differ: something random is active."""
     assert e.probes is not None
     if e.probes.noise is None or e.probes.noise < SEES:
         return None
     return Finding(
-        "the model gives other logits each time in evaluation mode: dropout is active there", "act",
+        "in evaluation mode the model gives other logits each time: something random, "
+        "such as dropout, is active", "act",
         (Fact("change of logits between two readings", e.probes.noise, f"alarm: {SEES}"),),
         "tie functional dropout to self.training", step=e.first.step, open="logits", weight=8.6,
     )  # fmt: skip
 
 
 def logit_drift(e: Evidence) -> Finding | None:
-    """Logits grow without need: ln Z leaves 0."""
+    """Logits drift: ln Z moves away from 0."""
     seen = [m for m in e.measured if m.predicted is not None and math.isfinite(m.predicted.log_z)]
     if len(seen) < 2:
         return None

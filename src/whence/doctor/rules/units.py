@@ -68,7 +68,7 @@ def symmetric_units(e: Evidence) -> Finding | None:
     if not alike:
         return None
     return Finding(
-        f"all units of {alike[0].name} are drawn alike", "act",
+        f"all units of {alike[0].name} start with the same weights", "act",
         (
             Fact("rows that differ", 0, f"of {alike[0].shape[0]}", e.first.step, alike[0].name),
             Fact("weights concerned", len(alike)),

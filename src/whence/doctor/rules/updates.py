@@ -72,7 +72,7 @@ def update_too_small(e: Evidence) -> Finding | None:
     if fell and ratio > TOO_LOW / 10:
         return None
     return Finding(
-        "updates are tiny against the weights: the rate is too low", "watch" if fell else "act",
+        "updates are tiny against the weights: the rate may be too low", "watch" if fell else "act",
         (
             Fact("update to weight, median of the matrices", ratio,
                  f"about 1e-3 is healthy (CS231n); alarm: {TOO_LOW:g}; SageMaker: {LOW:g}"),

@@ -69,7 +69,7 @@ def stopped_early(e: Evidence) -> Finding | None:
 
 
 def too_small(e: Evidence) -> Finding | None:
-    """The loss has stopped falling high, on training text as on other: the model is too small."""
+    """The loss has stopped falling, high on training text too: the model may be too small."""
     assert e.texts is not None
     n = len(e.loss)
     floor = e.texts.target_entropy
@@ -90,7 +90,7 @@ def too_small(e: Evidence) -> Finding | None:
     if not (still and end > 0.75 * floor and width <= 8):
         return None
     return Finding(
-        "the loss has stopped falling at a high level: the model is too small", "watch",
+        "the loss has stopped falling at a high level: the model may be too small", "watch",
         (
             Fact("loss of the last steps", end, f"entropy of the targets: {floor:.3g}"),
             Fact("loss half-way", middle),
