@@ -187,6 +187,8 @@ def test_a_sample_never_ends_in_half_a_character():
         (["nett"], "Unknown command 'nett': did you mean net?"),
         (["train", "--help", "modle"], "did you mean model?"),
         (["train", "--model", "gpt-2"], "did you mean gpt2?"),
+        (["train", "--processes", "0"], "--processes is 0: give 1 to 1024."),
+        (["train", "--restarts", "-1"], "--restarts is -1: give 0 or more."),
     ],
 )
 def test_mistakes_are_answered_with_what_to_do(words, message, capsys):

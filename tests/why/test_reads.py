@@ -106,7 +106,7 @@ def test_the_source_in_the_sentence_is_the_example_with_the_largest_part():
     )(model.weight.detach().clone(), x, y)
     assert int(each[:, 0, 1].abs().argmax()) == 2
     sentence = trace(step).why("weight[0,1].update", context=True).sentence
-    assert sentence.endswith("mostly example 2")
+    assert sentence.endswith("; most of this step's part from example 2")
 
 
 def test_shape_percentile_and_size_beside_the_weight(gpt):

@@ -15,6 +15,18 @@ from whence.scale.team import Team, is_one_of_many, join, leave
 TOLD = "WHENCE_LAUNCHER"  # set where the launcher will say what went wrong
 
 
+def check_processes(processes: int, restarts: int) -> None:
+    """Refuse numbers of processes and of new starts that make no sense.
+
+    Raises:
+        WhenceError: saying which.
+    """
+    if not 1 <= processes <= 1024:
+        raise WhenceError(f"--processes is {processes}: give 1 to 1024.")
+    if restarts < 0:
+        raise WhenceError(f"--restarts is {restarts}: give 0 or more.")
+
+
 def launch(words: Sequence[str], processes: int, restarts: int, run: Path) -> None:
     """Start `whence` with these words in several processes, as torchrun does, and wait for them.
 
@@ -28,10 +40,6 @@ def launch(words: Sequence[str], processes: int, restarts: int, run: Path) -> No
     Raises:
         WhenceError: where a process died.
     """
-    if not 1 <= processes <= 1024:
-        raise WhenceError(f"--processes is {processes}: give 1 to 1024.")
-    if restarts < 0:
-        raise WhenceError(f"--restarts is {restarts}: give 0 or more.")
     # With PyTorch, which is loaded only here.
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch

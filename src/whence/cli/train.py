@@ -13,7 +13,7 @@ from typing import Annotated
 import tyro
 
 from whence.cli import interrupts
-from whence.cli.processes import TOLD, is_restarted, launch, together
+from whence.cli.processes import TOLD, check_processes, is_restarted, launch, together
 from whence.cli.recipes import TrainArguments, parse_training
 from whence.cli.words import without
 from whence.errors import WhenceError
@@ -30,6 +30,7 @@ def train(words: list[str]) -> None:
     """Train a model, showing how it learns."""
     arguments = parse_training(words)
     _check_formats(arguments.export_metrics)
+    check_processes(arguments.processes, arguments.restarts)
     if arguments.processes > 1 and not is_one_of_many():
         _launch_training(words, arguments)
         return
@@ -106,6 +107,7 @@ def resume(
     """
     _check_formats(export_metrics)
     opened = Run.open(run)
+    check_processes(processes, restarts)
     if processes > 1 and not is_one_of_many():
         words = ["resume", str(run), *(["--json"] if json else [])]
         words += ["--steps", str(steps)] if steps is not None else []

@@ -39,4 +39,8 @@ def source(number: Number) -> str:
     if share < _LARGEST:
         return ""
     name = real[0].label.partition(": ")[0] if way == "where" else real[0].label
-    return f"mostly {name}" if share >= _MOSTLY else f"the largest part {name} ({percent(share)})"
+    # Of an update the past comes from no line: what is shared out is this step's part of it.
+    of = "this step's part" if isinstance(number.ref, Update) else "it"
+    if share >= _MOSTLY:
+        return f"most of {of} from {name}"
+    return f"{percent(share)} of {of} from {name}"

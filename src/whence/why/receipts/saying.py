@@ -104,7 +104,7 @@ def _moved(number: Number, receipt: Receipt, source: str) -> str:
     moved = f"moved {short(value) if value < 0 else '+' + short(value)}"
     if receipt.verdict == NOISE:
         moved += ", no more than rounding can make of it"
-    return f"{moved}: " + ", ".join([*parts, *([source] if source else [])])
+    return f"{moved}: " + ", ".join(parts) + (f"; {source}" if source else "")
 
 
 def facts(number: Number) -> tuple[str, ...]:
