@@ -9,7 +9,8 @@ import numpy as np
 from tests.doctor.test_runs import SOUND, SOURCE, trained
 from whence import Run
 from whence.cli import main
-from whence.doctor.live import RULES_ON_RECORD, Live, far_off
+from whence.doctor.live import RULES_ON_RECORD, Live
+from whence.doctor.signs import far_off
 from whence.runs.fork import fork
 from whence.runs.training.events import Stepped
 from whence.studio.answers import answer
@@ -20,9 +21,11 @@ from whence.train.schedules import Schedule
 def test_the_distance_is_in_robust_deviations():
     values = np.random.default_rng(0).normal(3, 1, 20)
     spread = 1.4826 * np.median(np.abs(values - np.median(values)))
-    far, middle = far_off(deque(values), 9.0)
+    far, middle = far_off(deque(values), 30.0)
     assert middle == np.median(values)
-    assert abs(far - (9.0 - np.median(values)) / spread) < 1e-3 * far
+    assert far is not None
+    assert abs(far - (30.0 - np.median(values)) / spread) < 1e-3 * far
+    assert far_off(deque(values), values.max() + 0.1)[0] is None
 
 
 def test_a_jump_is_told_at_its_step(tmp_path):

@@ -25,6 +25,7 @@ from pathlib import Path
 from traceback import extract_tb
 from typing import Any
 
+from tests.runs.forked import forked
 from tests.runs.tiny import abandon, files, finish, losses, make
 from whence.errors import WhenceError
 from whence.runs.fork import fork
@@ -214,7 +215,7 @@ def disturbed(folder: Path, life: Life, at: int, kind: str) -> tuple[int, str, i
     """
     said = folder.with_name(f"{folder.name} said")
     done[:] = b"\xff" * 8 + bytes(16)
-    pid = os.fork()
+    pid = forked()
     if not pid:
         message, code = "", 0
         fault = Fault(folder, at, kind)

@@ -16,9 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from tests.runs.changes import mutate
+from tests.runs.forked import forked
 from tests.runs.tiny import finish, make
 from whence.errors import WhenceError
 from whence.runs.compare import compare
@@ -72,10 +71,9 @@ def read_all(path: Path, turn: Callable[[str], None] = lambda name: None) -> lis
 def use(path: Path, seconds: float = SECONDS) -> list[str]:
     """Let every reader read a folder in another process; give what was no clean answer."""
     read_end, write_end = os.pipe()
-    pid = os.fork()
+    pid = forked()
     if not pid:
         used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-        torch.set_num_threads(1)  # OpenMP's other threads did not come along in the fork
         resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY,) * 2)
         wrong = read_all(path, lambda name: _tell(write_end, name))
         for line in wrong:

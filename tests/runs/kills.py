@@ -19,6 +19,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from tests.runs.forked import forked
 from tests.runs.tiny import RUNGS, files, losses, make
 from whence.errors import WhenceError
 from whence.models import NGramConfig
@@ -67,7 +68,7 @@ def child(path: Path, rung: str, steps: int, before: Callable[[], None] = lambda
     """Start work in another process; give its number. What it is refused with lies beside."""
     said = path.with_name(f"{path.name} said")
     said.touch()  # here: where there is no room, the child could not
-    pid = os.fork()
+    pid = forked()
     if pid:
         return pid
     try:

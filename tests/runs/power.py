@@ -33,6 +33,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.runs.every import CHANGES, LIVES, WRITING, Life, check_end, disturbed, done
+from tests.runs.forked import forked
 from tests.runs.tiny import losses
 from whence.errors import WhenceError
 from whence.runs.run import Run
@@ -179,7 +180,7 @@ def left_by(moment: Moment, kind: str, draw: random.Random, path: Path) -> None:
 def lived(folder: Path, life: Life, log: Path) -> Iterator[Moment]:
     """Live once in another process; give the moments between its file operations."""
     done[:] = b"\xff" * 8 + bytes(16)
-    pid = os.fork()
+    pid = forked()
     if not pid:
         disk, code = Disk(folder, log), 1
         with suppress(BaseException):

@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 
 from tests.cli.command import TEXT, TINY, whence
+from tests.runs.forked import forked
 from whence.errors import WhenceError
 from whence.runs.run import Run
 from whence.runs.verify import verify
@@ -29,7 +30,7 @@ STEPS = "3"
 
 def _command(kind: str, at: float) -> int:
     """Start a process that runs the command at a time; give its id."""
-    pid = os.fork()
+    pid = forked()
     if pid:
         return pid
     code = 1

@@ -60,9 +60,8 @@ class Live:
             yield from self._started(event.loss)
         loss = event.loss
         if len(self.before) == signs.BEFORE and event.step - self.told_jump >= AGAIN:
-            far, middle = far_off(self.before, loss)
-            least = max(signs.RISE * abs(middle), signs.LEAST)
-            if far > signs.FAR and loss - max(self.before) > least:
+            far, middle = signs.far_off(self.before, loss)
+            if far is not None:
                 self.told_jump = event.step
                 yield Finding(
                     f"the loss jumps at step {event.step:,}", "watch",
@@ -98,23 +97,3 @@ def on_record(evidence: Evidence) -> list[Finding]:
     answers = [rule.ask(evidence) for rule in RULES_ON_RECORD]
     found = [answer for answer in answers if isinstance(answer, Finding)]
     return sorted(found, key=lambda f: (f.level != "act", -f.weight))
-
-
-def far_off(before: deque[float], value: float) -> tuple[float, float]:
-    """Return how far a value lies from the median of some before it, in robust deviations.
-
-    Returns:
-        The distance, as `signs.spikes` measures it, and the median.
-
-    Example:
-        >>> far_off(deque([1.0, 2.0, 3.0]), 2.0)
-        (0.0, 2.0)
-    """
-    middle = _median(before)
-    spread = max(1.4826 * _median([abs(x - middle) for x in before]), 0.01 * abs(middle), 1e-6)
-    return (value - middle) / spread, middle
-
-
-def _median(values: deque[float] | list[float]) -> float:
-    ordered, half = sorted(values), len(values) // 2
-    return ordered[half] if len(ordered) % 2 else 0.5 * (ordered[half - 1] + ordered[half])

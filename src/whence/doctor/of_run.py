@@ -112,7 +112,7 @@ def _steps(run: Run, found: Evidence) -> list[int]:
     saved = [c for c in run.checkpoints if start < c < done]
     spread = np.linspace(0, len(saved) - 1, min(MOST_STEPS - 2, len(saved))) if saved else []
     chosen = {start, start + EARLY, *(saved[round(i)] for i in spread), done - 1}
-    sudden = signs.first_of_run(signs.spikes(found.loss, found.grad_norm))
+    sudden = signs.first_of_run(signs.spikes(found.loss))
     chosen |= {s for s in sudden[:MOST_SPIKES] if s >= start}
     return sorted(s for s in chosen if start <= s < max(1, done))
 

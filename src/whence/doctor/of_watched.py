@@ -107,7 +107,7 @@ def _chosen(found: Evidence, steps: list[Step]) -> list[int]:
     chosen = {usable[round(i)] for i in spread}
     if len(usable) > 1:
         chosen.add(usable[1])
-    for step in signs.first_of_run(signs.spikes(found.loss, found.grad_norm))[:2]:
+    for step in signs.first_of_run(signs.spikes(found.loss))[:2]:
         chosen |= {i for i in usable if steps[i].number == step}
     return sorted(chosen)
 

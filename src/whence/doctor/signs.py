@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from statistics import median
+
 import numpy as np
+
+from whence.watch.spikes import Spikes
 
 BEFORE = 20  # steps that say what is usual
 FAR = 8.0  # robust standard deviations: ours
@@ -10,15 +15,16 @@ RISE, LEAST = 0.15, 0.4  # of the median, and nats, that it must rise above all 
 Z = 2.5  # and the z-score of the gradient's norm that ZClip (arXiv 2504.02507) starts from
 
 
-def spikes(loss: np.ndarray, grad_norm: np.ndarray) -> list[int]:
+def spikes(loss: np.ndarray) -> list[int]:
     """Return the steps whose loss stands out from those before it, the largest first.
 
     The measure is robust: the distance from the median of the 20 losses before, in units of their
-    spread (1.4826 times the median absolute deviation, at least 1 % of the median).
+    spread (1.4826 times the median absolute deviation, at least 1 % of the median). It must also
+    rise above all of them, see `far_off`.
 
     Example:
         >>> loss = np.full(40, 2.0); loss[30] = 6.0
-        >>> spikes(loss, np.ones(40))
+        >>> spikes(loss)
         [30]
     """
     found: dict[int, float] = {}
@@ -26,13 +32,28 @@ def spikes(loss: np.ndarray, grad_norm: np.ndarray) -> list[int]:
         before = loss[step - BEFORE : step]
         if not np.isfinite(before).all() or not np.isfinite(loss[step]):
             continue
-        middle = float(np.median(before))
-        spread = max(1.4826 * float(np.median(np.abs(before - middle))), 0.01 * abs(middle), 1e-6)
-        far = (float(loss[step]) - middle) / spread
-        rise = float(loss[step]) - float(before.max())
-        if far > FAR and rise > max(RISE * abs(middle), LEAST):
+        far, _ = far_off(before.tolist(), float(loss[step]))
+        if far is not None:
             found[step] = far
     return sorted(found, key=lambda s: -found[s])
+
+
+def far_off(before: Sequence[float], value: float) -> tuple[float | None, float]:
+    """Return how far a loss stands out from those before it, and their median.
+
+    Returns:
+        The distance from the median in robust deviations, None where it doesn't stand out; and
+        the median. `statistics` is fast on twenty numbers, for each step asks this.
+
+    Example:
+        >>> far_off([2.0, 2.0, 2.1], 2.2), far_off([2.0, 2.0, 2.1], 6.0)[0] > 100
+        ((None, 2.0), True)
+    """
+    middle = median(before)
+    spread = max(1.4826 * median([abs(x - middle) for x in before]), 0.01 * abs(middle), 1e-6)
+    far = (value - middle) / spread
+    stands_out = far > FAR and value - max(before) > max(RISE * abs(middle), LEAST)
+    return far if stands_out else None, middle
 
 
 def first_of_run(steps: list[int]) -> list[int]:
@@ -46,22 +67,10 @@ def first_of_run(steps: list[int]) -> list[int]:
     return [s for i, s in enumerate(ordered) if i == 0 or s - ordered[i - 1] > 3]
 
 
-def z_scores(values: np.ndarray, keep: float = 0.97) -> np.ndarray:
-    """Return each value's distance from the moving mean of those before, in standard deviations.
-
-    Mean and variance move by `keep`, as ZClip's do; the first 25 values have no score (NaN).
-    """
-    scores = np.full(len(values), np.nan)
-    if len(values) <= 25 or not np.isfinite(values[:25]).all():
-        return scores
-    mean, variance = float(values[:25].mean()), float(values[:25].var())
-    for i in range(25, len(values)):
-        if not np.isfinite(values[i]):
-            continue
-        scores[i] = (values[i] - mean) / max(variance**0.5, 1e-12)
-        mean = keep * mean + (1 - keep) * values[i]
-        variance = keep * variance + (1 - keep) * (values[i] - mean) ** 2
-    return scores
+def z_scores(values: np.ndarray) -> np.ndarray:
+    """Return each value's z-score by those before it, as `watch` follows it; 0 for the first 25."""
+    follow = Spikes(None)
+    return np.array([follow.z(float(value)) for value in values])
 
 
 def first_bad(values: np.ndarray) -> int | None:

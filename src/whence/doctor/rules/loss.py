@@ -149,7 +149,7 @@ def diverging(e: Evidence) -> Finding | None:
 
 def spike(e: Evidence) -> Finding | None:
     """The loss of one step stands far above those before it."""
-    found = signs.spikes(e.loss, e.grad_norm)
+    found = signs.spikes(e.loss)
     first = signs.first_of_run(found)
     if not first or e.crashed in first:
         return None
@@ -157,7 +157,7 @@ def spike(e: Evidence) -> Finding | None:
     before = float(np.median(e.loss[max(0, step - signs.BEFORE) : step]))
     score = signs.z_scores(e.grad_norm)
     facts = [Fact("loss", float(e.loss[step]), f"median of the 20 before: {before:.4g}", step=step)]
-    if step < len(score) and math.isfinite(score[step]):
+    if step < len(score) and score[step]:
         facts.append(
             Fact("z-score of the gradient's norm", float(score[step]), f"ZClip: {signs.Z}", step)
         )

@@ -34,7 +34,7 @@ def doctor(folder: Path, *, run: str, seconds: float = 0.0) -> dict[str, Any]:
             str(opened.path), tuple(on_record(evidence)), tuple(evidence.looked), (), {}
         )
     loss = opened.steps.column("loss")
-    jumps = first_of_run(spikes(loss, opened.steps.column("grad_norm")))
+    jumps = first_of_run(spikes(loss))
     marks = [
         {"step": f.step, "level": f.level, "rule": f.rule, "verdict": f.verdict}
         for f in found
