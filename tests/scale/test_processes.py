@@ -212,7 +212,7 @@ def test_all_start_again_when_one_is_killed_and_ctrl_c_saves(tmp_path, started):
     for process in [psutil.Process(launcher.pid), *now]:  # as a terminal does it
         process.send_signal(signal.SIGINT)
     told, errors = launcher.communicate(timeout=200)
-    assert launcher.returncode == 0, errors
+    assert launcher.returncode == 0, told + errors
     assert "stopped and saved before step" in told
     run = Run.open(out)
     assert run.checkpoints[-1] == len(run.steps)

@@ -12,6 +12,7 @@ from whence.cli.interrupts import remembered
 from whence.cli.screen import Screen
 from whence.errors import WhenceError, memory_ran_out
 from whence.scale.process import tune_process
+from whence.scale.team import is_one_of_many
 
 # what for: verb: (module:function, what it does)
 GROUPS: dict[str, dict[str, tuple[str, str]]] = {
@@ -102,7 +103,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         whence 0.2.0
         0
     """
-    if arguments is None:  # as a command: the process is ours
+    ours = arguments is None  # as a command: the process is ours
+    if ours:
         tune_process()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     # Text with any character can be printed on any terminal.
@@ -110,7 +112,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper) and stream.encoding.lower() != "utf-8":
             stream.reconfigure(encoding="utf-8", errors="replace")
     with redirect_stdout(Screen(sys.stdout)), redirect_stderr(Screen(sys.stderr)):
-        return _told(arguments)
+        status = _told(arguments)
+    if ours and is_one_of_many():
+        _end_at_once(status)
+    return status
+
+
+def _end_at_once(status: int) -> None:
+    """End a process of a team without Python's own clearing up.
+
+    All is written and closed by then. The threads of PyTorch's process groups may still run, and
+    one of them that asks for Python while it is being taken down aborts the process.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def _told(arguments: list[str]) -> int:
