@@ -52,7 +52,7 @@ def measure_line(run: Run) -> dict:
         start = time.perf_counter()
         optimizer = session.optimizer
         done = Stepped(
-            step,
+            len(spent),  # the record has no gaps: its steps are those recorded
             float(loss),
             optimizer.rate,
             optimizer.grad_norm,
