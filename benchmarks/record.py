@@ -53,7 +53,7 @@ def build(folder: Path) -> None:
     invent(run, STEPS)
     session = run.session()
     model = copied(session.model.state_dict(keep_vars=True))
-    memory = copied(session.optimizer.state())
+    memory = copied(session.optimizer.state_dict())
     tie = link(run.header, {})
     first = save_checkpoint(run.checkpoint_folder, STEPS // CHECKPOINTS, model, memory, tie)
     for number in range(2, CHECKPOINTS):

@@ -100,7 +100,7 @@ def measure_checkpoint(run: Run) -> list[dict]:
     session = run.session()
     _block(session, 0, 5, lambda *_: None)
     model = session.model.state_dict(keep_vars=True)
-    memory = session.optimizer.state()
+    memory = session.optimizer.state_dict()
     size = sum(t.nbytes for t in [*model.values(), *memory.values()])
     saver = Saver(run.path / "behind", lambda: None, lambda: None)
     stalls, at_once, copies, during, after = [], [], [], [], []

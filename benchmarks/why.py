@@ -284,7 +284,7 @@ def opening(t: Trace, rounds: int = 5) -> list[dict]:
 
 
 def updates(t: Trace) -> list[dict]:
-    """Time the opening of an update, and of its blame by token."""
+    """Time the opening of an update, and of its attribution by token."""
     name = "blocks.3.mlp.up.weight[3,7].update"
     rows = []
     seconds = []
@@ -294,7 +294,7 @@ def updates(t: Trace) -> list[dict]:
         seconds.append(time.perf_counter() - start)
     rows.append(_row(name, len(receipt.terms) + receipt.others[0], seconds, receipt.verdict))
     start = time.perf_counter()
-    shares = t.number(name).blame("token").shares
+    shares = t.number(name).attribution("token").shares
     rows.append(_row("the same by token", len(shares), [time.perf_counter() - start], "rounded"))
     return rows
 

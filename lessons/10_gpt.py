@@ -18,7 +18,7 @@ import math
 import torch
 
 from whence import Data, Recipe, Record, Run, modern
-from whence.data.floors import floors
+from whence.data.baselines import baselines
 from whence.lessons import Box, ask, check, curves, flow, reveal, say, scratch, table
 from whence.models import build
 from whence.train.losses import cross_entropy
@@ -37,7 +37,7 @@ recipe = Recipe(
     record=Record(evaluate_every=60, evaluate_tokens=20_000, sample_every=40, sample_tokens=120),
 )
 run = Run.create(recipe, scratch() / "lesson")
-known = {floor.name: floor.bits_per_byte for floor in floors(run.dataset)}
+known = {baseline.name: baseline.bits_per_byte for baseline in baselines(run.dataset)}
 vocabulary = run.tokenizer.vocab_size
 n_parameters = sum(p.numel() for p in run.session().model.parameters())
 uniform = known["uniform"]

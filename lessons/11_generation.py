@@ -151,10 +151,10 @@ def forward():
 
 opened = trace(forward, model=model, tokens=context)
 number = opened.number(f"head[0,{len(ids) - 1},{likeliest[0]}]")
-blame = number.blame("module")
-split = {share.label: share.value for share in blame.shares}
-logit, added_up = number.value, sum(split.values()) + blame.rounding
-rival = opened.number(f"head[0,{len(ids) - 1},{likeliest[1]}]").blame("module")
+attribution = number.attribution("module")
+split = {share.label: share.value for share in attribution.shares}
+logit, added_up = number.value, sum(split.values()) + attribution.rounding
+rival = opened.number(f"head[0,{len(ids) - 1},{likeliest[1]}]").attribution("module")
 lead = {
     label: value - next(s.value for s in rival.shares if s.label == label)
     for label, value in split.items()
@@ -166,7 +166,7 @@ bars(f"What made the logit of '{names[0]}'", split)
 
 # %%
 say(f"""
-The logit is {logit:.4f}; the parts and the rounding ({blame.rounding:.1e}) add up to {added_up:.4f}. But a logit alone decides
+The logit is {logit:.4f}; the parts and the rounding ({attribution.rounding:.1e}) add up to {added_up:.4f}. But a logit alone decides
 nothing. Softmax sees differences, so ask what put `{names[0]}` ahead of `{names[1]}`:
 
 {table(["part", f"{names[0]} minus {names[1]}"], sorted(lead.items(), key=lambda row: -row[1]))}

@@ -14,7 +14,7 @@ from whence.data import text_source
 from whence.lessons import ask, bars, check, curves, reveal, say, scratch, table
 from whence.runs.questions.whatif import what_if
 from whence.why.history.biography import biography
-from whence.why.history.influence import describe, taught
+from whence.why.history.influence import describe, influence
 
 draw = random.Random(0)
 animals = ["fox", "hen", "cow", "goat", "duck", "crow", "pig", "mule"]
@@ -128,7 +128,7 @@ few. But a model that has seen many sleepers says *at* next, so it is these line
 # little, up or down, and every step was made by a few windows of text. Account for each window along the whole way.
 
 # %%
-lesson_of = taught(run, "the owl sleeps", " by")
+lesson_of = influence(run, "the owl sleeps", " by")
 best = lesson_of.largest(4)
 rise = lesson_of.curve[-1] - lesson_of.curve[0]
 accounted, left_over = (
@@ -205,5 +205,5 @@ check(
 )
 
 # %% [markdown]
-# **Further.** With a run of your own: `whence why RUN ADDRESS --step N` opens any number; `whence biography RUN ADDRESS` tells a life; `whence taught` asks who
+# **Further.** With a run of your own: `whence why RUN ADDRESS --step N` opens any number; `whence biography RUN ADDRESS` tells a life; `whence influence` asks who
 # taught a saying; `whence what-if RUN --without TEXT --step N` replays without a text. In the studio, *Receipt*.

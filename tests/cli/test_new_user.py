@@ -13,7 +13,7 @@ from tests.cli.command import whence
 from whence import GPTConfig, Recipe, Run
 from whence.generate.sampling import Sampling
 from whence.models.layers.attention import attend
-from whence.models.layers.attention_fast import attend_fast
+from whence.models.layers.attention_fused import attend_fused
 from whence.runs.store.chain import link, note
 from whence.runs.store.checkpoints import folder_name, save_checkpoint, saved_steps
 from whence.scalar import Value
@@ -97,7 +97,7 @@ def test_a_step_too_small_to_change_a_number_checks_nothing(capsys):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("form", [attend, attend_fast])
+@pytest.mark.parametrize("form", [attend, attend_fused])
 @pytest.mark.parametrize("causal", [False, True])
 def test_a_query_that_may_read_nothing_reads_nothing(dtype, form, causal):
     torch.manual_seed(0)

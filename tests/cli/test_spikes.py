@@ -90,7 +90,7 @@ def test_the_lines_and_examples_of_a_step_as_data(planted, capsys):
     assert sizes == sorted(sizes, reverse=True)
     number = Run.open(planted).at(step).trace().number(moved["weights"][0]["address"])
     assert number.value == pytest.approx(moved["weights"][0]["change"], rel=1e-9)
-    parts = {s.label.partition(":")[0]: s.value for s in number.blame("where").shares}
+    parts = {s.label.partition(":")[0]: s.value for s in number.attribution("where").shares}
     own = moved["weights"][0]["value"]
     assert parts[f"line {LINE} of plain.txt"] == pytest.approx(own, rel=1e-6)
     assert whence("why", planted, "--line", 9999, "--step", step) == 2

@@ -39,11 +39,11 @@ def test_a_token_in_an_address_and_levels(trained, read):
 
 def test_groups_add_up_and_say_where_in_the_text_they_stand(trained, read):
     result = json.loads(read("why", trained, "loss", "--step", 31, "--by", "where", "--json"))
-    blame = result["blame"]
-    added = sum(share["value"] for share in blame["shares"]) + blame["rounding"]
-    assert added == pytest.approx(blame["value"], rel=1e-9)
-    assert result["schema"] == blame["schema"] == 1
-    for share in blame["shares"]:
+    attribution = result["attribution"]
+    added = sum(share["value"] for share in attribution["shares"]) + attribution["rounding"]
+    assert added == pytest.approx(attribution["value"], rel=1e-9)
+    assert result["schema"] == attribution["schema"] == 1
+    for share in attribution["shares"]:
         place, _, around = share["label"].partition(": ")
         number = int(place.split()[1].replace(",", ""))
         line = TEXT.split("\n")[number - 1]
@@ -136,7 +136,7 @@ def test_a_counted_model_has_no_steps_to_open(text_file, tmp_path, capsys):
         ["why", run, "loss"],
         ["why", run, "loss", "--text", "the"],
         ["biography", run, "w[1]"],
-        ["taught", run, "the", "--next", " c"],
+        ["influence", run, "the", "--next", " c"],
     ):
         assert whence(*words) == 2
         assert "holds a counted model" in capsys.readouterr().err
@@ -179,9 +179,9 @@ def test_a_conversation_about_a_step_traces_it_once(trained, capsys, monkeypatch
 
 def test_paths_that_take_too_long_are_sampled_and_say_so(trained, read):
     words = ["why", trained, "blocks.0.mlp.up.weight[3,7].grad", "--step", 31, "--by", "path"]
-    whole = json.loads(read(*words, "--seconds", 600, "--json"))["blame"]
+    whole = json.loads(read(*words, "--seconds", 600, "--json"))["attribution"]
     assert not any("sampled" in note for note in whole["notes"])
-    some = json.loads(read(*words, "--seconds", 0, "--json"))["blame"]
+    some = json.loads(read(*words, "--seconds", 0, "--json"))["attribution"]
     assert "sampled: the paths of 1 example of 8" in some["notes"][0]
     for found in (whole, some):
         added = sum(share["value"] for share in found["shares"]) + found["rounding"]
@@ -189,7 +189,7 @@ def test_paths_that_take_too_long_are_sampled_and_say_so(trained, read):
         assert abs(found["rounding"]) <= found["bound"]
     assert any("7 other examples, not followed" in s["label"] for s in some["shares"])
     t = Run.open(trained).at(31).trace()
-    exact = {s.label: s.value for s in t.number(words[2]).blame("path").shares}
+    exact = {s.label: s.value for s in t.number(words[2]).attribution("path").shares}
     assert {s["label"]: s["value"] for s in whole["shares"]} == pytest.approx(exact, rel=1e-6)
 
 

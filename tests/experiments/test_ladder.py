@@ -8,7 +8,7 @@ import pytest
 
 from tests.cli.command import TEXT, whence
 from whence.data import open_source, prepare
-from whence.data.floors import floors
+from whence.data.baselines import floors
 from whence.errors import WhenceError
 from whence.experiments import ladder
 from whence.runs.recipe import Recipe

@@ -45,8 +45,10 @@ def test_each_share_is_what_the_recorded_step_says(name):
         logits = ours(tokens)
         return logits  # noqa: RET504  # the tensor is called by it
 
-    blame = trace(read, model=ours, tokens=[tokens]).number("logits[0,11,7]").blame("module")
-    shares = {share.label: share.value for share in blame.shares}
+    attribution = (
+        trace(read, model=ours, tokens=[tokens]).number("logits[0,11,7]").attribution("module")
+    )
+    shares = {share.label: share.value for share in attribution.shares}
     found = spoken_for(ours, tokens[0].tolist(), 7)
     assert found.embedding == pytest.approx(shares["embed"], rel=1e-3, abs=1e-4)
     for i in range(2):

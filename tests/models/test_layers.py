@@ -8,12 +8,12 @@ import torch.nn.functional as F
 from torch import nn
 
 from whence.models.layers.attention import Attention, attend
-from whence.models.layers.attention_fast import FastAttention, attend_fast
+from whence.models.layers.attention_fused import FusedAttention, attend_fused
 from whence.models.layers.feed_forward import MLP, Absent, GatedMLP, PairEmbedding, relu2
 from whence.models.layers.norms import RMSNorm
 from whence.models.layers.positions import Rotation, SinusoidalPositions, position_angles
 
-FORMS = [Attention, FastAttention]
+FORMS = [Attention, FusedAttention]
 
 
 def copy_heads(theirs, ours):
@@ -81,7 +81,7 @@ def test_fast_twin(heads, grad, lengths, causal, padded):
         visible = visible.flip(1)[:, None].expand(2, T, S).clone()
         visible[..., 0] = True  # a query that sees nothing has no weights to speak of
     torch.testing.assert_close(
-        attend_fast(q, k, v, causal, visible), attend(q, k, v, causal, visible)
+        attend_fused(q, k, v, causal, visible), attend(q, k, v, causal, visible)
     )
 
 
@@ -89,7 +89,7 @@ def test_dropout_of_weights_keeps_their_mean():
     torch.manual_seed(0)
     q = k = torch.zeros(1, 1, 400, 4, requires_grad=True)
     v = torch.ones(1, 1, 400, 4)
-    for twin in (attend, attend_fast):
+    for twin in (attend, attend_fused):
         y = twin(q, k, v, False, None, 0.5)
         assert y.std() > 0
         assert y.mean().item() == pytest.approx(1.0, abs=0.02)

@@ -28,7 +28,7 @@ from whence.runs.replay import Moment, estimate, go_to, start_from
 from whence.runs.trained import trained_model
 from whence.runs.verify import verify
 from whence.scale.hardware import Hardware
-from whence.why import biography, taught
+from whence.why import biography, influence
 
 ROOT = Path(__file__).parents[2]
 Call = Callable[[Run, Path], Any]
@@ -110,7 +110,7 @@ OTHERS: dict[str, Call] = {
     "export": lambda run, out: export_metrics(Run.open(shutil.copytree(run.path, out)), "csv"),
     "trained_model": lambda run, out: trained_model(run, 3),
     "biography": lambda run, out: biography(run, "head.weight[0,0]"),
-    "taught": lambda run, out: taught(run, "42 bott", "les", step=9),
+    "influence": lambda run, out: influence(run, "42 bott", "les", step=9),
     "a model": lambda run, out: Hardware().resolved().summary(),
 }
 

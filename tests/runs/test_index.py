@@ -212,7 +212,7 @@ def test_resume_rewind_and_fork_of_a_long_record_read_its_end_alone(tmp_path, pa
     from whence.runs.store.checkpoints import copied, save_checkpoint
     from whence.runs.store.past import Past
 
-    state = copied(session.model.state_dict(keep_vars=True)), copied(session.optimizer.state())
+    state = copied(session.model.state_dict(keep_vars=True)), copied(session.optimizer.state_dict())
     save_checkpoint(run.checkpoint_folder, 20_000, *state, link(run.header, Past(run.path).now()))
     note(run.path, run.header, [20_000])
     parsed[0] = 0

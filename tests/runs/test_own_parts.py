@@ -22,7 +22,7 @@ class RMSProp(SGD):
 
     def update(self, moving):
         """Move the parameters."""
-        squares = moving.recall("square")
+        squares = moving.state("square")
         for param, grad, rate, square in zip(
             moving.params, moving.grads, moving.rates, squares, strict=True
         ):

@@ -29,7 +29,7 @@ def test_every_step_is_had_again_to_the_bit(name, tmp_path):
     moment = Run.open(run.path).at(8)
     assert moment.replayed == 3
     assert same(moment.model.state_dict(), session.model.state_dict())
-    assert same(moment.optimizer.state(), session.optimizer.state())
+    assert same(moment.optimizer.state_dict(), session.optimizer.state_dict())
     for (weight, part), (w, p) in zip(moment.batch, session.batches[8], strict=True):
         assert weight == w
         assert torch.equal(part.inputs, p.inputs)
@@ -90,9 +90,9 @@ def test_the_first_difference_stops_with_both_losses_and_a_reason(own):
 
 
 def test_the_reason_is_what_the_manifest_shows(own):
-    [sitting] = own.header.sittings
-    old = {**sitting.manifest, "torch": "1.0.0", "threads": 64}
-    own.header.sittings = [replace(sitting, manifest=old)]
+    [segment] = own.header.segments
+    old = {**segment.manifest, "torch": "1.0.0", "threads": 64}
+    own.header.segments = [replace(segment, manifest=old)]
     own.header.write(own.path)
     with pytest.raises(ReplayError, match=r"torch was 1\.0\.0 and is .*; threads was 64 and is 1"):
         tamper(own, 7, 1.25).at(9)
@@ -149,4 +149,4 @@ def test_a_traced_step_has_the_recorded_bits(whole):
     assert trace["loss"].value == recorded
     assert moment.step == 8
     assert same(moment.model.state_dict(), plain.model.state_dict())
-    assert same(moment.optimizer.state(), plain.optimizer.state())
+    assert same(moment.optimizer.state_dict(), plain.optimizer.state_dict())

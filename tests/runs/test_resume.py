@@ -61,7 +61,7 @@ def test_more_steps_change_the_schedule_only_behind_what_is_recorded(tmp_path):
     assert losses(run)[:13] == before
     assert len(losses(run)) == 40
     run = Run.open(run.path)
-    assert [(s.start, s.steps) for s in run.header.sittings] == [(0, 20), (13, 40)]
+    assert [(s.start, s.steps) for s in run.header.segments] == [(0, 20), (13, 40)]
     assert run.steps[12]["rate"] == pytest.approx(run.recipe.optimizer.learning_rate * 0.8)
     assert run.steps[13]["rate"] == pytest.approx(run.recipe.optimizer.learning_rate)
     assert run.at(24).how_far_off().startswith("4 steps replayed, every loss")
@@ -109,7 +109,7 @@ def test_another_trajectory_is_told_and_takes_over(tmp_path):
     [difference] = [e for e in events if isinstance(e, Differed)]
     assert (difference.step, difference.recorded) == (12, 9.5)
     assert [r["step"] for r in run.steps] == list(range(20))
-    assert [s.start for s in Run.open(run.path).header.sittings] == [0, 12]
+    assert [s.start for s in Run.open(run.path).header.segments] == [0, 12]
 
 
 def test_early_stopping_ends_at_a_measurement_without_progress(tmp_path):

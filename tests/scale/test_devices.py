@@ -10,7 +10,7 @@ from whence.scale import team
 from whence.scale.conditions import conditions
 from whence.scale.hardware import Hardware
 from whence.scale.machines import machine_called, utilisation
-from whence.train.optimizers import AdamW, Memory, Moving
+from whence.train.optimizers import AdamW, Moving, OptimizerState
 
 
 class Elsewhere:
@@ -61,7 +61,7 @@ def test_the_fused_kernel_counts_its_steps_where_the_weights_are(monkeypatch):
 
     monkeypatch.setattr(torch, "_fused_adamw_", kernel)
     weight = torch.empty(3, device="meta")
-    memory = Memory({f"w.{kind}": torch.empty(3, device="meta") for kind in "mv"})
+    memory = OptimizerState({f"w.{kind}": torch.empty(3, device="meta") for kind in "mv"})
     moving = Moving(["w"], [weight], [weight], [weight], [1e-3], memory, 0, torch.float32)
     AdamW()._by_kernel(moving)
     assert told["devices"] == {"meta"}
@@ -71,7 +71,7 @@ def test_the_fused_kernel_counts_its_steps_where_the_weights_are(monkeypatch):
 def test_the_fused_kernel_waits_for_nothing_on_a_gpu():
     """torch itself raises where an operation would wait for the device."""
     weight = torch.ones(3, device="cuda")
-    memory = Memory({f"w.{kind}": torch.zeros(3, device="cuda") for kind in "mv"})
+    memory = OptimizerState({f"w.{kind}": torch.zeros(3, device="cuda") for kind in "mv"})
     moving = Moving(["w"], [weight], [weight], [weight], [1e-3], memory, 0, torch.float32)
     torch.cuda.set_sync_debug_mode("error")
     try:

@@ -204,7 +204,7 @@ def test_all_start_again_when_one_is_killed_and_ctrl_c_saves(tmp_path, started):
     children = psutil.Process(launcher.pid).children(recursive=True)
     first = {c.pid for c in children}
     os.kill(next(c.pid for c in children if environment(c).get("RANK") == "1"), signal.SIGKILL)
-    wait_for(launcher, lambda: len(Run.open(out).header.sittings) == 2)
+    wait_for(launcher, lambda: len(Run.open(out).header.segments) == 2)
     n = len(Run.open(out).steps)
     wait_for(launcher, lambda: len(Run.open(out).steps) > n + 5)
     now = psutil.Process(launcher.pid).children(recursive=True)

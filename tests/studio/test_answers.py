@@ -137,7 +137,7 @@ def test_receipt_of_a_weight_adds_up_to_the_stored_weights(folder):
     assert head["old"] + head["change"] == pytest.approx(head["new"], abs=1e-12)
     lines = sum(line["value"] for line in given["lines"])
     assert lines + given["receipt"]["residual"] == pytest.approx(head["change"], abs=1e-12)
-    by = answer("blame", {"run": "gpt", "step": 9, "address": given["target"]}, folder)
+    by = answer("attribution", {"run": "gpt", "step": 9, "address": given["target"]}, folder)
     shares = sum(s["value"] for s in by["shares"]) + by["others"]["value"]
     assert shares + by["rounding"] == pytest.approx(head["change"], abs=1e-12)
     about = {"run": "gpt", "step": 9, "address": given["target"], "top": 1000}

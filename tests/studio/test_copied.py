@@ -25,7 +25,7 @@ QUESTIONS = {
     "cell": {"run": "one", "step": 3, "address": "head.weight[3,7]"},
     "matrix": {"run": "one", "step": 3, "name": "head.weight"},
     "receipt": {"run": "one", "step": 3, "address": "head.weight[3,7]"},
-    "blame": {"run": "one", "step": 3, "address": "head.weight[3,7].update", "by": "token"},
+    "attribution": {"run": "one", "step": 3, "address": "head.weight[3,7].update", "by": "token"},
     "names": {"run": "one", "step": 3, "part": "head"},
 }
 # The journey's line plays a whole lesson, which the lessons' own tests do.

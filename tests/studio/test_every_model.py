@@ -31,7 +31,7 @@ ASKED = [
     ("cell", {}),
     ("cell", {"address": "logits"}),
     ("receipt", {}),
-    ("blame", {"address": "loss"}),
+    ("attribution", {"address": "loss"}),
     ("names", {"part": "log"}),
     ("tracing", {}),
 ]
@@ -58,7 +58,9 @@ def test_every_view_answers(run):
     steps = not isinstance(run.recipe.model, NGramConfig)
     writes = type(run.recipe.model).__name__ != "ClassifierConfig"
     for name, error in refused:
-        excused = {"flow"} if steps else {"flow", "cell", "receipt", "blame", "names", "tracing"}
+        excused = (
+            {"flow"} if steps else {"flow", "cell", "receipt", "attribution", "names", "tracing"}
+        )
         excused |= {"step", "strip"} if not steps else set()
         excused |= set() if writes else {"prediction", "strip"}
         assert name in excused, (name, error)
@@ -99,7 +101,7 @@ def test_an_encoders_step_is_torchs(encoder):
     assert any("as recorded, to the bit" in note for note in flow["notes"])
     embedding = "encoder.embed.weight.grad"
     by = {"run": encoder.name, "address": embedding, "by": "where", "step": step}
-    labels = [share["label"] for share in answer("blame", by, folder)["shares"]]
+    labels = [share["label"] for share in answer("attribution", by, folder)["shares"]]
     known = {f"text {start} of labels" for start in part.starts}
     assert labels
     assert all(label.partition(":")[0] in known for label in labels), labels

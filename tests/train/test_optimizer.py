@@ -168,7 +168,7 @@ def test_nothing_moves_when_a_gradient_is_not_finite():
     with pytest.raises(NotFiniteError, match=r"step 0: the gradient of 2\.bias is not finite"):
         optimizer.step()
     assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
-    assert optimizer.state() == {}
+    assert optimizer.state_dict() == {}
 
 
 def test_frozen_and_unused_parameters_stay():
@@ -180,7 +180,7 @@ def test_frozen_and_unused_parameters_stay():
     model[2].bias.grad = None
     optimizer.step()
     assert torch.equal(model[0].weight, before)
-    assert sorted(optimizer.state()) == ["0.bias.m", "0.bias.v", "2.weight.m", "2.weight.v"]
+    assert sorted(optimizer.state_dict()) == ["0.bias.m", "0.bias.v", "2.weight.m", "2.weight.v"]
 
 
 def test_state_goes_and_comes_back():
@@ -197,7 +197,7 @@ def test_state_goes_and_comes_back():
     first = Optimizer(cut, config, schedule, 10)
     run(cut, first, range(4))
     second = Optimizer(cut, config, schedule, 10)
-    second.load_state(first.state(), index=4)
+    second.load_state_dict(first.state_dict(), index=4)
     run(cut, second, range(4, 10))
     assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), cut.parameters(), strict=True))
 
@@ -205,7 +205,7 @@ def test_state_goes_and_comes_back():
 def test_foreign_state_is_refused():
     optimizer = Optimizer(network(), AdamW(), CONSTANT, 5)
     with pytest.raises(WhenceError, match=r"1\.weight\.m fits no parameter"):
-        optimizer.load_state({"1.weight.m": torch.zeros(1)}, 0)
+        optimizer.load_state_dict({"1.weight.m": torch.zeros(1)}, 0)
 
 
 def test_roles():
@@ -245,6 +245,6 @@ def test_cosine_equals_torch():
     reference = torch.optim.SGD([parameter], lr=1.0)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(reference, T_max=50, eta_min=0.1)
     for step in range(50):
-        assert ours.share(step, 50) == pytest.approx(schedule.get_last_lr()[0], abs=1e-12)
+        assert ours.factor(step, 50) == pytest.approx(schedule.get_last_lr()[0], abs=1e-12)
         reference.step()
         schedule.step()

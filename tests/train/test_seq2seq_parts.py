@@ -23,5 +23,5 @@ def test_warmup_schedule_of_2017(step):
     d, warmup = 512, 4000
     paper = d**-0.5 * min(step**-0.5, step * warmup**-1.5)
     peak = (d * warmup) ** -0.5
-    found = Schedule("inverse-sqrt", warmup=warmup).share(step - 1, 100_000)
+    found = Schedule("inverse-sqrt", warmup=warmup).factor(step - 1, 100_000)
     assert peak * found == pytest.approx(paper)

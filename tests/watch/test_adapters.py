@@ -55,9 +55,9 @@ def labels(recorder, address, step=17):
     number = trace.number(address)
     receipt = number.why()
     assert abs(receipt.residual) <= receipt.bound
-    rows = number.blame("where")
+    rows = number.attribution("where")
     assert sum(s.value for s in rows.shares) + rows.rounding == pytest.approx(rows.value)
-    return [s.label for s in rows.shares], [s.label for s in number.blame("token").shares]
+    return [s.label for s in rows.shares], [s.label for s in number.attribution("token").shares]
 
 
 def of(recorder, step=17):

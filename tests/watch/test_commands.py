@@ -77,7 +77,7 @@ def test_rewind_why_and_biography(kept, capsys):
     assert life["steps"][7]["after"] - life["steps"][7]["before"] == pytest.approx(
         receipt["value"], rel=1e-6
     )
-    assert life["turns"][0]["blames"][0]["by"] == "token"
+    assert life["turns"][0]["attributions"][0]["by"] == "token"
     assert command("biography", run, WEIGHT, "--model", MODEL) == 0
     assert "open it:  whence why" in capsys.readouterr().out
 

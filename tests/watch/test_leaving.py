@@ -362,7 +362,7 @@ def test_rows_are_told_by_the_users_function(tmp_path):
         optimizer.step()
         assert recorder.source(batch) == [2, 0]
         number = recorder.at(0).trace().number("0.weight[9,1].grad")
-        (share,) = (s for s in number.blame("where").shares if s.value)
+        (share,) = (s for s in number.attribution("where").shares if s.value)
         assert share.label.startswith("row 2")
     other = whence.watch(*line(), out=tmp_path / "other", tell=quiet)
     with other, pytest.raises(WhenceError, match="give it source="):
@@ -382,5 +382,7 @@ def test_a_tokenizer_beside_the_models_files_is_found(tmp_path):
         ids = torch.tensor(tokenizer()(["the cat sat", "a red hat"])["input_ids"])
         model(input_ids=ids, labels=ids).loss.backward()
         optimizer.step()
-        blame = recorder.at(0).trace().number("transformer.wte.weight[3,2].grad").blame("token")
-    assert "'the'" in {share.label for share in blame.shares}
+        attribution = (
+            recorder.at(0).trace().number("transformer.wte.weight[3,2].grad").attribution("token")
+        )
+    assert "'the'" in {share.label for share in attribution.shares}

@@ -91,7 +91,7 @@ def test_step_17_opens_down_to_the_tokens_of_rows(tmp_path, bf16):
     assert abs(receipt.residual) <= receipt.bound
     rows = recorder.at(17).rows
     assert len(rows) == 2
-    labels = [s.label for s in number.blame("where").shares]
+    labels = [s.label for s in number.attribution("where").shares]
     assert any(f"row {rows[0]}" in label for label in labels), labels
     loss = Logs(tmp_path / "run").read_steps().column("loss")[17]
     assert trace.loss.value == pytest.approx(loss, rel=1e-6)

@@ -61,9 +61,11 @@ def test_a_trainer_is_watched_and_its_step_17_opens(
     known = Rows().ids.tolist()
     assert [[int(t) for t in row] in known for row in rows] == [True] * 4
     token = int(rows[0][3])
-    blame = trace.number(f"transformer.wte.weight[{token},7].grad").blame("token")
-    assert {s.label for s in blame.shares} <= {f"token {int(t)}" for row in rows for t in row}
-    assert sum(s.value for s in blame.shares) + blame.rounding == pytest.approx(blame.value)
+    attribution = trace.number(f"transformer.wte.weight[{token},7].grad").attribution("token")
+    assert {s.label for s in attribution.shares} <= {f"token {int(t)}" for row in rows for t in row}
+    assert sum(s.value for s in attribution.shares) + attribution.rounding == pytest.approx(
+        attribution.value
+    )
     recorder.close()
     logged = [line["loss"] for line in trainer.state.log_history if "loss" in line]
     recorded = Logs(tmp_path / "run").read_steps().column("loss")

@@ -39,8 +39,8 @@ def test_the_largest_changes_are_opened(run):
     for turn in life.turns:
         assert turn.receipt.value == turn.change == life.changes[turn.step]
         assert turn.receipt.verdict in ("exact", "rounded")
-        for blame in (turn.tokens, turn.places):
-            added = sum(share.value for share in blame.shares) + blame.rounding
+        for attribution in (turn.tokens, turn.places):
+            added = sum(share.value for share in attribution.shares) + attribution.rounding
             assert added == pytest.approx(turn.change, rel=1e-9)
         assert any("of bottles" in share.label for share in turn.places.shares)
 

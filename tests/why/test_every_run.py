@@ -70,22 +70,22 @@ def test_groups_add_up_and_say_what_they_mean(run, ask, capsys, by):
     name, gradient = weight_of(run)
     row, column = divmod(int(gradient.abs().argmax()), gradient.shape[1])
     address = f"{name}[{row},{column}].grad"
-    blame = ask("why", address, "--by", by)["blame"]
-    assert blame["value"] == pytest.approx(float(gradient[row, column]), rel=1e-4, abs=1e-9)
-    assert sum(s["value"] for s in blame["shares"]) + blame["rounding"] == pytest.approx(
-        blame["value"], rel=1e-9
-    )
+    attribution = ask("why", address, "--by", by)["attribution"]
+    assert attribution["value"] == pytest.approx(float(gradient[row, column]), rel=1e-4, abs=1e-9)
+    assert sum(s["value"] for s in attribution["shares"]) + attribution[
+        "rounding"
+    ] == pytest.approx(attribution["value"], rel=1e-9)
     if by in ("token", "example", "where"):  # it is all of the batch
-        assert not [s for s in blame["shares"] if s["label"].startswith(("constant", "("))]
+        assert not [s for s in attribution["shares"] if s["label"].startswith(("constant", "("))]
     assert whence("why", run.path, "loss", "--by", by, "--step", STEP) == 0
     assert f"by {by}: a term counts for" in capsys.readouterr().out
 
 
 def test_examples_of_the_loss_are_told_apart(run, ask):
-    blame = ask("why", "loss", "--by", "example")["blame"]
-    examples = {s["label"] for s in blame["shares"] if s["label"].startswith("example")}
+    attribution = ask("why", "loss", "--by", "example")["attribution"]
+    examples = {s["label"] for s in attribution["shares"] if s["label"].startswith("example")}
     assert examples == {f"example {i}" for i in range(4)}
-    where = ask("why", "loss", "--by", "where")["blame"]["shares"]
+    where = ask("why", "loss", "--by", "where")["attribution"]["shares"]
     word = {"seq2seq": "pair ", "encoder": "text "}.get(kind_of(run), "line ")
     assert [s for s in where if s["label"].startswith(word)]
 
@@ -138,7 +138,7 @@ def test_a_biography_and_what_taught_it(run, ask, capsys):
     life = ask("biography", f"{name}[1,1]", "--largest", 1, step=False)["biography"]
     assert life["residual"] == 0.0
     prompt, following = ASKED.get(kind_of(run), ("88 bott", "l"))
-    found = ask("taught", prompt, "--next", following, "--top", 2, step=False)["taught"]
+    found = ask("influence", prompt, "--next", following, "--top", 2, step=False)["influence"]
     change = found["curve"][-1] - found["curve"][0]
     told = found["accounted"] + found["decay"] + found["past"] + found["bent"] + found["rounded"]
     assert told == pytest.approx(change, abs=1e-9)
@@ -150,7 +150,7 @@ def test_a_biography_and_what_taught_it(run, ask, capsys):
 
 def test_an_unknown_class_is_one_sentence(run, capsys):
     if kind_of(run) == "encoder":
-        assert whence("taught", run.path, "88 bottles", "--next", "none") == 2
+        assert whence("influence", run.path, "88 bottles", "--next", "none") == 2
         assert "give --next one of few, many" in capsys.readouterr().err
         assert whence("why", run.path, "loss", "--text", "88 bottles") == 2
         assert "tab" in capsys.readouterr().err

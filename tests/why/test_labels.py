@@ -45,7 +45,7 @@ def test_each_of_two_forward_passes_has_its_own_tokens(fused):
     second = t.labels.place(t["blocks.1#2"].ref, np.array([0]))
     assert second.example is not None
     assert second.example.tolist() == [2]  # counted on
-    shares = t.number("blocks.0.mlp.up.weight[3,7].grad").blame("token").shares
+    shares = t.number("blocks.0.mlp.up.weight[3,7].grad").attribution("token").shares
     both = {f"token {i}" for i in (*chosen.flatten().tolist(), *rejected.flatten().tolist())}
     assert {s.label for s in shares} == both
     delta = [t[n].grad.value[:, :, 3].double() for n in ("blocks.0.mlp.up", "blocks.0.mlp.up#2")]
@@ -142,8 +142,8 @@ def test_what_cannot_be_known_is_called_row_and_column():
     t = trace(step, model=model)
     assert t.labels.describe(t["1"].ref, 4 * 6) == f"token {ids[1, 2]} at row 1, column 2"
     with pytest.raises(WhenceError, match=r"what is an example .*\[4, 4\].*tokens="):
-        t.number("2.weight[0,1].grad").blame("position")
-    shares = t.number("2.weight[0,1].grad").blame("token").shares
+        t.number("2.weight[0,1].grad").attribution("position")
+    shares = t.number("2.weight[0,1].grad").attribution("token").shares
     assert {s.label for s in shares} == {f"token {i}" for i in ids.flatten().tolist()}
     told = trace(step, model=model, tokens=ids)
     assert told.labels.describe(told["1"].ref, 4 * 6) == (

@@ -86,7 +86,7 @@ def test_the_examples_the_past_and_the_decay_add_up_to_the_change(batch, kind):
              for k in range(4)]  # fmt: skip
     for at in (0, 17, 83):
         number = t["head.weight"].update.at(at)
-        blamed = {s.label: s.value for s in number.blame("example").shares}
+        blamed = {s.label: s.value for s in number.attribution("example").shares}
         for k in range(4):
             assert parts[k][at] == pytest.approx(
                 blamed.get(f"example {k}", 0.0), rel=1e-6, abs=1e-12
@@ -103,7 +103,7 @@ def test_a_line_of_the_text_is_every_place_it_stands_at(batch):
     assert found.what == "line 11 of it"
     assert found.count == 7
     number = t.number(found.weights[0].address)
-    shares = {s.label.partition(":")[0]: s.value for s in number.blame("where").shares}
+    shares = {s.label.partition(":")[0]: s.value for s in number.attribution("where").shares}
     assert shares["line 11 of it"] == pytest.approx(found.weights[0].value, rel=1e-6)
     with pytest.raises(WhenceError, match="99 is not a line of this step's batch"):
         moved(t, line=99)

@@ -101,7 +101,7 @@ def test_terms_that_are_not_finite_come_first(one_bad_token):
 def test_the_token_that_brought_it_comes_first(one_bad_token):
     t, _ = one_bad_token
     for address in ("loss", "up.weight[3,2].grad", "head.weight[1,2].grad"):
-        shares = t.number(address).blame("token").shares
+        shares = t.number(address).attribution("token").shares
         assert shares[0].label == "token 7"
         assert shares[0].share == 1.0
         assert all(math.isfinite(s.value) and s.share == 0.0 for s in shares[1:])
@@ -187,7 +187,7 @@ def test_a_denominator_that_is_not_finite_does_not_blame_every_token():
 
     t = trace(step, model=model, optimizer=optimizer)
     assert model.up.weight[3, 2].isnan()
-    shares = t.number("up.weight[3,2].update").blame("token").shares
+    shares = t.number("up.weight[3,2].update").attribution("token").shares
     assert [(s.label, s.share) for s in shares if s.share] == [("token 7", 1.0)]
 
 

@@ -51,7 +51,7 @@ def test_every_form_of_the_gpt_adds_up(form, attention):
     assert not found.closed
     assert not found.wrong
     number = t.number("logits[1,5,3]")
-    heads = {s.label for s in number.blame("head").shares if "attn head" in s.label}
+    heads = {s.label for s in number.attribution("head").shares if "attn head" in s.label}
     assert heads == {f"blocks.{i}.attn head {h}" for i in (0, 1) for h in (0, 1)}
 
 
@@ -66,13 +66,13 @@ def test_every_optimiser_opens_down_to_tokens(rule):
         number = t.number(name)
         receipt = number.update.why(top=3)
         assert receipt.verdict in ("exact", "rounded")
-        shares = number.update.blame("token").shares
+        shares = number.update.attribution("token").shares
         added = sum(share.value for share in shares)
         assert added == pytest.approx(number.update.value, rel=1e-3, abs=1e-8)
     inputs = torch.cat([part.inputs for _, part in batches[2]])
-    found = t.number("blocks.0.mlp.up.weight[3,7].grad").blame("token")
+    found = t.number("blocks.0.mlp.up.weight[3,7].grad").attribution("token")
     assert {s.label for s in found.shares} <= {f"token {i}" for i in inputs.flatten().tolist()}
-    examples = t.number("blocks.0.mlp.up.weight[3,7].grad").blame("example")
+    examples = t.number("blocks.0.mlp.up.weight[3,7].grad").attribution("example")
     assert {s.label for s in examples.shares} <= {f"example {i}" for i in range(4)}
 
 

@@ -57,7 +57,7 @@ def test_a_step_of_an_unusual_kind_opens(kind):
         number = ours[(0,) * gradient.ndim]
         assert number.why().verdict in ("exact", "rounded", "rounding noise", "closed box")
         assert number.numbers.trace is t
-        assert number.blame("token").value == number.value
+        assert number.attribution("token").value == number.value
     assert not balance(t, numbers=300, each=10).wrong
 
 

@@ -38,7 +38,10 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
             "whence.cli.biography:biography",
             "tell the life of one weight, step by step",
         ),
-        "taught": ("whence.cli.taught:taught", "which training windows moved a prediction"),
+        "influence": (
+            "whence.cli.influence:influence",
+            "which training windows moved a prediction",
+        ),
         "growth": ("whence.cli.growth:growth", "how P of each token of a text grew over the steps"),
         "report": ("whence.cli.report:report", "a run as one HTML file to send to anyone"),
         "probability": ("whence.cli.probability:probability", "P of a text, token by token"),
@@ -91,6 +94,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     },
 }
 VERBS = {verb: entry for group in GROUPS.values() for verb, entry in group.items()}
+OLD = {"taught": "influence"}  # what a verb was called, still understood
 # Verbs whose function reads the words itself: their flags depend on them.
 OWN_WORDS = ("train", "plan", "runs")
 
@@ -173,6 +177,7 @@ def _run(arguments: list[str]) -> int:
 def _call(verb: str, rest: list[str]) -> int:
     import difflib
 
+    verb = OLD.get(verb, verb)
     if verb not in VERBS:
         close = difflib.get_close_matches(verb, VERBS, n=1)
         hint = f"did you mean {close[0]}?" if close else "'whence --help' lists the commands."

@@ -96,7 +96,7 @@ def bars(quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
 
 
 def _show(console: Console, path: Path, run: Run, life: Biography, top: int) -> None:
-    from whence.cli.receipts import show_blame
+    from whence.cli.receipts import show_attribution
 
     say = console.print
     values, changes = life.values, life.changes
@@ -124,8 +124,8 @@ def _show(console: Console, path: Path, run: Run, life: Biography, top: int) -> 
     for turn in life.turns:
         share = f"{100 * turn.share:.1f} % of all change"
         say(f"\nstep {turn.step:,} changed it by {figure(turn.change)}, {share}")
-        for blame in (turn.tokens, turn.places):
-            show_blame(console, blame, top)
+        for attribution in (turn.tokens, turn.places):
+            show_attribution(console, attribution, top)
     if life.turns:
         step = life.turns[0].step
         say(f"\nopen it:  whence why {path} '{life.address}.update' --step {step}")

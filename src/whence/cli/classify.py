@@ -13,6 +13,7 @@ import tyro
 from whence.cli.confusion import say_confusion
 from whence.cli.document import strict
 from whence.cli.terminal import Console
+from whence.cli.words import RateOrNone
 from whence.errors import WhenceError
 from whence.play.mail import read_folder
 from whence.play.messages import MESSAGES
@@ -31,7 +32,7 @@ def classify(
     what: tyro.conf.Positional[str] = "spam",
     *,
     steps: int | None = None,
-    learning_rate: float | None = None,
+    learning_rate: RateOrNone = None,
     decay: float = 0.01,
     hidden: tuple[int, ...] = (32,),
     ask: str | None = None,

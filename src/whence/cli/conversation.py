@@ -2,7 +2,7 @@
 
 import sys
 
-from whence.cli.receipts import show_blame, show_receipt
+from whence.cli.receipts import show_attribution, show_receipt
 from whence.cli.terminal import Console
 from whence.errors import WhenceError
 from whence.receipt import Receipt
@@ -74,8 +74,8 @@ class Conversation:
             self.digits = EXACT if word == "exact" else READ
             self.open(self.here, remember=False)
         elif word == "by":
-            found = self.trace.number(self.here).blame(rest.strip(), seconds=_PATHS)
-            show_blame(self.console, found, self.top)
+            found = self.trace.number(self.here).attribution(rest.strip(), seconds=_PATHS)
+            show_attribution(self.console, found, self.top)
         elif word == "line":
             self._moved(rest.strip())
         elif line.isdigit():

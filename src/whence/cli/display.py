@@ -11,7 +11,7 @@ from rich.text import Text
 from whence import __version__
 from whence.cli.document import strict
 from whence.cli.terminal import Console
-from whence.data.floors import Floor, floors
+from whence.data.baselines import Baseline, baselines
 from whence.doctor.live import Live
 from whence.errors import in_bytes, in_flops, shell_word
 from whence.models import GPTConfig, build
@@ -60,7 +60,7 @@ class Display:
         self.flops_per_token = 0.0  # of a GPT
         self.started = time.perf_counter()
         self.first_step: float | None = None  # when it began: what came before says nothing of pace
-        self.floors: list[Floor] = []
+        self.baselines: list[Baseline] = []
         self.passed: set[str] = set()
         self.loss: float | None = None
         self.ended: Ended | None = None
@@ -213,8 +213,8 @@ class Display:
         if not run.task.is_prose:
             self.console.print("")
             return
-        self.floors = floors(data)
-        told = " · ".join(f"{f.name} {f.bits_per_byte:.3f}" for f in self.floors)
+        self.baselines = baselines(data)
+        told = " · ".join(f"{f.name} {f.bits_per_byte:.3f}" for f in self.baselines)
         self._named(f"{'beat':<7}", f"{told} bits per byte of the validation text\n")
 
     def _plan(self, n_parameters: int, tokens_per_step: int) -> str:
@@ -253,11 +253,11 @@ class Display:
         now = event.evaluation.bits_per_byte
         n, all_of_it = event.evaluation.n_tokens, len(self.run.dataset.validation) - 1
         part = self.run.task.is_prose and n < all_of_it
-        # A fresh model guesses evenly, and rounding must not praise it for that. The floors are of
-        # the whole part: what was measured on a part can't be held against them.
+        # A fresh model guesses evenly, and rounding must not praise it for that. The baselines are
+        # of the whole part: what was measured on a part can't be held against them.
         below = [
             f.name
-            for f in self.floors
+            for f in self.baselines
             if event.step and not part
             if now < f.bits_per_byte - 0.001 and f.name not in self.passed
         ]

@@ -10,6 +10,7 @@ import tyro
 
 from whence.cli.document import strict
 from whence.cli.terminal import Console
+from whence.cli.words import Rate
 from whence.data.table import Table, read_table, table_of
 from whence.errors import WhenceError
 from whence.models.small.axes import Spread, Turned
@@ -37,7 +38,7 @@ def line(
     example: Literal["coffee", "houses"] = "coffee",
     target: str | None = None,
     steps: int = 20_000,
-    learning_rate: float = 0.1,
+    learning_rate: Rate = 0.1,
     scale: bool = True,
     turn: bool | None = None,
     predict: tuple[float, ...] = (),

@@ -11,6 +11,7 @@ from whence.cli.death import tell, told_of
 from whence.cli.document import strict
 from whence.cli.engines import show_apart
 from whence.cli.terminal import Console
+from whence.cli.words import RateOrNone
 from whence.errors import WhenceError
 from whence.play.deaths import Outcome, is_better, row_of
 from whence.play.engines import gpt_on_both, mlp_on_both
@@ -23,7 +24,7 @@ def net(
     data: Path | None = None,
     hidden: tuple[int, ...] | None = None,
     activation: Literal["relu", "tanh", "sigmoid"] = "relu",
-    learning_rate: float | None = None,
+    learning_rate: RateOrNone = None,
     epochs: int | None = None,
     batch: bool = False,
     seed: int = 0,

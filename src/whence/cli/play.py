@@ -6,6 +6,7 @@ import tyro
 
 from whence.cli.document import strict
 from whence.cli.terminal import Console
+from whence.cli.words import RateOrNone
 from whence.play import at
 from whence.play.opened import Opened
 
@@ -29,7 +30,7 @@ def play(
     hidden: tuple[int, ...] | None = None,
     activation: Literal["relu", "tanh", "sigmoid"] | None = None,
     optimizer: Literal["sgd", "momentum", "adam"] | None = None,
-    rate: float | None = None,
+    learning_rate: RateOrNone = None,
     batch: int | None = None,
     noise: float | None = None,
     samples: int | None = None,
@@ -47,7 +48,7 @@ def play(
         hidden: units of each hidden layer.
         activation: what they apply.
         optimizer: what moves the weights.
-        rate: the learning rate.
+        learning_rate: of its optimizer.
         batch: samples of one update; 0 for all.
         noise: of points.
         samples: how many points; a quarter is held out.
@@ -64,7 +65,7 @@ def play(
         hidden=hidden,
         activation=activation,
         optimizer=optimizer,
-        rate=rate,
+        rate=learning_rate,
         batch=batch,
         noise=noise,
         samples=samples,

@@ -6,7 +6,7 @@ from whence.cli.terminal import Console
 from whence.receipt.figures import READ
 from whence.receipt.text import rows
 from whence.receipt.verdicts import CLOSED, EXACT, ROUNDED, WRONG
-from whence.why import Blame, Receipt
+from whence.why import Attribution, Receipt
 
 _COLOURS = {EXACT: "green", ROUNDED: "green", WRONG: "bold red", CLOSED: "yellow"}
 
@@ -27,9 +27,9 @@ def _style(text: str, style: str) -> str:
     return "cyan" if style == "bar" else style
 
 
-def show_blame(console: Console, blame: Blame, top: int, digits: int = READ) -> None:
+def show_attribution(console: Console, found: Attribution, top: int, digits: int = READ) -> None:
     """Print the groups of a number."""
-    for i, line in enumerate(blame.lines(top, digits)):
-        group = 0 < i <= min(top, len(blame.shares))
+    for i, line in enumerate(found.lines(top, digits)):
+        group = 0 < i <= min(top, len(found.shares))
         style = "bold" if i == 0 else "" if group else "dim"
         console.print(Text(line, style=style) if console.is_terminal else line, markup=False)

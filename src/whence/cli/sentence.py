@@ -14,6 +14,7 @@ from rich.text import Text
 from whence.cli.chart import bars
 from whence.cli.document import strict
 from whence.cli.terminal import Console
+from whence.cli.words import Rate
 from whence.errors import WhenceError
 from whence.experiments.prediction import Position, noted_positions, total_loss
 
@@ -36,7 +37,7 @@ def sentence(
     vocabulary: tuple[str, ...] = (),
     end: bool = False,
     mean: bool = False,
-    rate: float = 0.1,
+    learning_rate: Rate = 0.1,
     steps: int = 5000,
     show: tuple[int, ...] = (0,),
     seed: int = 0,
@@ -55,7 +56,7 @@ def sentence(
         vocabulary: the words that can be said; without it twelve, and those of the sentence.
         end: make `<EOS>` the last target.
         mean: go down the mean over the targets instead of the sum.
-        rate: the learning rate of plain gradient descent.
+        learning_rate: of plain gradient descent.
         steps: how many updates.
         show: steps to open: every logit, exponential, probability, gradient and update.
         seed: of the first weights.
@@ -68,12 +69,12 @@ def sentence(
     if notes:
         _show_notes(json)
         return
-    if steps < 1 or not rate > 0:
-        raise WhenceError(f"--steps {steps} and --rate {rate:g} must be above 0.")
+    if steps < 1 or not learning_rate > 0:
+        raise WhenceError(f"--steps {steps} and --learning-rate {learning_rate:g} must be above 0.")
     parsed = open_sentence(text, vocabulary or None, end)
     net = make_model(model, parsed, seed, weights)
     opened = sorted({*show, *(s for s in SNAPSHOTS if s < steps)})
-    course = learn(net, parsed, steps=steps, rate=rate, mean=mean, show=opened)
+    course = learn(net, parsed, steps=steps, rate=learning_rate, mean=mean, show=opened)
     if json:
         print(strict(_document(course, model, show)))
         return
@@ -85,12 +86,12 @@ def sentence(
         f"vocabulary: {len(parsed.vocabulary)} words: {' '.join(parsed.vocabulary)}\n"
         f"loss: {loss} the {len(parsed.targets)} targets of −ln P(target); "
         f"a model that knows nothing has the sum {_floor(course):.4f}\n"
-        f"step: parameter − {rate:g} · gradient",
+        f"step: parameter − {learning_rate:g} · gradient",
         sep="",
         soft_wrap=True,
     )
     for step in show:
-        _show_step(console, course.snapshots[step], rate)
+        _show_step(console, course.snapshots[step], learning_rate)
     _show_course(console, course)
 
 

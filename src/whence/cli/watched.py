@@ -9,7 +9,7 @@ from rich.text import Text
 from torch import Tensor
 
 from whence.cli.document import strict
-from whence.cli.receipts import show_blame
+from whence.cli.receipts import show_attribution
 from whence.cli.terminal import Console
 from whence.errors import WhenceError, in_bytes, shell_word
 from whence.receipt.figures import figure
@@ -130,8 +130,8 @@ def _show(console: Console, run: Path, told: Story, top: int) -> None:
         say(f"  residual {told.residual:.3g}: all changes, added without rounding")
     for turn in told.turns:
         say(f"\nstep {turn.step:,} changed it by {figure(turn.change)}")
-        for blame in turn.blames:
-            show_blame(console, blame, top)
+        for attribution in turn.attributions:
+            show_attribution(console, attribution, top)
     if told.turns:
         where = f"{shell_word(run)} {shell_word(told.address + '.update')}"
         say(f"\nopen it:  whence why {where} --step {told.turns[0].step}", markup=False)

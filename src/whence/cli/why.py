@@ -139,8 +139,8 @@ def why(
         elif slope:
             answers.tell(opened, number, "slope", number.slope(), top, shown_digits, json)
         elif by is not None:
-            found = number.blame(by, seconds=seconds)
-            answers.tell(opened, number, "blame", found, top, shown_digits, json)
+            found = number.attribution(by, seconds=seconds)
+            answers.tell(opened, number, "attribution", found, top, shown_digits, json)
         else:
             receipt = number.why(top=top, depth=depth, raw=exact, context=True)
             answers.tell(opened, number, "receipt", receipt, top, shown_digits, json)

@@ -12,7 +12,7 @@ from rich.table import Table
 from whence.cli.conversation import Conversation
 from whence.cli.document import strict
 from whence.cli.reach import reach
-from whence.cli.receipts import show_blame, show_receipt
+from whence.cli.receipts import show_attribution, show_receipt
 from whence.cli.terminal import Console
 from whence.cli.watched import past_of
 from whence.errors import WhenceError, in_bytes, shell_word
@@ -20,7 +20,7 @@ from whence.receipt.figures import finite
 from whence.receipt.verdicts import GIVEN
 from whence.runs.run import Run
 from whence.runs.store.watched import is_watched
-from whence.why import Address, Blame, Number, Receipt, Trace, balance, first_bad, moved
+from whence.why import Address, Attribution, Number, Receipt, Trace, balance, first_bad, moved
 from whence.why.history.moments import trace_moment
 from whence.why.receipts.slope import Slope
 
@@ -145,8 +145,8 @@ def tell(
         if found.verdict == GIVEN and recorded and made_before:
             before = f"{number.address}.after"
             console.print(f"  the step before made it: {before} --step {opened.step - 1}")
-    elif isinstance(found, Blame):
-        show_blame(console, found, top, digits)
+    elif isinstance(found, Attribution):
+        show_attribution(console, found, top, digits)
     else:
         console.print("\n".join(found.lines(top)) if isinstance(found, Slope) else str(found))
 

@@ -18,6 +18,11 @@ T = TypeVar("T")
 # What a command reads: files, folders, `-` or built-in texts, as many as there are.
 Texts = Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[TEXT ...]")]
 
+# A learning rate has one name with every command; the short ones are understood.
+_RATE = tyro.conf.arg(aliases=("--rate", "--lr"))
+Rate = Annotated[float, _RATE]
+RateOrNone = Annotated[float | None, _RATE]
+
 # How tyro names what a flag takes, and how we do.
 KINDS = {"INT": "a whole number", "FLOAT": "a number", "PATH": "a path", "STR": "text"}
 

@@ -3,7 +3,7 @@
 sources (where text comes from) → tokenizers (text to ids) → cutting and shards (ids on disk, split;
 `kept` spares it a second time) →
 batches (windows of ids, in the order of permutation). What a model must beat is counted in
-`whence.data.floors`.
+`whence.data.baselines`.
 """
 
 from whence.data.batches import Part, WindowBatches

@@ -133,8 +133,8 @@ def carriers(run: Run, step: int) -> list[Fact]:
         grad = trace[name].grad
         at = int(grad.value.abs().reshape(-1).argmax())
         number = trace.number_at(grad.ref, at)
-        largest = number.blame("example").shares[:2]
-        where = number.blame("where").shares[:1] if trace.labels.where else ()
+        largest = number.attribution("example").shares[:2]
+        where = number.attribution("where").shares[:1] if trace.labels.where else ()
     except (WhenceError, RuntimeError, ValueError):
         return []
     facts = [Fact("the largest gradient", number.value, "", step, number.address)]

@@ -83,8 +83,8 @@ def fork(
 
     def fill(folder: Path) -> Header:
         _put_tokens(run, recipe, folder)
-        sittings = [sitting for sitting in run.header.sittings if sitting.start < step]
-        header = Header(recipe, now(), sittings, Origin(str(run.path), step, tuple(told)))
+        segments = [segment for segment in run.header.segments if segment.start < step]
+        header = Header(recipe, now(), segments, Origin(str(run.path), step, tuple(told)))
         _put_past(run, step, folder, header)
         memory = _memory_that_fits(moment, recipe)
         model, tie = moment.model.state_dict(keep_vars=True), link(header, Past(folder).now())
@@ -168,7 +168,7 @@ def _put_past(run: Run, step: int, folder: Path, header: Header) -> None:
 def _memory_that_fits(moment: Moment, recipe: Recipe) -> dict[str, Any]:
     """What the optimiser remembers of the weights that the fork still moves."""
     frozen = set(freeze(moment.model, recipe.change.freeze))
-    memory = moment.optimizer.state()
+    memory = moment.optimizer.state_dict()
     return {name: t for name, t in memory.items() if name.rpartition(".")[0] not in frozen}
 
 

@@ -47,7 +47,7 @@ def _rate(recipe: Recipe) -> list[str]:
 
 def _warmup(recipe: Recipe) -> list[str]:
     warmup = recipe.schedule.warmup
-    highest = max(recipe.schedule.share(step, recipe.steps) for step in _some(recipe.steps))
+    highest = max(recipe.schedule.factor(step, recipe.steps) for step in _some(recipe.steps))
     if warmup <= recipe.steps or highest >= 0.999:
         return []
     return [

@@ -247,7 +247,7 @@ def start_from(run: RunFolder, checkpoint: int, approximate: bool = False) -> Mo
                 "aside; its steps are then reached from the one before."
             ) from error
         memory = load_optimizer(run.checkpoint_folder, checkpoint)
-        session.optimizer.load_state(memory, checkpoint)
+        session.optimizer.load_state_dict(memory, checkpoint)
     elif checkpoint != 0 or run.origin:
         raise WhenceError(
             f"{run.path} has no checkpoint {checkpoint}: there are {run.checkpoints}."
@@ -292,8 +292,8 @@ def changed_since(run: RunFolder, step: int, session: Session) -> list[str]:
     Returns:
         Such as `torch was 2.12.0 and is 2.13.0`; empty where nothing is known to differ.
     """
-    sitting = run.header.sitting(step)
-    then = sitting.manifest if sitting else {}
+    segment = run.header.segment(step)
+    then = segment.manifest if segment else {}
     now = manifest(session.hardware)
     reasons = [
         _told(name, then[name], now.get(name, "not noted"))

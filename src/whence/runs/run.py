@@ -38,7 +38,7 @@ class Run(RunFolder):
 
     ```
     runs/<name>/
-      run.toml          recipe, and for each sitting where it began and on what it was computed
+      run.toml          recipe, and for each segment where it began and on what it was computed
       tokenizer.json  tokens.bin  tokens.json
       steps.jsonl  evals.jsonl  samples.jsonl  checkpoints.jsonl
       steps.index       the numbers of steps.jsonl again, to read them fast; made anew if it is gone
@@ -139,7 +139,7 @@ class Run(RunFolder):
             WhenceError: where the run is finished, another process is training it, or a file that
                 it must go on from is damaged: which one, and from which step it can go on.
         """
-        from whence.runs.training.sitting import train
+        from whence.runs.training.segment import train
 
         try:
             yield from train(self, steps, should_stop, measuring, evaluations, team)
@@ -152,7 +152,7 @@ class Run(RunFolder):
         Raises:
             WhenceError: as `train`.
         """
-        from whence.runs.training.sitting import check_unfinished
+        from whence.runs.training.segment import check_unfinished
 
         check_unfinished(self, steps)
 

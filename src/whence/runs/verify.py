@@ -124,7 +124,7 @@ def _is_saved(moment: Moment, run: Run, step: int) -> bool:
     weights = load_weights(run.checkpoint_folder, step)
     memory = load_optimizer(run.checkpoint_folder, step)
     mine = moment.model.state_dict()
-    return _equal(mine, weights) and _equal(moment.optimizer.state(), memory)
+    return _equal(mine, weights) and _equal(moment.optimizer.state_dict(), memory)
 
 
 def _equal(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:

@@ -22,7 +22,7 @@ from whence.errors import WhenceError
 
 # The questions that compute; all others are answered by the studio's own process.
 COMPUTED = {
-    "strip", "prediction", "flow", "cell", "matrix", "receipt", "blame", "places", "names",
+    "strip", "prediction", "flow", "cell", "matrix", "receipt", "attribution", "places", "names",
     "tracing", "play", "journey", "doctor",
 }  # fmt: skip
 MOST = 4  # processes: a fifth question at the same time waits for one of four

@@ -41,7 +41,7 @@ def report(run: Run | Path, prompt: str = "", step: int | None = None) -> Still:
         if each.view == "receipt":
             target = answer("receipt", each.params, folder).get("target")
             asked = {**each.params, "address": target, "by": "token"}
-            each.more = _known([("blame", asked)], folder) if target else []
+            each.more = _known([("attribution", asked)], folder) if target else []
     return Still(folder, kept, f"{name} · Whence", _head(run) if isinstance(run, Run) else "")
 
 

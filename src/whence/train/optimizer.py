@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from whence.errors import WhenceError
-from whence.train.optimizers import Memory, Moving, Muon, OptimizerConfig, Role
+from whence.train.optimizers import Moving, Muon, OptimizerConfig, OptimizerState, Role
 from whence.train.schedules import Schedule
 from whence.train.shards import own, whole
 
@@ -46,7 +46,7 @@ class Optimizer:
     Args:
         model: its parameters are moved, in place; frozen ones (`requires_grad = False`) are not.
         config: an `SGD`, `AdamW` or `Muon`.
-        schedule: the rate's share of its peak at each step.
+        schedule: the rate's factor of its peak at each step.
         steps: the length of the run, for the schedule.
         matmul_dtype: what Muon's matrix products are computed in.
 
@@ -80,7 +80,7 @@ class Optimizer:
         self.config, self.schedule, self.steps = config, schedule, steps
         self.matmul_dtype = matmul_dtype
         self.index, self.grad_norm, self.rate = 0, 0.0, 0.0
-        self.memory = Memory()
+        self.state = OptimizerState()
         part = roles(model)
         self.named = {n: p for n, p in model.named_parameters() if p.requires_grad}
         self.peaks = {name: config.rate(part[name]) for name in self.named}
@@ -99,18 +99,18 @@ class Optimizer:
     @torch.no_grad()
     def step(self) -> None:
         """Move every parameter that has a gradient; refuse, and move none, if one isn't finite."""
-        share = self.schedule.share(self.index, self.steps)
-        self.rate = self.config.learning_rate * share
+        factor = self.schedule.factor(self.index, self.steps)
+        self.rate = self.config.learning_rate * factor
         self._check_and_clip()
-        self.update(share)
+        self.update(factor)
         self.index += 1
 
     @torch.no_grad()
-    def update(self, share: float = 1.0) -> None:
+    def update(self, factor: float = 1.0) -> None:
         """Move every parameter that has a gradient, whatever the gradient is.
 
         Args:
-            share: of the peak rates.
+            factor: of the peak rates.
         """
         for rule, names in self.rules.items():
             grads = {n: g for n in names if (g := self.named[n].grad) is not None}
@@ -120,8 +120,8 @@ class Optimizer:
                 params=[own(p) for p in owners],
                 grads=[own(g) for g in grads.values()],
                 owners=owners,
-                rates=[self.peaks[n] * share for n in grads],
-                memory=self.memory,
+                rates=[self.peaks[n] * factor for n in grads],
+                kept=self.state,
                 step=self.index,
                 matmul_dtype=self.matmul_dtype,
             )
@@ -153,29 +153,29 @@ class Optimizer:
             >>> optimizer.settings()["weight"]["learning_rate"]
             0.1
         """
-        share = self.schedule.share(self.index, self.steps)
+        factor = self.schedule.factor(self.index, self.steps)
         found: dict[str, dict[str, Any]] = {}
         for rule, names in self.rules.items():
             kind = {"AdamW": "adam", "SGD": "sgd"}.get(type(rule).__name__, "muon")
             for name in names:
                 decay = rule.weight_decay if kind != "adam" or self.named[name].ndim > 1 else 0.0
                 found[name] = {
-                    **asdict(rule), "rule": kind, "learning_rate": self.peaks[name] * share,
+                    **asdict(rule), "rule": kind, "learning_rate": self.peaks[name] * factor,
                     "weight_decay": decay, "decoupled": True, "t": self.index + 1,
                 }  # fmt: skip
         return found
 
-    def state(self) -> dict[str, Tensor]:
-        """Return the optimiser's memory: name of the parameter and kind → tensor."""
-        return dict(self.memory)
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the optimizer's state: name of the parameter and kind → tensor."""
+        return dict(self.state)
 
-    def load_state(self, tensors: dict[str, Tensor], index: int) -> None:
-        """Take back a memory given by `state`, and the number of the next step."""
+    def load_state_dict(self, tensors: dict[str, Tensor], index: int) -> None:
+        """Take back what `state_dict` gave, and the number of the next step."""
         for name, tensor in tensors.items():
             owner = self.named.get(name.rpartition(".")[0])
             if owner is None or owner.shape != tensor.shape:
                 raise WhenceError(
                     f"the saved optimiser state {name} fits no parameter of the model."
                 )
-            self.memory[name] = tensor.to(owner.device, copy=True)
+            self.state[name] = tensor.to(owner.device, copy=True)
         self.index = index

@@ -41,19 +41,19 @@ POLAR_EXPRESS = tuple(
 Role = Literal["matrix", "embedding", "head", "other"]
 
 
-class Memory(Tensors):
-    """The optimiser's memory: `<parameter>.<kind>` → tensor, zeros at first.
+class OptimizerState(Tensors):
+    """What an optimizer keeps from step to step: `<parameter>.<kind>` → tensor, zeros at first.
 
     Example:
         >>> import torch
-        >>> memory = Memory()
-        >>> memory.recall("m", ["w"], [torch.ones(2)])
+        >>> state = OptimizerState()
+        >>> state.tensors("m", ["w"], [torch.ones(2)])
         [tensor([0., 0.])]
-        >>> list(memory)
+        >>> list(state)
         ['w.m']
     """
 
-    def recall(self, kind: str, names: Sequence[str], params: Sequence[Tensor]) -> list[Tensor]:
+    def tensors(self, kind: str, names: Sequence[str], params: Sequence[Tensor]) -> list[Tensor]:
         """Return the tensors of one kind, in the order of the parameters."""
         import torch
 
@@ -65,7 +65,7 @@ class Memory(Tensors):
 
 @dataclass
 class Moving:
-    """What one update moves: parameters of one rule, with their gradients, rates and memory.
+    """What one update moves: parameters of one rule, with their gradients, rates and state.
 
     Where the model is split among processes, they are this process's shares; `owners` are the
     parameters as PyTorch knows them.
@@ -76,13 +76,13 @@ class Moving:
     grads: list[Tensor]
     owners: Sequence[Tensor]
     rates: list[float]
-    memory: Memory
+    kept: OptimizerState
     step: int
     matmul_dtype: torch.dtype
 
-    def recall(self, kind: str) -> list[Tensor]:
-        """Return the remembered tensors of one kind."""
-        return self.memory.recall(kind, self.names, self.params)
+    def state(self, kind: str) -> list[Tensor]:
+        """Return the tensors of one kind that were kept from the steps before, zeros at first."""
+        return self.kept.tensors(kind, self.names, self.params)
 
 
 def _check(config, **bounds):
@@ -138,7 +138,7 @@ class SGD:
         if self.weight_decay:
             grads = torch._foreach_add(grads, params, alpha=self.weight_decay)
         if self.momentum:
-            buffers = moving.recall("momentum")
+            buffers = moving.state("momentum")
             torch._foreach_mul_(buffers, self.momentum)
             torch._foreach_add_(buffers, grads)
             if self.nesterov:
@@ -206,7 +206,7 @@ class AdamW:
         import torch
 
         params, grads = moving.params, moving.grads
-        m, v = moving.recall("m"), moving.recall("v")
+        m, v = moving.state("m"), moving.state("v")
         torch._foreach_lerp_(m, grads, 1 - self.beta1)
         torch._foreach_mul_(v, self.beta2)
         torch._foreach_addcmul_(v, grads, grads, 1 - self.beta2)
@@ -221,11 +221,11 @@ class AdamW:
         torch._foreach_addcdiv_(params, m, denominators, shares)
 
     def _by_kernel(self, moving: Moving) -> None:
-        """The fast twin of the formula: one pass over the numbers instead of eight."""
+        """The fused form of the formula: one pass over the numbers instead of eight."""
         import torch
 
         columns = zip(
-            moving.params, moving.grads, moving.recall("m"), moving.recall("v"), strict=True
+            moving.params, moving.grads, moving.state("m"), moving.state("v"), strict=True
         )
         together: dict[tuple[float, float], list[tuple[Tensor, ...]]] = {}
         for rate, column in zip(moving.rates, columns, strict=True):
@@ -319,7 +319,7 @@ class Muon:
 
         triples = {"jordan": JORDAN, "polar-express": POLAR_EXPRESS}[self.coefficients]
         params, grads, rates = moving.params, moving.grads, moving.rates
-        momentum = moving.recall("momentum")
+        momentum = moving.state("momentum")
         torch._foreach_lerp_(momentum, grads, 1 - self.momentum)
         ahead = torch._foreach_lerp(grads, momentum, self.momentum)
         owners = moving.owners
@@ -403,7 +403,7 @@ def add_optimizer(name: str, config: SGD) -> None:
     Args:
         name: what run.toml calls it.
         config: of a frozen dataclass that derives from `SGD`, with an `update` of its own and any
-            settings besides; what it remembers it asks `moving.recall` for.
+            settings besides; its state it gets from `moving.state`.
 
     Raises:
         WhenceError: where the name is taken, or the class isn't such a one.

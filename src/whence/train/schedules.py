@@ -33,7 +33,7 @@ class Schedule:
 
     Example:
         >>> schedule = Schedule("wsd", warmup=2, cooldown=0.5, final=0.0)
-        >>> [schedule.share(step, 8) for step in range(8)]
+        >>> [schedule.factor(step, 8) for step in range(8)]
         [0.5, 1.0, 1.0, 1.0, 1.0, 0.75, 0.5, 0.25]
     """
 
@@ -52,8 +52,8 @@ class Schedule:
                     f"schedule.{name} is {getattr(self, name)}: give a share between 0 and 1."
                 )
 
-    def share(self, step: int, steps: int) -> float:
-        """Return the rate's share of its peak at a step of a run of so many steps."""
+    def factor(self, step: int, steps: int) -> float:
+        """Return the rate's factor, its share of the peak, at a step of a run of so many steps."""
         if self.kind == "inverse-sqrt":
             warmup = max(1, self.warmup)
             return min((step + 1) / warmup, math.sqrt(warmup / (step + 1)))

@@ -48,7 +48,7 @@ def spike_lines(past: Past, trace: Trace, before: list[Step]) -> tuple[str, list
     lines: list[str] = []
     for by in ("example", "token"):
         try:
-            lines += trace.number(address).blame(by).lines(_SHOWN)
+            lines += trace.number(address).attribution(by).lines(_SHOWN)
         except WhenceError as error:
             lines.append(f"{address} by {by}: {error}")
     return sentence, lines, address

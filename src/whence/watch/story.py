@@ -12,7 +12,7 @@ from whence.errors import WhenceError
 from whence.receipt.figures import finite
 from whence.watch.past import Past
 from whence.watch.reopen import open_step, stored_steps
-from whence.why import Address, Blame
+from whence.why import Address, Attribution
 from whence.why.address import unknown
 
 
@@ -38,12 +38,13 @@ class Turn:
     Attributes:
         step: which.
         change: what it added.
-        blames: the update by token and by where in the data set; by example where there are none.
+        attributions: the update by token and by where in the data set; by example where there
+            are none.
     """
 
     step: int
     change: float
-    blames: tuple[Blame, ...]
+    attributions: tuple[Attribution, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,11 @@ class Story:
             "schema": 1, "address": self.address, "gaps": self.gaps, "residual": self.residual,
             "steps": [{"step": s.number, "before": s.before, "after": s.after} for s in self.steps],
             "turns": [
-                {"step": t.step, "change": t.change, "blames": [b.to_dict() for b in t.blames]}
+                {
+                    "step": t.step,
+                    "change": t.change,
+                    "attributions": [a.to_dict() for a in t.attributions],
+                }
                 for t in self.turns
             ],
         })  # fmt: skip
@@ -128,10 +133,10 @@ def _weight(past: Past, address: str) -> tuple[int, tuple[int, ...]]:
 def _turn(past: Past, change: Change, address: str) -> Turn:
     update = past.trace().number(address).update
     ways = ("token", "where") if past.rows else ("token", "example")
-    blames = []
+    attributions = []
     for by in ways:
         try:
-            blames.append(update.blame(by))
+            attributions.append(update.attribution(by))
         except WhenceError:  # such as a model without tokens
             continue
-    return Turn(change.number, change.after - change.before, tuple(blames))
+    return Turn(change.number, change.after - change.before, tuple(attributions))

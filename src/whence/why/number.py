@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from whence.errors import WhenceError
 from whence.receipt import Receipt
-from whence.why.attribution.groups import Blame, blame
+from whence.why.attribution.groups import Attribution, attribution
 from whence.why.attribution.source import source
 from whence.why.receipts.check import Check, check
 from whence.why.receipts.explain import explain
@@ -268,9 +269,15 @@ class Number:
         """
         return explain(self, top, depth, raw, context, source(self) if context else "")
 
-    def blame(self, by: str = "token", *, seconds: float | None = None) -> Blame:
+    def attribution(self, by: str = "token", *, seconds: float | None = None) -> Attribution:
         """Group what it is made of by token, position, example, where, head or module."""
-        return blame(self, by, seconds)
+        return attribution(self, by, seconds)
+
+    def blame(self, by: str = "token", *, seconds: float | None = None) -> Attribution:
+        """Group it under the old name of `attribution`, which goes with 0.3.0."""
+        said = "Number.blame is now called attribution; the old name goes with 0.3.0."
+        warnings.warn(said, DeprecationWarning, stacklevel=2)
+        return self.attribution(by, seconds=seconds)
 
     def check(self, step: float = 1e-5) -> Check:
         """Check its gradient by nudging, in a float64 run of the same step."""

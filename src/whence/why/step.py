@@ -168,7 +168,7 @@ def _state(optimizer: Any, leaves: dict[str, Tensor]) -> dict[str, Tensor]:
             for kind, value in kinds.items()
             if isinstance(value, Tensor)
         }
-    return {} if optimizer is None else dict(optimizer.state())
+    return {} if optimizer is None else dict(optimizer.state_dict())
 
 
 def _detached(result: Any) -> Any:

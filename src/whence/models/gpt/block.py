@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 from whence.models.gpt.config import GPTConfig
 from whence.models.layers.attention import Attention
-from whence.models.layers.attention_fast import FastAttention
+from whence.models.layers.attention_fused import FusedAttention
 from whence.models.layers.cache import LayerCache
 from whence.models.layers.feed_forward import MLP, Absent, GatedMLP
 from whence.models.layers.names import GATED
@@ -63,7 +63,7 @@ def norm_of(c: GPTConfig) -> nn.Module:
 
 
 def _attention(c: GPTConfig) -> nn.Module:
-    form = Attention if c.attention == "formula" else FastAttention
+    form = Attention if c.attention == "formula" else FusedAttention
     return form(
         c.d_model,
         c.n_heads,

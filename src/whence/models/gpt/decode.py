@@ -1,4 +1,4 @@
-"""The fast twin of a GPT's forward pass for one more token, with a cache, in inference."""
+"""The fused form of a GPT's forward pass for one more token, with a cache, in inference."""
 
 import math
 from collections.abc import Callable

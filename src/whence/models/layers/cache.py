@@ -41,7 +41,7 @@ class Cache:
         last_token: the token read last, [B, 1], or None.
         rotation: rotary positions of the whole window, or None.
         length: how many tokens were read.
-        step: the fast twin of the model for one more token, or None.
+        step: the fused form of the model for one more token, or None.
     """
 
     def __init__(

@@ -19,7 +19,7 @@ State = tuple[Tensor, ...]  # h, or h and c, each [B, D]
 
 
 class Layer(nn.Module):
-    """One recurrent layer: its weights, the loop over the tokens, and the fast twin of the loop.
+    """One recurrent layer: its weights, the loop over the tokens, and the fused form of the loop.
 
     A child says `n_gates` (how many vectors of length D are made of each token), `n_states`, the
     formula `step`, and `fused`.

@@ -9,7 +9,7 @@ import math
 from torch import Tensor, nn
 
 from whence.models.layers.attention import Attention
-from whence.models.layers.attention_fast import FastAttention
+from whence.models.layers.attention_fused import FusedAttention
 from whence.models.layers.feed_forward import MLP, init_linear
 from whence.models.layers.norms import norm
 from whence.models.layers.positions import NoPositions, SinusoidalPositions
@@ -142,7 +142,7 @@ class Classifier(nn.Module):
 
 def attention(c: EncoderConfig, causal: bool) -> Attention:
     """The attention of a block, its mask set or not."""
-    form = Attention if c.attention == "formula" else FastAttention
+    form = Attention if c.attention == "formula" else FusedAttention
     return form(c.d_model, c.n_heads, causal=causal, qkv_bias=True, bias=True, dropout=c.dropout)
 
 

@@ -24,7 +24,7 @@ def link(header: Header, past: Mapping[str, Any]) -> dict[str, Any]:
         header: what run.toml says.
         past: what the records hold; see `whence.runs.store.past.Past`.
     """
-    return {"run": header.id, "sittings": len(header.sittings), "past": dict(past)}
+    return {"run": header.id, "sittings": len(header.segments), "past": dict(past)}
 
 
 def check_run(folder: Path, header: Header) -> None:
@@ -71,8 +71,8 @@ def _check(folder: Path, header: Header) -> None:
         raise DamagedError(path, "it is of another run")
     if sha256(path) != kept[last]:
         raise DamagedError(path, "it isn't what was saved (its sha256 differs)")
-    sittings = state["sittings"]
-    if sittings > len(header.sittings) and sittings > len(Header.read(folder).sittings):
+    segments = state["sittings"]
+    if segments > len(header.segments) and segments > len(Header.read(folder).segments):
         why = f"it is older than checkpoint {folder_name(last)}; restore the newer one"
         raise DamagedError(folder / "run.toml", why)
     for name, noted in state["past"].items():
@@ -95,7 +95,7 @@ def check_ours(folder: Path, header: Header, step: int) -> None:
     state = read_state(folder, step)
     if state["run"] != header.id:
         raise DamagedError(_path(folder, step), "it is of another run")
-    if state["sittings"] > len(header.sittings):
+    if state["sittings"] > len(header.segments):
         raise DamagedError(_path(folder, step), "run.toml doesn't know who saved it")
     for error in mismatches(folder, [step], ["steps.jsonl"]).values():
         raise error

@@ -24,7 +24,7 @@ PINNED = ("tokenizer.json", "tokens.json")  # tokens.json pins tokens.bin in tur
 
 
 @dataclass(frozen=True)
-class Sitting:
+class Segment:
     """A stretch of training by one process.
 
     Attributes:
@@ -75,7 +75,7 @@ class Header:
     Attributes:
         recipe: everything that decides what the run computes.
         created: when, in ISO 8601.
-        sittings: who trained which steps; of two that hold a step, the later.
+        segments: who trained which steps; of two that hold a step, the later.
         origin: where its first state comes from, if it wasn't drawn.
         pins: sha256 of tokenizer.json and tokens.json.
         id: sixteen hexadecimal digits of chance that every file of the run repeats, so that one of
@@ -84,19 +84,19 @@ class Header:
 
     recipe: Recipe
     created: str
-    sittings: list[Sitting] = field(default_factory=list)
+    segments: list[Segment] = field(default_factory=list)
     origin: Origin | None = None
     pins: dict[str, str] = field(default_factory=dict)
     id: str = field(default_factory=lambda: secrets.token_hex(8))
 
-    def sitting(self, step: int) -> Sitting | None:
-        """Return the sitting that trained a step."""
-        return next((s for s in reversed(self.sittings) if s.start <= step), None)
+    def segment(self, step: int) -> Segment | None:
+        """Return the segment that trained a step."""
+        return next((s for s in reversed(self.segments) if s.start <= step), None)
 
     def length_at(self, step: int) -> int:
         """Return the run's whole length that the schedule of a step went by."""
-        sitting = self.sitting(step)
-        return sitting.steps if sitting else self.recipe.steps
+        segment = self.segment(step)
+        return segment.steps if segment else self.recipe.steps
 
     def pin(self, folder: Path) -> None:
         """Take down which tokenizer and tokens are the run's."""
@@ -116,7 +116,7 @@ class Header:
             "id": self.id,
             "pins": self.pins,
             "recipe": self.recipe.to_dict(),
-            "sittings": [vars(sitting) for sitting in self.sittings],
+            "sittings": [vars(segment) for segment in self.segments],
         }
         if self.origin:
             tree["origin"] = {**vars(self.origin), "changes": list(self.origin.changes)}
@@ -166,13 +166,13 @@ class Header:
                 raise TypeError(f"{str(how)[:60]!r}, which is no kind of origin")
             origin = Origin(_expect(origin["run"], str), _count(origin["step"]), changes, how)
         pins = {name: _expect(tree["pins"][name], str) for name in PINNED}
-        sittings = [
-            Sitting(_count(s["start"]), _count(s["steps"]), dict(_expect(s["manifest"], dict)))
+        segments = [
+            Segment(_count(s["start"]), _count(s["steps"]), dict(_expect(s["manifest"], dict)))
             for s in _expect(tree.get("sittings", []), list)
         ]
         recipe = Recipe.from_dict(_expect(tree["recipe"], dict))
         run = _expect(tree.get("id", ""), str)
-        return cls(recipe, _expect(tree["created"], str), sittings, origin, pins, run)
+        return cls(recipe, _expect(tree["created"], str), segments, origin, pins, run)
 
     def check_pins(self, folder: Path) -> None:
         """Check that the tokenizer and the tokens' description are those of the run.

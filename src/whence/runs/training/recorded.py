@@ -12,7 +12,7 @@ from whence.runs.store.checkpoints import (
     saved_line,
     saved_steps,
 )
-from whence.runs.store.header import Header, Sitting
+from whence.runs.store.header import Header, Segment
 from whence.runs.store.past import Past
 from whence.runs.store.record import Logs
 from whence.runs.store.retention import Spacing, is_due, surplus
@@ -49,7 +49,7 @@ class Training:
 
     Args:
         folder: the run's folder, locked for this process.
-        header: its last sitting is this one.
+        header: its last segment is this one.
         session: what the recipe describes, in memory.
         start: the checkpoint to go on from; 0: the first weights.
         should_stop: asked before the first step and after each; true saves a checkpoint and ends.
@@ -144,7 +144,7 @@ class Training:
         session = self.session
         while start < stop:
             session.optimizer.steps = self.header.length_at(start)
-            later = [s.start for s in self.header.sittings if s.start > start]
+            later = [s.start for s in self.header.segments if s.start > start]
             end = min([stop, *later])
             yield from session.learn(range(start, end))
             start = end
@@ -160,15 +160,15 @@ class Training:
             self.logs.steps.append(done.to_record())
 
     def _forget(self, step: int) -> None:
-        """From this step on the record is this sitting's, which gives other losses."""
+        """From this step on the record is this segment's, which gives other losses."""
         self.saver.wait()
         for other in saved_steps(self.checkpoints):  # first: none may lie behind the record's end
             if other > step:
                 let_go(self.logs, self.checkpoints, other)
         self.logs.steps.begin_as(self.logs.steps, step)
         self.known = self.logs.read_steps()
-        last = self.header.sittings[-1]
-        self.header.sittings[-1] = Sitting(step, last.steps, last.manifest)
+        last = self.header.segments[-1]
+        self.header.segments[-1] = Segment(step, last.steps, last.manifest)
         self.header.write(self.folder)
 
     def _now_and_then(self, state: int) -> Iterator[Event]:
@@ -250,7 +250,7 @@ class Training:
         """Begin to save a state; return what has been saved meanwhile."""
         self.last_saved = state
         weights = self.session.model.state_dict(keep_vars=True)
-        memory = self.session.optimizer.state()
+        memory = self.session.optimizer.state_dict()
         done, write = self.saver.wait(), None
         if is_split(self.session) and state not in saved_steps(self.checkpoints):
             write = write_shards(self.session, self.checkpoints)

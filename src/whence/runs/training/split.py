@@ -54,7 +54,7 @@ def restore(session: Session, folder: Path, step: int) -> None:
 
     if not is_split(session):
         load_model(folder, step, session.model)
-        session.optimizer.load_state(load_optimizer(folder, step), step)
+        session.optimizer.load_state_dict(load_optimizer(folder, step), step)
         return
     from safetensors import safe_open
     from torch.distributed.checkpoint import HuggingFaceStorageReader
@@ -71,8 +71,8 @@ def restore(session: Session, folder: Path, step: int) -> None:
             memory[name] = torch.zeros_like(owner)
     state |= memory
     dcp.load(state, storage_reader=HuggingFaceStorageReader(str(path)))
-    session.optimizer.memory.clear()
-    session.optimizer.memory.update({name: own(tensor) for name, tensor in memory.items()})
+    session.optimizer.state.clear()
+    session.optimizer.state.update({name: own(tensor) for name, tensor in memory.items()})
     session.optimizer.index = step
 
 
@@ -105,7 +105,7 @@ def _split_state(session: Session) -> dict[str, Any]:
             state[name] = tensor.detach()
         seen.add(id(tensor))
     named = session.optimizer.named
-    for name, share in session.optimizer.memory.items():
+    for name, share in session.optimizer.state.items():
         state[name] = split_as(share, named[name.rpartition(".")[0]])
     return state
 
@@ -127,7 +127,7 @@ def write_shards(session: Session, folder: Path) -> Callable[[Path], None]:
     shutil.rmtree(folder / SHARDS, ignore_errors=True)  # of a process that was killed
     session.team.tell(Order.SHARDS)
     save_shards(session, folder)
-    memory = set(session.optimizer.memory)
+    memory = set(session.optimizer.state)
     weights = set(_split_state(session)) - memory
 
     def fill(path: Path) -> None:

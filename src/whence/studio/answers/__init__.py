@@ -17,7 +17,7 @@ from whence.studio.answers.live import live
 from whence.studio.answers.play import play
 from whence.studio.answers.points import points
 from whence.studio.answers.prediction import prediction
-from whence.studio.answers.receipt import blame, places, receipt
+from whence.studio.answers.receipt import attribution, places, receipt
 from whence.studio.answers.recipe import form, recipe
 from whence.studio.answers.runs import runs
 from whence.studio.answers.step import step
@@ -43,7 +43,7 @@ ANSWERS: dict[str, Callable[..., dict[str, Any]]] = {
     "cell": cell,
     "matrix": matrix,
     "receipt": receipt,
-    "blame": blame,
+    "attribution": attribution,
     "places": places,
     "names": names,
     "tracing": tracing,

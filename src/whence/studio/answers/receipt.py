@@ -75,7 +75,7 @@ def receipt(
         }
 
 
-def blame(
+def attribution(
     folder: Path,
     *,
     run: str,
@@ -91,7 +91,7 @@ def blame(
         folder: the folder of runs.
         run: the run's name.
         address: the number's.
-        by: as of `whence.why.Number.blame`.
+        by: as of `whence.why.Number.attribution`.
         step: as of `receipt`.
         text: as of `receipt`.
         top: how many groups are listed.
@@ -100,7 +100,7 @@ def blame(
     top = max(1, min(top, 1000))
     with asked.opened() as t:
         number = found(t, address)
-        whole = number.blame(by, seconds=_SECONDS)
+        whole = number.attribution(by, seconds=_SECONDS)
     shares = [
         {**vars_of(share), **_before(t, number, share.label, asked)} for share in whole.shares
     ]
@@ -115,7 +115,7 @@ def blame(
         "rounding": whole.rounding,
         "bound": whole.bound,
         "notes": list(whole.notes),
-        "python": asked.python(f".number({whole.address!r}).blame({by!r})"),
+        "python": asked.python(f".number({whole.address!r}).attribution({by!r})"),
         "shell": asked.shell(whole.address, f"--by {by}", f"--top {top}"),
     }
 
@@ -137,7 +137,7 @@ def places(
         folder: the folder of runs.
         run: the run's name.
         address: a gradient's or an update's.
-        token: as `blame` labels it.
+        token: as `attribution` labels it.
         step: as of `receipt`.
         text: as of `receipt`.
         path_of: split this one of the places over the paths that its gradient took.

@@ -1,4 +1,4 @@
-"""Blame: a number's terms grouped by token, position, example, head or module.
+"""Attribution: a number's terms grouped by token, position, example, head or module.
 
 A gradient or an update is opened down to where its terms run over the batch; a logit is opened
 along the residual stream down to the modules that wrote to it. What is grouped adds up exactly to
@@ -65,7 +65,7 @@ class Share:
 
 
 @dataclass(frozen=True, slots=True)
-class Blame:
+class Attribution:
     """A number by groups: value = Σ shares + rounding.
 
     Attributes:
@@ -114,7 +114,7 @@ class Blame:
         return "\n".join(self.lines())
 
 
-def blame(number: Number, by: str, seconds: float | None = None) -> Blame:
+def attribution(number: Number, by: str, seconds: float | None = None) -> Attribution:
     """Group what a number is made of.
 
     Args:
@@ -133,8 +133,8 @@ def blame(number: Number, by: str, seconds: float | None = None) -> Blame:
         >>> table, tokens = torch.nn.Embedding(5, 2), torch.tensor([[1, 3, 1]])
         >>> def step():
         ...     table(tokens).sum().backward()
-        >>> t = trace(step)
-        >>> [(s.label, s.value) for s in t.number("weight[1,0].grad").blame("position").shares]
+        >>> number = trace(step).number("weight[1,0].grad")
+        >>> [(s.label, s.value) for s in number.attribution("position").shares]
         [('position 0', 1.0), ('position 2', 1.0)]
     """
     if by not in WAYS:
@@ -287,7 +287,7 @@ def _module(leaf: Node) -> str:
 
 def _blame(
     number: Number, by: str, unrolled: Unrolled, groups: dict[str, list[np.ndarray]]
-) -> Blame:
+) -> Attribution:
     sums = {
         label: (sum(float(t.sum()) for t in several), sum(len(t) for t in several))
         for label, several in groups.items()
@@ -304,6 +304,6 @@ def _blame(
         some = ", ".join(number.trace.address(c, i) for c, i in unrolled.shared[:4])
         notes.append(f"weighed by numbers that all groups share, such as {some}")
     apart = 0.0 if bad and not math.isfinite(value) else value - float(values.sum())
-    return Blame(
+    return Attribution(
         number.address, by, value, tuple(found), apart, 0.0 if bad else unrolled.bound, tuple(notes)
     )

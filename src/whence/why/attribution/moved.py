@@ -17,7 +17,7 @@ import numpy as np
 from whence.errors import WhenceError
 from whence.receipt.figures import finite, percent, short
 from whence.receipt.text import bar
-from whence.why.attribution.groups import blame
+from whence.why.attribution.groups import attribution
 from whence.why.attribution.linear import Chosen, Linear
 
 if TYPE_CHECKING:
@@ -208,7 +208,7 @@ def worst_line(trace: Trace) -> str:
     Raises:
         WhenceError: the loss isn't a sum over places of the text.
     """
-    found = blame(trace.loss, "where")
+    found = attribution(trace.loss, "where")
     terms = sum(share.terms for share in found.shares)
     mean = sum(share.value for share in found.shares) / max(terms, 1)
     named = [share for share in found.shares if _number(share.label) >= 0]

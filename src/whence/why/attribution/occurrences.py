@@ -51,7 +51,7 @@ def occurrences(number: Number, token: str) -> list[Occurrence]:
 
     Args:
         number: a gradient or an update.
-        token: as `Blame` by token labels it, such as `"'e'"`.
+        token: as `Attribution` by token labels it, such as `"'e'"`.
 
     Returns:
         The places, the largest part first; they add up to the token's share.

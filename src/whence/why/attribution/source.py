@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from whence.errors import WhenceError
 from whence.receipt.figures import percent
-from whence.why.attribution.groups import blame
+from whence.why.attribution.groups import attribution
 from whence.why.receipts.update import Update
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def source(number: Number) -> str:
     if way == "example" and examples < 2:
         return ""
     try:
-        found = blame(number, way)
+        found = attribution(number, way)
     except WhenceError:  # nothing tells what is an example
         return ""
     real = [s for s in found.shares if not s.label.endswith(("(before this step)", "(old value)"))]

@@ -18,7 +18,7 @@ from whence.runs.replay import Moment, go_to, nearest_checkpoint, start_from
 from whence.runs.run import Run
 from whence.runs.store.checkpoints import load_weights
 from whence.why.address import Address, unknown
-from whence.why.attribution.groups import Blame
+from whence.why.attribution.groups import Attribution
 from whence.why.history.moments import trace_moment
 
 _TRACED = 6  # plain steps that tracing and opening one takes, memory told beforehand included
@@ -41,8 +41,8 @@ class Turn:
     change: float
     share: float
     receipt: Receipt
-    tokens: Blame
-    places: Blame
+    tokens: Attribution
+    places: Attribution
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +226,11 @@ def _turns(
             pass
         number = trace_moment(moment).number(address).update
         change = changes[step - begin]
-        receipt, tokens, places = number.why(), number.blame("token"), number.blame("where")
+        receipt, tokens, places = (
+            number.why(),
+            number.attribution("token"),
+            number.attribution("where"),
+        )
         turns.append(Turn(step, change, abs(change) / size, receipt, tokens, places))
         tell("tracing", len(turns), len(chosen))
     return tuple(sorted(turns, key=lambda turn: -abs(turn.change)))

@@ -5,9 +5,9 @@ With f = ln P(next | prompt) and the parameters θ_t before step t,
     f(θ_end) − f(θ_begin) = Σ_t ⟨slope_t, θ_{t+1} − θ_t⟩ + residual,
     slope_t = (∇f(θ_t) + ∇f(θ_{t+1})) / 2
 
-An update is linear in the gradients that entered it (`whence.why.history.pull`), and the gradient
-is the mean of the windows' own. Momentum spreads a window over the later steps, so the steps are
-swept backward: what falls on the memory behind step t is collected from all later ones, and one
+An update is linear in the gradients that entered it (`whence.why.history.update_vjp`), and the
+gradient is the mean of the windows' own. Momentum spreads a window over the later steps, so the
+steps are swept backward: what falls on the memory behind step t is collected from all later ones, and one
 pass of forward-mode differentiation gives its product with the gradient of every window of the
 step. It is TracIn's sum (Pruthi et al. 2020), along every step, through the optimiser, with its
 residual.
@@ -34,8 +34,8 @@ from whence.runs.replay import Moment, nearest_checkpoint, start_from
 from whence.runs.run import Run
 from whence.why.budget import available
 from whence.why.history.moments import in_lines, shown
-from whence.why.history.pull import Pull, clipped, pulls
 from whence.why.history.slopes import Question, token_slopes
+from whence.why.history.update_vjp import UpdateVJP, clipped, update_vjps
 from whence.why.receipts.labels import around
 
 
@@ -58,7 +58,7 @@ class Window(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Taught:
+class Influence:
     """A change of ln P(next | prompt), by the windows that were trained on.
 
     after − before = Σ windows + decay + past + bent + rounded
@@ -111,7 +111,7 @@ class Taught:
         return finite({"schema": 1, **plain, **counts, **several})
 
 
-def taught(
+def influence(
     run: Run,
     prompt: str,
     next: str,
@@ -120,7 +120,7 @@ def taught(
     approximate: bool = False,
     budget: int | None = None,
     tell: Callable[[str, int, int], None] = lambda what, done, of: None,
-) -> Taught:
+) -> Influence:
     """Ask which training windows moved the prediction of what comes after a prompt.
 
     The windows *account for* the change along the path that the run took. Without one of them,
@@ -136,13 +136,13 @@ def taught(
         tell: is told (what is being done, how many steps of it are done, of how many).
 
     Returns:
-        The `Taught`.
+        The `Influence`.
 
     Raises:
         WhenceError: a text is empty, too long, or has an unknown character; there is no such step.
 
     Example:
-        >>> taught(Run.open("runs/mine"), "we love", " deep").largest(3)  # doctest: +SKIP
+        >>> influence(Run.open("runs/mine"), "we love", " deep").largest(3)  # doctest: +SKIP
     """
     run.refuse_counted()
     begin = run.origin.step if run.origin else 0
@@ -156,11 +156,11 @@ def taught(
     return sweep.done()
 
 
-def taught_cost(run: Run, step: int | None = None) -> tuple[int, float]:
+def influence_cost(run: Run, step: int | None = None) -> tuple[int, float]:
     """Estimate what it takes: how many steps, and about how many seconds.
 
     Example:
-        >>> taught_cost(Run.open("runs/mine"))  # doctest: +SKIP
+        >>> influence_cost(Run.open("runs/mine"))  # doctest: +SKIP
         (2000, 180.0)
     """
     begin = run.origin.step if run.origin else 0
@@ -173,7 +173,7 @@ class Kept(NamedTuple):
 
     step: int
     before: dict[str, Tensor]
-    pulls: dict[str, Pull]
+    vjps: dict[str, UpdateVJP]
     clip: float
     batch: list[tuple[float, Part]]
 
@@ -208,7 +208,7 @@ class _Sweep:
     def _back_over(self, moment: Moment, first: int, last: int) -> None:
         for _ in moment.advance_to(first):
             pass
-        memory = {name: tensor.clone() for name, tensor in moment.optimizer.memory.items()}
+        memory = {name: tensor.clone() for name, tensor in moment.optimizer.state.items()}
         kept = list(self._forward(moment, last))
         for one in reversed(kept):
             self.windows += self._back(moment, one)
@@ -232,19 +232,19 @@ class _Sweep:
                 _dot(middle[name], weight.detach().double() - before[name].double())
                 for name, weight in named.items()
             )
-            linear = pulls(moment.optimizer, middle, before)
+            linear = update_vjps(moment.optimizer, middle, before)
             yield Kept(step, before, linear, clipped(moment.optimizer), batch)
             self.tell("replaying", self.end - last + step + 1 - self.begin, self.end - self.begin)
 
     def _back(self, moment: Moment, kept: Kept) -> list[Window]:
         toward: dict[str, Tensor] = {}
-        for name, p in kept.pulls.items():
-            on_memory = p.to_memory * p.pull
+        for name, p in kept.vjps.items():
+            on_memory = p.to_state * p.vjp
             if p.memory:
                 if p.memory in self.carry:
                     on_memory = on_memory + self.carry[p.memory]
                 self.carry[p.memory] = p.keep * on_memory
-            on_gradient = p.enter * on_memory + p.direct * p.pull
+            on_gradient = p.enter * on_memory + p.direct * p.vjp
             self.decay -= p.decay
             if p.inside:
                 self.decay += p.inside * _dot(on_gradient, kept.before[name])
@@ -262,12 +262,12 @@ class _Sweep:
             example += len(part.starts)
         return found
 
-    def done(self) -> Taught:
+    def done(self) -> Influence:
         """Put it together."""
         curve = tuple(self.curve[step] for step in range(self.begin, self.end + 1))
         windows = tuple(sorted(self.windows, key=lambda w: (w.step, w.example)))
         accounted = math.fsum(window.value for window in windows)
-        return Taught(
+        return Influence(
             prompt=self.prompt,
             next=self.next,
             begin=self.begin,
@@ -310,7 +310,7 @@ def _chunks(run: Run, begin: int, end: int, budget: int | None) -> list[tuple[in
     session = run.session()
     nbytes = sum(p.nbytes for p in session.model.parameters())
     free = (available() or 8 << 30) // 4 if budget is None else budget
-    length = max(1, free // (2 * nbytes))  # a step keeps the parameters and their pulls
+    length = max(1, free // (2 * nbytes))  # a step keeps the parameters and their vjps
     saved = [begin, *(s for s in run.checkpoints if begin < s < end), end]
     return [
         (checkpoint, first, min(first + length, following))

@@ -124,7 +124,7 @@ function render({ model, el }) {
     put(share, h("p", { class: "waiting", role: "status" }, h("span", { class: "pulse", "aria-hidden": "true" }), slow));
     delete share.dataset.ready;
     try {
-      const found = await ask(model, "blame", { ...about(state), address: answer.target, by: mine });
+      const found = await ask(model, "attribution", { ...about(state), address: answer.target, by: mine });
       if (mine !== state.by || !share.isConnected) return;
       const opened = h("div", { class: "opened" });
       const rows = found.shares.map((each) => ({ label: each.words ? h("span", { title: each.label }, each.words) : each.label, note: each.terms > 1 ? ` ${count(each.terms)} terms` : "", value: each.value, open: each.opens ? () => go(model, "cell", { ...about(state), ...each.opens }) : mine === "token" && /^['"]/.test(each.label) ? () => token(answer, each, opened) : undefined }));

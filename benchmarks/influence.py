@@ -1,6 +1,6 @@
-"""What taught a prediction, judged by what would have been: first-order accounting, and replays.
+"""What influence a prediction, judged by what would have been: first-order accounting, and replays.
 
-`python -m benchmarks taught` trains small models, asks which windows moved a prediction, and
+`python -m benchmarks influence` trains small models, asks which windows moved a prediction, and
 replays the run without some of them, one at a time: those that account for most, and others
 drawn at random. Leaving window i out of a batch of B makes the others count B/(B − 1) times as
 much, so the accounting predicts −c_i + Σ_{j≠i} c_j/(B − 1), if the later steps stayed as they were.
@@ -24,7 +24,7 @@ from whence.runs.replay import start_from
 from whence.runs.run import Run
 from whence.scale.hardware import Hardware
 from whence.train.optimizers import SGD, AdamW, Muon, OptimizerConfig
-from whence.why import Taught, taught
+from whence.why import Influence, influence
 from whence.why.history.slopes import Question
 
 TEXT = "".join(
@@ -51,7 +51,7 @@ class Without:
         return [(weight, part._replace(targets=targets))]
 
 
-def replayed(run: Run, answer: Taught, step: int, example: int) -> float:
+def replayed(run: Run, answer: Influence, step: int, example: int) -> float:
     """Replay the run without one window; return how much that changes ln P at the end."""
     moment = start_from(run, max(s for s in [0, *run.checkpoints] if s <= step))
     moment.leave_the_record(Without(moment.batches, step, example))
@@ -61,7 +61,7 @@ def replayed(run: Run, answer: Taught, step: int, example: int) -> float:
     return would_be - answer.curve[-1]
 
 
-def predicted(answer: Taught, step: int, example: int) -> float:
+def predicted(answer: Influence, step: int, example: int) -> float:
     """What the accounting says of leaving a window out."""
     batch = [window for window in answer.windows if window.step == step]
     own = next(window.value for window in batch if window.example == example)
@@ -69,7 +69,7 @@ def predicted(answer: Taught, step: int, example: int) -> float:
     return rest / (len(batch) - 1) - own
 
 
-def chosen(answer: Taught, count: int, seed: int = 0) -> list[tuple[int, int]]:
+def chosen(answer: Influence, count: int, seed: int = 0) -> list[tuple[int, int]]:
     """Some windows: a third that raised ln P most, a third that lowered it most, others."""
     third = count // 3
     some = answer.largest(third) + answer.smallest(third)
@@ -110,7 +110,7 @@ def correlations(a: Iterable[float], b: Iterable[float]) -> tuple[float, float, 
 
 def judge(run: Run, prompt: str, next: str, count: int) -> dict[str, Any]:
     """Put the accounting beside replays."""
-    answer = taught(run, prompt, next)
+    answer = influence(run, prompt, next)
     windows = chosen(answer, count)
     ours = [predicted(answer, *window) for window in windows]
     true = [replayed(run, answer, *window) for window in windows]

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from benchmarks import taught as bench
+from benchmarks import influence as bench
 from tests.cli.command import whence
 from tests.runs.tiny import RECIPE, finish, make
 from whence.errors import WhenceError
@@ -15,9 +15,9 @@ from whence.models import GPTConfig, LSTMConfig
 from whence.runs.fork import fork
 from whence.runs.run import Run
 from whence.train.optimizers import SGD, AdamW, Muon
-from whence.why import taught
-from whence.why.history.pull import pulls
+from whence.why import influence
 from whence.why.history.slopes import token_slopes
+from whence.why.history.update_vjp import update_vjps
 
 GPT = GPTConfig(n_layers=1, n_heads=2, d_model=16, context_length=16, zero_head=False)
 
@@ -45,15 +45,15 @@ def test_an_update_is_linear_in_memory_and_gradient(rule, tmp_path):
     torch.manual_seed(1)
     slopes = {n: torch.randn_like(p) for n, p in before.items()}
     moment.advance()
-    memory = moment.optimizer.memory
-    for name, p in pulls(moment.optimizer, slopes, before).items():
+    memory = moment.optimizer.state
+    for name, p in update_vjps(moment.optimizer, slopes, before).items():
         grad = named[name].grad
         assert grad is not None
         # Where weight decay is part of the gradient, the optimiser adds it behind clipping.
         inner = grad + p.inside * before[name]
-        told = p.direct * (p.pull * inner).sum().item() - p.decay
+        told = p.direct * (p.vjp * inner).sum().item() - p.decay
         if p.memory:
-            told += p.to_memory * (p.pull * memory[p.memory]).sum().item()
+            told += p.to_state * (p.vjp * memory[p.memory]).sum().item()
         moved = (slopes[name].double() * (named[name].detach().double() - before[name])).sum()
         size = (slopes[name] * (named[name].detach() - before[name])).abs().sum().item()
         assert told == pytest.approx(moved.item(), abs=1e-4 * size + 1e-7), name
@@ -81,7 +81,7 @@ def test_one_pass_gives_the_slope_of_every_window(model, tmp_path):
 @pytest.mark.parametrize("rule", ["sgd", "nesterov", "adamw", "muon"])
 def test_it_adds_up_to_the_true_change(rule, tmp_path):
     run = trained(tmp_path / "run", optimizer=RULES[rule], accumulate=2)
-    answer = taught(run, "99 bott", "le")
+    answer = influence(run, "99 bott", "le")
     for step in (0, 3, 6):  # ln P by another way
         model = run.at(step).model.eval()
         ids = torch.from_numpy(run.tokenizer.encode("99 bottle").astype("int64"))[None]
@@ -92,21 +92,21 @@ def test_it_adds_up_to_the_true_change(rule, tmp_path):
     assert added == pytest.approx(answer.curve[-1] - answer.curve[0], abs=1e-9)
     assert len(answer.windows) == 6 * 4
     assert abs(answer.rounded) < 1e-4 * sum(abs(w.value) for w in answer.windows)
-    chunked = taught(run, "99 bott", "le", budget=1)  # every step a chunk of its own
+    chunked = influence(run, "99 bott", "le", budget=1)  # every step a chunk of its own
     for a, b in zip(answer.windows, chunked.windows, strict=True):
         assert a.value == pytest.approx(b.value, abs=1e-6)
 
 
 def test_small_steps_leave_little_to_the_second_order(tmp_path):
     run = trained(tmp_path / "run", optimizer=AdamW(learning_rate=1e-4), steps=10)
-    answer = taught(run, "99 bott", "le")
+    answer = influence(run, "99 bott", "le")
     assert abs(answer.bent) < 1e-3 * abs(answer.curve[-1] - answer.curve[0])
 
 
 def test_replays_without_a_window_agree(tmp_path):
     model = bench.MODELS["LSTM"]
     run = bench.small(tmp_path / "run", model, AdamW(learning_rate=1e-3), 16)
-    answer = taught(run, "50 bottles of ", "beer")
+    answer = influence(run, "50 bottles of ", "beer")
     windows = bench.chosen(answer, 9)
     ours = [bench.predicted(answer, *window) for window in windows]
     true = [bench.replayed(run, answer, *window) for window in windows]
@@ -120,7 +120,7 @@ def test_a_fork_tells_what_was_remembered(tmp_path):
     run = trained(tmp_path / "run", optimizer=AdamW())
     child = fork(run, 3, tmp_path / "child", {"optimizer.learning_rate": 1e-3})
     finish(child)
-    answer = taught(Run.open(child.path), "99 bott", "le")
+    answer = influence(Run.open(child.path), "99 bott", "le")
     assert (answer.begin, answer.end, len(answer.windows)) == (3, 6, 12)
     assert answer.past != 0
     assert abs(answer.rounded) < 1e-4
@@ -128,14 +128,14 @@ def test_a_fork_tells_what_was_remembered(tmp_path):
 
 def test_the_command(tmp_path, capsys):
     run = trained(tmp_path / "run")
-    assert whence("taught", run.path, "99 bott", "--next", "le", "--top", 2) == 0
+    assert whence("influence", run.path, "99 bott", "--next", "le", "--top", 2) == 0
     printed = capsys.readouterr()
     assert "replaying 6 steps and sweeping back: about" in printed.err
     assert "accounted for by 24 windows" in printed.out
     assert "the true change" in printed.out
     assert "of bottles: " in printed.out
-    assert whence("taught", run.path, "99 bott", "--next", "le", "--json", "--step", 4) == 0
-    told = json.loads(capsys.readouterr().out)["taught"]
+    assert whence("influence", run.path, "99 bott", "--next", "le", "--json", "--step", 4) == 0
+    told = json.loads(capsys.readouterr().out)["influence"]
     assert told["schema"] == 1
     assert (told["end"], told["windows"]) == (4, 16)
     assert "⟨" in told["largest"][0]["text"]
@@ -155,4 +155,4 @@ def test_the_command(tmp_path, capsys):
 def test_bad_questions_are_refused(prompt, next, step, words, tmp_path):
     run = trained(tmp_path / "run")
     with pytest.raises(WhenceError, match=words):
-        taught(run, prompt, next, step=step)
+        influence(run, prompt, next, step=step)

@@ -1,4 +1,4 @@
-"""One sitting of a run: from its last checkpoint to its end, held by this process alone."""
+"""One segment of a run: from its last checkpoint to its end, held by this process alone."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from whence.errors import WhenceError
 from whence.runs.store.checkpoints import saved_steps
-from whence.runs.store.header import Header, Sitting
+from whence.runs.store.header import Header, Segment
 from whence.runs.store.tidy import let_go_of_surplus, tidy
 from whence.runs.training.events import Event
 from whence.runs.training.recorded import Evaluations, Measuring, Training
@@ -45,7 +45,7 @@ def train(
         session = assemble(recipe, run.dataset, team)
         check_room(session, run.path)
         noted = manifest(session.hardware, team.size if team else 1)
-        run.header.sittings.append(Sitting(recorded, recipe.steps, noted))
+        run.header.segments.append(Segment(recorded, recipe.steps, noted))
         run.header.write(run.path)
         training = Training(
             run.path, run.header, session, start, should_stop, measuring, evaluations

@@ -1,4 +1,4 @@
-"""`whence taught`: which training windows moved a prediction."""
+"""`whence influence`: which training windows moved a prediction."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from whence.errors import WhenceError
 from whence.runs.run import Run
 
 if TYPE_CHECKING:
-    from whence.why.history.influence import Taught, Window
+    from whence.why.history.influence import Influence, Window
 
 
-def taught(
+def influence(
     run: Annotated[Path, tyro.conf.Positional],
     prompt: Annotated[str, tyro.conf.Positional],
     *,
@@ -31,7 +31,7 @@ def taught(
 ) -> None:
     """Ask which training windows moved the prediction of what comes after a prompt.
 
-    Such as `whence taught runs/mine "we love" --next " deep"`. The run is replayed and swept
+    Such as `whence influence runs/mine "we love" --next " deep"`. The run is replayed and swept
     backward; what that takes is said first. 'whence what-if' shows what would have been without
     some text.
 
@@ -44,13 +44,13 @@ def taught(
         approximate: go on where a replayed loss differs from the record.
         json: print JSON.
     """
-    from whence.why.history.influence import describe, taught_cost
-    from whence.why.history.influence import taught as ask
+    from whence.why.history.influence import describe, influence_cost
+    from whence.why.history.influence import influence as ask
 
     if top < 1:
         raise WhenceError(f"--top is {top}: give 1 or more.")
     opened = Run.open(run)
-    steps, seconds = taught_cost(opened, step)
+    steps, seconds = influence_cost(opened, step)
     if not json:
         print(
             f"replaying {steps:,} steps and sweeping back: about {seconds:.0f} s", file=sys.stderr
@@ -64,7 +64,7 @@ def taught(
         for side, several in (("raised", "largest"), ("lowered", "smallest")):
             for window, text in zip(told[several], texts[side], strict=True):
                 window["text"] = text
-        print(strict({"schema": 1, "run": str(run), "taught": told}))
+        print(strict({"schema": 1, "run": str(run), "influence": told}))
         return
     console = Console(soft_wrap=True)
     _show(console, run, answer)
@@ -74,7 +74,7 @@ def taught(
             console.print(_table(windows, texts[side], answer))
 
 
-def _show(console: Console, run: Path, answer: Taught) -> None:
+def _show(console: Console, run: Path, answer: Influence) -> None:
     say = console.print
     say(
         f"ln P({answer.next!r} after {answer.prompt!r}), in nats, from before step "
@@ -97,7 +97,7 @@ def _show(console: Console, run: Path, answer: Taught) -> None:
         say(f"  {note}")
 
 
-def _table(windows: list[Window], texts: list[str], answer: Taught) -> Table:
+def _table(windows: list[Window], texts: list[str], answer: Influence) -> Table:
     table = Table(box=None, pad_edge=False, show_header=False)
     for style in ("", "dim", ""):
         table.add_column(style=style)

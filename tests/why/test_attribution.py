@@ -33,7 +33,7 @@ GRADIENTS = ["blocks.0.mlp.up.weight[3,7]", "blocks.1.attn.k.weight[2,5]", "norm
 @pytest.mark.parametrize("name", GRADIENTS)
 def test_groups_add_up_to_the_number(gpt, name, quantity, by):
     number = gpt.number(f"{name}.{quantity}")
-    found = number.blame(by)
+    found = number.attribution(by)
     added = math.fsum(s.value for s in found.shares) + found.rounding
     assert added == pytest.approx(number.value, rel=1e-9, abs=1e-15)
     assert abs(found.rounding) <= found.bound + 1e-12 * abs(number.value)
@@ -45,11 +45,11 @@ def test_tokens_account_for_a_gradient_as_the_definition_says(gpt):
     tokens, _ = text()
     delta = gpt["blocks.0.mlp.up"].grad.value[:, :, 3].double()
     x = gpt["blocks.0.norm2"].value[:, :, 7].double()
-    found = gpt.number("blocks.0.mlp.up.weight[3,7].grad").blame("token")
+    found = gpt.number("blocks.0.mlp.up.weight[3,7].grad").attribution("token")
     for share in found.shares:
         token = int(share.label.strip("'").removeprefix("w"))
         assert share.value == pytest.approx(float((delta * x)[tokens == token].sum()), rel=1e-9)
-    places = gpt.number("blocks.0.mlp.up.weight[3,7].grad").blame("position")
+    places = gpt.number("blocks.0.mlp.up.weight[3,7].grad").attribution("position")
     assert {s.label for s in places.shares} == {f"position {i}" for i in range(T)}
 
 
@@ -64,7 +64,7 @@ def test_a_logit_is_split_over_what_wrote_to_the_residual_stream(fused):
 
     t = trace(step)
     number = t.number("logits[1,5,3]")
-    by_module = number.blame("module")
+    by_module = number.attribution("module")
     writers = {"embed", "positions", *(f"blocks.{i}.{m}" for i in (0, 1)
                                        for m in ("attn.o", "mlp.down"))}  # fmt: skip
     assert {s.label for s in by_module.shares} == writers  # the norm's bias is 0 as yet
@@ -77,7 +77,7 @@ def test_a_logit_is_split_over_what_wrote_to_the_residual_stream(fused):
                 vector = wrote[5] if share.label == "positions" else wrote[1, 5]
                 direct = ((vector - vector.mean()) * scale) @ model.head.weight[3]
                 assert share.value == pytest.approx(float(direct), rel=1e-3, abs=1e-6)
-    heads = number.blame("head")
+    heads = number.attribution("head")
     labels = {s.label for s in heads.shares}
     assert {f"blocks.{i}.attn head {h}" for i in (0, 1) for h in (0, 1)} <= labels
     for found in (by_module, heads):
@@ -87,8 +87,8 @@ def test_a_logit_is_split_over_what_wrote_to_the_residual_stream(fused):
 
 def test_heads_and_the_output_bias_make_up_what_attention_wrote(gpt):
     number = gpt.number("logits[1,5,3]")
-    by_module = {s.label: s.value for s in number.blame("module").shares}
-    by_head = {s.label: s.value for s in number.blame("head").shares}
+    by_module = {s.label: s.value for s in number.attribution("module").shares}
+    by_head = {s.label: s.value for s in number.attribution("head").shares}
     for i in (0, 1):
         heads = [v for k, v in by_head.items() if k.startswith(f"blocks.{i}.attn")]
         assert math.fsum(heads) == pytest.approx(by_module[f"blocks.{i}.attn.o"], rel=1e-5)
@@ -106,21 +106,21 @@ def test_the_models_of_transformers_are_split_too(name):
     t = trace(step)
     number = t.number("logits[1,5,3]")
     for by in ("module", "head"):
-        found = number.blame(by)
+        found = number.attribution(by)
         assert abs(found.rounding) <= found.bound
         assert math.fsum(s.value for s in found.shares) == pytest.approx(number.value, rel=1e-4)
     assert len([s for s in found.shares if " head " in s.label]) == (4 if name == "gpt2" else 8)
 
 
 def test_a_gradient_is_split_over_the_modules_that_sent_it_back(gpt):
-    found = gpt.number("blocks.0.mlp.up.weight[3,7].grad").blame("module")
+    found = gpt.number("blocks.0.mlp.up.weight[3,7].grad").attribution("module")
     assert {s.label for s in found.shares} == {"norm", "blocks.1.norm1", "blocks.1.norm2"}
 
 
 @pytest.mark.parametrize("quantity", ["grad", "update"])
 def test_paths_add_up_and_name_the_modules_on_the_way(gpt, quantity):
     number = gpt.number(f"blocks.0.mlp.up.weight[3,7].{quantity}")
-    found = number.blame("path")
+    found = number.attribution("path")
     labels = {s.label for s in found.shares}
     through = {f"blocks.1.norm1 → blocks.1.attn.{m}" for m in "qkv"}
     assert labels >= {"norm", "blocks.1.norm2", *(f"{t} → norm" for t in through)}
@@ -130,7 +130,7 @@ def test_paths_add_up_and_name_the_modules_on_the_way(gpt, quantity):
 
 def test_what_cannot_be_grouped_says_so(gpt):
     with pytest.raises(WhenceError, match="choose token, position"):
-        gpt.number("loss").blame("colour")
+        gpt.number("loss").attribution("colour")
     tokens, _ = text()
     model = GPT()
 
@@ -138,7 +138,7 @@ def test_what_cannot_be_grouped_says_so(gpt):
         model(tokens).square().sum().backward()
 
     with pytest.raises(WhenceError, match="give trace"):
-        trace(step).number("head.weight[0,0].grad").blame("where")
+        trace(step).number("head.weight[0,0].grad").attribution("where")
 
 
 def formula(kind: str, lr: float, p, g, state, clip: float) -> dict[str, float]:
@@ -216,7 +216,7 @@ def test_muon_shares_its_orthogonalising_factor():
     assert sum("momentum (before this step)" in w for w in words) == 4
     assert sum("decay" in w for w in words) == 1
     assert abs(receipt.residual) <= receipt.bound
-    tokens = t.number("weight[1,2].update").blame("example")
+    tokens = t.number("weight[1,2].update").attribution("example")
     assert {s.label for s in tokens.shares} >= {f"example {i}" for i in range(5)}
 
 
@@ -242,10 +242,10 @@ def test_under_bfloat16_a_logit_is_blamed_on_its_tokens_and_modules(make, narrow
 
     t = trace(step, model=model)
     number = t.number("logits[1,5,4]")
-    by_token = number.blame("token")
+    by_token = number.attribution("token")
     assert [share.label for share in by_token.shares] == [f"token {tokens[1, 5]}"]
-    assert {s.label for s in number.blame("position").shares} == {"position 5"}
-    by_module = {share.label: share.value for share in number.blame("module").shares}
+    assert {s.label for s in number.attribution("position").shares} == {"position 5"}
+    by_module = {share.label: share.value for share in number.attribution("module").shares}
     assert not any("old value" in label for label in by_module)
     # What the embedding wrote, scaled by the last norm and read by the head, in float64.
     embedding = next(m for m in model.modules() if isinstance(m, nn.Embedding))

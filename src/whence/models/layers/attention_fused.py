@@ -1,4 +1,4 @@
-"""The fast twin of attention: the same numbers up to rounding, from fewer and larger operations."""
+"""Attention, fused: the same numbers up to rounding, from fewer and larger operations."""
 
 import math
 
@@ -13,14 +13,14 @@ from whence.models.layers.positions import Rotation
 SHORT = 512  # keys; up to here two plain products beat torch's kernel in training on a CPU
 
 
-class FastAttention(Attention):
-    """The fast twin of `Attention`: same arguments, same parameters, same result up to rounding.
+class FusedAttention(Attention):
+    """The fused form of `Attention`: same arguments, same parameters, same result up to rounding.
 
     One product makes q, k and v, one copy lays their heads side by side, one rotation turns q and
-    k; `attend_fast` does the rest.
+    k; `attend_fused` does the rest.
 
     Example:
-        >>> attention = FastAttention(d_model=16, n_heads=2)
+        >>> attention = FusedAttention(d_model=16, n_heads=2)
         >>> attention(torch.randn(1, 5, 16)).shape
         torch.Size([1, 5, 16])
     """
@@ -50,11 +50,11 @@ class FastAttention(Attention):
         if cache is not None:
             k, v = cache.extend(k, v)
         dropout = self.dropout if self.training else 0.0
-        y = attend_fast(q, k, v, self.causal, visible, dropout)  # [B, H, T, d]
+        y = attend_fused(q, k, v, self.causal, visible, dropout)  # [B, H, T, d]
         return self.o(y.transpose(1, 2).flatten(2))  # [B, T, H·d] → [B, T, D]
 
 
-def attend_fast(
+def attend_fused(
     q: Tensor,
     k: Tensor,
     v: Tensor,
@@ -62,14 +62,14 @@ def attend_fast(
     visible: Tensor | None = None,
     dropout: float = 0.0,
 ) -> Tensor:
-    """The fast twin of `attend`: plain products or torch's kernel, whichever is faster here.
+    """The fused form of `attend`: plain products or torch's kernel, whichever is faster here.
 
     Arguments and result are those of `attend`. torch's kernel spares the memory of the weights,
     but on a CPU its backward pass is slow, in bf16 several times slower than the formula's.
 
     Example:
         >>> q = k = v = torch.eye(2)[None, None]
-        >>> attend_fast(q, k, v, causal=True)[0, 0]
+        >>> attend_fused(q, k, v, causal=True)[0, 0]
         tensor([[1.0000, 0.0000],
                 [0.3302, 0.6698]])
     """

@@ -8,9 +8,9 @@ from math import log2
 
 import pytest
 
-import whence.data.floors as module
+import whence.data.baselines as module
+from whence.data.baselines import baselines
 from whence.data.cutting import prepare
-from whence.data.floors import floors
 from whence.data.sources import open_source, text_source
 from whence.errors import WhenceError
 
@@ -50,7 +50,7 @@ def test_counted_floors_are_what_the_formulas_say(kind, block, tmp_path, monkeyp
     assert sum(unigram(b) for b in range(V)) == pytest.approx(1)
     for a in (train[0], train[5], V - 1):
         assert sum(bigram(a, b) for b in range(V)) == pytest.approx(1)
-    found = {floor.name: floor.bits_per_byte for floor in floors(dataset)}
+    found = {baseline.name: baseline.bits_per_byte for baseline in baselines(dataset)}
     pairs = list(zip([train[-1], *validation], validation, strict=False))
     assert found["uniform"] == pytest.approx(len(validation) * log2(V) / n)
     assert found["unigram"] == pytest.approx(-sum(log2(unigram(b)) for b in validation) / n)
@@ -66,7 +66,7 @@ def test_large_vocabularies_are_counted_alike(tmp_path, monkeypatch):
     validation = dataset.validation.tolist()
     pairs = zip([int(dataset.train[-1]), *validation], validation, strict=False)
     expected = -sum(log2(bigram(a, b)) for a, b in pairs) / dataset.n_bytes_validation
-    assert floors(dataset)[2].bits_per_byte == pytest.approx(expected)
+    assert baselines(dataset)[2].bits_per_byte == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("kind", ["chars", "bpe"])
@@ -74,7 +74,7 @@ def test_compressors_see_the_training_text_first(kind, tmp_path):
     text = "".join(open_source("topics").chunks())[:100_000]
     dataset = dataset_of(text, kind, tmp_path, 300 if kind == "bpe" else None)
     head, whole = text[:90_000].encode(), text.encode()
-    found = {floor.name: floor for floor in floors(dataset)}
+    found = {baseline.name: baseline for baseline in baselines(dataset)}
     zipped = len(gzip.compress(whole, 9)) - len(gzip.compress(head, 9))
     xzipped = len(lzma.compress(whole)) - len(lzma.compress(head))
     n = len(whole) - len(head)
@@ -87,7 +87,7 @@ def test_long_texts_are_sampled_and_it_is_said(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "XZ_TRAIN", 5000)
     monkeypatch.setattr(module, "SAMPLE", 1000)
     text = "".join(open_source("topics").chunks())[:200_000]
-    found = {f.name: f for f in floors(dataset_of(text, "bytes", tmp_path))}
+    found = {f.name: f for f in baselines(dataset_of(text, "bytes", tmp_path))}
     assert found["xz"].note == (
         "preset 6 after the last 5,000 bytes of the training text; the first 1,000 bytes"
     )
@@ -100,16 +100,16 @@ def test_long_texts_are_sampled_and_it_is_said(tmp_path, monkeypatch):
 
 def test_each_floor_is_lower_than_the_one_before(tmp_path):
     dataset = prepare(open_source("topics"), "chars", None, 0.1, tmp_path)
-    uniform, unigram, bigram, zipped, xzipped = (f.bits_per_byte for f in floors(dataset))
+    uniform, unigram, bigram, zipped, xzipped = (f.bits_per_byte for f in baselines(dataset))
     assert uniform > unigram > bigram > zipped > xzipped > 1
 
 
 def test_words_that_are_unknown_are_told(tmp_path):
     dataset = dataset_of("a b c d e f g h i j k l", "words", tmp_path, validation=0.3)
-    assert "<UNK>" in floors(dataset)[1].note
+    assert "<UNK>" in baselines(dataset)[1].note
 
 
 @pytest.mark.parametrize(("text", "validation"), [("some text", 0), ("ab", 0.9)])
 def test_there_must_be_two_sides(text, validation, tmp_path):
-    with pytest.raises(WhenceError, match="nothing to measure the floors on"):
-        floors(dataset_of(text, "chars", tmp_path, validation=validation))
+    with pytest.raises(WhenceError, match="nothing to measure the baselines on"):
+        baselines(dataset_of(text, "chars", tmp_path, validation=validation))

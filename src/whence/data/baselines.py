@@ -22,7 +22,7 @@ XZ_TRAIN, SAMPLE = 4 << 20, 1 << 20  # bytes of training and of validation text 
 
 
 @dataclass(frozen=True)
-class Floor:
+class Baseline:
     """One figure to beat.
 
     Attributes:
@@ -36,7 +36,7 @@ class Floor:
     note: str
 
 
-def floors(dataset: Dataset) -> list[Floor]:
+def baselines(dataset: Dataset) -> list[Baseline]:
     """Measure what knowing little is worth on this text: −Σ log₂ P(token) / bytes.
 
     With V tokens, counts c on the training part and N of them in all:
@@ -60,7 +60,7 @@ def floors(dataset: Dataset) -> list[Floor]:
         >>> from whence.data.cutting import prepare
         >>> from whence.data.sources import text_source
         >>> text = text_source("ab", lambda: ["ab" * 1000])
-        >>> [f.name for f in floors(prepare(text, "chars", None, 0.1, Path(tempfile.mkdtemp())))]
+        >>> [f.name for f in baselines(prepare(text, "chars", None, 0.1, Path(tempfile.mkdtemp())))]
         ['uniform', 'unigram', 'bigram', 'gzip', 'xz']
 
     Source:
@@ -70,8 +70,8 @@ def floors(dataset: Dataset) -> list[Floor]:
     train, validation, size = dataset.train, dataset.validation, dataset.tokenizer.vocab_size
     if not len(train) or not len(validation):
         raise WhenceError(
-            "There is nothing to measure the floors on: keep a share of the text for training and "
-            "one for validation (validation = 0.1)."
+            "There is nothing to measure the baselines on: keep a share of the text for training "
+            "and one for validation (validation = 0.1)."
         )
     per_byte = 1 / dataset.n_bytes_validation
     unigram = (_counts(train, size) + 1) / (len(train) + size)
@@ -86,9 +86,9 @@ def floors(dataset: Dataset) -> list[Floor]:
     uniform_bits = len(validation) * math.log2(size)
     bigram_bits = _bigram_bits(counted, validation, unigram)
     found = [
-        Floor("uniform", uniform_bits * per_byte, f"each of {size} tokens alike{unknown}"),
-        Floor("unigram", bits * per_byte, f"token frequencies, add-one{unknown}"),
-        Floor(
+        Baseline("uniform", uniform_bits * per_byte, f"each of {size} tokens alike{unknown}"),
+        Baseline("unigram", bits * per_byte, f"token frequencies, add-one{unknown}"),
+        Baseline(
             "bigram",
             bigram_bits * per_byte,
             f"frequencies after the token before, absolute discounting{note}{unknown}",
@@ -152,7 +152,7 @@ def _pair_counts(tokens: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]
     return codes, counts
 
 
-def _compressors(dataset: Dataset) -> list[Floor]:
+def _compressors(dataset: Dataset) -> list[Baseline]:
     """Compress the validation text as if it were appended to the training text."""
     decode = dataset.tokenizer.decode_bytes
     validation, train = decode(dataset.validation[:SAMPLE]), decode(dataset.train[-XZ_TRAIN:])
@@ -174,12 +174,12 @@ def _compressors(dataset: Dataset) -> list[Floor]:
     near = f"the last {len(tail):,} bytes of " if len(tail) < len(train) or last else ""
     bits = 8 / len(validation)
     return [
-        Floor(
+        Baseline(
             "gzip",
             (zipped(tail + validation) - zipped(tail)) * bits,
             f"level 9 after {near}the training text; it looks 32 KiB back{part}",
         ),
-        Floor(
+        Baseline(
             "xz",
             (xzipped(train + validation) - xzipped(train)) * bits,
             f"preset 6 after {last}the training text{part}",

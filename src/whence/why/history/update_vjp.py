@@ -1,7 +1,7 @@
 """The optimiser seen from behind: what a slope by the weights is, by this step's gradient.
 
 An update is linear in what the optimiser remembers and in this step's gradient, once what its
-terms share is held: Adam's denominator, the matrix that makes Muon's momentum orthogonal, the
+terms factor is held: Adam's denominator, the matrix that makes Muon's momentum orthogonal, the
 factor of clipping. So ⟨slope, update⟩ can be carried back to each gradient that entered it.
 """
 
@@ -18,14 +18,14 @@ from whence.train.optimizers import JORDAN, POLAR_EXPRESS, SGD, AdamW, Muon, Opt
 
 
 @dataclass(frozen=True, slots=True)
-class Pull:
+class UpdateVJP:
     """One parameter's update of one step, as a linear map.
 
-    ⟨slope, update⟩ = to_memory·⟨pull, memory after⟩ + direct·⟨pull, g⟩ − decay
+    ⟨slope, update⟩ = to_state·⟨vjp, memory after⟩ + direct·⟨vjp, g⟩ − decay
 
     Attributes:
-        pull: the slope carried back through rate, denominator or orthogonalising matrix.
-        to_memory: how much of it falls on the remembered mean.
+        vjp: the slope carried back through rate, denominator or orthogonalising matrix.
+        to_state: how much of it falls on the remembered mean.
         direct: how much on this step's clipped gradient itself.
         keep: memory after = keep · memory before + enter · g.
         enter: see `keep`.
@@ -34,8 +34,8 @@ class Pull:
         inside: λ, where weight decay is part of the gradient instead.
     """
 
-    pull: Tensor
-    to_memory: float
+    vjp: Tensor
+    to_state: float
     direct: float
     keep: float
     enter: float
@@ -51,9 +51,9 @@ def clipped(optimizer: Optimizer) -> float:
     return limit / norm if limit and norm > limit else 1.0
 
 
-def pulls(
+def update_vjps(
     optimizer: Optimizer, slopes: dict[str, Tensor], before: dict[str, Tensor]
-) -> dict[str, Pull]:
+) -> dict[str, UpdateVJP]:
     """Write the update that the optimiser has just made as a linear map of its gradients.
 
     Args:
@@ -62,43 +62,43 @@ def pulls(
         before: the parameters as they were before the step.
 
     Example:
-        >>> pulls(moment.optimizer, slopes, before)["embed.weight"].direct  # doctest: +SKIP
+        >>> update_vjps(moment.optimizer, slopes, before)["embed.weight"].direct  # doctest: +SKIP
         0.0
     """
-    share = optimizer.schedule.share(optimizer.index - 1, optimizer.steps)
-    found: dict[str, Pull] = {}
+    factor = optimizer.schedule.factor(optimizer.index - 1, optimizer.steps)
+    found: dict[str, UpdateVJP] = {}
     for rule, names in optimizer.rules.items():
         for name in names:
             if optimizer.named[name].grad is not None:
-                rate = optimizer.peaks[name] * share
-                found[name] = _pull(optimizer, rule, name, rate, slopes[name], before[name])
+                rate = optimizer.peaks[name] * factor
+                found[name] = _update_vjp(optimizer, rule, name, rate, slopes[name], before[name])
     return found
 
 
-def _pull(
+def _update_vjp(
     optimizer: Optimizer, rule: OptimizerConfig, name: str, rate: float, slope: Tensor, old: Tensor
-) -> Pull:
+) -> UpdateVJP:
     if isinstance(rule, SGD):
         ahead = rule.momentum if rule.nesterov else 1.0
         direct = 1.0 if rule.nesterov or not rule.momentum else 0.0
         memory = f"{name}.momentum" if rule.momentum else ""
-        to_memory = ahead if memory else 0.0
+        to_state = ahead if memory else 0.0
         inside = rule.weight_decay
-        return Pull(-rate * slope, to_memory, direct, rule.momentum, 1.0, memory, 0.0, inside)
+        return UpdateVJP(-rate * slope, to_state, direct, rule.momentum, 1.0, memory, 0.0, inside)
     decays = isinstance(rule, Muon) or old.ndim >= 2
     decay = rate * rule.weight_decay * _dot(slope, old) if decays and rule.weight_decay else 0.0
     if isinstance(rule, AdamW):
         t = optimizer.index
-        root = optimizer.memory[f"{name}.v"].sqrt() / math.sqrt(1 - rule.beta2**t) + rule.eps
-        pull = slope / root * (-rate / (1 - rule.beta1**t))
-        return Pull(pull, 1.0, 0.0, rule.beta1, 1 - rule.beta1, f"{name}.m", decay, 0.0)
-    momentum = optimizer.memory[f"{name}.momentum"]
+        root = optimizer.state[f"{name}.v"].sqrt() / math.sqrt(1 - rule.beta2**t) + rule.eps
+        vjp = slope / root * (-rate / (1 - rule.beta1**t))
+        return UpdateVJP(vjp, 1.0, 0.0, rule.beta1, 1 - rule.beta1, f"{name}.m", decay, 0.0)
+    momentum = optimizer.state[f"{name}.momentum"]
     grad = optimizer.named[name].grad
     assert grad is not None
     scale = rate * math.sqrt(max(1.0, old.shape[0] / old.shape[1]))
-    pull = -scale * _turned(torch.lerp(grad, momentum, rule.momentum), slope, rule)
+    vjp = -scale * _turned(torch.lerp(grad, momentum, rule.momentum), slope, rule)
     mu = rule.momentum
-    return Pull(pull, mu, 1 - mu, mu, 1 - mu, f"{name}.momentum", decay, 0.0)
+    return UpdateVJP(vjp, mu, 1 - mu, mu, 1 - mu, f"{name}.momentum", decay, 0.0)
 
 
 def _turned(ahead: Tensor, slope: Tensor, rule: Muon) -> Tensor:
