@@ -13,7 +13,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from benchmarks.timing import interleaved, ratio, table
 from whence.generate import generate
-from whence.models.gpt.model import GPT, gpt2, modern
+from whence.models import GPT, gpt2_config, modern_config
 
 V, T, PROMPT = 65, 64, 8
 NEW = T - PROMPT
@@ -85,8 +85,8 @@ def ours(model: nn.Module | WithoutCache) -> Callable[[], object]:
 
 def run(rounds: int = 12) -> list[dict]:
     torch.manual_seed(0)
-    plain, modern_form = GPT(gpt2(), V).eval(), GPT(modern(zero_head=False), V).eval()
-    formula = GPT(gpt2(attention="formula"), V).eval()
+    plain, modern_form = GPT(gpt2_config(), V).eval(), GPT(modern_config(zero_head=False), V).eval()
+    formula = GPT(gpt2_config(attention="formula"), V).eval()
     contestants = {
         REFERENCE: hugging_face(True),
         "Hugging Face generate, no cache": hugging_face(False),

@@ -23,7 +23,7 @@ from whence.runs.recipe import Data, Recipe, Record
 from whence.runs.replay import start_from
 from whence.runs.run import Run
 from whence.scale.hardware import Hardware
-from whence.train.optimizers import SGD, AdamW, Muon, OptimizerConfig
+from whence.train.optimizers import AdamWConfig, MuonConfig, OptimizerConfig, SGDConfig
 from whence.why import Influence, influence
 from whence.why.history.slopes import Question
 
@@ -134,10 +134,10 @@ MODELS: dict[str, ModelConfig] = {
     "LSTM": LSTMConfig(n_layers=1, d_model=32, context_length=32),
 }
 OPTIMIZERS: dict[str, OptimizerConfig] = {
-    "SGD": SGD(learning_rate=0.3),
-    "AdamW": AdamW(learning_rate=1e-3),
-    "Muon": Muon(learning_rate=3e-3, embedding_rate=1e-2, head_rate=2e-3, other_rate=1e-3),
-    "AdamW, fast": AdamW(learning_rate=1e-2),
+    "SGD": SGDConfig(learning_rate=0.3),
+    "AdamW": AdamWConfig(learning_rate=1e-3),
+    "Muon": MuonConfig(learning_rate=3e-3, embedding_rate=1e-2, head_rate=2e-3, other_rate=1e-3),
+    "AdamW, fast": AdamWConfig(learning_rate=1e-2),
 }
 
 

@@ -22,21 +22,21 @@ from whence.interop.gguf_writing import write_gguf
 from whence.interop.importing import find_model
 from whence.interop.layouts import layout_of
 from whence.interop.onnx_writing import write_onnx
-from whence.models import GPT, gpt2, llama, modern, qwen3
+from whence.models import GPT, gpt2_config, llama_config, modern_config, qwen3_config
 from whence.models.layers.rope_scaling import RopeScaling
 
 SIZES = {"n_layers": 3, "n_heads": 4, "d_model": 128, "context_length": 128, "zero_head": False}
 FORMS = {
-    "gpt2": gpt2(**SIZES),
-    "modern": modern(**SIZES),
-    "llama": llama(**SIZES),
-    "llama, shared keys, tied": llama(**SIZES, n_kv_heads=2, tied_embeddings=True),
-    "llama, Llama 3's scaling": llama(
+    "gpt2": gpt2_config(**SIZES),
+    "modern": modern_config(**SIZES),
+    "llama": llama_config(**SIZES),
+    "llama, shared keys, tied": llama_config(**SIZES, n_kv_heads=2, tied_embeddings=True),
+    "llama, Llama 3's scaling": llama_config(
         **SIZES, d_head=64, rope_base=500.0, rope_scaling=RopeScaling("llama3", 8.0, 1.0, 4.0, 512)
     ),
-    "llama, biases": llama(**SIZES, bias=True, qkv_bias=True),
-    "qwen2": llama(**SIZES, n_kv_heads=2, qkv_bias=True),
-    "qwen3": qwen3(**SIZES, n_kv_heads=2, d_head=64),
+    "llama, biases": llama_config(**SIZES, bias=True, qkv_bias=True),
+    "qwen2": llama_config(**SIZES, n_kv_heads=2, qkv_bias=True),
+    "qwen3": qwen3_config(**SIZES, n_kv_heads=2, d_head=64),
 }
 TOKENS, WRITTEN = 60, 40
 PAGE = Path(__file__).parents[1] / "docs/guide/readers.md"

@@ -21,7 +21,7 @@ from whence.train.evaluation import evaluate
 from whence.train.loop import train
 from whence.train.losses import next_token_loss
 from whence.train.optimizer import Optimizer
-from whence.train.optimizers import Muon
+from whence.train.optimizers import MuonConfig
 from whence.train.schedules import Schedule
 
 SHARED = [folder / "shared" / "data" for folder in Path(__file__).parents]
@@ -70,7 +70,7 @@ def main(rungs: list[str] | None = None) -> None:
         torch.manual_seed(0)
         model = build(config, tokenizer.vocab_size)
         batches = WindowBatches(training, context_length=WINDOW, batch_size=64, seed=0)
-        optimizer = Optimizer(model, Muon(), Schedule(), steps)
+        optimizer = Optimizer(model, MuonConfig(), Schedule(), steps)
         start = time.perf_counter()
         for _ in train(model, batches, next_token_loss, optimizer, range(steps)):
             pass

@@ -52,10 +52,10 @@ def steps() -> float:
     # isort: split
     from benchmarks.step import ours
     from benchmarks.timing import seconds_of
-    from whence.models.gpt.model import modern
-    from whence.train.optimizers import AdamW
+    from whence.models import modern_config
+    from whence.train.optimizers import AdamWConfig
 
-    step = ours(modern(), "bf16", AdamW())
+    step = ours(modern_config(), "bf16", AdamWConfig())
     return 1e3 * statistics.median([seconds_of(step) for _ in range(STEPS + 3)][3:])
 
 

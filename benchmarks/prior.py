@@ -10,7 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from whence.models import MODELS, modern
+from whence.models import MODELS, modern_config
 from whence.runs.recipe import Recipe, Record
 from whence.runs.run import Run
 
@@ -25,7 +25,9 @@ def main() -> None:
     quiet = Record(evaluate_every=10**6, sample_every=10**6, sample_tokens=0)
     recipes = {
         "7-gram, counted": Recipe(model=MODELS["ngram"], steps=1, record=quiet),
-        "gpt alone": Recipe(model=modern(**shape), steps=STEPS, batch_size=BATCH, record=quiet),
+        "gpt alone": Recipe(
+            model=modern_config(**shape), steps=STEPS, batch_size=BATCH, record=quiet
+        ),
         "gpt on the 7-gram": Recipe(
             model=MODELS["ngram-gpt"], steps=STEPS, batch_size=BATCH, record=quiet
         ),

@@ -102,7 +102,7 @@ def measure_checkpoint(run: Run) -> list[dict]:
     model = session.model.state_dict(keep_vars=True)
     memory = session.optimizer.state_dict()
     size = sum(t.nbytes for t in [*model.values(), *memory.values()])
-    saver = Saver(run.path / "behind", lambda: None, lambda: None)
+    saver = Saver(run.path / "behind", lambda _: None, lambda: None)
     stalls, at_once, copies, during, after = [], [], [], [], []
     for number in range(1, 7):
         start = time.perf_counter()

@@ -19,12 +19,12 @@ import torch.nn.functional as F
 
 from benchmarks.timing import apart, ratio, table
 from whence.data import open_source, prepare
-from whence.models.gpt.model import GPTConfig, gpt2, modern
+from whence.models import GPTConfig, gpt2_config, modern_config
 from whence.runs.recipe import Recipe
 from whence.runs.training.session import assemble
 from whence.scale.hardware import Hardware, Precision, has_compiler
 from whence.scale.process import tune_process
-from whence.train.optimizers import AdamW, Muon, OptimizerConfig
+from whence.train.optimizers import AdamWConfig, MuonConfig, OptimizerConfig
 
 B, T, V = 12, 64, 65
 REFERENCE = "Hugging Face GPT-2, fp32"
@@ -73,15 +73,19 @@ def run(rounds: int = 5) -> list[dict]:
         REFERENCE: hugging_face,
         "the same, fused AdamW": partial(hugging_face, fused=True),
     }
-    for name, form in (("gpt2", gpt2), ("modern", modern)):
+    for name, form in (("gpt2", gpt2_config), ("modern", modern_config)):
         for precision in ("fp32", "bf16"):
             for attention in ("formula", "fast"):
                 key = f"{name}, {precision}, {attention} attention, AdamW"
-                contestants[key] = partial(ours, form(attention=attention), precision, AdamW())
+                contestants[key] = partial(
+                    ours, form(attention=attention), precision, AdamWConfig()
+                )
         if has_compiler():
             key = f"{name}, bf16, fast attention, AdamW, compiled"
-            contestants[key] = partial(ours, form(), "bf16", AdamW(), True)
-    contestants["modern, bf16, fast attention, Muon"] = partial(ours, modern(), "bf16", Muon())
+            contestants[key] = partial(ours, form(), "bf16", AdamWConfig(), True)
+    contestants["modern, bf16, fast attention, Muon"] = partial(
+        ours, modern_config(), "bf16", MuonConfig()
+    )
     seconds = apart(contestants, rounds, calls=20)
     return [
         {

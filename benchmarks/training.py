@@ -28,14 +28,14 @@ from whence.runs.recipe import Recipe
 from whence.runs.training.session import Session, assemble
 from whence.scale.hardware import Hardware
 from whence.train.losses import cross_entropy
-from whence.train.optimizers import AdamW, Muon
+from whence.train.optimizers import AdamWConfig, MuonConfig
 from whence.train.schedules import Schedule
 
 TEXT = Path(__file__).resolve().parents[2] / "shared" / "data" / "tinyshakespeare.txt"
 GOAL, REFERENCE_STEPS = 1.898, 2000
 RECIPE = Recipe(
     model=GPTConfig(n_layers=4, n_heads=4, d_model=128, context_length=64, bigram_embedding=True),
-    optimizer=Muon(0.03, momentum=0.85, weight_decay=0, embedding_rate=0.1, head_rate=0.02),
+    optimizer=MuonConfig(0.03, momentum=0.85, weight_decay=0, embedding_rate=0.1, head_rate=0.02),
     schedule=Schedule("wsd", warmup=0, cooldown=0.5),
     steps=120,
     batch_size=24,
@@ -140,7 +140,7 @@ def variants() -> dict[str, tuple[Recipe, dict[str, Any]]]:
     def schedule(**changes: Any) -> tuple[Recipe, dict[str, Any]]:
         return replace(RECIPE, schedule=replace(RECIPE.schedule, **changes)), {}
 
-    adamw = AdamW(learning_rate=3e-3, beta2=0.95)
+    adamw = AdamWConfig(learning_rate=3e-3, betas=(0.9, 0.95))
     return {
         "the recipe": (RECIPE, {}),
         "AdamW for all, 3e-3": (replace(RECIPE, optimizer=adamw), {}),

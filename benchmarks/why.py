@@ -30,7 +30,7 @@ from benchmarks.why_kinds.survey import survey
 from whence.data import WindowBatches
 from whence.models import MODELS as RUNGS
 from whence.models import GPTConfig, build
-from whence.models.gpt.config import gpt2, llama, modern, qwen3
+from whence.models.gpt.config import gpt2_config, llama_config, modern_config, qwen3_config
 from whence.models.gpt.model import GPT
 from whence.models.seq2seq.config import ClassifierConfig
 from whence.models.seq2seq.encoder import Classifier
@@ -39,7 +39,7 @@ from whence.models.small.mlp import MLP
 from whence.train.loop import train
 from whence.train.losses import binary_cross_entropy, mean_squared_error, next_token_loss
 from whence.train.optimizer import Optimizer
-from whence.train.optimizers import AdamW, Muon
+from whence.train.optimizers import AdamWConfig, MuonConfig
 from whence.train.schedules import Schedule
 from whence.why import Trace, balance, trace
 
@@ -154,11 +154,11 @@ MODELS: dict[str, Callable[[], Case]] = {
     "GRU": rung("gru", d_model=32, context_length=T),
     "encoder": sorting,
     "encoder–decoder": rung("seq2seq", d_model=32, context_length=T, dropout=0.1),
-    "GPT, modern": language(own(modern)),
-    "GPT, modern, formula": language(own(modern, attention="formula")),
-    "GPT, gpt2": language(own(gpt2, dropout=0.1)),
-    "GPT, llama": language(own(llama, n_kv_heads=2)),
-    "GPT, qwen3": language(own(qwen3)),
+    "GPT, modern": language(own(modern_config)),
+    "GPT, modern, formula": language(own(modern_config, attention="formula")),
+    "GPT, gpt2": language(own(gpt2_config, dropout=0.1)),
+    "GPT, llama": language(own(llama_config, n_kv_heads=2)),
+    "GPT, qwen3": language(own(qwen3_config)),
     "torch's LSTM": language(lambda: Recurrent(nn.LSTM)),
     "torch's GRU": language(lambda: Recurrent(nn.GRU)),
     "torch's RNN": language(lambda: Recurrent(nn.RNN)),
@@ -214,7 +214,7 @@ def sums(operations: bool) -> list[dict]:
 def large(batch: int, optimizer: Any) -> tuple[Callable[[], object], Any, Any]:
     """One step of a GPT of 10.8 million parameters with a window of 256."""
     torch.manual_seed(0)
-    config = gpt2(n_layers=6, n_heads=6, d_model=384, context_length=256)
+    config = gpt2_config(n_layers=6, n_heads=6, d_model=384, context_length=256)
     model = GPT(config, VOCAB)
     tokens = np.random.default_rng(0).integers(0, VOCAB, 100_000)
     batches = WindowBatches(tokens, context_length=256, batch_size=batch, seed=0)
@@ -243,7 +243,7 @@ ADDRESSES = [
 
 def cost(batch: int, rounds: int = 5) -> None:
     """Time a plain step, a traced one, and the opening of single numbers."""
-    for name, optimizer in {"AdamW": AdamW(), "Muon": Muon()}.items():
+    for name, optimizer in {"AdamW": AdamWConfig(), "Muon": MuonConfig()}.items():
         step, model, moving = large(batch, optimizer)
         plain, recorded, told = [], [], [0]
         for _ in range(rounds + 1):
@@ -278,7 +278,7 @@ def opening(t: Trace, rounds: int = 5) -> list[dict]:
             start = time.perf_counter()
             receipt = t.why(address)
             seconds.append(time.perf_counter() - start)
-        terms = len(receipt.terms) + receipt.others[0]
+        terms = len(receipt.terms) + receipt.others.count
         rows.append(_row(address, terms, seconds, receipt.verdict))
     return rows
 
@@ -292,7 +292,7 @@ def updates(t: Trace) -> list[dict]:
         start = time.perf_counter()
         receipt = t.why(name)
         seconds.append(time.perf_counter() - start)
-    rows.append(_row(name, len(receipt.terms) + receipt.others[0], seconds, receipt.verdict))
+    rows.append(_row(name, len(receipt.terms) + receipt.others.count, seconds, receipt.verdict))
     start = time.perf_counter()
     shares = t.number(name).attribution("token").shares
     rows.append(_row("the same by token", len(shares), [time.perf_counter() - start], "rounded"))

@@ -26,7 +26,7 @@ from whence.models.layers.attention import Attention, attend, split_heads
 from whence.models.layers.positions import SinusoidalPositions
 from whence.models.seq2seq.config import EncoderConfig
 from whence.models.seq2seq.encoder import Encoder
-from whence.train.optimizers import AdamW
+from whence.train.optimizers import AdamWConfig
 
 # %% [markdown]
 # A small encoder, two layers of two heads, is trained on 412 sentences of this kind, and told each time what *it*
@@ -65,7 +65,7 @@ def draw(generator):
 
 torch.manual_seed(0)
 model = small_reader(len(vocabulary))
-for _step, _loss in learn(model, draw, 150, optimizer=AdamW(learning_rate=0.01)):
+for _step, _loss in learn(model, draw, 150, optimizer=AdamWConfig(learning_rate=0.01)):
     pass
 
 

@@ -17,7 +17,7 @@ import math
 
 import torch
 
-from whence import Data, Recipe, Record, Run, modern
+from whence import Data, Recipe, Record, Run, modern_config
 from whence.data.baselines import baselines
 from whence.lessons import Box, ask, check, curves, flow, reveal, say, scratch, table
 from whence.models import build
@@ -28,7 +28,7 @@ from whence.train.losses import cross_entropy
 # is held back; the model never trains on it, and is measured on it.
 
 # %%
-config = modern(n_layers=2, n_heads=2, d_model=64, context_length=64)
+config = modern_config(n_layers=2, n_heads=2, d_model=64, context_length=64)
 recipe = Recipe(
     data=Data(("topics",)),
     model=config,
@@ -107,7 +107,7 @@ Two minutes of `whence train` bring a model sixteen times as large to about 1.55
 def first_gradient(n_layers, norm, without):
     """The norm of the gradient at the values' matrix of the first block."""
     torch.manual_seed(0)
-    small = modern(
+    small = modern_config(
         n_layers=n_layers,
         n_heads=4,
         d_model=48,

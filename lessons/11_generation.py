@@ -11,7 +11,7 @@ import math
 
 import torch
 
-from whence import Data, Recipe, Record, Run, modern
+from whence import Data, Recipe, Record, Run, modern_config
 from whence.generate import Distribution, Sampling
 from whence.lessons import ask, bars, check, reveal, say, scratch, table
 from whence.train.losses import cross_entropy
@@ -23,7 +23,7 @@ from whence.why import trace
 # %%
 recipe = Recipe(
     data=Data(("topics",)),
-    model=modern(n_layers=2, n_heads=2, d_model=64, context_length=64),
+    model=modern_config(n_layers=2, n_heads=2, d_model=64, context_length=64),
     steps=120,
     batch_size=16,
     record=Record(evaluate_every=120, evaluate_tokens=10_000, sample_every=120, sample_tokens=0),

@@ -9,7 +9,7 @@
 # %%
 import random
 
-from whence import SGD, Data, GPTConfig, Hardware, Recipe, Record, Run, WhenceError
+from whence import Data, GPTConfig, Hardware, Recipe, Record, Run, SGDConfig, WhenceError
 from whence.data import text_source
 from whence.lessons import ask, bars, check, curves, reveal, say, scratch, table
 from whence.runs.questions.whatif import what_if
@@ -39,7 +39,7 @@ farm = "".join(line() for _ in range(240))
 recipe = Recipe(
     data=Data(source=("farm",), tokenizer="words"),
     model=GPTConfig(n_layers=1, n_heads=2, d_model=16, context_length=8),
-    optimizer=SGD(learning_rate=1.0, momentum=0.0),
+    optimizer=SGDConfig(learning_rate=1.0, momentum=0.0),
     hardware=Hardware(device="cpu", precision="fp32", threads=1),
     record=Record(evaluate_every=120, sample_tokens=0, checkpoint_every=40),
     batch_size=8,

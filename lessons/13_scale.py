@@ -13,7 +13,7 @@ import time
 
 import torch
 
-from whence import Data, Recipe, Record, Run, gpt2, modern
+from whence import Data, Recipe, Record, Run, gpt2_config, modern_config
 from whence.lessons import ask, check, curves, reveal, say, scratch, table
 from whence.models import build
 from whence.models.small.line import COFFEE_SHOP, Line, Scale, squared_error
@@ -49,9 +49,9 @@ batches = {step: [(1.0, (x, y))] for step in range(60)}
 )
 
 sizes = {
-    "small": modern(n_layers=1, n_heads=1, d_model=16, context_length=64),
-    "middle": modern(n_layers=2, n_heads=2, d_model=64, context_length=64),
-    "large": modern(n_layers=4, n_heads=4, d_model=128, context_length=64),
+    "small": modern_config(n_layers=1, n_heads=1, d_model=16, context_length=64),
+    "middle": modern_config(n_layers=2, n_heads=2, d_model=64, context_length=64),
+    "large": modern_config(n_layers=4, n_heads=4, d_model=128, context_length=64),
 }
 folder = scratch()
 counts, course, measured, seconds = {}, {}, {}, {}
@@ -96,9 +96,9 @@ al., 2022).""",
 
 # %%
 published = {
-    "GPT-2 small (2019)": gpt2(n_layers=12, n_heads=12, d_model=768, context_length=1024),
-    "GPT-2 XL (2019)": gpt2(n_layers=48, n_heads=25, d_model=1600, context_length=1024),
-    "GPT-3 (2020)": gpt2(n_layers=96, n_heads=96, d_model=12288, context_length=2048),
+    "GPT-2 small (2019)": gpt2_config(n_layers=12, n_heads=12, d_model=768, context_length=1024),
+    "GPT-2 XL (2019)": gpt2_config(n_layers=48, n_heads=25, d_model=1600, context_length=1024),
+    "GPT-3 (2020)": gpt2_config(n_layers=96, n_heads=96, d_model=12288, context_length=2048),
 }
 plans = {
     name: plan(lambda config=config: build(config, 50257), (1, config.context_length))

@@ -8,7 +8,7 @@
 import random
 from dataclasses import replace
 
-from whence import AdamW, Data, GPTConfig, Hardware, Recipe, Record, Run, WhenceError
+from whence import AdamWConfig, Data, GPTConfig, Hardware, Recipe, Record, Run, WhenceError
 from whence.data import text_source
 from whence.doctor import RULES, diagnose
 from whence.doctor.prove import try_change
@@ -25,7 +25,7 @@ farm = "\n".join(lines)
 sound = Recipe(
     data=Data(source=("farm",)),
     model=GPTConfig(n_layers=2, n_heads=2, d_model=32, context_length=24),
-    optimizer=AdamW(learning_rate=3e-3),
+    optimizer=AdamWConfig(learning_rate=3e-3),
     hardware=Hardware(device="cpu", precision="fp32", threads=1),
     record=Record(evaluate_every=20, evaluate_tokens=500, sample_tokens=0, checkpoint_every=20),
     batch_size=8,
@@ -47,8 +47,8 @@ def trained(name, recipe):
 runs = {
     "A": trained("a", sound),
     "B": trained("b", replace(sound, model=replace(sound.model, causal=False))),
-    "C": trained("c", replace(sound, optimizer=AdamW(learning_rate=1e-6))),
-    "D": trained("d", replace(sound, optimizer=AdamW(learning_rate=1.0))),
+    "C": trained("c", replace(sound, optimizer=AdamWConfig(learning_rate=1e-6))),
+    "D": trained("d", replace(sound, optimizer=AdamWConfig(learning_rate=1.0))),
 }
 losses = {name: [step["loss"] for step in run.steps] for name, run in runs.items()}
 
@@ -172,7 +172,9 @@ loss against the cure. Two measures can disagree. Then ask which of them measure
 # %%
 rate = 1.0  # your turn: the rate
 if 0 < rate <= 10:
-    mine = trained(f"mine-{rng.random()}", replace(sound, optimizer=AdamW(learning_rate=rate)))
+    mine = trained(
+        f"mine-{rng.random()}", replace(sound, optimizer=AdamWConfig(learning_rate=rate))
+    )
     left = [f for f in diagnose(mine, seconds=30) if f.level == "act"]
     verdict = left[0].verdict if left else ""
 else:

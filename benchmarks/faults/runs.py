@@ -21,7 +21,7 @@ from whence.models import GPTConfig, LSTMConfig, MLPConfig
 from whence.runs.recipe import Change, Data, Recipe, Record
 from whence.runs.run import Run
 from whence.scale.hardware import Hardware
-from whence.train.optimizers import SGD, AdamW
+from whence.train.optimizers import AdamWConfig, SGDConfig
 from whence.train.schedules import Schedule
 
 SEEDS = range(3)
@@ -58,7 +58,7 @@ def text(seed: int, n: int = 3000) -> str:
 SOUND = Recipe(
     data=Data(source=("words",)),
     model=GPTConfig(n_layers=2, n_heads=2, d_model=32, context_length=24),
-    optimizer=AdamW(learning_rate=3e-3),
+    optimizer=AdamWConfig(learning_rate=3e-3),
     hardware=Hardware(device="cpu", precision="fp32", threads=1),
     record=Record(evaluate_every=20, evaluate_tokens=600, sample_tokens=0, checkpoint_every=20),
     batch_size=8,
@@ -89,15 +89,21 @@ HIGH = ("update-too-large", "diverging", "bouncing", "not-finite", "exploding-gr
 LOW = ("update-too-small", "not-learning")
 FAULTS = [
     *(
-        RunFault(f"rate too high, {name}", replace(r, optimizer=AdamW(learning_rate=1.0)), HIGH)
+        RunFault(
+            f"rate too high, {name}", replace(r, optimizer=AdamWConfig(learning_rate=1.0)), HIGH
+        )
         for name, r in (("GPT", SOUND), ("LSTM", LSTM), ("MLP", MLP))
     ),
     *(
-        RunFault(f"rate too low, {name}", replace(r, optimizer=AdamW(learning_rate=3e-7)), LOW)
+        RunFault(
+            f"rate too low, {name}", replace(r, optimizer=AdamWConfig(learning_rate=3e-7)), LOW
+        )
         for name, r in (("GPT", SOUND), ("LSTM", LSTM), ("MLP", MLP))
     ),
-    RunFault("SGD that diverges", replace(SOUND, optimizer=SGD(learning_rate=30.0)), HIGH),
-    RunFault("rate of 0", replace(SOUND, optimizer=AdamW(learning_rate=0.0)), ("rate-is-zero",)),
+    RunFault("SGD that diverges", replace(SOUND, optimizer=SGDConfig(learning_rate=30.0)), HIGH),
+    RunFault(
+        "rate of 0", replace(SOUND, optimizer=AdamWConfig(learning_rate=0.0)), ("rate-is-zero",)
+    ),
     RunFault(
         "warm-up longer than the run",
         replace(SOUND, schedule=Schedule("constant", warmup=5000)),
@@ -125,13 +131,13 @@ FAULTS = [
     ),
     RunFault(
         "weight decay too strong",
-        replace(SOUND, optimizer=AdamW(learning_rate=3e-3, weight_decay=30.0)),
+        replace(SOUND, optimizer=AdamWConfig(learning_rate=3e-3, weight_decay=30.0)),
         ("decay-too-strong",),
     ),
     RunFault("half frozen", replace(SOUND, change=Change(freeze=("blocks.0",))), ("frozen",)),
     RunFault(
         "text read sixty times",
-        replace(SOUND, optimizer=AdamW(learning_rate=1e-2), steps=250),
+        replace(SOUND, optimizer=AdamWConfig(learning_rate=1e-2), steps=250),
         ("overfitting",),
         small=True,
     ),

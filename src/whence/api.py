@@ -34,7 +34,7 @@ def view(run: Run, name: str = "live", **params: Any) -> Any:
     return View(run.path.parent, name, {"run": run.path.name, **params})
 
 
-def at(run: Run, step: int, approximate: bool = False) -> Moment:
+def rewind(run: Run, step: int, approximate: bool = False) -> Moment:
     """Go back to the state before a step, which can be traced; see `whence.runs.replay.go_to`.
 
     Args:
@@ -43,7 +43,7 @@ def at(run: Run, step: int, approximate: bool = False) -> Moment:
         approximate: go on where a replayed loss differs from the record, and say how far off.
 
     Example:
-        >>> Run.open("runs/mine").at(31).trace()["loss"].why()  # doctest: +SKIP
+        >>> rewind(Run.open("runs/mine"), 31).trace()["loss"].why()  # doctest: +SKIP
     """
     from whence.runs.replay import go_to
     from whence.why.history import moments
@@ -72,6 +72,6 @@ def diagnose(run: Run, *, seconds: float = 20.0) -> Diagnosis:
 
 Run.view = view
 Run.diagnose = diagnose
-Run.at = at  # pyright: ignore[reportAttributeAccessIssue]  # it says run where a method says self
+Run.at = rewind  # pyright: ignore[reportAttributeAccessIssue]  # it says run where a method says self
 
-__all__ = ["Run", "at", "diagnose", "view"]
+__all__ = ["Run", "diagnose", "rewind", "view"]

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from tests.cli.command import whence
 from whence.experiments import on_run, rate_test, silence
 from whence.experiments.common import Interval
-from whence.models import GPT, GPTConfig, qwen3
+from whence.models import GPT, GPTConfig, qwen3_config
 from whence.models.layers.attention import Attention
 from whence.models.reads import reading
 from whence.models.seq2seq.config import EncoderConfig
@@ -35,7 +35,7 @@ def sure(mean, half=0.01):
 
 
 @pytest.mark.parametrize("form", ["formula", "fast"])
-@pytest.mark.parametrize("make", [GPTConfig, qwen3])
+@pytest.mark.parametrize("make", [GPTConfig, qwen3_config])
 def test_weights_times_values_are_what_attention_gives(make, form):
     torch.manual_seed(0)
     model = GPT(make(n_layers=2, n_heads=4, d_model=16, n_kv_heads=2, attention=form), 11).eval()

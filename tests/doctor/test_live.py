@@ -14,7 +14,7 @@ from whence.doctor.signs import far_off
 from whence.runs.fork import fork
 from whence.runs.training.events import Stepped
 from whence.studio.answers import answer
-from whence.train.optimizers import AdamW
+from whence.train.optimizers import AdamWConfig
 from whence.train.schedules import Schedule
 
 
@@ -57,7 +57,7 @@ def test_the_training_command_tells_findings(tmp_path, capsys):
 
 
 def test_the_studio_gets_findings_and_marks(tmp_path):
-    recipe = replace(SOUND, optimizer=AdamW(learning_rate=0.0), steps=60)
+    recipe = replace(SOUND, optimizer=AdamWConfig(learning_rate=0.0), steps=60)
     trained(tmp_path / "still", recipe)
     quick = answer("doctor", {"run": "still"}, tmp_path)
     assert "rate-is-zero" in [f["rule"] for f in quick["findings"]]

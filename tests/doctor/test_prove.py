@@ -14,7 +14,7 @@ from whence.doctor import RULES, diagnose
 from whence.doctor.prove import fresh, prove, try_change
 from whence.errors import WhenceError
 from whence.runs.recipe import Data
-from whence.train.optimizers import AdamW
+from whence.train.optimizers import AdamWConfig
 from whence.train.schedules import Schedule
 
 BY_NAME = {rule.name: rule for rule in RULES}
@@ -35,7 +35,7 @@ def test_a_mask_that_is_put_back_cures(tmp_path):
 
 
 def test_a_lower_rate_cures_a_rate_that_is_too_high(tmp_path):
-    run = trained(tmp_path / "run", replace(SHORT, optimizer=AdamW(learning_rate=1.0)))
+    run = trained(tmp_path / "run", replace(SHORT, optimizer=AdamWConfig(learning_rate=1.0)))
     proof = proof_of(run, "update-too-large")
     assert proof.outcome in ("cured", "better"), proof
     assert np.mean(proof.with_change) < np.mean(proof.control)
@@ -87,7 +87,7 @@ def test_a_poisoned_stretch_of_text_is_traced_to_its_rows(tmp_path):
     noise = "".join(rng.choice(list("zyxwvuts"), 60))
     text = clean[:4000] + noise + clean[4000:]
     recipe = replace(
-        SOUND, data=Data(source=("poisoned",)), optimizer=AdamW(learning_rate=3e-3),
+        SOUND, data=Data(source=("poisoned",)), optimizer=AdamWConfig(learning_rate=3e-3),
         steps=150, batch_size=2, schedule=Schedule("constant", warmup=1),
     )  # fmt: skip
     run = trained(tmp_path / "run", recipe, text_source("poisoned", lambda: [text]))

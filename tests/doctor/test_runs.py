@@ -15,7 +15,7 @@ from whence.doctor.evidence import NEEDS
 from whence.errors import WhenceError
 from whence.models import ClassifierConfig, GPTConfig, MLPConfig
 from whence.runs.recipe import Change, Data, Record
-from whence.train.optimizers import SGD, AdamW
+from whence.train.optimizers import AdamWConfig, SGDConfig
 from whence.train.schedules import Schedule
 
 RNG = np.random.default_rng(0)
@@ -26,7 +26,7 @@ SOUND = replace(
     RECIPE,
     data=Data(source=("words",)),
     model=GPTConfig(n_layers=2, n_heads=2, d_model=32, context_length=24),
-    optimizer=AdamW(learning_rate=3e-3),
+    optimizer=AdamWConfig(learning_rate=3e-3),
     hardware=CPU,
     record=Record(evaluate_every=20, evaluate_tokens=500, sample_tokens=0, checkpoint_every=20),
     batch_size=8,
@@ -67,8 +67,8 @@ FAULTS = {
         {"model": replace(SOUND.model, without=("residual",), zero_residual=False)},
         "missing-residual",
     ),
-    "rate": ({"optimizer": AdamW(learning_rate=1.0)}, "update-too-large"),
-    "crawl": ({"optimizer": AdamW(learning_rate=1e-7)}, "update-too-small"),
+    "rate": ({"optimizer": AdamWConfig(learning_rate=1.0)}, "update-too-large"),
+    "crawl": ({"optimizer": AdamWConfig(learning_rate=1e-7)}, "update-too-small"),
     "warm-up": ({"schedule": Schedule("constant", warmup=4000)}, "warmup-too-long"),
     "frozen": ({"change": Change(freeze=("blocks.0",))}, "frozen"),
 }
@@ -94,7 +94,7 @@ def test_a_number_that_is_not_finite_is_named(tmp_path):
     recipe = replace(
         SOUND,
         model=MLPConfig(n_previous=3, d_model=8, d_ff=16, n_layers=3, activation="relu"),
-        optimizer=SGD(learning_rate=1e6),
+        optimizer=SGDConfig(learning_rate=1e6),
     )
     run = trained(tmp_path / "run", recipe)
     done = len(run.steps)

@@ -11,7 +11,7 @@ from whence.errors import WhenceError
 from whence.generate import generate, inference, stream
 from whence.generate.reader import Reader
 from whence.generate.text import TextStream
-from whence.models.gpt.model import GPT, gpt2, llama, modern
+from whence.models import GPT, gpt2_config, llama_config, modern_config
 
 
 class Characters:
@@ -68,7 +68,7 @@ class Uncached:
         return 10.0 * torch.eye(27)[(tokens + 1) % 27]
 
 
-@pytest.fixture(params=[gpt2, modern, llama])
+@pytest.fixture(params=[gpt2_config, modern_config, llama_config])
 def model(request):
     torch.manual_seed(0)
     form = request.param(n_layers=2, n_heads=2, d_model=16, context_length=8, zero_head=False)

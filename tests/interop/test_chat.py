@@ -14,12 +14,12 @@ from whence.generate import generate
 from whence.interop.chat import Chat
 from whence.interop.conversation import conversation_ids
 from whence.interop.spoken import spoken_for
-from whence.models import modern
+from whence.models import modern_config
 from whence.why import trace
 
 MORE = {
-    "norms without a weight": modern(n_layers=2, n_heads=2, d_model=32, zero_head=False),
-    "no norm": modern(n_layers=2, n_heads=2, d_model=32, zero_head=False, norm="none"),
+    "norms without a weight": modern_config(n_layers=2, n_heads=2, d_model=32, zero_head=False),
+    "no norm": modern_config(n_layers=2, n_heads=2, d_model=32, zero_head=False, norm="none"),
 }
 
 

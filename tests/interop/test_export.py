@@ -22,7 +22,7 @@ from whence.interop.exporting import export_model, write_hugging_face
 from whence.interop.huggingface import open_folder
 from whence.interop.importing import import_model
 from whence.interop.layouts import exportable, layout_of
-from whence.models import GPT, GPTConfig, RNNConfig, gpt2, modern
+from whence.models import GPT, GPTConfig, RNNConfig, gpt2_config, modern_config
 from whence.runs.run import Run
 
 TEXT = text_source("bottles", lambda: [f"{i} bottles of beer on the wall.\n" for i in range(300)])
@@ -34,12 +34,14 @@ CLASSES = {
     "qwen3": hf.Qwen3ForCausalLM,
 }
 MORE = {
-    "gpt2, relu, no biases": replace(gpt2(**SIZES), activation="relu", bias=False, qkv_bias=False),
-    "modern, biases": modern(**SIZES, bias=True, qkv_bias=True),
-    "modern, some biases": modern(**SIZES, qkv_bias=True),
-    "modern, norms with a weight": modern(**SIZES, norm_weight=True, activation="gelu"),
-    "modern, layer": modern(**SIZES, positions="learned", norm="layer"),
-    "geglu": modern(**SIZES, activation="geglu", qk_norm=True),
+    "gpt2, relu, no biases": replace(
+        gpt2_config(**SIZES), activation="relu", bias=False, qkv_bias=False
+    ),
+    "modern, biases": modern_config(**SIZES, bias=True, qkv_bias=True),
+    "modern, some biases": modern_config(**SIZES, qkv_bias=True),
+    "modern, norms with a weight": modern_config(**SIZES, norm_weight=True, activation="gelu"),
+    "modern, layer": modern_config(**SIZES, positions="learned", norm="layer"),
+    "geglu": modern_config(**SIZES, activation="geglu", qk_norm=True),
 }
 
 
@@ -147,12 +149,12 @@ def test_safetensors_hold_our_names_of_any_model(tmp_path):
 @pytest.mark.parametrize(
     ("config", "changed"),
     [
-        (modern(), set()),
-        (modern(bigram_embedding=True, positions="none", norm="none"), {"bigram_embedding",
+        (modern_config(), set()),
+        (modern_config(bigram_embedding=True, positions="none", norm="none"), {"bigram_embedding",
          "positions", "norm"}),
-        (gpt2(activation="swiglu", n_kv_heads=2), {"activation", "n_kv_heads"}),
-        (modern(qk_norm=True), {"qk_norm"}),
-        (modern(causal=False, without=("attention",)), {"causal", "without"}),
+        (gpt2_config(activation="swiglu", n_kv_heads=2), {"activation", "n_kv_heads"}),
+        (modern_config(qk_norm=True), {"qk_norm"}),
+        (modern_config(causal=False, without=("attention",)), {"causal", "without"}),
     ],
 )  # fmt: skip
 def test_exportable_changes_what_stands_in_the_way_alone(config, changed):

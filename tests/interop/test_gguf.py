@@ -17,22 +17,24 @@ from whence.interop.gguf_file import GGUFFile
 from whence.interop.gguf_reading import open_gguf
 from whence.interop.gguf_writing import write_gguf
 from whence.interop.huggingface import open_folder
-from whence.models import GPT, gpt2, llama, modern, qwen3
+from whence.models import GPT, gpt2_config, llama_config, modern_config, qwen3_config
 from whence.models.layers.rope_scaling import RopeScaling
 
 SIZES = {"n_layers": 2, "n_heads": 4, "d_model": 64, "context_length": 64, "zero_head": False}
 FORMS = {
-    "gpt2": gpt2(**SIZES),
-    "gpt2, untied": gpt2(**SIZES, tied_embeddings=False),
-    "llama": llama(**SIZES, n_kv_heads=2),
-    "llama, tied": llama(**SIZES, tied_embeddings=True, d_head=32),
-    "llama, biases": llama(**SIZES, bias=True, qkv_bias=True),
-    "llama, out": llama(**SIZES, qkv_bias=True, out_bias=True),
-    "llama 3": llama(**SIZES, rope_scaling=RopeScaling("llama3", 8.0, 1.0, 4.0, 512), d_head=32),
-    "llama, linear": llama(**SIZES, rope_scaling=RopeScaling("linear", 4.0)),
-    "qwen2": llama(**SIZES, qkv_bias=True),
-    "qwen3": qwen3(**SIZES, n_kv_heads=1, d_head=32),
-    "modern": modern(**SIZES),
+    "gpt2": gpt2_config(**SIZES),
+    "gpt2, untied": gpt2_config(**SIZES, tied_embeddings=False),
+    "llama": llama_config(**SIZES, n_kv_heads=2),
+    "llama, tied": llama_config(**SIZES, tied_embeddings=True, d_head=32),
+    "llama, biases": llama_config(**SIZES, bias=True, qkv_bias=True),
+    "llama, out": llama_config(**SIZES, qkv_bias=True, out_bias=True),
+    "llama 3": llama_config(
+        **SIZES, rope_scaling=RopeScaling("llama3", 8.0, 1.0, 4.0, 512), d_head=32
+    ),
+    "llama, linear": llama_config(**SIZES, rope_scaling=RopeScaling("linear", 4.0)),
+    "qwen2": llama_config(**SIZES, qkv_bias=True),
+    "qwen3": qwen3_config(**SIZES, n_kv_heads=1, d_head=32),
+    "modern": modern_config(**SIZES),
 }
 QUANTISED = ["BF16", "F16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1"]
 BY_BYTES = ["Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K"]  # the package has no writer of these
@@ -88,7 +90,7 @@ def rewritten(path: Path, out: Path, change) -> None:
 @pytest.fixture(scope="module")
 def wide(tmp_path_factory) -> Path:
     """A model whose rows are as long as a block of K-quants, 256."""
-    config = llama(n_layers=1, n_heads=4, d_model=256, d_ff=256, context_length=32)
+    config = llama_config(n_layers=1, n_heads=4, d_model=256, d_ff=256, context_length=32)
     path = tmp_path_factory.mktemp("gguf") / "wide.gguf"
     write_gguf(model(config, tokenizer().vocab_size), tokenizer(), path, "fp32")
     return path
@@ -176,10 +178,10 @@ def test_a_hugging_face_model_and_its_gguf_are_the_same(tmp_path):
 @pytest.mark.parametrize(
     ("config", "said"),
     [
-        (gpt2(**SIZES, activation="relu"), "computes the gpt2 layout with gelu_tanh"),
-        (modern(**SIZES, qkv_bias=True), "no biases in the arcee layout"),
-        (qwen3(**SIZES, rope_scaling=RopeScaling("llama3", 8.0)), "in its own layout"),
-        (modern(**SIZES, bigram_embedding=True), "no published layout has bigram_embedding"),
+        (gpt2_config(**SIZES, activation="relu"), "computes the gpt2 layout with gelu_tanh"),
+        (modern_config(**SIZES, qkv_bias=True), "no biases in the arcee layout"),
+        (qwen3_config(**SIZES, rope_scaling=RopeScaling("llama3", 8.0)), "in its own layout"),
+        (modern_config(**SIZES, bigram_embedding=True), "no published layout has bigram_embedding"),
     ],
 )
 def test_what_llama_cpp_doesn_t_compute_is_refused(config, said, tmp_path):

@@ -23,13 +23,13 @@ from whence.interop.answers import find_answer, load_answer
 from whence.interop.conversation import conversation_ids
 from whence.interop.server import app as module
 from whence.interop.server.app import Service
-from whence.models import llama
+from whence.models import llama_config
 from whence.runs.recipe import Data, Recipe
 from whence.runs.run import Run
 from whence.runs.start import start
 from whence.runs.store.header import Origin
 
-CONFIG = llama(n_layers=2, n_heads=2, d_model=32, context_length=128, d_ff=48)
+CONFIG = llama_config(n_layers=2, n_heads=2, d_model=32, context_length=128, d_ff=48)
 TEXT = text_source("beer", lambda: [f"{i} bottles of beer on the wall.\n" for i in range(200)])
 PICTURE = {"type": "image_url", "image_url": {"url": "x"}}
 HELLO = [{"role": "user", "content": "Hello"}]

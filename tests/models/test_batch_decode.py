@@ -4,16 +4,16 @@ import pytest
 import torch
 
 from whence.errors import WhenceError
-from whence.models import GPT, GPTConfig, gpt2, llama, modern, qwen3
+from whence.models import GPT, GPTConfig, gpt2_config, llama_config, modern_config, qwen3_config
 from whence.models.gpt.batch_decode import BatchDecoder
 
 SIZES = {"n_layers": 2, "n_heads": 4, "d_model": 32, "context_length": 24, "zero_head": False}
 FORMS = {
-    "gpt2": gpt2(**SIZES),
-    "modern": modern(**SIZES),
-    "llama": llama(**SIZES, n_kv_heads=2, d_head=16),
-    "qwen3": qwen3(**SIZES, n_kv_heads=1),
-    "formula": llama(**SIZES, attention="formula"),
+    "gpt2": gpt2_config(**SIZES),
+    "modern": modern_config(**SIZES),
+    "llama": llama_config(**SIZES, n_kv_heads=2, d_head=16),
+    "qwen3": qwen3_config(**SIZES, n_kv_heads=1),
+    "formula": llama_config(**SIZES, attention="formula"),
 }
 
 
@@ -43,7 +43,7 @@ def test_each_text_is_read_as_if_it_were_alone(name):
 
 @torch.inference_mode()
 def test_a_full_seat_keeps_what_it_holds():
-    model = GPT(llama(**SIZES), 37).eval()
+    model = GPT(llama_config(**SIZES), 37).eval()
     decoder = BatchDecoder(model, 2, length=6)
     decoder.read(0, [1, 2, 3, 4, 5, 6])
     decoder.read(1, [1])

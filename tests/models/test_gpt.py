@@ -5,19 +5,28 @@ import torch
 from torch import nn
 
 from whence.errors import WhenceError
-from whence.models.gpt.model import GPT, GPTConfig, gpt2, llama, modern, qwen3
+from whence.models.gpt.model import (
+    GPT,
+    GPTConfig,
+    gpt2_config,
+    llama_config,
+    modern_config,
+    qwen3_config,
+)
 
 V = 11
 SIZES = {"n_layers": 2, "n_heads": 4, "d_model": 32, "context_length": 16}
 FORMS = {
-    "modern": lambda **s: modern(zero_head=False, **s),
-    "bigram": lambda **s: modern(zero_head=False, bigram_embedding=True, **s),
-    "gpt2": gpt2,
-    "llama": lambda **s: llama(n_kv_heads=2, **s),
-    "qwen3": lambda **s: qwen3(d_head=16, n_kv_heads=1, **s),
-    "sinusoidal": lambda **s: gpt2(positions="sinusoidal", activation="gelu", **s),
-    "bare": lambda **s: gpt2(positions="none", norm="none", activation="relu", **s),
-    "geglu": lambda **s: llama(activation="geglu", norm="layer", qk_norm=True, bias=True, **s),
+    "modern": lambda **s: modern_config(zero_head=False, **s),
+    "bigram": lambda **s: modern_config(zero_head=False, bigram_embedding=True, **s),
+    "gpt2": gpt2_config,
+    "llama": lambda **s: llama_config(n_kv_heads=2, **s),
+    "qwen3": lambda **s: qwen3_config(d_head=16, n_kv_heads=1, **s),
+    "sinusoidal": lambda **s: gpt2_config(positions="sinusoidal", activation="gelu", **s),
+    "bare": lambda **s: gpt2_config(positions="none", norm="none", activation="relu", **s),
+    "geglu": lambda **s: llama_config(
+        activation="geglu", norm="layer", qk_norm=True, bias=True, **s
+    ),
 }
 
 
@@ -91,14 +100,14 @@ def test_same_seed_same_weights():
 
 
 def test_start():
-    model = GPT(gpt2(n_layers=8), 65)
+    model = GPT(gpt2_config(n_layers=8), 65)
     assert model.blocks[0].attn.q.weight.std().item() == pytest.approx(0.02, rel=0.05)
     assert model.blocks[0].attn.o.weight.std().item() == pytest.approx(0.005, rel=0.05)
     assert model.head.weight is model.embed.weight
     tokens = torch.randint(0, 65, (1, 20))
-    uniform = GPT(modern(), 65)(tokens)  # zero_head: the first guess is uniform
+    uniform = GPT(modern_config(), 65)(tokens)  # zero_head: the first guess is uniform
     assert torch.equal(uniform, torch.zeros_like(uniform))
-    model = GPT(modern(zero_residual=True, zero_head=False, norm="none"), 65)
+    model = GPT(modern_config(zero_residual=True, zero_head=False, norm="none"), 65)
     torch.testing.assert_close(model(tokens), model.head(model.embed(tokens)))
 
 
@@ -161,4 +170,4 @@ def test_other_errors():
     with pytest.raises(WhenceError, match="at most 16"):
         model(torch.zeros(1, 1, dtype=torch.long), cache)
     with pytest.raises(WhenceError, match="bigram_embedding"):
-        GPT(modern(bigram_embedding=True), 50_000)
+        GPT(modern_config(bigram_embedding=True), 50_000)

@@ -13,7 +13,7 @@ from transformers import (
 )
 
 from tests.models.hf import copy_gpt2, copy_llama, llama_name
-from whence.models.gpt.model import GPT, gpt2, llama, qwen3
+from whence.models import GPT, gpt2_config, llama_config, qwen3_config
 
 V, T = 37, 24
 SIZES = {"n_layers": 2, "n_heads": 4, "d_model": 32, "context_length": T}
@@ -74,7 +74,7 @@ def test_gpt2(form, tied):
     for p in theirs.parameters():
         if p.dim() == 1:
             torch.nn.init.normal_(p, mean=p.mean().item(), std=0.1)
-    ours = GPT(gpt2(attention=form, tied_embeddings=tied, **SIZES), V)
+    ours = GPT(gpt2_config(attention=form, tied_embeddings=tied, **SIZES), V)
     copy_gpt2(theirs, ours)
 
     def grads(name, grad):
@@ -106,7 +106,9 @@ def test_llama(form, kv, tied):
         tie_word_embeddings=tied,
         rms_norm_eps=1e-6,
     )
-    ours = GPT(llama(attention=form, n_kv_heads=kv, tied_embeddings=tied, d_ff=96, **SIZES), V)
+    ours = GPT(
+        llama_config(attention=form, n_kv_heads=kv, tied_embeddings=tied, d_ff=96, **SIZES), V
+    )
     copy_llama(theirs, ours)
     same(theirs, ours, lambda name, grad: [(llama_name(name), grad)])
 
@@ -127,6 +129,6 @@ def test_qwen3(form, kv):
     for name, p in theirs.named_parameters():
         if "norm" in name:
             torch.nn.init.uniform_(p, 0.5, 1.5)
-    ours = GPT(qwen3(attention=form, n_kv_heads=kv, d_head=16, d_ff=96, **SIZES), V)
+    ours = GPT(qwen3_config(attention=form, n_kv_heads=kv, d_head=16, d_ff=96, **SIZES), V)
     copy_llama(theirs, ours)
     same(theirs, ours, lambda name, grad: [(llama_name(name), grad)])

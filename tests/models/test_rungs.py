@@ -17,7 +17,7 @@ from whence.train.evaluation import evaluate
 from whence.train.loop import train
 from whence.train.losses import next_token_loss
 from whence.train.optimizer import Optimizer
-from whence.train.optimizers import AdamW
+from whence.train.optimizers import AdamWConfig
 from whence.train.schedules import Schedule
 
 SMALL = {
@@ -47,7 +47,7 @@ def test_neural_bigram_reaches_the_counted_loss_on_real_text():
     tokens, size = real_text(6001)
     model = build(BigramConfig(context_length=6000), size)
     batches = WindowBatches(tokens, context_length=6000, batch_size=1, seed=0)
-    config = AdamW(learning_rate=0.5, max_grad_norm=0)
+    config = AdamWConfig(learning_rate=0.5, max_grad_norm=0)
     optimizer = Optimizer(model, config, Schedule("linear", 0), steps=400)
     for _ in train(model, batches, next_token_loss, optimizer, range(400)):
         pass
@@ -63,7 +63,7 @@ def test_each_rung_starts_uniform_and_learns_by_the_one_loop(name):
     torch.manual_seed(0)
     model = build(SMALL[name], size)
     batches = WindowBatches(tokens, context_length=8, batch_size=32, seed=0)
-    optimizer = Optimizer(model, AdamW(learning_rate=0.02), Schedule("constant", 0), steps=60)
+    optimizer = Optimizer(model, AdamWConfig(learning_rate=0.02), Schedule("constant", 0), steps=60)
     losses = [
         float(loss) for _, loss in train(model, batches, next_token_loss, optimizer, range(60))
     ]

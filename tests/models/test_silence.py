@@ -2,13 +2,13 @@ import pytest
 import torch
 
 from whence.errors import WhenceError
-from whence.models import GPT, Classifier, ClassifierConfig, Seq2Seq, Seq2SeqConfig, gpt2
+from whence.models import GPT, Classifier, ClassifierConfig, Seq2Seq, Seq2SeqConfig, gpt2_config
 from whence.models.silence import heads_of, parts_of, silenced
 
 
 def test_a_head_is_silent_and_comes_back():
     torch.manual_seed(0)
-    model = GPT(gpt2(n_layers=2, n_heads=2, d_model=8, context_length=6, d_head=3), 5)
+    model = GPT(gpt2_config(n_layers=2, n_heads=2, d_model=8, context_length=6, d_head=3), 5)
     tokens = torch.randint(0, 5, (1, 6))
     attn, heard = model.blocks[1].attn, []
     attn.register_forward_hook(lambda part, inputs, out: heard.append(out))
@@ -30,7 +30,7 @@ def test_a_head_is_silent_and_comes_back():
 
 def test_without_all_heads_attention_is_its_bias():
     torch.manual_seed(0)
-    model = GPT(gpt2(n_layers=1, n_heads=2, d_model=8, context_length=6), 5).eval()
+    model = GPT(gpt2_config(n_layers=1, n_heads=2, d_model=8, context_length=6), 5).eval()
     tokens = torch.randint(0, 5, (1, 6))
     with torch.no_grad():
         attn = model.blocks[0].attn

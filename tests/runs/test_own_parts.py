@@ -9,12 +9,12 @@ from tests.runs.tiny import RECIPE, make
 from whence import Run, WhenceError
 from whence.runs.training.events import Evaluated
 from whence.train import optimizers
-from whence.train.optimizers import SGD, add_optimizer
+from whence.train.optimizers import SGDConfig, add_optimizer
 from whence.train.schedules import Schedule
 
 
 @dataclass(frozen=True)
-class RMSProp(SGD):
+class RMSProp(SGDConfig):
     """What torch.optim.RMSprop does, written as a user would."""
 
     learning_rate: float = 0.001
@@ -78,7 +78,7 @@ def test_without_it_the_run_says_what_it_needs(run):
 
 def test_what_is_no_optimizer_is_refused():
     with pytest.raises(WhenceError, match="derive a frozen dataclass"):
-        add_optimizer("sgd2", SGD())
+        add_optimizer("sgd2", SGDConfig())
     with pytest.raises(WhenceError, match="choose another name"):
         add_optimizer("adamw", RMSProp())
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from whence import AdamW, Muon, Recipe, Schedule
+from whence import AdamWConfig, MuonConfig, Recipe, Schedule
 from whence.models import MODELS
 from whence.runs.recipe import usual
 from whence.runs.remarks import remarks
@@ -16,9 +16,9 @@ def test_no_usual_recipe_is_remarked_on(kind):
 @pytest.mark.parametrize(
     ("recipe", "word"),
     [
-        (Recipe(optimizer=Muon(learning_rate=3e-4)), "it suits adamw"),
-        (Recipe(optimizer=AdamW(learning_rate=0.5)), "far above what adamw"),
-        (Recipe(optimizer=Muon(learning_rate=1e9)), "far above what muon"),
+        (Recipe(optimizer=MuonConfig(learning_rate=3e-4)), "it suits adamw"),
+        (Recipe(optimizer=AdamWConfig(learning_rate=0.5)), "far above what adamw"),
+        (Recipe(optimizer=MuonConfig(learning_rate=1e9)), "far above what muon"),
         (Recipe(schedule=Schedule(warmup=1000), steps=60), "rises to 6% of its peak"),
     ],
 )
@@ -29,7 +29,7 @@ def test_a_setting_far_from_its_range_is_remarked_on(recipe, word):
 
 def test_a_published_form_brings_the_optimizer_that_its_rates_are_given_for():
     for kind in ("gpt2", "llama", "qwen3"):
-        assert isinstance(usual(Recipe(), kind).optimizer, AdamW)
+        assert isinstance(usual(Recipe(), kind).optimizer, AdamWConfig)
 
 
 def test_a_run_whose_checkpoint_will_not_fit_says_so_before_its_first_step(tmp_path, monkeypatch):

@@ -8,12 +8,12 @@ import torch
 
 from tests.runs.tiny import RECIPE, RECIPES, SIZES, abandon, files, finish, losses, make
 from whence.errors import WhenceError
-from whence.models import gpt2
+from whence.models import gpt2_config
 from whence.runs.recipe import Record
 from whence.runs.repair import repair
 from whence.runs.run import Run
 from whence.runs.training.events import Differed, Ended, Evaluated, Saved, Stepped
-from whence.train.optimizers import SGD
+from whence.train.optimizers import SGDConfig
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -114,7 +114,7 @@ def test_another_trajectory_is_told_and_takes_over(tmp_path):
 
 def test_early_stopping_ends_at_a_measurement_without_progress(tmp_path):
     record = Record(evaluate_every=2, patience=2, sample_tokens=0, checkpoint_every=100)
-    run = make(tmp_path / "run", optimizer=SGD(learning_rate=0.0), record=record, steps=50)
+    run = make(tmp_path / "run", optimizer=SGDConfig(learning_rate=0.0), record=record, steps=50)
     events = finish(run)
     assert events[-1] == Ended(4, "no longer improving")
     assert run.checkpoints == [4]
@@ -123,7 +123,7 @@ def test_early_stopping_ends_at_a_measurement_without_progress(tmp_path):
 
 def test_best_and_last_are_kept_and_can_be_asked_for(tmp_path):
     record = replace(RECIPE.record, keep="last", evaluate_every=4)
-    run = make(tmp_path / "run", record=record, optimizer=SGD(learning_rate=3.0), steps=18)
+    run = make(tmp_path / "run", record=record, optimizer=SGDConfig(learning_rate=3.0), steps=18)
     finish(run)
     usual = [e for e in run.evals if not e["whole"]]
     best = min((e for e in usual if e["step"]), key=lambda e: e["loss"])["step"]
@@ -170,7 +170,7 @@ def test_whole_validation_text_is_measured_at_the_end_beside_the_usual_part(whol
 
 
 def test_tied_weights_are_saved_once_and_stay_tied(tmp_path):
-    run = make(tmp_path / "run", model=gpt2(**SIZES), steps=2)
+    run = make(tmp_path / "run", model=gpt2_config(**SIZES), steps=2)
     finish(run)
     from safetensors import safe_open
 
@@ -182,7 +182,7 @@ def test_tied_weights_are_saved_once_and_stay_tied(tmp_path):
 
 
 def test_not_finite_saves_the_state_before_and_says_where(tmp_path):
-    run = make(tmp_path / "run", optimizer=SGD(learning_rate=1e30), steps=10)
+    run = make(tmp_path / "run", optimizer=SGDConfig(learning_rate=1e30), steps=10)
     with pytest.raises(WhenceError, match=r"not finite.*saved as checkpoint 00000\d"):
         finish(run)
     assert run.checkpoints[-1] == len(run.steps)

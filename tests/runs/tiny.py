@@ -18,7 +18,7 @@ from whence.models import (
     NGramGPTConfig,
     RNNConfig,
     Seq2SeqConfig,
-    gpt2,
+    gpt2_config,
 )
 from whence.runs.recipe import Data, Recipe, Record
 from whence.runs.run import Run
@@ -27,7 +27,7 @@ from whence.runs.store.checkpoints import saved_steps
 from whence.runs.store.files import sha256
 from whence.runs.store.past import past_of
 from whence.scale.hardware import Hardware
-from whence.train.optimizers import SGD, AdamW
+from whence.train.optimizers import AdamWConfig, SGDConfig
 
 TEXT = "".join(f"{i} bottles of beer on the wall, {i} bottles of beer.\n" for i in range(99, 9, -1))
 SOURCE = text_source("bottles", lambda: [TEXT])
@@ -88,9 +88,9 @@ def variants(recipe: Recipe) -> dict[str, Recipe]:
 
 # One of each of what the bits could depend on.
 RECIPES = {
-    "adamw": replace(RECIPE, optimizer=AdamW()),
-    "momentum": replace(RECIPE, optimizer=SGD(momentum=0.9)),
-    "gpt2, tied": replace(RECIPE, model=gpt2(**SIZES), optimizer=AdamW()),
+    "adamw": replace(RECIPE, optimizer=AdamWConfig()),
+    "momentum": replace(RECIPE, optimizer=SGDConfig(momentum=0.9)),
+    "gpt2, tied": replace(RECIPE, model=gpt2_config(**SIZES), optimizer=AdamWConfig()),
     **RUNGS,
     **{name: recipe for name, recipe in variants(RECIPE).items() if name != "plain"},
     "two threads": replace(WIDE["gpt"], hardware=replace(CPU, threads=2), steps=9),

@@ -10,7 +10,7 @@ from whence.scale import team
 from whence.scale.conditions import conditions
 from whence.scale.hardware import Hardware
 from whence.scale.machines import machine_called, utilisation
-from whence.train.optimizers import AdamW, Moving, OptimizerState
+from whence.train.optimizers import AdamWConfig, Moving, OptimizerState
 
 
 class Elsewhere:
@@ -63,7 +63,7 @@ def test_the_fused_kernel_counts_its_steps_where_the_weights_are(monkeypatch):
     weight = torch.empty(3, device="meta")
     memory = OptimizerState({f"w.{kind}": torch.empty(3, device="meta") for kind in "mv"})
     moving = Moving(["w"], [weight], [weight], [weight], [1e-3], memory, 0, torch.float32)
-    AdamW()._by_kernel(moving)
+    AdamWConfig()._by_kernel(moving)
     assert told["devices"] == {"meta"}
 
 
@@ -75,7 +75,7 @@ def test_the_fused_kernel_waits_for_nothing_on_a_gpu():
     moving = Moving(["w"], [weight], [weight], [weight], [1e-3], memory, 0, torch.float32)
     torch.cuda.set_sync_debug_mode("error")
     try:
-        AdamW().update(moving)
+        AdamWConfig().update(moving)
         sent(torch.ones(4, dtype=torch.long), "cuda")
     finally:
         torch.cuda.set_sync_debug_mode("default")

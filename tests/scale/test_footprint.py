@@ -11,19 +11,19 @@ from torch.utils.flop_counter import FlopCounterMode
 from tests.cli.command import TINY, start
 from tests.runs.tiny import RECIPE, SOURCE, make
 from whence.errors import WhenceError
-from whence.models import LSTMConfig, gpt2
+from whence.models import LSTMConfig, gpt2_config
 from whence.runs.planning import plan_run
 from whence.runs.training.session import assemble
 from whence.scale.machines import MACHINES, machine
-from whence.train.optimizers import AdamW
+from whence.train.optimizers import AdamWConfig
 
 L, D, T, B = 2, 32, 16, 4
-GPT2 = gpt2(n_layers=L, n_heads=2, d_model=D, context_length=T)
+GPT2 = gpt2_config(n_layers=L, n_heads=2, d_model=D, context_length=T)
 
 
 def recipe(**changes):
     """By AdamW: an update without matrix products, which a step's operations leave out."""
-    return replace(RECIPE, **{"batch_size": B, "optimizer": AdamW(), **changes})
+    return replace(RECIPE, **{"batch_size": B, "optimizer": AdamWConfig(), **changes})
 
 
 @pytest.mark.parametrize(("precision", "accumulate"), [("fp32", 1), ("bf16", 2)])
@@ -100,7 +100,9 @@ def test_memory_is_what_a_process_takes():
 
 
 def test_what_does_not_fit_is_told_with_what_to_change():
-    asked = recipe(model=gpt2(n_layers=2, n_heads=2, d_model=64, context_length=256), batch_size=8)
+    asked = recipe(
+        model=gpt2_config(n_layers=2, n_heads=2, d_model=64, context_length=256), batch_size=8
+    )
     whole = plan_run(asked, SOURCE, seconds=0)
     assert whole.fits
     tight = plan_run(asked, SOURCE, memory=whole.step.memory // 2, seconds=0)

@@ -19,11 +19,11 @@ from tests.cli.command import SOURCE as CODE
 from tests.cli.command import TINY, start
 from tests.runs.tiny import CPU, RECIPE, files, finish, losses, make
 from whence.errors import WhenceError
-from whence.models import GPTConfig, gpt2
+from whence.models import GPTConfig, gpt2_config
 from whence.runs.run import Run
 from whence.scale.hardware import Hardware
 from whence.scale.sharing import Ordered, own_parts
-from whence.train.optimizers import AdamW
+from whence.train.optimizers import AdamWConfig
 from whence.why.history.moments import trace_moment
 
 BASE = replace(
@@ -41,14 +41,14 @@ RECIPES = {
     "fsdp": replace(BASE, hardware=FSDP),
     "tied": replace(
         BASE,
-        model=gpt2(n_layers=1, n_heads=2, d_model=16, context_length=16),
-        optimizer=AdamW(),
+        model=gpt2_config(n_layers=1, n_heads=2, d_model=16, context_length=16),
+        optimizer=AdamWConfig(),
         hardware=FSDP,
     ),
     "full": replace(BASE, hardware=FSDP),
     "ordered": replace(BASE, hardware=ORDERED),
     "ordered16": replace(
-        BASE, hardware=replace(ORDERED, precision="bf16"), accumulate=8, optimizer=AdamW()
+        BASE, hardware=replace(ORDERED, precision="bf16"), accumulate=8, optimizer=AdamWConfig()
     ),
 }
 # Where each stops with four processes; two go on.

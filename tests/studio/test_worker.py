@@ -14,7 +14,7 @@ from whence.runs.run import Run
 from whence.runs.training.control import ask
 from whence.studio import stream, worker
 from whence.studio.answers import answer
-from whence.train.optimizers import SGD
+from whence.train.optimizers import SGDConfig
 
 
 def wait(run: Run, wanted) -> None:
@@ -81,7 +81,7 @@ def test_told_to_end_it_saves_and_killed_it_says_so(tmp_path, ended):
 
 
 def test_what_went_wrong_is_told(tmp_path, ended):
-    run = make(tmp_path / "runs" / "run", optimizer=SGD(learning_rate=1e30), steps=50)
+    run = make(tmp_path / "runs" / "run", optimizer=SGDConfig(learning_rate=1e30), steps=50)
     worker.start(run)
     wait(run, lambda: told(run)[0] == "stopped")
     assert "finite" in told(run)[1]

@@ -8,7 +8,14 @@ from torch import nn
 
 from whence.errors import WhenceError
 from whence.train.optimizer import NotFiniteError, Optimizer, roles
-from whence.train.optimizers import JORDAN, POLAR_EXPRESS, SGD, AdamW, Muon, orthogonalize
+from whence.train.optimizers import (
+    JORDAN,
+    POLAR_EXPRESS,
+    AdamWConfig,
+    MuonConfig,
+    SGDConfig,
+    orthogonalize,
+)
 from whence.train.schedules import Schedule
 
 CONSTANT = Schedule("constant", warmup=0)
@@ -41,7 +48,7 @@ def train_both(ours_config, theirs_for, steps=20, dtype=torch.float64):
 )
 def test_sgd_equals_torch(extra):
     train_both(
-        SGD(learning_rate=0.05, **extra),
+        SGDConfig(learning_rate=0.05, **extra),
         lambda m: torch.optim.SGD(m.parameters(), lr=0.05, **extra),
     )
 
@@ -59,7 +66,7 @@ def test_adamw_equals_torch(decay, dtype):
         ]
         return torch.optim.AdamW(groups, lr=0.01, foreach=False)
 
-    config = AdamW(learning_rate=0.01, weight_decay=decay, max_grad_norm=0.0)
+    config = AdamWConfig(learning_rate=0.01, weight_decay=decay, max_grad_norm=0.0)
     train_both(config, reference, dtype=dtype)
 
 
@@ -71,7 +78,7 @@ def test_clipping_equals_torch():
 
     # torch divides by the norm plus 1e-6, so the agreement is that close and no closer.
     ours, theirs = network(), network()
-    optimizer = Optimizer(ours, SGD(learning_rate=0.5, max_grad_norm=0.1), CONSTANT, 1)
+    optimizer = Optimizer(ours, SGDConfig(learning_rate=0.5, max_grad_norm=0.1), CONSTANT, 1)
     reference = Clipped(theirs.parameters(), lr=0.5)
     for model, stepper in ((ours, optimizer), (theirs, reference)):
         model(torch.ones(4, 5).double()).square().sum().backward()
@@ -86,7 +93,7 @@ def test_muon_equals_torch():
     start = [torch.randn(16, 16), torch.randn(32, 16), torch.randn(16, 32)]
     ours = nn.ParameterList(nn.Parameter(p.clone()) for p in start)
     theirs = [nn.Parameter(p.clone()) for p in start]
-    config = Muon(
+    config = MuonConfig(
         learning_rate=0.05,
         momentum=0.95,
         coefficients="jordan",
@@ -155,13 +162,13 @@ def test_five_rates(rate, after):
     model = nn.Linear(1, 1, bias=False)
     model.weight.data.fill_(0.5)
     model.weight.grad = torch.tensor([[-0.2]])
-    Optimizer(model, SGD(learning_rate=rate), CONSTANT, 1).step()
+    Optimizer(model, SGDConfig(learning_rate=rate), CONSTANT, 1).step()
     assert model.weight.item() == pytest.approx(after, abs=1e-6)
 
 
 def test_nothing_moves_when_a_gradient_is_not_finite():
     model = network()
-    optimizer = Optimizer(model, AdamW(), CONSTANT, 5)
+    optimizer = Optimizer(model, AdamWConfig(), CONSTANT, 5)
     model(torch.ones(2, 5).double()).sum().backward()
     model[2].bias.grad[1] = math.nan
     before = [p.clone() for p in model.parameters()]
@@ -174,7 +181,7 @@ def test_nothing_moves_when_a_gradient_is_not_finite():
 def test_frozen_and_unused_parameters_stay():
     model = network()
     model[0].weight.requires_grad = False
-    optimizer = Optimizer(model, AdamW(), CONSTANT, 5)
+    optimizer = Optimizer(model, AdamWConfig(), CONSTANT, 5)
     before = model[0].weight.clone()
     model(torch.ones(2, 5).double()).sum().backward()
     model[2].bias.grad = None
@@ -192,7 +199,7 @@ def test_state_goes_and_comes_back():
             optimizer.step()
 
     whole, cut = network(), network()
-    config, schedule = Muon(), Schedule("cosine", 2)
+    config, schedule = MuonConfig(), Schedule("cosine", 2)
     run(whole, Optimizer(whole, config, schedule, 10), range(10))
     first = Optimizer(cut, config, schedule, 10)
     run(cut, first, range(4))
@@ -203,7 +210,7 @@ def test_state_goes_and_comes_back():
 
 
 def test_foreign_state_is_refused():
-    optimizer = Optimizer(network(), AdamW(), CONSTANT, 5)
+    optimizer = Optimizer(network(), AdamWConfig(), CONSTANT, 5)
     with pytest.raises(WhenceError, match=r"1\.weight\.m fits no parameter"):
         optimizer.load_state_dict({"1.weight.m": torch.zeros(1)}, 0)
 
@@ -227,9 +234,9 @@ def test_roles():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: AdamW(beta1=1.0), r"beta1 is 1: give 0 or more and below 1"),
-        (lambda: SGD(learning_rate=-1), r"learning_rate is -1: give 0 or more"),
-        (lambda: Muon(orthogonalize_steps=9), r"orthogonalize_steps is 9: give 1 to 5"),
+        (lambda: AdamWConfig(betas=(1.0, 0.9)), r"betas is 1 0.9: give 0 or more and below 1"),
+        (lambda: SGDConfig(learning_rate=-1), r"learning_rate is -1: give 0 or more"),
+        (lambda: MuonConfig(orthogonalize_steps=9), r"orthogonalize_steps is 9: give 1 to 5"),
         (lambda: Schedule("wsd", warmup=-1), r"warmup is -1"),
         (lambda: Schedule("wsd", cooldown=2), r"cooldown is 2"),
     ],

@@ -14,7 +14,7 @@ from whence.errors import WhenceError
 from whence.models import GPTConfig, LSTMConfig
 from whence.runs.fork import fork
 from whence.runs.run import Run
-from whence.train.optimizers import SGD, AdamW, Muon
+from whence.train.optimizers import AdamWConfig, MuonConfig, SGDConfig
 from whence.why import influence
 from whence.why.history.slopes import token_slopes
 from whence.why.history.update_vjp import update_vjps
@@ -28,12 +28,12 @@ def trained(path, steps=6, **changes) -> Run:
 
 
 RULES = {
-    "sgd": SGD(learning_rate=0.1, weight_decay=0.1),
-    "momentum": SGD(momentum=0.9, max_grad_norm=0.1),
-    "nesterov": SGD(momentum=0.9, nesterov=True),
-    "adamw": AdamW(weight_decay=0.1, max_grad_norm=0.1),
-    "muon": Muon(weight_decay=0.1),
-    "jordan": Muon(coefficients="jordan", orthogonalize_steps=5),
+    "sgd": SGDConfig(learning_rate=0.1, weight_decay=0.1),
+    "momentum": SGDConfig(momentum=0.9, max_grad_norm=0.1),
+    "nesterov": SGDConfig(momentum=0.9, nesterov=True),
+    "adamw": AdamWConfig(weight_decay=0.1, max_grad_norm=0.1),
+    "muon": MuonConfig(weight_decay=0.1),
+    "jordan": MuonConfig(coefficients="jordan", orthogonalize_steps=5),
 }
 
 
@@ -98,14 +98,14 @@ def test_it_adds_up_to_the_true_change(rule, tmp_path):
 
 
 def test_small_steps_leave_little_to_the_second_order(tmp_path):
-    run = trained(tmp_path / "run", optimizer=AdamW(learning_rate=1e-4), steps=10)
+    run = trained(tmp_path / "run", optimizer=AdamWConfig(learning_rate=1e-4), steps=10)
     answer = influence(run, "99 bott", "le")
     assert abs(answer.bent) < 1e-3 * abs(answer.curve[-1] - answer.curve[0])
 
 
 def test_replays_without_a_window_agree(tmp_path):
     model = bench.MODELS["LSTM"]
-    run = bench.small(tmp_path / "run", model, AdamW(learning_rate=1e-3), 16)
+    run = bench.small(tmp_path / "run", model, AdamWConfig(learning_rate=1e-3), 16)
     answer = influence(run, "50 bottles of ", "beer")
     windows = bench.chosen(answer, 9)
     ours = [bench.predicted(answer, *window) for window in windows]
@@ -117,7 +117,7 @@ def test_replays_without_a_window_agree(tmp_path):
 
 
 def test_a_fork_tells_what_was_remembered(tmp_path):
-    run = trained(tmp_path / "run", optimizer=AdamW())
+    run = trained(tmp_path / "run", optimizer=AdamWConfig())
     child = fork(run, 3, tmp_path / "child", {"optimizer.learning_rate": 1e-3})
     finish(child)
     answer = influence(Run.open(child.path), "99 bott", "le")

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from tests.why.models import GPT, VOCAB, T
 from whence.errors import WhenceError
-from whence.models import build, gpt2
+from whence.models import build, gpt2_config
 from whence.why import Trace, trace
 
 
@@ -174,7 +174,7 @@ def test_heads_that_lie_ahead_of_examples_carry_the_right_example():
     traced = {}
     for form in ("fast", "formula"):
         torch.manual_seed(0)
-        config = gpt2(n_layers=1, n_heads=2, d_model=16, context_length=8, attention=form)
+        config = gpt2_config(n_layers=1, n_heads=2, d_model=16, context_length=8, attention=form)
         model = build(config, 11)
         nn.init.normal_(model.embed.weight)
 

@@ -11,7 +11,7 @@ from tests.runs.tiny import finish, make
 from tests.why.models import GPT, Recurrent, adamw, stepper, text, transformer
 from whence.errors import WhenceError
 from whence.train.optimizer import NotFiniteError
-from whence.train.optimizers import SGD
+from whence.train.optimizers import SGDConfig
 from whence.why import balance, first_bad, trace
 from whence.why.recording.storage import Ref
 
@@ -231,7 +231,7 @@ def test_other_errors_of_a_step_are_raised():
 
 @pytest.fixture(scope="module")
 def refused_run(tmp_path_factory):
-    run = make(tmp_path_factory.mktemp("refused") / "run", optimizer=SGD(learning_rate=1e18))
+    run = make(tmp_path_factory.mktemp("refused") / "run", optimizer=SGDConfig(learning_rate=1e18))
     with pytest.raises(NotFiniteError):
         finish(run)
     return run

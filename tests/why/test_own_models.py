@@ -7,20 +7,20 @@ import torch
 from tests.runs.tiny import finish, make
 from whence.data import WindowBatches
 from whence.models import GPTConfig, NGramGPT, NGramGPTConfig
-from whence.models.gpt.config import gpt2, llama, modern, qwen3
+from whence.models.gpt.config import gpt2_config, llama_config, modern_config, qwen3_config
 from whence.models.gpt.model import GPT
 from whence.train.loop import train
 from whence.train.losses import next_token_loss
 from whence.train.optimizer import Optimizer
-from whence.train.optimizers import SGD, AdamW, Muon
+from whence.train.optimizers import AdamWConfig, MuonConfig, SGDConfig
 from whence.train.schedules import Schedule
 from whence.why import balance, trace
 
-FORMS = {"modern": modern, "gpt2": gpt2, "llama": llama, "qwen3": qwen3}
+FORMS = {"modern": modern_config, "gpt2": gpt2_config, "llama": llama_config, "qwen3": qwen3_config}
 RULES = {
-    "adamw": AdamW(weight_decay=0.1, max_grad_norm=0.1),
-    "muon": Muon(weight_decay=0.1),
-    "momentum": SGD(momentum=0.9),
+    "adamw": AdamWConfig(weight_decay=0.1, max_grad_norm=0.1),
+    "muon": MuonConfig(weight_decay=0.1),
+    "momentum": SGDConfig(momentum=0.9),
 }
 
 
@@ -46,7 +46,7 @@ def test_every_form_of_the_gpt_adds_up(form, attention):
         n_layers=2, n_heads=2, d_model=16, context_length=8, dropout=0.1, zero_head=False,
         attention=attention,
     )  # fmt: skip
-    t, _, _ = step_of(config, AdamW())
+    t, _, _ = step_of(config, AdamWConfig())
     found = balance(t, numbers=1_000, each=20)
     assert not found.closed
     assert not found.wrong
@@ -57,7 +57,7 @@ def test_every_form_of_the_gpt_adds_up(form, attention):
 
 @pytest.mark.parametrize("rule", RULES)
 def test_every_optimiser_opens_down_to_tokens(rule):
-    config = modern(n_layers=1, n_heads=2, d_model=16, context_length=8, zero_head=False)
+    config = modern_config(n_layers=1, n_heads=2, d_model=16, context_length=8, zero_head=False)
     t, _, batches = step_of(config, RULES[rule], accumulate=2)
     found = balance(t, numbers=1_000, each=20)
     assert not found.closed
@@ -77,8 +77,8 @@ def test_every_optimiser_opens_down_to_tokens(rule):
 
 
 def test_the_number_of_heads_ahead_of_the_examples_is_told_apart():
-    config = modern(n_layers=1, n_heads=4, d_model=16, context_length=8, zero_head=False)
-    t, _, _ = step_of(config, SGD())
+    config = modern_config(n_layers=1, n_heads=4, d_model=16, context_length=8, zero_head=False)
+    t, _, _ = step_of(config, SGDConfig())
     scores = t["blocks.0.attn.weights"]  # [H·B, T, S]: heads ahead of examples
     place = t.labels.place(scores.ref, np.arange(scores.ref.numel))
     assert place.head is not None

@@ -18,7 +18,7 @@ from whence.errors import WhenceError
 from whence.runs.recipe import kind_of
 from whence.runs.replay import Moment, estimate, go_to
 from whence.runs.run import Run
-from whence.train.optimizers import OPTIMIZERS, SGD
+from whence.train.optimizers import OPTIMIZERS, SGDConfig
 from whence.why import first_bad
 from whence.why.history.moments import trace_moment
 
@@ -83,7 +83,7 @@ def visit(moment: Moment, step: int) -> Visit:
     decays: dict[str, float | None] = {}
     for name, parameter in optimizer.named.items():
         config = optimizer.config
-        decays[name] = config.weight_decay if isinstance(config, SGD) else (
+        decays[name] = config.weight_decay if isinstance(config, SGDConfig) else (
             None if parameter.ndim < 2 else config.weight_decay
         )  # fmt: skip
 
@@ -130,7 +130,7 @@ def _setup(run: Run) -> Setup:
         window=getattr(recipe.model, "context_length", 0),
         vocab_size=run.tokenizer.vocab_size,
         scheduled=recipe.schedule.kind != "constant" or recipe.schedule.warmup > 1,
-        adaptive=not isinstance(optimizer, SGD),
+        adaptive=not isinstance(optimizer, SGDConfig),
         warmup=recipe.schedule.warmup,
         tied_asked=bool(getattr(recipe.model, "tied_embeddings", False)),
         frozen_asked=recipe.change.freeze,

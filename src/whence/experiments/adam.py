@@ -15,7 +15,7 @@ from whence.train.evaluation import evaluate
 from whence.train.loop import train
 from whence.train.losses import next_token_loss
 from whence.train.optimizer import NotFiniteError, Optimizer
-from whence.train.optimizers import SGD, AdamW, OptimizerConfig
+from whence.train.optimizers import AdamWConfig, OptimizerConfig, SGDConfig
 from whence.train.schedules import Schedule
 
 STEEP = 100.0  # how much steeper the valley is across than along
@@ -26,17 +26,17 @@ GPT = GPTConfig(n_layers=2, n_heads=2, d_model=32, context_length=32)
 
 def sgd(rate: float) -> OptimizerConfig:
     """Plain gradient descent."""
-    return SGD(learning_rate=rate, max_grad_norm=0)
+    return SGDConfig(learning_rate=rate, max_grad_norm=0)
 
 
 def momentum(rate: float) -> OptimizerConfig:
     """With nine tenths of the last step's direction kept."""
-    return SGD(learning_rate=rate, momentum=0.9, max_grad_norm=0)
+    return SGDConfig(learning_rate=rate, momentum=0.9, max_grad_norm=0)
 
 
 def adam(rate: float) -> OptimizerConfig:
     """Adam: no weight decay, β of the paper."""
-    return AdamW(learning_rate=rate, beta2=0.999, weight_decay=0.0, max_grad_norm=0)
+    return AdamWConfig(learning_rate=rate, weight_decay=0.0, max_grad_norm=0)
 
 
 OPTIMIZERS: dict[str, Callable[[float], OptimizerConfig]] = {

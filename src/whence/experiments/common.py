@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from whence.train.loop import train
 from whence.train.losses import cross_entropy
 from whence.train.optimizer import Optimizer
-from whence.train.optimizers import AdamW, OptimizerConfig
+from whence.train.optimizers import AdamWConfig, OptimizerConfig
 from whence.train.schedules import Schedule
 
 # 97.5 % points of Student's t for 1, 2, 3 … degrees of freedom; 1.96 beyond.
@@ -203,7 +203,7 @@ def learn(
     Yields:
         (step, loss) after each update.
     """
-    config = optimizer or AdamW(learning_rate=3e-3)
+    config = optimizer or AdamWConfig(learning_rate=3e-3)
     chain = Optimizer(model, config, Schedule("wsd", warmup=10), steps)
     for step, value in train(model, Made(make, seed), loss, chain, range(steps)):
         yield step, float(value)

@@ -11,7 +11,7 @@ from whence.data.tokenizers import train_tokenizer
 from whence.experiments.common import Example, Report, learn
 from whence.models import BigramConfig, build
 from whence.train.losses import cross_entropy
-from whence.train.optimizers import AdamW
+from whence.train.optimizers import AdamWConfig
 
 REACHED = 1e-3  # nats per character
 CLOSE = 0.01  # of a probability
@@ -49,7 +49,7 @@ def bigram(text: str | Sequence[str] = "topics", n: int = 20_000, steps: int = 4
             logp = model(example.inputs)[0].log_softmax(-1)  # [V, V], a row for each token
             return -(weights * logp).sum() / pairs.sum()
 
-        rate = AdamW(learning_rate=0.3, max_grad_norm=0)
+        rate = AdamWConfig(learning_rate=0.3, max_grad_norm=0)
         for _ in learn(model, lambda g: Example(every, every), steps, optimizer=rate, loss=loss):
             pass
         with torch.inference_mode():

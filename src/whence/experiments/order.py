@@ -16,7 +16,7 @@ from whence.experiments.common import (
 )
 from whence.models.seq2seq.config import ClassifierConfig
 from whence.models.seq2seq.encoder import Classifier
-from whence.train.optimizers import AdamW
+from whence.train.optimizers import AdamWConfig
 
 NAMES = 24  # animals that can bite and be bitten
 BITES, FILLERS = NAMES, 4
@@ -77,7 +77,7 @@ def order(seeds: Sequence[int] = range(5), steps: int = 200) -> Report:
             torch.default_generator.manual_seed(seed)
             config = replace(SMALL, **options)
             model = Classifier(config, NAMES + 1 + FILLERS)
-            rate = AdamW(learning_rate=0.01)
+            rate = AdamWConfig(learning_rate=0.01)
             for _ in learn(model, training, steps, seed=seed, optimizer=rate):
                 pass
             found[name].append(accuracy(model, test))

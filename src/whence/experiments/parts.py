@@ -16,7 +16,7 @@ from whence.train.evaluation import evaluate
 from whence.train.loop import train
 from whence.train.losses import next_token_loss
 from whence.train.optimizer import Optimizer
-from whence.train.optimizers import AdamW
+from whence.train.optimizers import AdamWConfig
 from whence.train.schedules import Schedule
 
 WHOLE = GPTConfig(
@@ -129,7 +129,7 @@ def _run(
     window = config.context_length
     batches = WindowBatches(training, context_length=window, batch_size=16, seed=seed)
     flow = gradient_flow(model, batches[0][0][1], seed)
-    chain = Optimizer(model, AdamW(learning_rate=0.01), Schedule("wsd", 10), steps)
+    chain = Optimizer(model, AdamWConfig(learning_rate=0.01), Schedule("wsd", 10), steps)
     for _ in train(model, batches, next_token_loss, chain, range(steps)):
         pass
     found = evaluate(model, test[:8000], context_length=window, n_bytes=1)

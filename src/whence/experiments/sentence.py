@@ -15,7 +15,7 @@ from whence.models.small.sentence import Scalars
 from whence.train.loop import train
 from whence.train.losses import cross_entropy, perplexity
 from whence.train.optimizer import Optimizer
-from whence.train.optimizers import SGD
+from whence.train.optimizers import SGDConfig
 from whence.train.schedules import Schedule
 
 BEGIN, END = "<BOS>", "<EOS>"
@@ -256,7 +256,9 @@ def learn(
         return cross_entropy(logits, targets) * (1 if mean else n)
 
     batches = {step: [(1.0, inputs)] for step in range(steps)}
-    optimizer = Optimizer(model, SGD(learning_rate=rate), Schedule("constant", warmup=0), steps)
+    optimizer = Optimizer(
+        model, SGDConfig(learning_rate=rate), Schedule("constant", warmup=0), steps
+    )
     loop = train(model, batches, loss_fn, optimizer, range(steps))
     for step in range(steps):
         before = _values(model) if step in show else {}

@@ -6,7 +6,7 @@ import torch
 
 from whence.experiments.common import SHARE, Example, Report, learn, mean_interval
 from whence.models import GPTConfig, build
-from whence.train.optimizers import AdamW
+from whence.train.optimizers import AdamWConfig
 
 JOBS = ["doctor", "nurse", "pilot", "farmer"]
 VERBS = ["said", "thought", "knew", "hoped"]
@@ -53,7 +53,9 @@ def texts(seeds: Sequence[int] = range(3), steps: int = 200) -> Report:
             def draw(g: torch.Generator, shares=shares) -> Example:
                 return sentences(128, shares, g)
 
-            for _ in learn(model, draw, steps, seed=seed, optimizer=AdamW(learning_rate=0.01)):
+            for _ in learn(
+                model, draw, steps, seed=seed, optimizer=AdamWConfig(learning_rate=0.01)
+            ):
                 pass
             with torch.inference_mode():
                 p = model(prompts)[:, -1].softmax(-1)[:, ids["she"]]

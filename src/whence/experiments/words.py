@@ -21,7 +21,7 @@ from whence.experiments.common import (
 from whence.models.reads import reading
 from whence.models.seq2seq.config import EncoderConfig
 from whence.models.seq2seq.encoder import Encoder
-from whence.train.optimizers import AdamW
+from whence.train.optimizers import AdamWConfig
 
 MASK = "<MASK>"
 ANIMALS = ["animal", "dog", "cat", "horse", "cow", "fox", "bear", "wolf"]
@@ -102,7 +102,7 @@ def it(seeds: Sequence[int] = range(8), steps: int = 200) -> Report:
             return Example(tokens[rows], targets[rows])
 
         model = small_reader(len(vocabulary))
-        for _ in learn(model, draw, steps, seed=seed, optimizer=AdamW(learning_rate=0.01)):
+        for _ in learn(model, draw, steps, seed=seed, optimizer=AdamWConfig(learning_rate=0.01)):
             pass
         with torch.inference_mode():
             answers = model(tokens[held])[:, at].argmax(-1)
@@ -198,7 +198,7 @@ def senses(seeds: Sequence[int] = range(20), steps: int = 200) -> Report:
     for seed in seeds:
         torch.default_generator.manual_seed(seed)
         model = small_reader(len(vocabulary))
-        for _ in learn(model, draw, steps, seed=seed, optimizer=AdamW(learning_rate=0.01)):
+        for _ in learn(model, draw, steps, seed=seed, optimizer=AdamWConfig(learning_rate=0.01)):
             pass
         right.append(_filled_in(model, tokens, draw(torch.Generator().manual_seed(7 + seed))))
         with torch.inference_mode():

@@ -111,7 +111,7 @@ def stream(
 
     Example:
         >>> from whence.data.tokenizers.chars import CharTokenizer
-        >>> from whence.models.gpt.model import GPT, GPTConfig
+        >>> from whence.models import GPT, GPTConfig
         >>> tokenizer = CharTokenizer("Once upon a time")
         >>> model = GPT(GPTConfig(n_layers=1), tokenizer.vocab_size)
         >>> for event in stream(model, tokenizer, "Once", max_tokens=3, temperature=0):
@@ -205,7 +205,7 @@ def generate(
 
     Example:
         >>> from whence.data.tokenizers.chars import CharTokenizer
-        >>> from whence.models.gpt.model import GPT, GPTConfig
+        >>> from whence.models import GPT, GPTConfig
         >>> tokenizer = CharTokenizer("Once upon a time")
         >>> model = GPT(GPTConfig(n_layers=1), tokenizer.vocab_size)
         >>> generate(model, tokenizer, "Once", max_tokens=3, temperature=0)

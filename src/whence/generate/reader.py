@@ -49,7 +49,7 @@ class Reader:
         tokens: the prompt, [B, T]; its last context_length tokens are read.
 
     Example:
-        >>> from whence.models.gpt.model import GPT, GPTConfig
+        >>> from whence.models import GPT, GPTConfig
         >>> reader = Reader(GPT(GPTConfig(), vocab_size=65), torch.tensor([[1, 2, 3]]))
         >>> reader.logits().shape
         torch.Size([1, 65])

@@ -15,7 +15,7 @@ from whence.interop.huggingface import check_layers
 from whence.interop.layouts import layout_of
 from whence.interop.names import place_in_gguf, take_weights
 from whence.interop.reading import Fields
-from whence.models import GPTConfig, gpt2, llama
+from whence.models import GPTConfig, gpt2_config, llama_config
 from whence.models.layers.positions import divisors
 from whence.models.layers.rope_scaling import RopeScaling
 from whence.runs.training.session import outline
@@ -62,7 +62,7 @@ def _weights(file: GGUFFile, config: GPTConfig, vocab_size: int) -> dict[str, Te
 
 
 def _gpt2(fields: Fields, file: GGUFFile) -> GPTConfig:
-    return gpt2(
+    return gpt2_config(
         n_layers=fields.count("gpt2.block_count"),
         n_heads=fields.count("gpt2.attention.head_count"),
         d_model=fields.count("gpt2.embedding_length"),
@@ -90,7 +90,7 @@ def _llama(fields: Fields, file: GGUFFile, arch: str) -> GPTConfig:
     out_bias = "blk.0.attn_output.bias" in file.shapes
     base = _shortest(fields.number(f"{arch}.rope.freq_base", 10000.0))
     context = fields.count(f"{arch}.context_length")
-    return llama(
+    return llama_config(
         n_layers=fields.count(f"{arch}.block_count"),
         n_heads=n_heads,
         d_model=d,

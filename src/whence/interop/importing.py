@@ -14,7 +14,7 @@ from whence.runs.run import Run
 from whence.runs.start import start
 from whence.runs.store.header import Origin
 from whence.runs.training.creation import free_path
-from whence.train.optimizers import AdamW
+from whence.train.optimizers import AdamWConfig
 from whence.train.schedules import Schedule
 
 WINDOW = 256  # tokens of a training window, unless told otherwise
@@ -93,7 +93,7 @@ def tuning(found: Found) -> Recipe:
     return Recipe(
         data=Data(tokenizer="imported"),
         model=found.config,
-        optimizer=AdamW(learning_rate=2e-5, weight_decay=0.0),
+        optimizer=AdamWConfig(learning_rate=2e-5, weight_decay=0.0),
         schedule=Schedule("cosine", warmup=10),
         steps=100,
         batch_size=4,

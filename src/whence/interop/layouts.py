@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from whence.errors import WhenceError
 from whence.interop.reading import Fields
-from whence.models import GPTConfig, gpt2, llama
+from whence.models import GPTConfig, gpt2_config, llama_config
 from whence.models.layers.names import GATED, Activation
 from whence.models.layers.rope_scaling import RopeScaling
 
@@ -97,7 +97,7 @@ def _read_gpt2(fields: Fields) -> GPTConfig:
     if not fields.flag("scale_attn_weights", True):
         raise WhenceError(f"{fields.where} unsets scale_attn_weights, which this GPT always does.")
     d = fields.count("n_embd", 768)
-    return gpt2(
+    return gpt2_config(
         n_layers=fields.count("n_layer", 12),
         n_heads=fields.count("n_head", 12),
         d_model=d,
@@ -120,7 +120,7 @@ def _read_llama(fields: Fields, kind: str) -> GPTConfig:
     attention_bias = kind == "qwen2" or fields.flag("attention_bias", False)
     bias = kind in ("llama", "arcee") and fields.flag("mlp_bias", False)
     out_bias = attention_bias and kind != "qwen2"
-    return llama(
+    return llama_config(
         n_layers=fields.count("num_hidden_layers"),
         n_heads=n_heads,
         d_model=d,
@@ -193,7 +193,7 @@ def layout_of(config: Any) -> Layout:
         WhenceError: where it is none, with each setting that stands in the way.
 
     Example:
-        >>> layout_of(GPTConfig()), layout_of(gpt2())
+        >>> layout_of(GPTConfig()), layout_of(gpt2_config())
         ('arcee', 'gpt2')
     """
     if type(config) is not GPTConfig:
@@ -272,7 +272,7 @@ def write_config(config: GPTConfig, vocab_size: int) -> dict[str, Any]:
         WhenceError: as `layout_of`.
 
     Example:
-        >>> write_config(llama(), 100)["model_type"]
+        >>> write_config(llama_config(), 100)["model_type"]
         'llama'
     """
     c, layout = config, layout_of(config)

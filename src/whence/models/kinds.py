@@ -8,7 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from whence.models.gpt.config import GPTConfig, gpt2, llama, modern, qwen3
+from whence.models.gpt.config import (
+    GPTConfig,
+    gpt2_config,
+    llama_config,
+    modern_config,
+    qwen3_config,
+)
 from whence.models.ngram.config import NGramConfig, NGramGPTConfig
 from whence.models.recurrent.config import GRUConfig, LSTMConfig, RNNConfig
 from whence.models.seq2seq.config import ClassifierConfig, Seq2SeqConfig
@@ -55,11 +61,16 @@ class Kind:
 _GPT = "whence.models.gpt.model:GPT"
 # What published GPTs learn by: the rates given for them are AdamW's.
 _PUBLISHED = {
-    "optimizer": {"kind": "adamw", "learning_rate": 1e-3, "beta2": 0.99, "weight_decay": 0.1},
+    "optimizer": {
+        "kind": "adamw",
+        "learning_rate": 1e-3,
+        "betas": [0.9, 0.99],
+        "weight_decay": 0.1,
+    },
     "schedule": {"kind": "cosine", "warmup": 20, "final": 0.1},
 }
 _PAPER = {  # as in "Attention Is All You Need"
-    "optimizer": {"kind": "adamw", "learning_rate": 2e-3, "beta2": 0.98, "eps": 1e-9},
+    "optimizer": {"kind": "adamw", "learning_rate": 2e-3, "betas": [0.9, 0.98], "eps": 1e-9},
     "schedule": {"kind": "inverse-sqrt", "warmup": 100},
     "batch_size": 64,
 }
@@ -73,15 +84,15 @@ _CLASSES = {  # by words, since a class shows in them
 
 KINDS: dict[str, Kind] = {
     "gpt": Kind(
-        modern(**SIZE),
+        modern_config(**SIZE),
         _GPT,
         "Transformer, the form that learns fastest here",
         rungs={"gpt": {}},
     ),
-    "modern": Kind(modern(**SIZE), _GPT, "the same as gpt"),
-    "gpt2": Kind(gpt2(**SIZE), _GPT, "Transformer as in GPT-2", usual=_PUBLISHED),
-    "llama": Kind(llama(**SIZE), _GPT, "Transformer as in Llama", usual=_PUBLISHED),
-    "qwen3": Kind(qwen3(**SIZE), _GPT, "Transformer as in Qwen3", usual=_PUBLISHED),
+    "modern": Kind(modern_config(**SIZE), _GPT, "the same as gpt"),
+    "gpt2": Kind(gpt2_config(**SIZE), _GPT, "Transformer as in GPT-2", usual=_PUBLISHED),
+    "llama": Kind(llama_config(**SIZE), _GPT, "Transformer as in Llama", usual=_PUBLISHED),
+    "qwen3": Kind(qwen3_config(**SIZE), _GPT, "Transformer as in Qwen3", usual=_PUBLISHED),
     "ngram": Kind(
         NGramConfig(),
         "whence.models.ngram.model:NGram",

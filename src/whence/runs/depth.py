@@ -8,7 +8,7 @@ from dataclasses import replace
 from whence.errors import WhenceError
 from whence.models import GPTConfig
 from whence.runs.recipe import Recipe
-from whence.train.optimizers import AdamW, Muon
+from whence.train.optimizers import AdamWConfig, MuonConfig
 
 PER_HEAD = 48  # width of a head, as in the usual recipe
 USUAL = 4  # the depth of the usual recipe, whose rates and batch were searched for
@@ -53,13 +53,13 @@ def deep(recipe: Recipe, depth: int) -> Recipe:
     weights = 12 * depth * (PER_HEAD * depth) ** 2
     steps = max(100, round(TOKENS_PER_PARAMETER * weights / (batch_size * model.context_length)))
     optimizer = recipe.optimizer
-    if isinstance(optimizer, Muon):
+    if isinstance(optimizer, MuonConfig):
         optimizer = replace(
             optimizer,
             embedding_rate=optimizer.embedding_rate / wide**0.5,
             head_rate=optimizer.head_rate / wide**0.5,
         )
-    elif isinstance(optimizer, AdamW):
+    elif isinstance(optimizer, AdamWConfig):
         rate = optimizer.learning_rate
         optimizer = replace(
             optimizer,

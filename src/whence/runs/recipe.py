@@ -10,7 +10,7 @@ from whence.fields import check_fields, nearest, short
 from whence.models.kinds import KINDS, MODELS, ModelConfig
 from whence.runs.settings import from_settings, settings
 from whence.scale.hardware import Hardware
-from whence.train.optimizers import OPTIMIZERS, Muon, OptimizerConfig
+from whence.train.optimizers import OPTIMIZERS, MuonConfig, OptimizerConfig
 from whence.train.schedules import Schedule
 
 
@@ -207,7 +207,7 @@ class Recipe:
 
     data: Data = field(default_factory=Data)
     model: ModelConfig = field(default_factory=lambda: MODELS["gpt"])
-    optimizer: OptimizerConfig = field(default_factory=Muon)
+    optimizer: OptimizerConfig = field(default_factory=MuonConfig)
     schedule: Schedule = field(default_factory=Schedule)
     hardware: Hardware = field(default_factory=Hardware)
     record: Record = field(default_factory=Record)
@@ -267,6 +267,8 @@ class Recipe:
         """
         tree = {name: dict(v) if isinstance(v, Mapping) else v for name, v in tree.items()}
         base = base or cls()
+        if isinstance(tree.get("optimizer"), dict):
+            _join_betas(tree["optimizer"])
         for name, table in (("model", MODELS), ("optimizer", OPTIMIZERS)):
             if isinstance(tree.get(name), dict) and "kind" in tree[name]:
                 start = choose(name, tree[name].pop("kind"), table)
@@ -278,6 +280,12 @@ class Recipe:
         import tomli_w
 
         return tomli_w.dumps(self.to_dict())
+
+
+def _join_betas(optimizer: dict[str, Any]) -> None:
+    """Read β₁ and β₂ as recipes of 0.1 wrote them, each under a name of its own."""
+    if "beta1" in optimizer and "beta2" in optimizer:
+        optimizer["betas"] = [optimizer.pop("beta1"), optimizer.pop("beta2")]
 
 
 def usual(base: Recipe, kind: str) -> Recipe:
@@ -319,7 +327,7 @@ def kind_of(config: Any, table: Mapping[str, Any]) -> str:
     """Return the first name in a table whose configuration is of this one's type.
 
     Example:
-        >>> kind_of(Muon(learning_rate=0.03), OPTIMIZERS)
+        >>> kind_of(MuonConfig(learning_rate=0.03), OPTIMIZERS)
         'muon'
     """
     return next(name for name, other in table.items() if type(other) is type(config))

@@ -22,8 +22,8 @@ def remarks(recipe: Recipe, dataset: Dataset | None = None) -> list[str]:
 
     Example:
         >>> from whence.runs.recipe import Recipe
-        >>> from whence.train.optimizers import Muon
-        >>> remarks(Recipe(optimizer=Muon(learning_rate=3e-4)))[0].partition(":")[0]
+        >>> from whence.train.optimizers import MuonConfig
+        >>> remarks(Recipe(optimizer=MuonConfig(learning_rate=3e-4)))[0].partition(":")[0]
         'a learning rate of 0.0003 is far below what muon is used with'
     """
     if isinstance(recipe.model, NGramConfig):  # it counts, at no rate

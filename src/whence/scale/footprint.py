@@ -108,12 +108,12 @@ def footprint(
     Example:
         >>> from collections import namedtuple
         >>> from whence.train.optimizer import Optimizer
-        >>> from whence.train.optimizers import SGD
+        >>> from whence.train.optimizers import SGDConfig
         >>> from whence.train.schedules import Schedule
         >>> part = namedtuple("Part", "x")(torch.ones(5, 3))
         >>> found = footprint(
         ...     lambda: nn.Linear(3, 2), [(1.0, part)], lambda m, part: m(part.x).sum(),
-        ...     lambda m: Optimizer(m, SGD(), Schedule(), 1))
+        ...     lambda m: Optimizer(m, SGDConfig(), Schedule(), 1))
         >>> found.weights, found.moments, found.flops  # forward, and the gradient of the weight
         (32, 0, 120)
     """

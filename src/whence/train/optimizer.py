@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from whence.errors import WhenceError
-from whence.train.optimizers import Moving, Muon, OptimizerConfig, OptimizerState, Role
+from whence.train.optimizers import Moving, MuonConfig, OptimizerConfig, OptimizerState, Role
 from whence.train.schedules import Schedule
 from whence.train.shards import own, whole
 
@@ -59,10 +59,11 @@ class Optimizer:
         rate: the last step's learning rate.
 
     Example:
-        >>> from whence.train.optimizers import SGD
+        >>> from whence.train.optimizers import SGDConfig
         >>> model = nn.Linear(1, 1, bias=False)
         >>> _ = model.weight.data.fill_(0.5)
-        >>> optimizer = Optimizer(model, SGD(learning_rate=0.1), Schedule("constant", 0), steps=1)
+        >>> rule = SGDConfig(learning_rate=0.1)
+        >>> optimizer = Optimizer(model, rule, Schedule("constant", 0), steps=1)
         >>> model.weight.grad = torch.tensor([[-0.2]])
         >>> optimizer.step()
         >>> round(model.weight.item(), 6)
@@ -87,7 +88,7 @@ class Optimizer:
         self.rules: dict[OptimizerConfig, list[str]] = {}
         for name in self.named:
             rule = config
-            if isinstance(config, Muon) and part[name] != "matrix":
+            if isinstance(config, MuonConfig) and part[name] != "matrix":
                 rule = config.rest
             self.rules.setdefault(rule, []).append(name)
 
@@ -147,16 +148,16 @@ class Optimizer:
         """Return by which rule the next step moves each parameter: its rate, betas and so on.
 
         Example:
-            >>> from whence.train.optimizers import SGD
+            >>> from whence.train.optimizers import SGDConfig
             >>> model = nn.Linear(1, 1, bias=False)
-            >>> optimizer = Optimizer(model, SGD(0.1), Schedule("constant", 0), steps=1)
+            >>> optimizer = Optimizer(model, SGDConfig(0.1), Schedule("constant", 0), steps=1)
             >>> optimizer.settings()["weight"]["learning_rate"]
             0.1
         """
         factor = self.schedule.factor(self.index, self.steps)
         found: dict[str, dict[str, Any]] = {}
         for rule, names in self.rules.items():
-            kind = {"AdamW": "adam", "SGD": "sgd"}.get(type(rule).__name__, "muon")
+            kind = {"AdamWConfig": "adam", "SGDConfig": "sgd"}.get(type(rule).__name__, "muon")
             for name in names:
                 decay = rule.weight_decay if kind != "adam" or self.named[name].ndim > 1 else 0.0
                 found[name] = {

@@ -88,13 +88,17 @@ class Moving:
 def _check(config, **bounds):
     for name, (low, high) in bounds.items():
         value = getattr(config, name)
-        if not low <= value < high:
+        if name == "betas" and len(value) != 2:
+            raise WhenceError(f"optimizer.betas has {len(value)} numbers: give β₁ and β₂.")
+        several = value if isinstance(value, tuple) else (value,)
+        if not all(low <= number < high for number in several):
             limit = "or more" if high == math.inf else f"or more and below {high:g}"
-            raise WhenceError(f"optimizer.{name} is {value:g}: give {low:g} {limit}.")
+            told = " ".join(f"{number:g}" for number in several)
+            raise WhenceError(f"optimizer.{name} is {told}: give {low:g} {limit}.")
 
 
 @dataclass(frozen=True)
-class SGD:
+class SGDConfig:
     """Gradient descent, with momentum where it isn't 0: `b ← μ·b + g`, `θ ← θ − η·(b + λ·θ)`.
 
     With `momentum = 0` it is `θ ← θ − η·(g + λ·θ)`. With `nesterov` the step looks ahead:
@@ -111,7 +115,7 @@ class SGD:
         WhenceError: where a number lies outside its range.
 
     Example:
-        >>> SGD(learning_rate=0.1).learning_rate
+        >>> SGDConfig(learning_rate=0.1).learning_rate
         0.1
     """
 
@@ -149,7 +153,7 @@ class SGD:
 
 
 @dataclass(frozen=True)
-class AdamW:
+class AdamWConfig:
     """Adam with decoupled weight decay (Kingma and Ba 2014; Loshchilov and Hutter 2017).
 
     `m ← β₁m + (1−β₁)g`, `v ← β₂v + (1−β₂)g²`, `m̂ = m/(1−β₁ᵗ)`, `v̂ = v/(1−β₂ᵗ)`,
@@ -159,8 +163,7 @@ class AdamW:
         learning_rate: η, for all but the embedding and the head where those have their own.
         embedding_rate: η of embedding tables; None: as learning_rate.
         head_rate: η of the output head; None: as learning_rate.
-        beta1: how slowly the mean of the gradient forgets.
-        beta2: how slowly the mean of its square forgets.
+        betas: β₁ and β₂, how slowly the means of the gradient and of its square forget.
         eps: ε, keeps the division finite.
         weight_decay: λ, on matrices and embeddings (not on norms and biases).
         max_grad_norm: the gradient of all parameters together is scaled down to this norm; 0: off.
@@ -169,22 +172,21 @@ class AdamW:
         WhenceError: where a number lies outside its range.
 
     Example:
-        >>> AdamW().rate("matrix")
+        >>> AdamWConfig().rate("matrix")
         0.001
     """
 
     learning_rate: float = 1e-3
     embedding_rate: float | None = None
     head_rate: float | None = None
-    beta1: float = 0.9
-    beta2: float = 0.999
+    betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
     weight_decay: float = 0.0
     max_grad_norm: float = 1.0
 
     def __post_init__(self):
         check_fields(self, "optimizer.")
-        _check(self, learning_rate=(0, math.inf), beta1=(0, 1), beta2=(0, 1), eps=(0, math.inf))
+        _check(self, learning_rate=(0, math.inf), betas=(0, 1), eps=(0, math.inf))
         _check(self, weight_decay=(0, math.inf), max_grad_norm=(0, math.inf))
 
     def rate(self, role: Role) -> float:
@@ -206,24 +208,26 @@ class AdamW:
         import torch
 
         params, grads = moving.params, moving.grads
+        beta1, beta2 = self.betas
         m, v = moving.state("m"), moving.state("v")
-        torch._foreach_lerp_(m, grads, 1 - self.beta1)
-        torch._foreach_mul_(v, self.beta2)
-        torch._foreach_addcmul_(v, grads, grads, 1 - self.beta2)
+        torch._foreach_lerp_(m, grads, 1 - beta1)
+        torch._foreach_mul_(v, beta2)
+        torch._foreach_addcmul_(v, grads, grads, 1 - beta2)
         if self.weight_decay:
             for param, rate in zip(params, moving.rates, strict=True):
                 param.mul_(1 - rate * self._decay(param))
         t = moving.step + 1
         denominators = torch._foreach_sqrt(v)
-        torch._foreach_div_(denominators, math.sqrt(1 - self.beta2**t))
+        torch._foreach_div_(denominators, math.sqrt(1 - beta2**t))
         torch._foreach_add_(denominators, self.eps)
-        shares = [-rate / (1 - self.beta1**t) for rate in moving.rates]
+        shares = [-rate / (1 - beta1**t) for rate in moving.rates]
         torch._foreach_addcdiv_(params, m, denominators, shares)
 
     def _by_kernel(self, moving: Moving) -> None:
         """The fused form of the formula: one pass over the numbers instead of eight."""
         import torch
 
+        beta1, beta2 = self.betas
         columns = zip(
             moving.params, moving.grads, moving.state("m"), moving.state("v"), strict=True
         )
@@ -235,8 +239,8 @@ class AdamW:
         for (rate, decay), members in together.items():
             params, grads, m, v = map(list, zip(*members, strict=True))
             torch._fused_adamw_(
-                params, grads, m, v, [], [t] * len(params), lr=rate, beta1=self.beta1,
-                beta2=self.beta2, weight_decay=decay, eps=self.eps, amsgrad=False, maximize=False,
+                params, grads, m, v, [], [t] * len(params), lr=rate, beta1=beta1,
+                beta2=beta2, weight_decay=decay, eps=self.eps, amsgrad=False, maximize=False,
             )  # fmt: skip
 
     def _decay(self, param: Tensor) -> float:
@@ -244,7 +248,7 @@ class AdamW:
 
 
 @dataclass(frozen=True)
-class Muon:
+class MuonConfig:
     """Momentum made orthogonal, for matrices; AdamW for the rest (Jordan et al. 2024).
 
     `b ← μ·b + (1−μ)·g`, `u = (1−μ)·g + μ·b`, `θ ← (1 − ηλ)·θ − η·√max(1, rows/columns)·UVᵀ`,
@@ -261,8 +265,7 @@ class Muon:
         embedding_rate: AdamW's rate for embedding tables.
         head_rate: AdamW's rate for the output head.
         other_rate: AdamW's rate for biases, gains and whatever else isn't a matrix.
-        beta1: AdamW's β₁.
-        beta2: AdamW's β₂.
+        betas: AdamW's β₁ and β₂.
         eps: AdamW's ε.
         max_grad_norm: the gradient of all parameters together is scaled down to this norm; 0: off.
 
@@ -270,7 +273,7 @@ class Muon:
         WhenceError: where a number lies outside its range.
 
     Example:
-        >>> Muon().rate("matrix"), Muon().rate("embedding")
+        >>> MuonConfig().rate("matrix"), MuonConfig().rate("embedding")
         (0.03, 0.1)
     """
 
@@ -282,14 +285,13 @@ class Muon:
     embedding_rate: float = 0.1
     head_rate: float = 0.02
     other_rate: float = 0.01
-    beta1: float = 0.9
-    beta2: float = 0.95
+    betas: tuple[float, float] = (0.9, 0.95)
     eps: float = 1e-8
     max_grad_norm: float = 0.0
 
     def __post_init__(self):
         check_fields(self, "optimizer.")
-        _check(self, learning_rate=(0, math.inf), momentum=(0, 1), beta1=(0, 1), beta2=(0, 1))
+        _check(self, learning_rate=(0, math.inf), momentum=(0, 1), betas=(0, 1))
         _check(self, weight_decay=(0, math.inf), max_grad_norm=(0, math.inf), eps=(0, math.inf))
         if not 1 <= self.orthogonalize_steps <= len(POLAR_EXPRESS):
             raise WhenceError(
@@ -307,9 +309,9 @@ class Muon:
         }[role]
 
     @property
-    def rest(self) -> AdamW:
+    def rest(self) -> AdamWConfig:
         """The AdamW that moves what isn't a matrix."""
-        return AdamW(beta1=self.beta1, beta2=self.beta2, eps=self.eps)
+        return AdamWConfig(betas=self.betas, eps=self.eps)
 
     def update(self, moving: Moving) -> None:
         """Move the matrices one step, in place."""
@@ -385,16 +387,16 @@ def _descend(params, directions, rates):
         param.add_(direction, alpha=-rate)
 
 
-OptimizerConfig = SGD | AdamW | Muon
+OptimizerConfig = SGDConfig | AdamWConfig | MuonConfig
 OPTIMIZERS: dict[str, OptimizerConfig] = {
-    "muon": Muon(),
-    "adamw": AdamW(),
-    "sgd": SGD(),
-    "momentum": SGD(momentum=0.9),
+    "muon": MuonConfig(),
+    "adamw": AdamWConfig(),
+    "sgd": SGDConfig(),
+    "momentum": SGDConfig(momentum=0.9),
 }
 
 
-def add_optimizer(name: str, config: SGD) -> None:
+def add_optimizer(name: str, config: SGDConfig) -> None:
     """Add an optimizer of your own, so that recipes can name it and runs with it can be opened.
 
     A run's folder holds its name and its settings, never its code: each program that opens such a
@@ -419,7 +421,7 @@ def add_optimizer(name: str, config: SGD) -> None:
         0.001
     """
     kind = type(config)
-    if not issubclass(kind, SGD) or kind is SGD or "update" not in vars(kind):
+    if not issubclass(kind, SGDConfig) or kind is SGDConfig or "update" not in vars(kind):
         raise WhenceError(
             f"{kind.__name__} can't be added: derive a frozen dataclass from "
             "whence.train.optimizers.SGD and give it an update(self, moving)."

@@ -164,7 +164,7 @@ def _nearest_divisor(size: int, to: int) -> int:
     return min((d for d in range(1, size + 1) if size % d == 0), key=lambda d: (abs(d - to), d))
 
 
-def modern(**settings: Any) -> GPTConfig:
+def modern_config(**settings: Any) -> GPTConfig:
     """The form that learns fastest here: rotary, parameter-free norm, ReLU², head starting at 0.
 
     It is what GPTConfig() gives.
@@ -173,20 +173,20 @@ def modern(**settings: Any) -> GPTConfig:
         **settings: fields of GPTConfig to set otherwise.
 
     Example:
-        >>> modern(n_layers=2).positions
+        >>> modern_config(n_layers=2).positions
         'rotary'
     """
     return GPTConfig(**settings)
 
 
-def gpt2(**settings: Any) -> GPTConfig:
+def gpt2_config(**settings: Any) -> GPTConfig:
     """The layout of GPT-2: learned positions, LayerNorm, GELU, biases, tied embeddings.
 
     Args:
         **settings: fields of GPTConfig to set otherwise.
 
     Example:
-        >>> gpt2().norm
+        >>> gpt2_config().norm
         'layer'
 
     Source:
@@ -205,14 +205,14 @@ def gpt2(**settings: Any) -> GPTConfig:
     return GPTConfig(**{**form, **settings})
 
 
-def llama(**settings: Any) -> GPTConfig:
+def llama_config(**settings: Any) -> GPTConfig:
     """The layout of Llama: rotary, RMSNorm with a weight, SwiGLU, no biases.
 
     Args:
         **settings: fields of GPTConfig to set otherwise.
 
     Example:
-        >>> llama(n_kv_heads=2).activation
+        >>> llama_config(n_kv_heads=2).activation
         'swiglu'
 
     Source:
@@ -227,17 +227,17 @@ def llama(**settings: Any) -> GPTConfig:
     return GPTConfig(**{**form, **settings})
 
 
-def qwen3(**settings: Any) -> GPTConfig:
+def qwen3_config(**settings: Any) -> GPTConfig:
     """The layout of Qwen3: Llama's, with norms of queries and keys and a base of 1,000,000.
 
     Args:
         **settings: fields of GPTConfig to set otherwise.
 
     Example:
-        >>> qwen3(d_head=64).qk_norm
+        >>> qwen3_config(d_head=64).qk_norm
         True
 
     Source:
         Qwen team, "Qwen3 Technical Report", 2025.
     """
-    return llama(**{"qk_norm": True, "rope_base": 1e6, **settings})
+    return llama_config(**{"qk_norm": True, "rope_base": 1e6, **settings})

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from whence.errors import WhenceError
 from whence.models.gpt.block import Block, BlockWithoutResidual, norm_of
-from whence.models.gpt.config import GPTConfig, gpt2, llama, modern, qwen3
+from whence.models.gpt.config import GPTConfig
 from whence.models.gpt.decode import Decoder
 from whence.models.layers.cache import Cache, LayerCache
 from whence.models.layers.feed_forward import PairEmbedding, init_linear
@@ -18,7 +18,7 @@ from whence.models.layers.positions import (
     position_angles,
 )
 
-__all__ = ["GPT", "Block", "GPTConfig", "gpt2", "llama", "modern", "qwen3"]
+__all__ = ["GPT", "Block"]
 
 LARGEST_PAIR_TABLE = 2048  # tokens; the table of pairs has the square of it as rows
 

@@ -11,7 +11,7 @@ from whence.runs.store.checkpoints import copied, folder_name, save_checkpoint
 from whence.runs.store.files import cannot_write, make_folder
 from whence.runs.training.session import Session
 from whence.scale.plan import check_disk
-from whence.train.optimizers import SGD
+from whence.train.optimizers import SGDConfig
 
 
 def check_room(session: Session, folder: Path) -> None:
@@ -26,7 +26,7 @@ def check_room(session: Session, folder: Path) -> None:
     """
     weights = sum(p.nbytes for p in session.model.parameters())
     config = session.recipe.optimizer
-    moments = (config.momentum > 0) if isinstance(config, SGD) else 2
+    moments = (config.momentum > 0) if isinstance(config, SGDConfig) else 2
     advice = "make room, or choose another disk with --out"
     check_disk(2 * (1 + moments) * weights, folder, advice)
 

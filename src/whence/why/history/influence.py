@@ -7,10 +7,10 @@ With f = ln P(next | prompt) and the parameters θ_t before step t,
 
 An update is linear in the gradients that entered it (`whence.why.history.update_vjp`), and the
 gradient is the mean of the windows' own. Momentum spreads a window over the later steps, so the
-steps are swept backward: what falls on the memory behind step t is collected from all later ones, and one
-pass of forward-mode differentiation gives its product with the gradient of every window of the
-step. It is TracIn's sum (Pruthi et al. 2020), along every step, through the optimiser, with its
-residual.
+steps are swept backward: what falls on the optimizer's state after step t is collected from all
+later ones, and one pass of forward-mode differentiation gives its product with the gradient of
+every window of the step. It is TracIn's sum (Pruthi et al. 2020), along every step, through the
+optimizer, with its residual.
 """
 
 from __future__ import annotations

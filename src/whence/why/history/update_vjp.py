@@ -14,7 +14,14 @@ import torch
 from torch import Tensor
 
 from whence.train.optimizer import Optimizer
-from whence.train.optimizers import JORDAN, POLAR_EXPRESS, SGD, AdamW, Muon, OptimizerConfig
+from whence.train.optimizers import (
+    JORDAN,
+    POLAR_EXPRESS,
+    AdamWConfig,
+    MuonConfig,
+    OptimizerConfig,
+    SGDConfig,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,20 +85,20 @@ def update_vjps(
 def _update_vjp(
     optimizer: Optimizer, rule: OptimizerConfig, name: str, rate: float, slope: Tensor, old: Tensor
 ) -> UpdateVJP:
-    if isinstance(rule, SGD):
+    if isinstance(rule, SGDConfig):
         ahead = rule.momentum if rule.nesterov else 1.0
         direct = 1.0 if rule.nesterov or not rule.momentum else 0.0
         memory = f"{name}.momentum" if rule.momentum else ""
         to_state = ahead if memory else 0.0
         inside = rule.weight_decay
         return UpdateVJP(-rate * slope, to_state, direct, rule.momentum, 1.0, memory, 0.0, inside)
-    decays = isinstance(rule, Muon) or old.ndim >= 2
+    decays = isinstance(rule, MuonConfig) or old.ndim >= 2
     decay = rate * rule.weight_decay * _dot(slope, old) if decays and rule.weight_decay else 0.0
-    if isinstance(rule, AdamW):
-        t = optimizer.index
-        root = optimizer.state[f"{name}.v"].sqrt() / math.sqrt(1 - rule.beta2**t) + rule.eps
-        vjp = slope / root * (-rate / (1 - rule.beta1**t))
-        return UpdateVJP(vjp, 1.0, 0.0, rule.beta1, 1 - rule.beta1, f"{name}.m", decay, 0.0)
+    if isinstance(rule, AdamWConfig):
+        t, (beta1, beta2) = optimizer.index, rule.betas
+        root = optimizer.state[f"{name}.v"].sqrt() / math.sqrt(1 - beta2**t) + rule.eps
+        vjp = slope / root * (-rate / (1 - beta1**t))
+        return UpdateVJP(vjp, 1.0, 0.0, beta1, 1 - beta1, f"{name}.m", decay, 0.0)
     momentum = optimizer.state[f"{name}.momentum"]
     grad = optimizer.named[name].grad
     assert grad is not None
@@ -101,7 +108,7 @@ def _update_vjp(
     return UpdateVJP(vjp, mu, 1 - mu, mu, 1 - mu, f"{name}.momentum", decay, 0.0)
 
 
-def _turned(ahead: Tensor, slope: Tensor, rule: Muon) -> Tensor:
+def _turned(ahead: Tensor, slope: Tensor, rule: MuonConfig) -> Tensor:
     """P·slope, where P·ahead is what the Newton–Schulz steps make of `ahead`; P is symmetric."""
     wide = ahead.shape[0] <= ahead.shape[1]
     x, slope = (ahead, slope) if wide else (ahead.mT, slope.mT)

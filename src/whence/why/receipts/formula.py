@@ -95,7 +95,7 @@ def adam(weight: _Weight, rule: dict[str, Any]) -> Written | None:
     if m is None or v is None or not t:
         return None
     rate, decay, eps = rule["learning_rate"], rule["weight_decay"], rule["eps"]
-    b1, b2, theta = rule["beta1"], rule["beta2"], weight.before()
+    (b1, b2), theta = rule["betas"], weight.before()
     m_hat, root = m[1] / (1 - b1**t), math.sqrt(v[1] / (1 - b2**t))
     result = -rate * m_hat / (root + eps)
     symbols = "−η·m̂ / (√v̂ + ε)"
@@ -158,7 +158,7 @@ def rules_of(optimizer: Any, names: dict[int, str]) -> dict[str, dict[str, Any]]
     found: dict[str, dict[str, Any]] = {}
     kind = {"Adam": "adam", "AdamW": "adam", "SGD": "sgd"}.get(type(optimizer).__name__)
     for group in getattr(optimizer, "param_groups", ()) if kind else ():
-        beta1, beta2 = group.get("betas", (0.0, 0.0))
+        betas = tuple(map(float, group.get("betas", (0.0, 0.0))))
         decoupled = group.get("decoupled_weight_decay", kind == "adam")
         if group.get("maximize") or (group["weight_decay"] and kind == "adam" and not decoupled):
             continue
@@ -166,7 +166,7 @@ def rules_of(optimizer: Any, names: dict[int, str]) -> dict[str, dict[str, Any]]
             "rule": kind, "learning_rate": float(group["lr"]), "eps": group.get("eps", 0.0),
             "weight_decay": float(group["weight_decay"]), "momentum": group.get("momentum", 0.0),
             "nesterov": group.get("nesterov", False), "decoupled": decoupled,
-            "beta1": float(beta1), "beta2": float(beta2),
+            "betas": betas,
         }  # fmt: skip
         found |= {names[id(p)]: rule for p in group["params"] if id(p) in names}
     return found
