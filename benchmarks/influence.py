@@ -151,7 +151,7 @@ def main() -> None:
                 with tempfile.TemporaryDirectory() as folder:
                     run = small(Path(folder) / "run", model, optimizer, steps)
                     found = judge(run, "50 bottles of ", "beer", 30 if steps < 50 else 18)
-                    rows.append({"model": name, "optimiser": rule, **found})
+                    rows.append({"model": name, "optimizer": rule, **found})
     table(rows)
 
 

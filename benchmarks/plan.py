@@ -43,7 +43,7 @@ else:
 
 
 def recipes() -> list[tuple[str, dict]]:
-    """Kinds, sizes, precisions, parts of a batch and optimisers."""
+    """Kinds, sizes, precisions, parts of a batch and optimizers."""
     found: list[tuple[str, dict]] = []
     for kind in ("gpt", "gpt2", "llama", "qwen3"):
         for layers, width, window, batch in ((2, 128, 64, 12), (4, 192, 256, 8), (6, 384, 256, 8)):

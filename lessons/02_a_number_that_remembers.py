@@ -114,7 +114,7 @@ say(f"""
 only: a move of 0.001 gives {small:.3f} times as much. That is why training takes small steps.
 
 *"Backpropagation trains the model."* It changes nothing. It only finds the slopes: *a* is still {a.data:g}. Turning
-the dials is the work of another part, the **optimiser**.
+the dials is the work of another part, the **optimizer**.
 """)
 
 # %% [markdown]

@@ -1,7 +1,7 @@
 # %% [markdown]
-# # 7 · Rates and optimisers
+# # 7 · Rates and optimizers
 #
-# The slope says which way to turn a dial. How far is left to us: the **rate**. An **optimiser** is the rule that makes a turn of a
+# The slope says which way to turn a dial. How far is left to us: the **rate**. An **optimizer** is the rule that makes a turn of a
 # slope. The plainest is `dial − rate · slope`, called **SGD**. It has clever cousins.
 
 # %%
@@ -94,7 +94,7 @@ sgd_end, momentum_end, adam_end = ends.values()
 
 # %%
 curves(
-    "Three optimisers on their way to the bottom at (0, 0)",
+    "Three optimizers on their way to the bottom at (0, 0)",
     {name: path for name, (path, _) in runs.items()},
     x="u, the gentle direction",
     y="v, the steep direction",

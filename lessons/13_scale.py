@@ -90,7 +90,7 @@ al., 2022).""",
 # %% [markdown]
 # ## What it takes
 #
-# Training keeps, for each parameter: its value, its gradient, and two moments of the optimiser. In float32 that is 16 bytes.
+# Training keeps, for each parameter: its value, its gradient, and two moments of the optimizer. In float32 that is 16 bytes.
 # On top come the activations of a batch. All of this can be known *before* a run: the shapes are worked out without any numbers. Below, models of
 # published sizes are planned on this machine; none is ever built.
 

@@ -36,7 +36,7 @@ KINDS: dict[str, dict[str, Callable[[], Step]]] = {
     "indexing, sorting, scanning": indexing.KINDS,
     "matrices, spectra, complex": matrices.KINDS,
     "sequences and attention": sequences.KINDS,
-    "optimisers": optimizers.KINDS,
+    "optimizers": optimizers.KINDS,
     "types and graphs": precision.KINDS,
     "whole networks": vision.KINDS | representations.KINDS | networks.KINDS,
     "unusual": unusual.KINDS,

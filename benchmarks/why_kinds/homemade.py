@@ -1,4 +1,4 @@
-"""Optimisers of papers, written as people write them: in torch's plain operations."""
+"""Optimizers of papers, written as people write them: in torch's plain operations."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ def function(formula: Callable[..., Any], *inputs: Any) -> Step:
 def trained(
     module: nn.Module, loss_of: Callable[[], Tensor], optimizer: Any = None, **after: Any
 ) -> Step:
-    """Train a module on a loss, by Adam unless another optimiser is given."""
+    """Train a module on a loss, by Adam unless another optimizer is given."""
     moving = optimizer or torch.optim.Adam(module.parameters(), lr=1e-3)
 
     def step() -> Tensor:

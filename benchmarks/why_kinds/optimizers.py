@@ -1,4 +1,4 @@
-"""Optimisers of torch.optim in all their forms, and some that people write themselves."""
+"""Optimizers of torch.optim in all their forms, and some that people write themselves."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def with_optimizer(
     before: Callable[[list[Tensor]], Any] | None = None,
     after: Callable[[nn.Module, Any], Any] | None = None,
 ) -> Kind:
-    """Train a small network by an optimiser, after one step that fills its moments."""
+    """Train a small network by an optimizer, after one step that fills its moments."""
 
     def kind() -> Step:
         model = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 4), nn.Tanh())

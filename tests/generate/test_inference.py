@@ -39,7 +39,7 @@ def test_every_edit_is_refused_by_name(edit):
 
 @pytest.mark.parametrize("kind", ["SGD", "Adam", "AdamW", "RMSprop"])
 @pytest.mark.parametrize("foreach", [True, False])
-def test_an_optimiser_cannot_step(kind, foreach):
+def test_an_optimizer_cannot_step(kind, foreach):
     model = nn.Linear(2, 2)
     model(torch.ones(1, 2)).sum().backward()
     optimizer = getattr(torch.optim, kind)(model.parameters(), lr=0.1, foreach=foreach)

@@ -77,7 +77,7 @@ def twice(*names: str) -> tuple[dict, dict]:
 
 @pytest.mark.slow
 def test_every_rung_gives_the_same_bits_in_two_processes():
-    """Losses, weights and the optimiser's memory."""
+    """Losses, weights and the optimizer's memory."""
     one, other = twice()
     assert list(one) == list(EAGER)
     assert one == other

@@ -11,6 +11,7 @@ from whence.runs.training.events import Evaluated
 from whence.train import optimizers
 from whence.train.optimizers import SGDConfig, add_optimizer
 from whence.train.schedules import Schedule
+from whence.why import influence
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,17 @@ def test_a_run_with_it_is_opened_resumed_and_gone_back_to(run):
     moment = Run.open(run.path).at(9)
     assert moment.loss() == again.steps[9]["loss"]
     assert not moment.differences
+
+
+def test_no_formula_is_shown_for_it_and_no_window_is_credited(run):
+    for _ in run.train():
+        pass
+    assert Run.open(run.path).at(9).optimizer.settings()["head.weight"]["rule"] == ""
+    told = str(Run.open(run.path).at(9).trace().number("head.weight[3,7].update").why())
+    assert "m̂" not in told
+    assert "−η·g" not in told
+    with pytest.raises(WhenceError, match=r"RMSProp is an optimizer of your own.*what-if"):
+        influence(Run.open(run.path), "42 bott", "les", step=9)
 
 
 def test_without_it_the_run_says_what_it_needs(run):

@@ -1,4 +1,4 @@
-"""Losses, softmax, optimisers and matrices against torch, and the figures of the notes."""
+"""Losses, softmax, optimizers and matrices against torch, and the figures of the notes."""
 
 import math
 
@@ -142,7 +142,7 @@ def test_a_step_of_the_coffee_shop():
         ),
     ],
 )
-def test_optimisers_equal_torch_step_for_step(ours, theirs):
+def test_optimizers_equal_torch_step_for_step(ours, theirs):
     values, t = both([1.0, -2.0, 0.5])
     a, b = ours(values), theirs([t])
     for _ in range(20):

@@ -1,4 +1,4 @@
-"""Each optimiser against torch's own, step for step."""
+"""Each optimizer against torch's own, step for step."""
 
 import math
 

@@ -69,7 +69,7 @@ OPTIMIZERS = {
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_every_optimiser_adds_up(name):
+def test_every_optimizer_adds_up(name):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(5, 6), nn.Tanh(), nn.Linear(6, 3))
     optimizer = OPTIMIZERS[name](list(model.parameters()))

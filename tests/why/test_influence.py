@@ -49,7 +49,7 @@ def test_an_update_is_linear_in_memory_and_gradient(rule, tmp_path):
     for name, p in update_vjps(moment.optimizer, slopes, before).items():
         grad = named[name].grad
         assert grad is not None
-        # Where weight decay is part of the gradient, the optimiser adds it behind clipping.
+        # Where weight decay is part of the gradient, the optimizer adds it behind clipping.
         inner = grad + p.inside * before[name]
         told = p.direct * (p.vjp * inner).sum().item() - p.decay
         if p.memory:

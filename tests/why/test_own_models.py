@@ -1,4 +1,4 @@
-"""Every step of this package's own loop, models and optimisers opens whole."""
+"""Every step of this package's own loop, models and optimizers opens whole."""
 
 import numpy as np
 import pytest
@@ -56,7 +56,7 @@ def test_every_form_of_the_gpt_adds_up(form, attention):
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_every_optimiser_opens_down_to_tokens(rule):
+def test_every_optimizer_opens_down_to_tokens(rule):
     config = modern_config(n_layers=1, n_heads=2, d_model=16, context_length=8, zero_head=False)
     t, _, batches = step_of(config, RULES[rule], accumulate=2)
     found = balance(t, numbers=1_000, each=20)

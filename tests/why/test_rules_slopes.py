@@ -207,7 +207,7 @@ def test_an_edit_behind_the_step_s_back_is_noticed():
 
 
 def test_what_only_a_wrong_kernel_could_leave_does_not_add_up():
-    """Leave a parameter where it was, as a fused optimiser of torch 2.13 does in bfloat16."""
+    """Leave a parameter where it was, as a fused optimizer of torch 2.13 does in bfloat16."""
     w = torch.nn.Parameter(torch.randn(20) * 1e-3)
     optimizer = torch.optim.SGD([w], lr=0.1, fused=True)
 

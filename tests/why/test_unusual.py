@@ -71,7 +71,7 @@ def test_a_step_of_an_unusual_kind_opens(kind):
     ],
     ids=["rprop", "rprop one by one", "sparse adam", "lbfgs"],
 )
-def test_other_optimisers_do_not_end_the_balance(make):
+def test_other_optimizers_do_not_end_the_balance(make):
     torch.manual_seed(0)
     lookup = nn.Embedding(10, 4, sparse=True)
     dense, x, tokens = plain(), torch.randn(2, 4), torch.tensor([[1, 2, 1]])

@@ -85,9 +85,9 @@ def _show(console: Console, run: Path, answer: Influence) -> None:
     rows = [
         (answer.accounted, f"accounted for by {len(answer.windows):,} windows, to first order"),
         (answer.decay, "by weight decay"),
-        (answer.past, "by what the optimiser remembered at the fork"),
+        (answer.past, "by what the optimizer remembered at the fork"),
         (answer.bent, "residual: what the first order leaves of the steps' true effect"),
-        (answer.rounded, "residual: rounding of the gradients and of the optimiser"),
+        (answer.rounded, "residual: rounding of the gradients and of the optimizer"),
     ]
     for value, words in rows:
         if value:

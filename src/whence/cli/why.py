@@ -57,7 +57,7 @@ def why(
     Args:
         run: the run's folder.
         address: loss, logits[0,12,'e'], a module's output, a variable of the model's code, a
-            parameter or an optimiser's tensor, with .grad, .update, .after and @STEP; none: loss,
+            parameter or an optimizer's tensor, with .grad, .update, .after and @STEP; none: loss,
             of an answer the token's logit.
         answer: the number of an answer of `whence chat` or `whence serve`: the model that gave it
             reads it again, up to the token that is asked about. The run may be left out.

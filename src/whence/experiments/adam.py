@@ -125,7 +125,7 @@ def best(
 def why_adam(
     seeds: Sequence[int] = range(6), steps: int = 250, text: str | Sequence[str] = "topics"
 ) -> Report:
-    """Walk through three valleys and train a small GPT, by each optimiser at its own best rate.
+    """Walk through three valleys and train a small GPT, by each optimizer at its own best rate.
 
     Args:
         seeds: starts in the valley, and first weights of the GPT.
@@ -167,7 +167,7 @@ def why_adam(
         setting=f"height (a² + {STEEP:g}·b²)/2 after {WALK} steps from {len(seeds)} starts; a GPT "
         f"of 2 layers, width 32, on characters of {source.name}, {steps} steps; each at the best "
         "of the rates tried",
-        columns=("where", "optimiser", "best rate", "height, or validation loss in nats"),
+        columns=("where", "optimizer", "best rate", "height, or validation loss in nats"),
         rows=rows,
         answer=" ".join(told),
         data=data,

@@ -48,7 +48,7 @@ def inference(model: nn.Module) -> Iterator[None]:
         model: its parameters and buffers.
 
     Raises:
-        WhenceError: inside the block, where a weight is changed by anybody, an optimiser is
+        WhenceError: inside the block, where a weight is changed by anybody, an optimizer is
             stepped, or a gradient is asked for.
 
     Example:
@@ -81,7 +81,7 @@ class _NoGradients(TorchFunctionMode):
 
 
 class _NoWrites(TorchDispatchMode):
-    """Refuses every operation that writes to a weight's memory, an optimiser's step included."""
+    """Refuses every operation that writes to a weight's memory, an optimizer's step included."""
 
     def __init__(self, fixed: dict[int, str]) -> None:
         super().__init__()

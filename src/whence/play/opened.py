@@ -98,7 +98,7 @@ class Opened:
         return [*forward, Operation("forward", "loss"), *back, *updates]
 
     def _peek(self) -> dict[str, float]:
-        """Let the optimiser step, note where it went, and put everything back."""
+        """Let the optimizer step, note where it went, and put everything back."""
         s, o = self.session, self.session.optimizer
         kept = copied(vars(o))
         o.step()

@@ -296,7 +296,7 @@ class Session:
 
 
 def copied(state: dict[str, Any]) -> dict[str, Any]:
-    """Return an optimiser's state with lists of its own.
+    """Return an optimizer's state with lists of its own.
 
     Example:
         >>> copied({"m": [0.0], "t": 1})

@@ -23,7 +23,7 @@ def deep(recipe: Recipe, depth: int) -> Recipe:
     steps are as many as read 20 tokens for each weight of the blocks.
 
     Args:
-        recipe: what isn't a matter of size, such as the form of the GPT and the optimiser's kind.
+        recipe: what isn't a matter of size, such as the form of the GPT and the optimizer's kind.
         depth: how many layers, 1 to 200.
 
     Raises:

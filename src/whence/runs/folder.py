@@ -221,7 +221,7 @@ class RunFolder:
             )
 
     def session(self) -> Session:
-        """Return model, batches and optimiser as they are before step 0."""
+        """Return model, batches and optimizer as they are before step 0."""
         from whence.runs.training.session import assemble
 
         return assemble(self.recipe, self.dataset)

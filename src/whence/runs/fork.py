@@ -117,7 +117,7 @@ def changed_recipe(run: Run, step: int, changes: Mapping[str, Any]) -> Recipe:
             )
     if "optimizer.kind" in changed:
         raise WhenceError(
-            "optimizer.kind can't change in a fork: what one optimiser remembers means nothing to "
+            "optimizer.kind can't change in a fork: what one optimizer remembers means nothing to "
             "another; train a new run, or change the rates of this one."
         )
     if any(name.startswith("model.") for name in changed):
@@ -166,7 +166,7 @@ def _put_past(run: Run, step: int, folder: Path, header: Header) -> None:
 
 
 def _memory_that_fits(moment: Moment, recipe: Recipe) -> dict[str, Any]:
-    """What the optimiser remembers of the weights that the fork still moves."""
+    """What the optimizer remembers of the weights that the fork still moves."""
     frozen = set(freeze(moment.model, recipe.change.freeze))
     memory = moment.optimizer.state_dict()
     return {name: t for name, t in memory.items() if name.rpartition(".")[0] not in frozen}

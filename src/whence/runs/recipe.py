@@ -289,7 +289,7 @@ def _join_betas(optimizer: dict[str, Any]) -> None:
 
 
 def usual(base: Recipe, kind: str) -> Recipe:
-    """Choose a kind of model, and with it the optimiser and schedule it usually learns by.
+    """Choose a kind of model, and with it the optimizer and schedule it usually learns by.
 
     Args:
         base: everything else.

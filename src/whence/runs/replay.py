@@ -67,13 +67,13 @@ class Moment:
 
     Args:
         run: the run.
-        session: model, batches and optimiser, in the state before `step`.
+        session: model, batches and optimizer, in the state before `step`.
         step: the number of the next step.
         approximate: go on where a loss isn't the recorded one.
 
     Attributes:
         run: the run.
-        session: model, batches and optimiser.
+        session: model, batches and optimizer.
         step: the number of the next step.
         differences: the steps replayed so far whose loss wasn't the recorded one; always empty
             unless `approximate`.
@@ -106,7 +106,7 @@ class Moment:
 
     @property
     def optimizer(self) -> Optimizer:
-        """The optimiser, with its memory."""
+        """The optimizer, with its memory."""
         return self.session.optimizer
 
     @property
@@ -256,7 +256,7 @@ def start_from(run: RunFolder, checkpoint: int, approximate: bool = False) -> Mo
 
 
 def go_to(run: RunFolder, step: int, approximate: bool = False) -> Moment:
-    """Go back to the state before a step: its exact model, optimiser and batch.
+    """Go back to the state before a step: its exact model, optimizer and batch.
 
     The nearest checkpoint before it is loaded and the steps between are done again; each loss must
     have the recorded bits.

@@ -131,7 +131,7 @@ def value(v: Value, depth: int = 1) -> Receipt:
     """Return the receipt of a number: formula, figures, summands."""
     called = v.label or "v"
     if v.op is None:
-        words = "a leaf: it was given, or stepped by an optimiser, not computed"
+        words = "a leaf: it was given, or stepped by an optimizer, not computed"
         return Receipt(called, "value", words, "", v._data, verdict=GIVEN)
     # `data` may have been set since; the receipt is of the forward pass.
     terms = summands(v)

@@ -10,7 +10,7 @@ from whence.scalar.value import Value
 
 
 class Frozen(Value):
-    """A number that cannot be set, and that no optimiser will move."""
+    """A number that cannot be set, and that no optimizer will move."""
 
     __slots__ = ()
 
@@ -34,7 +34,7 @@ def inference(model: Any) -> Iterator[None]:
         model: has `parameters()`.
 
     Raises:
-        WhenceError: inside the block, if a weight is set or an optimiser is stepped.
+        WhenceError: inside the block, if a weight is set or an optimizer is stepped.
 
     Example:
         >>> from whence.scalar import Neuron
@@ -60,5 +60,5 @@ def refuse_frozen(parameters: list[Value]) -> None:
     """Raise if a parameter is held fixed."""
     if Frozen in set(map(type, parameters)):
         raise WhenceError(
-            "An optimiser cannot step here: this is inference, its weights are fixed."
+            "An optimizer cannot step here: this is inference, its weights are fixed."
         )

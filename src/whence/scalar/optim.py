@@ -1,4 +1,4 @@
-"""Optimisers for `Value`s: SGD, with momentum where wanted, and Adam.
+"""Optimizers for `Value`s: SGD, with momentum where wanted, and Adam.
 
 Both are stepped as torch's are: `zero_grad()`, `backward()`, `step()`.
 """

@@ -1,7 +1,7 @@
 """What a step takes, found without taking it: memory at its peak, floating-point operations, trace.
 
 The step is run on PyTorch's fake tensors, which have a shape, a type and a device and no numbers:
-forward, backward and the optimiser's update go through the very operations that training goes
+forward, backward and the optimizer's update go through the very operations that training goes
 through, while each block of memory that would be taken and given back is counted.
 """
 
@@ -25,11 +25,11 @@ class Footprint:
 
     Attributes:
         weights: bytes of the parameters, and of tables that aren't learnt.
-        moments: bytes of the optimiser's memory.
+        moments: bytes of the optimizer's memory.
         gradients: bytes of all gradients, as they are when the update begins.
         activations: bytes of everything but weights and moments at the peak of the forward and the
             backward pass: what is kept for it, and the gradients that are there already.
-        update: bytes that the optimiser's update needs in passing.
+        update: bytes that the optimizer's update needs in passing.
         flops: floating-point operations of matrix products, attention and recurrence in the
             forward and the backward pass; a multiplication and an addition count as two.
         recorded: bytes that a trace of the step keeps: every tensor that it makes.
@@ -101,7 +101,7 @@ def footprint(
         build: makes the model.
         parts: of a batch: (weight, part), a part being a named tuple with some tensors in it.
         loss: of the model on a part, as training computes it.
-        optimizer: makes an optimiser with `named` parameters, `memory` and `update()`.
+        optimizer: makes an optimizer with `named` parameters, `memory` and `update()`.
         fake: compute with shapes alone. A model that looks at its numbers as it goes needs real
             ones.
 
@@ -125,7 +125,7 @@ def footprint(
             live.add(tensor)
         weights = live.now
         moments = activations = gradients = flops = 0
-        for _ in range(2):  # in the first step the optimiser has no memory yet
+        for _ in range(2):  # in the first step the optimizer has no memory yet
             for tensor in moved.named.values():
                 tensor.grad = None
             live.made, live.peak = 0, live.now

@@ -19,7 +19,7 @@ class Plan:
         n_parameters: how many numbers are learnt.
         weights: bytes of the parameters.
         gradients: bytes of their gradients.
-        moments: bytes of the optimiser's memory, two for each parameter.
+        moments: bytes of the optimizer's memory, two for each parameter.
         activations: bytes kept from the forward pass for the backward pass.
         flops: floating-point operations of the products of the forward and the backward pass, which
             takes twice as many; a multiplication and an addition count as two.

@@ -1,1 +1,1 @@
-"""Training: the one loop, optimisers, schedules, losses and evaluation."""
+"""Training: the one loop, optimizers, schedules, losses and evaluation."""

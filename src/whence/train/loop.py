@@ -13,7 +13,7 @@ class Batches(Protocol):
 
 
 class Optimizer(Protocol):
-    """What the loop asks of an optimiser, on `Value`s and on tensors alike."""
+    """What the loop asks of an optimizer, on `Value`s and on tensors alike."""
 
     def zero_grad(self) -> None:
         """Forget the gradients of the step before."""

@@ -8,7 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from whence.errors import WhenceError
-from whence.train.optimizers import Moving, MuonConfig, OptimizerConfig, OptimizerState, Role
+from whence.train.optimizers import (
+    Moving,
+    MuonConfig,
+    OptimizerConfig,
+    OptimizerState,
+    Role,
+    rule_of,
+)
 from whence.train.schedules import Schedule
 from whence.train.shards import own, whole
 
@@ -157,7 +164,7 @@ class Optimizer:
         factor = self.schedule.factor(self.index, self.steps)
         found: dict[str, dict[str, Any]] = {}
         for rule, names in self.rules.items():
-            kind = {"AdamWConfig": "adam", "SGDConfig": "sgd"}.get(type(rule).__name__, "muon")
+            kind = rule_of(rule)
             for name in names:
                 decay = rule.weight_decay if kind != "adam" or self.named[name].ndim > 1 else 0.0
                 found[name] = {
@@ -176,7 +183,7 @@ class Optimizer:
             owner = self.named.get(name.rpartition(".")[0])
             if owner is None or owner.shape != tensor.shape:
                 raise WhenceError(
-                    f"the saved optimiser state {name} fits no parameter of the model."
+                    f"the saved optimizer state {name} fits no parameter of the model."
                 )
             self.state[name] = tensor.to(owner.device, copy=True)
         self.index = index

@@ -396,6 +396,20 @@ OPTIMIZERS: dict[str, OptimizerConfig] = {
 }
 
 
+# By which formula `whence.why` opens what each does to a weight.
+RULES: dict[type, str] = {SGDConfig: "sgd", AdamWConfig: "adam", MuonConfig: "muon"}
+
+
+def rule_of(config: OptimizerConfig) -> str:
+    """Return the name of the formula by which an update is opened, "" for one of the user's own.
+
+    Example:
+        >>> rule_of(AdamWConfig())
+        'adam'
+    """
+    return RULES.get(type(config), "")
+
+
 def add_optimizer(name: str, config: SGDConfig) -> None:
     """Add an optimizer of your own, so that recipes can name it and runs with it can be opened.
 
@@ -404,7 +418,7 @@ def add_optimizer(name: str, config: SGDConfig) -> None:
 
     Args:
         name: what run.toml calls it.
-        config: of a frozen dataclass that derives from `SGD`, with an `update` of its own and any
+        config: of a frozen dataclass that derives from `SGDConfig`, with its own `update` and any
             settings besides; its state it gets from `moving.state`.
 
     Raises:
@@ -412,7 +426,7 @@ def add_optimizer(name: str, config: SGDConfig) -> None:
 
     Example:
         >>> @dataclass(frozen=True)
-        ... class SignSGD(SGD):
+        ... class SignSGD(SGDConfig):
         ...     def update(self, moving):
         ...         for param, grad, rate in zip(moving.params, moving.grads, moving.rates):
         ...             param.sub_(rate * grad.sign())
@@ -424,7 +438,7 @@ def add_optimizer(name: str, config: SGDConfig) -> None:
     if not issubclass(kind, SGDConfig) or kind is SGDConfig or "update" not in vars(kind):
         raise WhenceError(
             f"{kind.__name__} can't be added: derive a frozen dataclass from "
-            "whence.train.optimizers.SGD and give it an update(self, moving)."
+            "whence.train.optimizers.SGDConfig and give it an update(self, moving)."
         )
     if type(OPTIMIZERS.get(name, config)) is not kind or not name.isidentifier():
         raise WhenceError(f"an optimizer can't be called {name!r}: choose another name.")

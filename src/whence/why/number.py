@@ -74,7 +74,7 @@ class Numbers:
         found = self.trace.after_of(self.name)
         if found is None:
             raise WhenceError(
-                f"{self.name} has no value after the step: only parameters and the optimiser's "
+                f"{self.name} has no value after the step: only parameters and the optimizer's "
                 "tensors have one."
             )
         return Numbers(self.trace, found, f"{self.name}.after")

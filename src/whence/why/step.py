@@ -52,7 +52,7 @@ def trace(
             has been changed yet.
 
     Returns:
-        The step's `Trace`. Where a number that isn't finite makes `fn` raise, as an optimiser or
+        The step's `Trace`. Where a number that isn't finite makes `fn` raise, as an optimizer or
         `clip_grad_norm_` may, it is the trace up to there, and `refused` says what was raised.
 
     Raises:
@@ -158,7 +158,7 @@ def _parameters(model: nn.Module | None, found: dict[str, Any]) -> dict[str, Ten
 
 
 def _state(optimizer: Any, leaves: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the optimiser's tensors as `parameter.kind`."""
+    """Return the optimizer's tensors as `parameter.kind`."""
     if isinstance(optimizer, torch.optim.Optimizer):
         names = {id(tensor): name for name, tensor in reversed(leaves.items())}
         return {

@@ -1,4 +1,4 @@
-"""Checkpoints: model and optimiser as safetensors, so that nothing is ever unpickled."""
+"""Checkpoints: model and optimizer as safetensors, so that nothing is ever unpickled."""
 
 from __future__ import annotations
 
@@ -267,7 +267,7 @@ def put_weights(tensors: dict[str, Tensor], model: nn.Module, where: Path) -> No
 
 
 def load_optimizer(folder: Path, step: int) -> dict[str, Tensor]:
-    """Return a checkpoint's optimiser state.
+    """Return a checkpoint's optimizer state.
 
     Raises:
         WhenceError: where the file is missing or damaged.

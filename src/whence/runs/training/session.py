@@ -1,4 +1,4 @@
-"""What a recipe becomes in memory: model, batches, loss and optimiser, ready for the loop."""
+"""What a recipe becomes in memory: model, batches, loss and optimizer, ready for the loop."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -214,7 +214,7 @@ def batches_of(recipe: Recipe, task: Text, device: str) -> Batches:
 
 
 def freeze(model: nn.Module, names: tuple[str, ...]) -> list[str]:
-    """Keep modules or weights as they are: the optimiser will not see them.
+    """Keep modules or weights as they are: the optimizer will not see them.
 
     Returns:
         The names of the weights.

@@ -97,7 +97,7 @@ def gather(session: Session) -> dict[str, Tensor]:
 
 
 def _split_state(session: Session) -> dict[str, Any]:
-    """Weights and the optimiser's memory as DCP takes them; tied weights once."""
+    """Weights and the optimizer's memory as DCP takes them; tied weights once."""
     seen: set[int] = set()
     state: dict[str, Any] = {}
     for name, tensor in session.model.state_dict(keep_vars=True).items():

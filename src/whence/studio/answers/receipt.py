@@ -57,7 +57,7 @@ def receipt(
                 "new": new,
                 "weight": number.address,
                 "after": f"{number.address}.after",
-                "rule": t.rules.get(name, {}).get("rule", "sgd"),
+                "rule": t.rules.get(name, {}).get("rule", ""),
                 "memory": _memory(number),
             }
         return {
@@ -209,7 +209,7 @@ def _lines(number: Number) -> list[dict[str, Any]]:
 
 
 def _memory(number: Number) -> list[dict[str, Any]]:
-    """The optimiser's own tensors for this weight, before and after."""
+    """The optimizer's own tensors for this weight, before and after."""
     t, name = number.trace, number.numbers.name
     rows = []
     for each in t.names():

@@ -71,7 +71,7 @@ class Influence:
         curve: ln P before each step, and behind the last one, in nats.
         windows: every window of these steps, in their order.
         decay: what weight decay accounts for.
-        past: what the optimiser remembered before `begin` accounts for (in a fork).
+        past: what the optimizer remembered before `begin` accounts for (in a fork).
         bent: what the first order leaves: (after − before) − Σ ⟨slope, update⟩.
         rounded: Σ ⟨slope, update⟩ − (Σ windows + decay + past): rounding, bfloat16's above all.
         notes: what a reader must know.

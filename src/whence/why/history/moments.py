@@ -98,14 +98,14 @@ def _traced(moment: Moment, text: str | Sequence[int] | None, **options: Any) ->
 def foresee(moment: Moment, parts: Sequence[Part | LabelledPart], update: bool = True) -> int:
     """Say how many bytes the trace of a step will keep, by tracing it on very few examples.
 
-    A copy of the model and its optimiser is traced on one example and on two. What a trace keeps
-    is a constant (parameters, gradients, the optimiser's tensors) and so much for each example:
+    A copy of the model and its optimizer is traced on one example and on two. What a trace keeps
+    is a constant (parameters, gradients, the optimizer's tensors) and so much for each example:
     bytes(n) = bytes(1) + (n − 1)·(bytes(2) − bytes(1)).
 
     Args:
         moment: the state before the step; it stays as it is.
         parts: the parts of the batch.
-        update: whether the step ends with the optimiser's update.
+        update: whether the step ends with the optimizer's update.
 
     Returns:
         Bytes, within a few per cent.

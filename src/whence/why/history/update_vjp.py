@@ -1,6 +1,6 @@
-"""The optimiser seen from behind: what a slope by the weights is, by this step's gradient.
+"""The optimizer seen from behind: what a slope by the weights is, by this step's gradient.
 
-An update is linear in what the optimiser remembers and in this step's gradient, once what its
+An update is linear in what the optimizer remembers and in this step's gradient, once what its
 terms factor is held: Adam's denominator, the matrix that makes Muon's momentum orthogonal, the
 factor of clipping. So ⟨slope, update⟩ can be carried back to each gradient that entered it.
 """
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from whence.errors import WhenceError
 from whence.train.optimizer import Optimizer
 from whence.train.optimizers import (
     JORDAN,
@@ -21,6 +22,7 @@ from whence.train.optimizers import (
     MuonConfig,
     OptimizerConfig,
     SGDConfig,
+    rule_of,
 )
 
 
@@ -61,7 +63,7 @@ def clipped(optimizer: Optimizer) -> float:
 def update_vjps(
     optimizer: Optimizer, slopes: dict[str, Tensor], before: dict[str, Tensor]
 ) -> dict[str, UpdateVJP]:
-    """Write the update that the optimiser has just made as a linear map of its gradients.
+    """Write the update that the optimizer has just made as a linear map of its gradients.
 
     Args:
         optimizer: behind the step; the parameters' gradients are still there.
@@ -75,6 +77,11 @@ def update_vjps(
     factor = optimizer.schedule.factor(optimizer.index - 1, optimizer.steps)
     found: dict[str, UpdateVJP] = {}
     for rule, names in optimizer.rules.items():
+        if not rule_of(rule):
+            raise WhenceError(
+                f"{type(rule).__name__} is an optimizer of your own, and what each window adds to "
+                "its updates isn't known: 'whence what-if' replays without a text instead."
+            )
         for name in names:
             if optimizer.named[name].grad is not None:
                 rate = optimizer.peaks[name] * factor

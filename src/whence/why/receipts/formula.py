@@ -1,4 +1,4 @@
-"""An update as its optimiser's formula: symbols, the same in numbers, and what each symbol is."""
+"""An update as its optimizer's formula: symbols, the same in numbers, and what each symbol is."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Written(NamedTuple):
 
 
 def with_formula(number: Number, receipt: Receipt) -> Receipt:
-    """Give the receipt of an update its optimiser's formula, where that comes to the same."""
+    """Give the receipt of an update its optimizer's formula, where that comes to the same."""
     if not isinstance(number.ref, Update):
         return receipt
     rule = number.trace.rules.get(number.numbers.name.removesuffix(".update"))
@@ -51,7 +51,7 @@ def with_formula(number: Number, receipt: Receipt) -> Receipt:
 
 
 class _Weight:
-    """What stands beside an updated weight: its gradient and the optimiser's memory of it."""
+    """What stands beside an updated weight: its gradient and the optimizer's memory of it."""
 
     def __init__(self, number: Number, clipped: bool):
         self.trace, self.at = number.trace, number.at
@@ -71,7 +71,7 @@ class _Weight:
         return None if ref is None else self._read(ref)
 
     def memory(self, *kinds: str) -> tuple[float, float] | None:
-        """What the optimiser remembered by the first of these names: before and after."""
+        """What the optimizer remembered by the first of these names: before and after."""
         for kind in kinds:
             after = self.trace.after_of(f"{self.name}.{kind}")
             if after is not None:

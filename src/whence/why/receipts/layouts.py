@@ -41,7 +41,7 @@ class Layouts:
 
     Args:
         ops: the operations of the part.
-        parameters: memory that belongs to parameters and to the optimiser.
+        parameters: memory that belongs to parameters and to the optimizer.
         ids: the token ids [B, T] that went in, where they are known.
         batch: number of examples, where no tokens go in.
         recurrent: the paths of recurrent layers.

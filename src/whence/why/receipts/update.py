@@ -1,4 +1,4 @@
-"""Through the optimiser: what a parameter's change in this step is made of."""
+"""Through the optimizer: what a parameter's change in this step is made of."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MOMENTA = ("exp_avg", "m", "momentum", "momentum_buffer")
 class Update:
     """What a step added to a parameter or a moment: stored after − stored before, in float64.
 
-    It opens into the optimiser's arithmetic with its denominators shared: weight decay, the
+    It opens into the optimizer's arithmetic with its denominators shared: weight decay, the
     decayed past, and this step's gradient.
 
     Args:
@@ -68,7 +68,7 @@ class Update:
 
 
 def in_update(node: Node) -> bool:
-    """Whether these elements were made by the optimiser."""
+    """Whether these elements were made by the optimizer."""
     return node.op is not None and node.op.phase == "update"
 
 
@@ -104,7 +104,7 @@ def _size(terms: np.ndarray) -> float:
 
 
 def leaf_words(trace: Trace, leaf: Node) -> str:
-    """Say what a leaf of the optimiser is: decay, the past, or this step's gradient."""
+    """Say what a leaf of the optimizer is: decay, the past, or this step's gradient."""
     name = trace.name_of(leaf.cells)
     mixed = "" if len(leaf.weight) == 1 else f"{MIXED} "
     if name in trace.parameters:

@@ -44,7 +44,7 @@ WORDS = {
     "linalg_vector_norm": "norm", "norm": "norm", "lerp": "moved part of the way",
     "ones_like": "set to 1", "zeros_like": "set to 0", "zeros": "set to 0",
 }  # fmt: skip
-# The same operations, where an optimiser does them.
+# The same operations, where an optimizer does them.
 UPDATE = {
     "mul": "decayed", "lerp": "mixed with the gradient", "addcmul": "the gradient's square added",
     "addcdiv": "moved by momentum / √v", "add": "added", "sub": "moved", "sqrt": "√v",
@@ -52,7 +52,7 @@ UPDATE = {
     "_fused_adam": "moved by Adam", "_fused_sgd": "moved by SGD",
     "_fused_adagrad": "moved by Adagrad", "copy": "written back",
 }  # fmt: skip
-# What an optimiser remembers of each weight.
+# What an optimizer remembers of each weight.
 MEMORY = {
     "exp_avg": "Momentum", "m": "Momentum", "momentum": "Momentum", "momentum_buffer": "Momentum",
     "exp_avg_sq": "Mean square gradient", "v": "Mean square gradient",

@@ -17,12 +17,12 @@ class Account:
     Args:
         budget: bytes that may be kept; `None` for no limit.
         tell: is told how many bytes the trace will keep, once the forward pass is done.
-        moving: an optimiser runs in the step.
+        moving: an optimizer runs in the step.
 
     Attributes:
         nbytes: bytes kept so far.
         trainable: bytes of the parameters.
-        moved: bytes of these and of the optimiser's tensors.
+        moved: bytes of these and of the optimizer's tensors.
     """
 
     def __init__(self, budget: int | None, tell: Callable[[int], None] | None, moving: bool):
@@ -43,7 +43,7 @@ class Account:
         """Say how much the whole step will need, and refuse before anything has been changed.
 
         A backward pass makes about as much as the forward pass did, and a gradient for each
-        parameter. An update replaces the parameters and the optimiser's tensors, which are kept
+        parameter. An update replaces the parameters and the optimizer's tensors, which are kept
         before and after, and passes through some more tensors of the parameters' size.
 
         Args:

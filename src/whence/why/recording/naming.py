@@ -35,7 +35,7 @@ class Namer:
     Attributes:
         module: path of the module that runs now.
         names: the record of each name.
-        held: (variable, record) of what variables and lists of the optimiser held: which parameter
+        held: (variable, record) of what variables and lists of the optimizer held: which parameter
             it belongs to is known only later.
     """
 

@@ -140,7 +140,7 @@ class Recorder(TorchDispatchMode):
         if op.phase == "backward" and not op.carries:
             op.carries = any(ref.carries for ref in flatten(op.args, Ref))
         targets: list[Tensor] = []
-        # With a scale, the fused optimisers divide the gradients by it where they lie.
+        # With a scale, the fused optimizers divide the gradients by it where they lie.
         scaled = kwargs.get("grad_scale") is not None
         for i, name in written(func, scaled):
             targets += flatten(args[i] if i < len(args) else kwargs.get(name), Tensor)

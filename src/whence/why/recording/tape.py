@@ -200,10 +200,10 @@ def written(func: Any, scaled: bool = False) -> tuple[tuple[int, str], ...]:
 
     Args:
         func: the operation.
-        scaled: a fused optimiser was given the scale of its gradients.
+        scaled: a fused optimizer was given the scale of its gradients.
     """
     schema = func._schema
-    # The fused optimisers say that they write the gradients, but do so only to unscale them.
+    # The fused optimizers say that they write the gradients, but do so only to unscale them.
     spared = {"grads"} if plain_name(func).startswith("_fused_") and not scaled else set()
     if plain_name(func) in _RESHAPES:
         return ()

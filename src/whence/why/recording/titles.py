@@ -26,7 +26,7 @@ def name_the_rest(
     Args:
         recorder: what was recorded.
         parameters: the parameters as they were before.
-        before: the same with the optimiser's tensors.
+        before: the same with the optimizer's tensors.
         after: all of these as they were afterwards.
     """
     namer = recorder.namer
@@ -89,7 +89,7 @@ def _find_updates(recorder: Recorder, parameters: set[Memory], moments: set[Memo
 def _owners(
     recorder: Recorder, parameters: dict[str, Ref], known: dict[str, Ref]
 ) -> dict[Memory, str]:
-    """Tell which parameter a tensor of the optimiser belongs to."""
+    """Tell which parameter a tensor of the optimizer belongs to."""
     owners: dict[Memory, str] = {}
     for name, ref in known.items():
         owner = name if name in parameters else name.rpartition(".")[0]

@@ -64,7 +64,7 @@ function build(place, { setup, choices, presets }, configure, rate) {
       { class: "row settings" },
       select("learns", "data", Object.keys(presets).map((name) => [name, NAMES[name] || name]), (data) => configure({ data })),
       slider("learning rate", "rate", rates, rate, (answer) => answer.rate),
-      select("optimiser", "optimizer", choices.optimizer.map((name) => [name, name]), (optimizer) => configure({ optimizer })),
+      select("optimizer", "optimizer", choices.optimizer.map((name) => [name, name]), (optimizer) => configure({ optimizer })),
       setup.hidden.length ? select("units apply", "activation", choices.activation.map((name) => [name, name]), (activation) => configure({ activation })) : null,
       setup.data === "one" ? null : select("batch", "batch", batches(setup).map((n) => [String(n), n ? String(n) : "all"]), (n) => configure({ batch: Number(n) })),
       points ? slider("noise", "noise", [0, 0.03, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5], (noise) => configure({ noise })) : null,

@@ -75,7 +75,7 @@ function render({ model, el }) {
     const shown = sum(old, moved, after);
     const apart = [shown.after.slice(0, shown.at), h("strong", { class: "changed" }, shown.after.slice(shown.at))];
     const box = (label, x, digits, address, kind) => h("div", { class: `sum-part ${kind || ""}` }, h("span", { class: "label" }, label), h("span", { class: "number sum-number", title: full(x) }, digits), link(address));
-    return h("section", { class: "panel" }, h("div", { class: "sum" }, box("old", old, shown.old, answer.head.weight), h("span", { class: "sum-op" }, "+"), box(`what step ${answer.step} added`, moved, signed(moved, shown.change), answer.target, "moved"), h("span", { class: "sum-op" }, "="), box("new", after, apart, answer.head.after)), h("div", { class: "formula scroll" }, rule(answer.head.rule)), written(answer.receipt), memory(answer.head.memory));
+    return h("section", { class: "panel" }, h("div", { class: "sum" }, box("old", old, shown.old, answer.head.weight), h("span", { class: "sum-op" }, "+"), box(`what step ${answer.step} added`, moved, signed(moved, shown.change), answer.target, "moved"), h("span", { class: "sum-op" }, "="), box("new", after, apart, answer.head.after)), answer.head.rule ? h("div", { class: "formula scroll" }, rule(answer.head.rule)) : null, written(answer.receipt), memory(answer.head.memory));
   }
 
   // The rule as symbols, numbers, result; raw names and every digit on hover.
@@ -92,12 +92,13 @@ function render({ model, el }) {
   function rule(kind) {
     if (kind === "adam") return math(name("new"), op("="), name("old"), op("\u2212"), name("rate"), op("\u00b7"), fraction(hat("m"), row(m("msqrt", {}, hat("v")), op("+"), name("\u03b5"))), op("\u2212"), name("rate"), op("\u00b7"), name("decay"), op("\u00b7"), name("old"));
     if (kind === "muon") return math(name("new"), op("="), name("old"), op("\u2212"), name("rate"), op("\u00b7"), name("orthogonal"), op("("), name("momentum"), op("\u00b7"), name("past"), op("+"), name("gradient"), op(")"), op("\u2212"), name("rate"), op("\u00b7"), name("decay"), op("\u00b7"), name("old"));
+    if (kind !== "sgd") return null; // one of the user's own: nothing is claimed
     return math(name("new"), op("="), name("old"), op("\u2212"), name("rate"), op("\u00b7"), op("("), name("momentum"), op("\u00b7"), name("past"), op("+"), name("gradient"), op("+"), name("decay"), op("\u00b7"), name("old"), op(")"));
   }
 
   function memory(rows) {
     if (!rows.length) return null;
-    return h("details", { class: "behind" }, h("summary", {}, "the optimiser's memory of this weight"), h("table", {}, h("thead", {}, h("tr", {}, ["number", "before", "after"].map((t) => h("th", { scope: "col" }, t)))), h("tbody", {}, rows.map((r) => h("tr", {}, h("th", { scope: "row" }, link(r.address)), h("td", { class: "n" }, digits(r.before)), h("td", { class: "n" }, digits(r.after)))))));
+    return h("details", { class: "behind" }, h("summary", {}, "the optimizer's state of this weight"), h("table", {}, h("thead", {}, h("tr", {}, ["number", "before", "after"].map((t) => h("th", { scope: "col" }, t)))), h("tbody", {}, rows.map((r) => h("tr", {}, h("th", { scope: "row" }, link(r.address)), h("td", { class: "n" }, digits(r.before)), h("td", { class: "n" }, digits(r.after)))))));
   }
 
   // The kinds of terms, and what rounding left over.

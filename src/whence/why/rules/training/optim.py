@@ -1,4 +1,4 @@
-"""Fused optimisers: one kernel that moves a parameter and its moments."""
+"""Fused optimizers: one kernel that moves a parameter and its moments."""
 
 from __future__ import annotations
 
