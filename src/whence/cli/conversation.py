@@ -136,6 +136,5 @@ class Conversation:
 
 def _next(receipt: Receipt) -> list[str]:
     """What a receipt's terms are made of, the largest terms first."""
-    terms = sorted(receipt.terms, key=lambda term: -receipt.share(term))
-    named = [address for term in terms for address, _ in term.factors]
+    named = [address for term in receipt.largest_first() for address, _ in term.factors]
     return [a for a in dict.fromkeys(named) if a != receipt.address]

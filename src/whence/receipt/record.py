@@ -149,11 +149,21 @@ class Receipt:
 
     def share(self, term: Term) -> float:
         """|term| / Σ|terms|, between 0 and 1; terms that aren't finite share the whole."""
+        return self.shares([term])[0]
+
+    def shares(self, terms: Sequence[Term]) -> list[float]:
+        """Return the share of each of some terms; Σ|terms| is added up once."""
         bad = sum(not math.isfinite(t.value) for t in self.terms) + self.others.bad
         if bad:
-            return 0.0 if math.isfinite(term.value) else 1.0 / bad
+            return [0.0 if math.isfinite(term.value) else 1.0 / bad for term in terms]
         size = self.size
-        return abs(term.value) / size if size else 0.0
+        return [abs(term.value) / size if size else 0.0 for term in terms]
+
+    def largest_first(self) -> list[Term]:
+        """Return the listed terms by their share, the largest first."""
+        shares = self.shares(self.terms)
+        order = sorted(range(len(shares)), key=lambda i: -shares[i])
+        return [self.terms[i] for i in order]
 
     def lines(self, limit: int | None = 10, digits: int = 4) -> list[str]:
         """Return the receipt line by line, at most `limit` terms of it (`None`: all).
@@ -173,7 +183,10 @@ class Receipt:
         Infinities and NaNs, which JSON doesn't have, become "inf", "-inf" and "nan".
         """
         plain: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
-        plain["terms"] = [self._term(term) for term in self.terms]
+        plain["terms"] = [
+            {**self._term(term), "share": share}
+            for term, share in zip(self.terms, self.shares(self.terms), strict=True)
+        ]
         plain["others"] = {"count": self.others.count, "value": self.others.value}
         plain["magnitude"] = self.magnitude or self.size
         return {"schema": SCHEMA, **finite(plain), "cancellation": finite(self.cancellation)}
@@ -187,7 +200,7 @@ class Receipt:
             for (a, v), s in zip(term.factors, slopes, strict=True)
         ]
         plain["opened"] = [receipt.to_dict() for receipt in term.opened]
-        return {**plain, "share": self.share(term)}
+        return plain
 
 
 def added_up(

@@ -94,7 +94,7 @@ def _listed(receipt: Receipt, limit: int | None) -> tuple[list[Term], tuple[int,
     """
     shown, count, value = list(receipt.terms), receipt.others.count, receipt.others.value
     if limit is not None and len(shown) > limit:
-        by_size = sorted(shown, key=lambda term: -receipt.share(term))
+        by_size = receipt.largest_first()
         shown, rest = by_size[:limit], by_size[limit:]
         count, value = count + len(rest), value + sum(term.value for term in rest)
     return shown, (count, value)
@@ -118,13 +118,13 @@ def _terms(
     width = max([len(short(t.value, figures)) for t in shown], default=0)
     if others[0]:
         width = max(width, len(short(others[1], figures)))
-    largest = max((receipt.share(term) for term in shown), default=1.0)
-    for term in shown:
+    shares = receipt.shares(shown)
+    largest = max(shares, default=1.0)
+    for term, share in zip(shown, shares, strict=True):
         detail = trimmed(term.detail, digits)
         label = "" if same_label else trimmed(term.label, digits)
         words = [label + (f" = {detail}" if label and detail else detail)]
         words += [term.place] if term.place and not same_place else []
-        share = receipt.share(term)
         if not _repeats(receipt, shown, others):
             yield [
                 (f"    {short(term.value, figures):>{width}}  ", ""),
