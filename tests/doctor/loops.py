@@ -83,7 +83,7 @@ def text(rows, generator):
     return x
 
 
-def train(out, fault="", steps=40, seed=0, rate=3e-3):
+def train(out, fault="", steps=40, seed=0, rate=3e-3, keep="crash"):
     """Train the tiny Transformer with one fault; give the recorder."""
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed + 1)
@@ -98,7 +98,7 @@ def train(out, fault="", steps=40, seed=0, rate=3e-3):
     optimizer = torch.optim.AdamW(
         parameters, lr=3e-5 if fault == "bf16" else rate, weight_decay=0.0
     )
-    recorder = watch(model, optimizer, out, steps=200, memory=10**9, tell=lambda s: None)
+    recorder = watch(model, optimizer, out, steps=200, memory=10**9, keep=keep, tell=lambda s: None)
     with contextlib.closing(recorder):
         for _ in range(steps):
             rows = text(8, generator)

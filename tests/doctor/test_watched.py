@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.doctor.loops import train
+from tests.doctor.loops import Tiny, train
 from whence.doctor import diagnose
 
 FAULTS = {
@@ -29,6 +29,21 @@ FAULTS = {
 def test_a_fault_is_the_first_thing_found(tmp_path, fault):
     found = diagnose(train(tmp_path / "loop", fault))
     assert [f.rule for f in found][:1] == [FAULTS[fault]], str(found)
+
+
+@pytest.mark.parametrize("fault", ["no mask", "not zeroed", "frozen", ""])
+def test_the_folder_tells_it_too_given_what_builds_the_model(tmp_path, fault):
+    """Behind the process's end: stored steps are done again with a model that was built anew."""
+    train(tmp_path / "loop", fault, keep="all")
+    model = Tiny(fault)
+    if fault == "frozen":
+        model.blocks[0].requires_grad_(False)
+    found = diagnose(tmp_path / "loop", built=model)
+    assert [f.rule for f in found][:1] == ([FAULTS[fault]] if fault else []), str(found)
+    assert "40 stored steps" in str(found)
+    alone = diagnose(tmp_path / "loop")
+    assert FAULTS.get(fault) not in [f.rule for f in alone]
+    assert "--model my_module:build" in str(alone)
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 from rich.text import Text
@@ -13,7 +13,7 @@ from whence.cli.document import strict
 from whence.cli.terminal import Console
 from whence.errors import WhenceError, shell_word
 from whence.runs.run import Run
-from whence.runs.store.watched import is_watched
+from whence.runs.store.watched import Watched, is_watched
 
 if TYPE_CHECKING:
     from whence.doctor import Diagnosis, Finding
@@ -28,6 +28,7 @@ def doctor(
     json: bool = False,
     prove: bool = False,
     seeds: int = 3,
+    model: str | None = None,
 ) -> int:
     """Say what is wrong with a run, worst first, with the numbers and the step to open.
 
@@ -39,6 +40,8 @@ def doctor(
         json: print JSON instead of words.
         prove: try the advice: train with the one change and without it, and say what came of it.
         seeds: how many trainings of each, with other seeds.
+        model: for a loop that was watched: `module:function` that builds its model, to do stored
+            steps again.
     """
     from whence.doctor import diagnose
     from whence.doctor.prove import prove as try_advice
@@ -52,7 +55,7 @@ def doctor(
             f"{run} is of a loop of your own, which can't be trained again from here: try the "
             "advice in your code, and diagnose the new run."
         )
-    found = diagnose(run, seconds=seconds, tell=_tell)
+    found = diagnose(run, seconds=seconds, built=_built(run, model), tell=_tell)
     if prove:
         found = try_advice(Run.open(run), found, seeds, tell=_tell)
     if json:
@@ -60,6 +63,15 @@ def doctor(
     else:
         show(Console(soft_wrap=True), found, run)
     return 1 if any(finding.level == "act" for finding in found) else 0
+
+
+def _built(run: Path, model: str | None) -> Any:
+    """The model of a watched loop; none where nobody has said what builds it."""
+    if not is_watched(run) or not (model or Watched.read(run).build):
+        return None
+    from whence.cli.watched import built
+
+    return built(run, model)
 
 
 def _tell(sentence: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from whence.doctor import of_run, of_watched
 from whence.doctor.cause import SLOW, SUDDEN, first_cause
@@ -24,6 +25,7 @@ def diagnose(
     subject: Subject,
     *,
     seconds: float = 20.0,
+    built: Any = None,
     rules: Sequence[Rule] = RULES,
     tell: Callable[[str], None] | None = None,
 ) -> Diagnosis:
@@ -33,6 +35,8 @@ def diagnose(
         subject: a run; the recorder of a watched loop; a step that `open_crash` gave; or a folder
             of any of these.
         seconds: what replaying and measuring may take, about.
+        built: for the folder of a watched loop, the model that its stored steps are done again
+            with: built as it was; (model, optimizer); or a dict, as `whence.watch.open_step` takes.
         rules: which rules are asked.
         tell: is given a sentence before something that takes a while.
 
@@ -46,7 +50,7 @@ def diagnose(
         >>> print(diagnose("runs/mine"))  # doctest: +SKIP
     """
     began = time.monotonic()
-    evidence = gather(subject, seconds, tell)
+    evidence = gather(subject, seconds, tell, built)
     findings, judged, not_judged = ask_all(rules, evidence)
     if isinstance(subject, str | Path) and not is_watched(Path(subject)):
         subject = Run.open(subject)
@@ -76,7 +80,10 @@ def _with_first_cause(
 
 
 def gather(
-    subject: Subject, seconds: float = 20.0, tell: Callable[[str], None] | None = None
+    subject: Subject,
+    seconds: float = 20.0,
+    tell: Callable[[str], None] | None = None,
+    built: Any = None,
 ) -> Evidence:
     """Gather the evidence that the rules look at.
 
@@ -84,11 +91,12 @@ def gather(
         subject: as of `diagnose`.
         seconds: as of `diagnose`.
         tell: as of `diagnose`.
+        built: as of `diagnose`.
     """
     if isinstance(subject, str | Path):
         folder = Path(subject)
         if is_watched(folder):
-            return of_watched.evidence_of_folder(folder)
+            return of_watched.evidence_of_folder(folder, built, seconds)
         subject = Run.open(folder)
     if isinstance(subject, Recorder):
         return _with_cause(of_watched.evidence_of_recorder(subject, seconds), subject)

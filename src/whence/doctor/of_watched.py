@@ -23,6 +23,7 @@ from whence.watch.events import Backward, Call, Step
 from whence.watch.past import Past
 from whence.watch.recorder import Recorder
 from whence.watch.redo import Redo
+from whence.watch.reopen import open_step, stored_steps
 
 MOST_STEPS = 6
 READS = 4
@@ -36,11 +37,15 @@ def evidence_of_recorder(recorder: Recorder, seconds: float = 20.0) -> Evidence:
         recorder: what `whence.watch` gave.
         seconds: what doing steps again may take, about.
     """
-    until = time.monotonic() + seconds
     found = Evidence(str(recorder.path))
     _record(found, recorder.path)
     kept = [recorder.at(number) for number in recorder.steps]
     found.looked.append(f"{len(kept)} steps that are in memory")
+    return _of_steps(found, kept, time.monotonic() + seconds)
+
+
+def _of_steps(found: Evidence, kept: list[Past], until: float) -> Evidence:
+    """Measure some of the steps that can be done again, until the time is up."""
     if found.crashed is not None:
         found.lacks["measured"] = "the step that failed is the only one"
     chosen = _chosen(found, [past.step for past in kept])
@@ -50,7 +55,8 @@ def evidence_of_recorder(recorder: Recorder, seconds: float = 20.0) -> Evidence:
         if time.monotonic() > until and len(found.measured) > 1:
             found.looked.append(f"not step {kept[i].step.number:,}: the time was up")
             break
-        before = kept[i - 1].step if i else None
+        number = kept[i].step.number
+        before = kept[i - 1].step if i and kept[i - 1].step.number == number - 1 else None
         other = [s.step for s in kept[max(0, i - READS) : i + READS + 1] if s is not kept[i]]
         redone, calls = _measure(found, kept[i], before, other)
     _finish(found, redone, calls, [past.step for past in kept])
@@ -69,16 +75,44 @@ def evidence_of_past(past: Past) -> Evidence:
     return found
 
 
-def evidence_of_folder(folder: Path) -> Evidence:
-    """Gather evidence about a watched loop of which only the folder is there."""
+def evidence_of_folder(folder: Path, built: Any = None, seconds: float = 20.0) -> Evidence:
+    """Gather evidence about a watched loop of which only the folder is there.
+
+    Args:
+        folder: the run's.
+        built: what its model is built by, as `whence.watch.open_step` takes it; none: only the
+            record is read.
+        seconds: what doing stored steps again may take, about.
+    """
+    until = time.monotonic() + seconds
     found = Evidence(str(folder))
     _record(found, folder)
-    told = Watched.read(folder) if hasattr(Watched, "read") else None
-    if told is not None:
-        found.setup.optimizer = ", ".join(told.optimizers)
-    reason = "the loop's process has ended: diagnose(recorder) measures while it lives"
-    found.lacks = dict.fromkeys(("measured", "probes", "texts", "start", "two steps"), reason)
+    found.setup.optimizer = ", ".join(Watched.read(folder).optimizers)
+    stored = stored_steps(folder)
+    if built is None or not stored:
+        reason = (
+            "only your code can build the model: --model my_module:build does stored steps again"
+            if stored
+            else "the loop stored no step: watch(keep='every 100') does, and diagnose(recorder) "
+            "measures while it lives"
+        )
+        found.lacks = dict.fromkeys(("measured", "probes", "texts", "start", "two steps"), reason)
+        return found
+    kept = [open_step(folder, number, built)[0] for number in _near(found, stored)]
+    found.looked.append(f"{len(stored):,} stored steps")
+    found = _of_steps(found, kept, until)
+    if found.crashed is not None and kept[-1].step.number == found.crashed:
+        found.first_bad = trace_first_bad(kept[-1])
     return found
+
+
+def _near(found: Evidence, stored: list[int]) -> list[int]:
+    """Which stored steps are read: to the crash, or spread, at spikes, each with the one before."""
+    if found.crashed is not None:
+        stored = [step for step in stored if step <= found.crashed] or stored[:1]
+    spread = {stored[round(i)] for i in np.linspace(0, len(stored) - 1, MOST_STEPS - 1)}
+    chosen = spread | {stored[-1]} | set(signs.first_of_run(signs.spikes(found.loss))[:2])
+    return [step for step in stored if step in chosen or step + 1 in chosen]
 
 
 def _record(found: Evidence, folder: Path) -> None:
