@@ -14,6 +14,7 @@ import time
 import torch
 
 from whence import Data, Recipe, Record, Run, gpt2_config, modern_config
+from whence.experiments.scaling import scaling
 from whence.lessons import ask, check, curves, reveal, say, scratch, table
 from whence.models import build
 from whence.models.small.line import COFFEE_SHOP, Line, Scale, squared_error
@@ -83,9 +84,32 @@ reveal(
 
 Here the {best} one needs the fewest, after the same number of steps. But the steps didn't cost the same: a step costs about 6 additions and
 multiplications for each parameter and token. Given the same *time* the order may be another one, and that is the question that people
-with a budget ask: how many parameters, for how many tokens? For large models a rule of thumb is 20 tokens for each parameter (Hoffmann et
-al., 2022).""",
+with a budget ask: how many parameters, for how many tokens?""",
 )
+
+# %% [markdown]
+# ## A law, and a test of it
+#
+# Three sizes show a direction. To know *how* the loss falls, train several sizes on several amounts of text, and fit a formula to what comes out:
+#
+# `L(N, D) = E + A / N^α + B / D^β`
+#
+# N is the number of parameters and D the number of tokens. E stays whatever you add: text that can't be predicted. Such a law is worth something
+# only if it says in advance what a larger model will come to. So below it is fitted to four sizes, asked about a fifth, and only then the fifth is trained.
+
+# %%
+law = scaling(seeds=(0,), steps=120, widths=(16, 24, 32, 48), larger=64)
+curves(law.drawing.title, law.drawing.curves, x=law.drawing.x, y=law.drawing.y)
+
+# %%
+say(f"""
+{table(law.columns, law.rows)}
+
+{law.answer}
+
+A law from a single run of each size has wide intervals; `whence experiment scaling` takes more runs and longer ones. For large models the same formula led to a
+rule of thumb of 20 tokens for each parameter (Hoffmann et al., 2022).
+""")
 
 # %% [markdown]
 # ## What it takes
