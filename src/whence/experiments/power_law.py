@@ -79,7 +79,8 @@ def fit(points: Sequence[tuple[float, float, float]], seed: int = 0) -> PowerLaw
     lost = np.sqrt(len(losses) / max(1, len(losses) - FREE))
     noise = (losses - fitted) * lost
     drawn = fitted[:, None] + rng.choice(noise, (len(losses), DRAWS))
-    return PowerLaw(*_least_squares(n, d, drawn), noise)
+    floor, by_size, alpha, by_data, beta = _least_squares(n, d, drawn)
+    return PowerLaw(floor, by_size, alpha, by_data, beta, noise)
 
 
 def _values(law: tuple[np.ndarray, ...], n: np.ndarray, d: np.ndarray) -> np.ndarray:
