@@ -122,7 +122,6 @@ reveal(
 # why they are not cleared for you. See what happens to the fit:
 
 
-
 # %%
 def final_loss(clear):
     line = Line(Matrix([[0.0]]), Matrix([[0.0]]))
