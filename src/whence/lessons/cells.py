@@ -33,6 +33,11 @@ class Blank:
         name: of the variable.
         value: what stands there before.
         what: what is to be filled in.
+
+    Example:
+        >>> exercise = next(c for c in lesson(0).cells if c.kind == "exercise")
+        >>> exercise.blanks
+        [Blank(name='rate', value=0.02, what='the rate')]
     """
 
     name: str
@@ -49,6 +54,10 @@ class Cell:
         kind: prose, question, code, answer (to the question), picture or exercise.
         source: Markdown, or Python.
         markdown: whether `source` is Markdown, which needs no run.
+
+    Example:
+        >>> lesson(0).cells[0].kind
+        'prose'
     """
 
     index: int
@@ -89,6 +98,13 @@ class Lesson:
     Example:
         >>> lesson(1).title
         'A line'
+
+    Attributes:
+        n: its number.
+        title: what it is called.
+        about: its first sentence.
+        path: its script.
+        cells: in order.
     """
 
     n: int
