@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import whence
+import whence.watch
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ["why", "data", "generate", "models.classes", "models.kinds", "scalar", "receipt"]
@@ -142,6 +143,7 @@ def test_what_is_missing_only_gets_less(part):
 def test_what_most_programs_use_is_whole():
     """The names at the top: a sentence, each argument, what is raised, an example that runs."""
     top = {name: getattr(whence, name) for name in whence.__all__}
+    top["watch"] = whence.watch.watch  # `whence.watch` is a package, too, which calls it
     for part in ("sentence", "arguments", "raises", "example"):
         lacks = globals()[f"lacks_{part}"]
         assert [name for name, thing in top.items() if lacks(thing)] == [], part

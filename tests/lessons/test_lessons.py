@@ -2,12 +2,16 @@
 
 import math
 import re
+import runpy
 from pathlib import Path
 
 import pytest
 
 from whence.errors import WhenceError
 from whence.lessons import Play, lesson, lessons
+from whence.lessons.talk import bold_words
+
+DOCS = Path(__file__).parents[2] / "docs"
 
 # For each lesson: values that solve its exercise, and values that don't, with a word of the hint.
 RIGHT = {
@@ -259,6 +263,16 @@ def test_what_is_said_wrong_has_a_source(n):
     parts = re.split(r"^## ", prose, flags=re.MULTILINE)
     (section,) = (part for part in parts if part.startswith("What is often said wrong"))
     assert re.search(r"\]\(https?://", section)
+
+
+@pytest.mark.parametrize("n", NUMBERS)
+def test_its_page_in_the_site_has_its_numbers_and_pictures(plays, n):
+    play = played(plays, n)
+    page = runpy.run_path(str(DOCS / "played.py"))["page"](play)
+    for output in play.outputs.values():
+        assert bold_words(output.markdown) in page
+        assert output.svg in page
+    assert page.startswith("% ")
 
 
 @pytest.mark.parametrize("n", NUMBERS)
