@@ -334,7 +334,7 @@ def test_bad_input():
     for bad in ("__import__('os')", "nan", float("inf"), None):
         with pytest.raises(WhenceError, match="number"):
             play.run(exercise.index, values={"rate": bad})
-    with pytest.raises(WhenceError, match="'z' is no answer"):
+    with pytest.raises(WhenceError, match="'z' isn't an answer"):
         play.run(question.index, choice="z")
     with pytest.raises(WhenceError, match="no cell 99"):
         play.run(99)

@@ -128,14 +128,14 @@ def command(talk: Chat, line: str) -> None:
         off = value == "off" and name in ("top-p", "top-k")
         talk.settings[setting] = None if off else _number(value, kind)
     else:
-        raise WhenceError(f"/{name} is no command: /help lists them.")
+        raise WhenceError(f"/{name} isn't a command: /help lists them.")
 
 
 def _number(text: str, kind: Callable[[str], float]) -> float:
     try:
         return kind(text)
     except ValueError as error:
-        raise WhenceError(f"{text!r} is no number.") from error
+        raise WhenceError(f"{text!r} isn't a number.") from error
 
 
 def show_tokens(talk: Chat) -> None:

@@ -85,4 +85,4 @@ def _number(name: str, text: str) -> float:
     try:
         return float(text)
     except ValueError as error:
-        raise WhenceError(f"{name} = {text!r} is no number.") from error
+        raise WhenceError(f"{name} = {text!r} isn't a number.") from error

@@ -171,7 +171,7 @@ def read_recipe(path: Path) -> Recipe:
     except FileNotFoundError as error:
         raise WhenceError(f"there is no recipe {path}.") from error
     except (ValueError, OSError) as error:
-        raise WhenceError(f"{path} is no recipe: {error}.") from error
+        raise WhenceError(f"{path} isn't a recipe: {error}.") from error
     return Recipe.from_dict(tree.get("recipe", tree))
 
 

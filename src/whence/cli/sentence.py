@@ -246,7 +246,7 @@ def _show_notes(as_json: bool) -> None:
     console.print(
         f"loss: {parts} = {loss:.6f}; mean {loss / 4:.6f}, perplexity {perplexity(loss / 4):.6f}\n"
         f"The logit 2.1 of 'we' makes P = {first:.6f} here. 0.891 is its sigmoid, "
-        f"{1 / (1 + math.exp(-2.1)):.6f}, which is no probability among words.\n"
+        f"{1 / (1 + math.exp(-2.1)):.6f}, which isn't a probability among words.\n"
         f"Only 8 of the 12 words have a logit: with 0 for the other four P(we) is {wider:.6f}."
     )
 

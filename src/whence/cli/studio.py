@@ -32,7 +32,7 @@ def studio(
             stored steps.
     """
     if runs.exists() and not runs.is_dir():
-        raise WhenceError(f"{runs} is no folder: name one with --runs.")
+        raise WhenceError(f"{runs} isn't a folder: name one with --runs.")
     if model is not None:
         from whence.studio.answers.place import BUILD
 

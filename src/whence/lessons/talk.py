@@ -149,7 +149,8 @@ class Question:
         """
         letter = letter.strip().lower()
         if letter and letter not in self.letters:
-            raise WhenceError(f"{letter!r} is no answer: choose one of {', '.join(self.letters)}.")
+            known = ", ".join(self.letters)
+            raise WhenceError(f"{letter!r} isn't an answer: choose one of {known}.")
         self.mine = letter
 
     @property
@@ -180,7 +181,7 @@ def ask(text: str, *choices: str, mine: str = "") -> Question:
         mine: the letter of the learner's choice.
 
     Raises:
-        WhenceError: where `mine` is no letter of a choice.
+        WhenceError: where `mine` isn't a letter of a choice.
 
     Example:
         >>> ask("Does it rise?", "yes", "no", mine="b").letters

@@ -99,7 +99,7 @@ def pick(values: Sequence[Any], index: Any) -> Value:
     With a plain integer it is `values[index]` and makes no node.
 
     Raises:
-        WhenceError: if the index is no whole number or outside the row.
+        WhenceError: if the index isn't a whole number or outside the row.
 
     Args:
         values: a row of numbers or Values.

@@ -133,7 +133,7 @@ class Recorder:
 
     @property
     def loss(self) -> Any:
-        """The loss function that `watch` was given, for the loop to call where it is no module.
+        """The loss function that `watch` was given, for the loop to call where it isn't a module.
 
         Raises:
             WhenceError: none was given.

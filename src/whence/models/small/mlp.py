@@ -38,7 +38,7 @@ def activate(name: str, x: Any) -> Any:
         return x.tanh()
     if name == "sigmoid":
         return x.sigmoid()
-    raise WhenceError(f"{name!r} is no activation: use one of {', '.join(ACTIVATIONS)}.")
+    raise WhenceError(f"{name!r} isn't an activation: use one of {', '.join(ACTIVATIONS)}.")
 
 
 class MLP:
@@ -62,7 +62,7 @@ class MLP:
     def __init__(self, layers: Sequence[tuple[Any, Any]], activation: str = "relu") -> None:
         if activation not in ACTIVATIONS:
             raise WhenceError(
-                f"{activation!r} is no activation: use one of {', '.join(ACTIVATIONS)}."
+                f"{activation!r} isn't an activation: use one of {', '.join(ACTIVATIONS)}."
             )
         self.layers = list(layers)
         self.activation = activation

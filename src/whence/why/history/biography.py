@@ -121,7 +121,7 @@ def biography(
         The `Biography`.
 
     Raises:
-        WhenceError: the address is no element of a parameter, or the run has done no step.
+        WhenceError: the address isn't an element of a parameter, or the run has done no step.
 
     Example:
         >>> biography(Run.open("runs/mine"), "embed.weight[3,7]").residual  # doctest: +SKIP
@@ -180,7 +180,7 @@ def find_weight(moment: Moment, address: str) -> tuple[str, tuple[int, ...]]:
     """Find the parameter and the index that an address means.
 
     Raises:
-        WhenceError: it is no element of a parameter.
+        WhenceError: it isn't an element of a parameter.
     """
     parsed = Address.parse(address)
     named = dict(moment.model.named_parameters())
