@@ -11,8 +11,8 @@ from torch.nn import functional as F
 from tests.why.models import GPT, adamw, stepper
 from whence.scalar import Value
 from whence.train.optimizer import Optimizer
-from whence.train.optimizers import MuonConfig, SGDConfig
 from whence.train.optimizers import OPTIMIZERS as OPTIMIZERS_OF_RECIPES
+from whence.train.optimizers import MuonConfig, SGDConfig
 from whence.train.schedules import Schedule
 from whence.why import trace
 
