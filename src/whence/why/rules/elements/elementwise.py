@@ -73,7 +73,11 @@ def _coarse(call: Call, y: Factor | float, alpha: float = 1.0) -> np.ndarray | f
         # α is rounded to that type, and so may α·y be.
         size = np.abs(alpha * y.values)[:, 0]
         return (2 * unit * size if alpha != 1 else 0.0) + _cast(call, y) * size
-    return unit * abs(y)
+    dtype = call.output.dtype
+    taken = alpha * y  # of 1 or ½ nothing is lost, of ⅓ something is
+    if isinstance(taken, complex) or not dtype.is_floating_point:
+        return unit * abs(y)
+    return abs(taken - float(torch.tensor(taken, dtype=dtype)))
 
 
 def _cast(call: Call, *several: Factor | float) -> float:
