@@ -15,7 +15,7 @@ from whence.models.kinds import MODELS
 from whence.runs.folder import RunFolder, State
 from whence.runs.recipe import kind_of
 from whence.runs.store.curves import Curves, thin
-from whence.runs.store.files import SCHEMA, SUMMARY, disk_use, refuse_links
+from whence.runs.store.files import SCHEMA, SUMMARY, disk_use, open_file, refuse_links
 from whence.runs.store.index import keep
 from whence.runs.store.lines import Lines, encode_line
 from whence.runs.store.lock import is_held
@@ -194,7 +194,7 @@ def _keep(path: Path, found: Summary, now: Stamps) -> None:
 
 def _read(path: Path, now: Stamps) -> Summary | None:
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             line = file.read(1 << 16)
         record = Lines(path, {}).read_line(line, 2)
         then = record.pop("stamps")
