@@ -107,9 +107,13 @@ For 2.3 km, a distance that is not among the twelve, the line answers **{away:.1
 # %%
 reveal(
     guess,
-    "b" if learned_change < 0 < learned_start else "a",
-    f"Each kilometre changes the takings by {learned_change:.1f}: a *negative* weight is how a machine says that "
-    f"more of this means less of that. Start stays well above zero, at {learned_start:.1f}.",
+    "a" if learned_start < 0 else "b" if learned_change < 0 else "c",
+    f"Each kilometre changes the takings by {learned_change:.1f}, and start is {learned_start:.1f}. "
+    + (
+        "A *negative* weight is how a machine says that more of this means less of that."
+        if learned_change < 0
+        else "A *positive* weight is how a machine says that more of this means more of that."
+    ),
 )
 
 # %% [markdown]

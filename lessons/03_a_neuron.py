@@ -98,8 +98,8 @@ reveal(
     "c" if after > 4.5 else "b" if after > 3.5 else "a",
     f"""
 The dials are now w1 = {new_w1:g}, b1 = {new_b1:g}, w2 = {new_w2:g}, b2 = {new_b2:g}. The prediction is **{after:g}**, the
-loss {after_loss:g}. Two things carried it too far. All four dials helped: by their slopes alone the prediction would have come
-to {straight:g}, so the rate was too large. And they multiply: a larger w2 met a larger h, and that gave the rest.
+loss {after_loss:g}. All four dials helped: by their slopes alone the prediction would have come to {straight:g}{", so the rate was too large" if straight > 4 else ""}.
+And they multiply: a larger w2 met a larger h, which made the difference to {after:g}{", too far" if after > 4 else ", which is not yet 4" if after < 4 else ""}.
 """,
 )
 
@@ -181,7 +181,7 @@ alive = not dead_units(gentle_moments[-1])
 say(f"""
 {table(["input", "rate 0.1, 5 epochs", "rate 0.09, 300 epochs", "should be"], [[x, f"{p:.4f}", f"{q:.4f}", t] for x, p, q, t in zip(inputs, predictions, gentle_predictions, answers)])}
 
-The unit {"lives" if alive else "dies too"}. A tenth less made the difference.
+{"The unit lives: a tenth less made the difference." if alive else "The unit dies too: a tenth less was not enough."}
 """)
 
 # %% [markdown]
@@ -222,10 +222,12 @@ two, two_net = ten_epochs([[2.0], [0.5]], [[1.0, 0.0], [2.0, 0.0], [3.0, 0.0]])
 one, _ = ten_epochs([[2.0]], [[1.0], [2.0], [3.0]])
 first_two, last_two = two[0], two[-1]
 unmoved = two_net.layers[0][0][1, 0].data
+
+# %%
 say(f"""
 Mean loss in the first and the last of 10 epochs: {two[0]:.5f} and {two[-1]:.5f} with the second input,
-{one[0]:.5f} and {one[-1]:.5f} without it. Its weight never moved from {unmoved:g}: a weight whose input is 0 gets no slope. What helped
-was a better start and a smaller rate.
+{one[0]:.5f} and {one[-1]:.5f} without it. Its weight stands at {unmoved:g}, where it began: a weight whose input is 0 gets no slope.
+{"The losses are the same without it. What helped was a better start and a smaller rate." if two == one else "Without it the losses differ, so it has a part in it."}
 """)
 
 # %% [markdown]

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from whence.data import open_source, prepare
+from whence.experiments.smoothing import matters_more, over_blocks
 from whence.lessons import ask, bars, check, grid, reveal, say
 from whence.models.ngram.model import NGram, NGramConfig
 from whence.models.ngram.sparsity import sparsity
@@ -92,7 +93,7 @@ guess = ask(
     "A trigram knows two words of context, a bigram one. With add-one smoothing, which is better on unseen text?",
     "the trigram: it knows more",
     "the bigram",
-    "they are equal",
+    "this text can't tell them apart",
 )
 guess
 
@@ -103,14 +104,22 @@ with tempfile.TemporaryDirectory() as folder:
     del data
 
 
-def perplexity(order, **settings):
-    return NGram(NGramConfig(order=order, **settings), size).fit(train).perplexity(test)
-
-
 names = {1: "unigram", 2: "bigram", 3: "trigram"}
-adding = {name: perplexity(n, smoothing="add-k") for n, name in names.items()}
-careful = {name: perplexity(n, smoothing="kneser-ney") for n, name in names.items()}
+
+
+def scores(smoothing):
+    """ln P of each word of the test text, by order."""
+    models = {n: NGram(NGramConfig(order=n, smoothing=smoothing), size).fit(train) for n in names}
+    return {names[n]: model.score(test).astype(float) for n, model in models.items()}
+
+
+plain, cleverer = scores("add-k"), scores("kneser-ney")
+adding = {name: float(np.exp(-given.mean())) for name, given in plain.items()}
+careful = {name: float(np.exp(-given.mean())) for name, given in cleverer.items()}
 unigram_ppl, bigram_ppl, trigram_ppl = adding.values()
+# In nats per word, with 95 % intervals over stretches of the text:
+by_order = over_blocks(plain["bigram"] - plain["trigram"])
+by_smoothing = over_blocks(cleverer["trigram"] - plain["trigram"])
 shares = sparsity(NGram(NGramConfig(order=3), size).fit(train), test)
 known = shares[2].matched
 
@@ -120,10 +129,10 @@ bars("Perplexity on unseen text: lower is better", {"add-one": adding, "Kneser-N
 # %%
 reveal(
     guess,
-    "b" if bigram_ppl < trigram_ppl else "a",
+    "b" if by_order > 0 else "a" if by_order < 0 else "c",
     f"""
-Unigram {unigram_ppl:.1f}, bigram {bigram_ppl:.1f}, trigram **{trigram_ppl:.1f}**. Of the triples in the test text only {known:.0%}
-were ever seen. {"One more for each of " + f"{size:,}" + " words drowns what was really counted." if trigram_ppl > bigram_ppl else "There is text enough here for the second word."} A cleverer smoothing, called Kneser-Ney,
+Unigram {unigram_ppl:.1f}, bigram {bigram_ppl:.1f}, trigram **{trigram_ppl:.1f}**. Of the triples in the test text {known:.0%}
+were ever seen. {f"One more for each of {size:,} words drowns what was really counted." if by_order > 0 else "There is text enough here for the second word." if by_order < 0 else "From one stretch of the text to the next the difference changes its sign."} A cleverer smoothing, called Kneser-Ney,
 takes a little from each count and asks the shorter context instead. With it the same counts give {careful["trigram"]:.1f}.
 """,
 )
@@ -139,11 +148,14 @@ of those just once. This is **sparsity**. It is why counting can't simply go on 
 # ## What is often said wrong
 
 # %%
-by_order, by_smoothing = trigram_ppl / bigram_ppl, trigram_ppl / careful["trigram"]
+more = {
+    "smoothing": "smoothing matters more than length here",
+    "order": "length matters more than smoothing here",
+}.get(matters_more(by_order, by_smoothing), "which matters more, this text doesn't settle")
 say(f"""
-*"A longer context always predicts better."* {"You just saw it do worse." if by_order > 1 else "On this text it did."} The second word
-of context changed the perplexity by a factor of {by_order:.2f}, the other smoothing by {1 / by_smoothing:.2f}:
-{"smoothing matters more than length here" if by_smoothing > max(by_order, 1 / by_order) else "length matters more than smoothing here"}.
+*"A longer context always predicts better."* {"You just saw it do worse." if by_order > 0 else "On this text it did." if by_order < 0 else "This text doesn't tell."} The second word
+of context changed the perplexity by a factor of {trigram_ppl / bigram_ppl:.2f}, the other smoothing by {careful["trigram"] / trigram_ppl:.2f}:
+{more}.
 """)
 
 # %% [markdown]

@@ -75,9 +75,9 @@ multiplies by 1 − rate.
 # %%
 guess = ask(
     "Momentum keeps some of the last step's direction, like a rolling ball. What will it do in this valley, at rate 0.02?",
-    "roll along the valley and arrive sooner",
+    "roll along the valley and get further down in 60 steps",
     "change nothing: the rate is the same",
-    "always overshoot and arrive later",
+    "overshoot, and be higher up after 60 steps",
 )
 guess
 
@@ -104,10 +104,10 @@ curves(
 # %%
 reveal(
     guess,
-    "a" if momentum_end < sgd_end else "c",
+    "a" if momentum_end < sgd_end else "c" if momentum_end > sgd_end else "b",
     f"""
-Error after 60 steps: [SGD](#sgd) {sgd_end:.3g}, [momentum](#momentum) {momentum_end:.3g}, [Adam](#adam) {adam_end:.3g}. Along the valley the slopes all point the
-same way, so the speed builds up, to as much as 1 / (1 − 0.9) = {1 / (1 - 0.9):.0f} times a single step. It swings too, as you see: speed isn't for free. (This is no ranking. Adam's rate of 0.5 is a length, the others' 0.02 is a factor: they can't be compared.)
+Error after 60 steps: [SGD](#sgd) {sgd_end:.3g}, [momentum](#momentum) {momentum_end:.3g}, [Adam](#adam) {adam_end:.3g}. Where the slopes all point the
+same way, the speed builds up, to as much as 1 / (1 − 0.9) = {1 / (1 - 0.9):.0f} times a single step. {"Along this valley that is a gain." if momentum_end < sgd_end else "Here that is no gain: it rolls past the bottom."} Where they take turns it swings: speed isn't for free. (This is no ranking. Adam's rate of 0.5 is a length, the others' 0.02 is a factor: they can't be compared.)
 """,
 )
 
@@ -146,7 +146,7 @@ last digit's rounding. And its rate still has to be chosen.
 
 *"A smaller rate is always safer."* At rate 0.001 the walk above was still at an error of {trials["rate 0.001"][1][-1]:.3g} after 60 steps, from {trials["rate 0.001"][1][0]:.3g} at the start.
 
-*"The error must fall at each step."* With momentum it rose {rises} times out of 60 on this way down.
+*"The error must fall at each step."* With momentum it rose {rises} times out of 60 on {"this way down" if rolling[-1] < rolling[0] else "its way"}.
 """)
 
 # %% [markdown]

@@ -39,6 +39,7 @@ guess = ask(
     "street",
     "tired",
     "it, itself",
+    "another word",
 )
 guess
 
@@ -117,8 +118,10 @@ with torch.inference_mode():
     says, says_other = (vocabulary[model(t)[0, at].argmax()] for t in (tokens, other_tokens))
 chosen = sentence[int(weights[at].argmax())]
 steady = hardest(other, other_maps[layer][0, head, at]).split()[0] == chosen
+
+# %%
 outcome = (
-    "It has not learned to tell what *it* stands for, so what its heads look at explains nothing."
+    "It hasn't learned to tell what *it* stands for, so what its heads look at explains nothing."
     if accuracy < 0.8
     else "So the answer comes from what several heads fetched, put together afterwards."
     if steady
@@ -126,7 +129,7 @@ outcome = (
 )
 reveal(
     guess,
-    {"animal": "a", "street": "b", "it": "d"}.get(chosen, "c"),
+    {"animal": "a", "street": "b", "tired": "c", "it": "d"}.get(chosen, "e"),
     f"""The picture's head looks from *it* at *{chosen}*, with {weights[at].max().item():.0%} of its attention. Did it find out
 what *it* means? Put *wide* in the place of *tired* and look again:
 
@@ -209,8 +212,8 @@ curves(
 # %%
 say(f"""
 From d = 4 to d = 1024 the spread of the products grows by a factor of {growth:.1f}; √(1024/4) is 16. Without the division
-[the largest weight](#not-divided) goes to {peaked[-1][1]:.2f}: one word takes all, by chance. [Divided](#divided-by-d), it
-stays near {divided[-1][1]:.2f}. Many explanations of attention leave the √d out. Without it, the matrices of longer vectors would have
+[the largest weight](#not-divided) goes from {peaked[0][1]:.2f} to {peaked[-1][1]:.2f}{": one word takes all, by chance" if peaked[-1][1] > 0.9 else ""}. [Divided](#divided-by-d), it
+goes from {divided[0][1]:.2f} to {divided[-1][1]:.2f}. Many explanations of attention leave the √d out. Without it, the matrices of longer vectors would have
 to start smaller to have the same effect.
 """)
 

@@ -57,7 +57,8 @@ guess = ask(
     "None of them",
     "uniform and unigram",
     "uniform, unigram and bigram",
-    "all but xz",
+    "uniform, unigram, bigram and gzip",
+    "others than these",
 )
 guess
 
@@ -83,13 +84,18 @@ curves(
 )
 
 # %%
-beaten = [name for name in ("uniform", "unigram", "bigram", "gzip") if measured < known[name]]
+beaten = [name for name in known if measured < known[name]]
+knew_nothing = abs(first_loss - math.log(vocabulary)) < 0.001
 reveal(
     guess,
-    {0: "a", 2: "b", 3: "c", 4: "d"}.get(len(beaten), "b"),
+    {
+        "": "a",
+        "uniform unigram": "b",
+        "uniform unigram bigram": "c",
+        "uniform unigram bigram gzip": "d",
+    }.get(" ".join(beaten), "e"),
     f"""It needs {measured:.3f} bits per byte on the part it never saw, and has beaten {", ".join(beaten) or "none"}. Before the
-first step it needed {first_loss:.4f} nats for each character, which is ln {vocabulary} = {math.log(vocabulary):.4f}: it knew
-nothing, and said so. What it wrote on the way:
+first step it needed {first_loss:.4f} nats for each character; ln {vocabulary} is {math.log(vocabulary):.4f}: {"it knew nothing, and said so" if knew_nothing else "its first weights prefer some characters, for no reason"}. What it wrote on the way:
 
 {table(["step", "it writes"], [[step, "`" + " ".join(text.split()).replace("`", "'")[:90] + "`"] for step, text in samples])}
 
@@ -147,7 +153,7 @@ curves(
 say(f"""
 [Without x +](#part-x) each block more multiplies the gradient by about {each:.2g}: twelve deep, {replaced[-1]:.0e} is left{" and nothing would be learned" if replaced[-1] < 1e-3 * added[-1] else ""}.
 [With x +](#x-part-x) it is {added[-1]:.2g} twelve deep and {added[0]:.2g} for a single block.
-A sum hands the gradient on unchanged, beside whatever the part makes of it, so the way back never closes.
+A sum hands the gradient on unchanged, beside whatever the part makes of it.
 
 It is often said that this is why Transformers need `x +`. {"Half of it: [norms alone](#part-norm-x) keep the gradient's size, too" if normed[-1] > 0.1 * added[-1] else "It is: [norms alone](#part-norm-x) don't keep the gradient's size"} ({normed[-1]:.2g}). A real block has both.
 """)
@@ -167,8 +173,8 @@ flow(
 # %% [markdown]
 # ## What is often said wrong
 #
-# *"It understands grammar now."* Read the samples: it has the rhythm of the text, its indentation and its frequent words. How
-# well it does is one number, the bits it needs on text it has not seen; everything else is an impression.
+# *"It understands grammar now."* Read the samples, and you may see the rhythm of the text, its indentation, its frequent words. That is
+# an impression. How well it does is one number: the bits it needs on text it has not seen.
 #
 # *"Predicting a character is trivial, so a GPT can't know anything."* To need fewer bits it must use whatever helps to
 # predict, and what helps is often knowledge.

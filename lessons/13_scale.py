@@ -35,6 +35,7 @@ guess = ask(
     "The smallest: it has the least to learn",
     "The middle one",
     "The largest",
+    "Two of them, as far as one run of each tells",
 )
 guess
 
@@ -75,13 +76,14 @@ curves(
 )
 
 # %%
-best = min(measured, key=measured.__getitem__)
+best, second, _ = sorted(measured, key=measured.__getitem__)
+lead = measured[second] - measured[best]
 reveal(
     guess,
-    {"small": "a", "middle": "b", "large": "c"}[best],
+    {"small": "a", "middle": "b", "large": "c"}[best] if lead > 0.05 else "d",
     f"""{table(["", "parameters", "bits per character, held back"], [["line (lesson 1)", 2, "–"], *([n, f"{counts[n]:,}", measured[n]] for n in sizes)])}
 
-Here the {best} one needs the fewest, after the same number of steps. But the steps didn't cost the same: a step costs about 6 additions and
+Here the {best} one needs the fewest, after the same number of steps, by {lead:.3f} bits{"" if lead > 0.05 else ", which other first weights could turn round"}. But the steps didn't cost the same: a step costs about 6 additions and
 multiplications for each parameter and token. Given the same *time* the order may be another one, and that is the question that people
 with a budget ask: how many parameters, for how many tokens? For large models a rule of thumb is 20 tokens for each parameter (Hoffmann et
 al., 2022).""",
@@ -145,10 +147,15 @@ The memory is that of weights, gradients and moments; the operations are those o
 # machine, so they are spread over many; rates and initial weights must be chosen so that signals keep their size; text must be found and
 # cleaned by the terabyte; and a run that fails after a month must be taken up where it stopped. "The only difference" hides most of the
 # work. But nothing *magic* is added.
-#
-# *"Abilities emerge suddenly with size."* Some measures jump, others of the same model rise smoothly; it depends on the measure. The bits per
-# character above fall without a jump.
-#
+
+# %%
+falls = list(measured.values()) == sorted(measured.values(), reverse=True)
+say(f"""
+*"Abilities emerge suddenly with size."* Some measures jump, others of the same model rise smoothly; it depends on the measure. The bits per
+character above {"fall from size to size" if falls else "don't even fall from size to size"}: {", ".join(f"{bits:.2f}" for bits in measured.values())}. Three sizes are too few to show a jump, or that there is none.
+""")
+
+# %% [markdown]
 # ## Your turn
 #
 # A model of 7 billion parameters is to be trained with AdamW in float32: four numbers of 4 bytes for each parameter, activations left out. How many GB

@@ -61,6 +61,7 @@ guess = ask(
     "A: it falls, and stays above 0",
     "B: it falls furthest",
     "C: it is the calmest",
+    "In another, in several, or in none",
 )
 guess
 
@@ -80,15 +81,17 @@ rows = [
     [name, f"{losses[name][-1]:.3f}", acts[name][0].verdict if acts[name] else "nothing found"]
     for name in runs
 ]
+clean = [name for name in runs if not acts[name]]
+lowest = min(runs, key=lambda name: losses[name][-1])
 reveal(
     guess,
-    "a",
+    {"A": "a", "B": "b", "C": "c"}.get("".join(clean), "d"),
     f"""
 The doctor was called to all four:
 
 {table(["run", "last loss", "first finding"], rows)}
 
-A loss says how well the targets are met. It doesn't say how. B meets them best, since it may look at them: nothing hides from a token those that follow, so it
+A loss says how well the targets are met. It doesn't say how. B {"meets them best, since it may" if lowest == "B" else "may"} look at them: nothing hides from a token those that follow, so it
 copies what it should foresee. It will write nonsense, as there is nothing to copy from when the next token isn't there yet.
 """,
 )
@@ -103,8 +106,7 @@ copies what it should foresee. It will write nonsense, as there is nothing to co
 leak = next(f for f in acts["B"] if f.rule == "sees-the-future")
 moved = leak.facts[0].value
 say(f"""
-In B, earlier predictions move by {moved:.3g} times the spread of the logits when the last token is changed. In A it is nothing at all: not a small number, but 0 up to
-rounding.
+In B, earlier predictions move by {moved:.3g} times the spread of the logits when the last token is changed. {"In A the question finds nothing: 0 up to rounding, not just a small number." if "A" in clean else "In A, too, the doctor found something."}
 
 Such a question has a yes or a no. Many faults have one: change another example of the batch, and see whether this one moves. Read the same text twice. Ask each weight whether it
 has ever had a gradient.
@@ -122,7 +124,7 @@ slow_ratio, fast_ratio = slow.facts[0].value, fast.facts[0].value
 say(f"""
 {table(["run", "rate", "update / weight"], [["C", f"{1e-6:g}", f"{slow_ratio:.1e}"], ["D", "1", f"{fast_ratio:.1e}"]])}
 
-At C's pace it would take about {1 / slow_ratio:,.0f} steps to change a weight by its own size. D throws away in one step what it was given at the start.
+At C's pace it would take about {1 / slow_ratio:,.0f} steps to change a weight by its own size. {"D throws away in one step what it was given at the start." if fast_ratio > 1 else f"D takes {1 / fast_ratio:,.0f}."}
 """)
 
 # %% [markdown]
@@ -135,7 +137,7 @@ guess_proof = ask(
     "B is trained again with the mask, twice, with two seeds. What happens to its loss?",
     "It is lower still",
     "It is higher, and the model is better",
-    "It stays as it is",
+    "Two seeds can't tell",
 )
 guess_proof
 
@@ -146,12 +148,15 @@ with_mask = sum(proof.with_change) / len(proof.with_change)
 without_mask = sum(proof.control) / len(proof.control)
 reveal(
     guess_proof,
-    "b" if with_mask > without_mask else "a",
+    "b"
+    if min(proof.with_change) > max(proof.control)
+    else "a"
+    if max(proof.with_change) < min(proof.control)
+    else "c",
     f"""
 {table(["", "loss on lines held back"], [["with the mask", with_mask], ["without", without_mask]])}
 
-The loss goes from {without_mask:.3f} to {with_mask:.3f}, and the finding is gone. The verdict is *{proof.outcome}*: this fault flattered the loss, so the doctor doesn't hold the
-loss against the cure. Two measures can disagree. Then ask which of them measures what you want.
+The loss goes from {without_mask:.3f} to {with_mask:.3f}. The verdict is *{proof.outcome}*{": the finding is gone, and as this fault flatters the loss, the doctor doesn't hold the loss against the cure" if proof.outcome == "cured" else ", since the finding is still there, or the trial came to no end"}. Two measures can disagree. Then ask which of them measures what you want.
 """,
 )
 

@@ -17,7 +17,7 @@ from whence.models.small.line import (
     least_squares,
     mean_squared_error,
 )
-from whence.play.line_rates import losses_at, stepper
+from whence.play.line_rates import judged, losses_at, stepper
 from whence.play.line_rates import one_step as one_step_of
 from whence.play.rates import range_test, rising, verdict
 
@@ -58,7 +58,7 @@ def rates(
     record: dict[str, Any] = {"schema": 1, "best_loss": best, "runs": []}
     for rate in rates:
         losses = losses_at(table, rate, steps)
-        what = verdict(losses, best)
+        what = judged(table, rate, losses, best)
         early = losses[min(steps // 10, len(losses) - 1)]
         numbers = f"{losses[0]:>12.6g}{early:>14.6g}{losses[-1]:>14.6g}"
         say(f"{rate:>8g}  {numbers}  {_sentence(what, losses)}")
@@ -118,7 +118,7 @@ def _sentence(what: str, losses: list[float]) -> str:
         return f"diverges{climbs}: the loss is above its start from step {grew} on, and grows"
     return {
         "swings": "swings: every step jumps over the lowest point and back",
-        "crawls": "crawls: on its way, but most of the way is left",
+        "crawls": "crawls: most of the way is left",
         "arrived": "arrived",
         "on its way": "on its way",
     }[what]
