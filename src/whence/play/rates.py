@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 from whence.errors import WhenceError
 
-
 ROUNDING = 1e-12  # of a loss
 
 
