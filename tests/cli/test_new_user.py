@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from tests.cli.command import whence
-from whence import GPTConfig, Recipe, Run
+from whence import GPTConfig, Recipe, Run, WhenceError
 from whence.generate.sampling import Sampling
+from whence.models import Classifier, ClassifierConfig
 from whence.models.layers.attention import attend
 from whence.models.layers.attention_fused import attend_fused
 from whence.runs.store.chain import link, note
@@ -110,6 +111,47 @@ def test_a_query_that_may_read_nothing_reads_nothing(dtype, form, causal):
     for gradient in gradients:
         assert gradient.isfinite().all()
         assert not gradient[1].any()
+
+
+def test_a_text_that_is_nothing_but_padding_has_logits_and_gradients():
+    torch.manual_seed(0)
+    model = Classifier(ClassifierConfig(n_layers=1, n_heads=2, d_model=16, classes=("a", "b")), 9)
+    torch.nn.init.normal_(model.head.weight)
+    visible = torch.tensor([[True, True, False], [False, False, False]])
+    logits = model(torch.tensor([[1, 2, 0], [0, 0, 0]]), visible)
+    torch.testing.assert_close(logits[1], model.head.bias)
+    logits.sum().backward()
+    assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+
+
+@pytest.mark.parametrize(
+    ("step", "said"),
+    [
+        (lambda net, x: None, "computed nothing with tensors"),
+        (lambda net, x: 3, "computed nothing with tensors"),
+        (lambda net, x: net(x), "no backward() ran in this step"),
+        (lambda net, x: net(x).sum().backward(), None),
+    ],
+)
+def test_a_step_that_is_no_training_step_says_so_and_what_there_is(step, said):
+    from whence.why import trace
+
+    net, x = torch.nn.Linear(2, 1), torch.ones(3, 2)
+    found = trace(lambda: step(net, x), model=net)
+    assert [said in note for note in found.notes] == ([] if said is None else [True])
+    if said is None:
+        assert found["loss"][()].value == net(x).sum().item()
+        return
+    for address in ("loss", "weight.grad[0,0]"):
+        with pytest.raises(WhenceError, match=re.escape(said)):
+            found.why(address)
+
+
+def test_what_is_no_function_is_no_step():
+    from whence.why import trace
+
+    with pytest.raises(WhenceError, match="was given int: write it as def step"):
+        trace(5)  # type: ignore[arg-type]
 
 
 def test_stop_takes_one_string_and_leaves_the_prompt(tmp_path, capsys):
