@@ -19,7 +19,7 @@ from whence.models.small.line import (
 )
 from whence.play.line_rates import judged, losses_at, stepper
 from whence.play.line_rates import one_step as one_step_of
-from whence.play.rates import range_test, rising, verdict
+from whence.play.rates import range_test, rising
 
 
 def rates(
@@ -77,13 +77,14 @@ def rates(
         f"a rate to use: {found.proposed:.2g}"
     )
     losses = losses_at(table, found.proposed, steps)
-    say(f"{steps} steps at {found.proposed:.2g}: loss {losses[-1]:.6g}, {verdict(losses, best)}")
+    what = judged(table, found.proposed, losses, best)
+    say(f"{steps} steps at {found.proposed:.2g}: loss {losses[-1]:.6g}, {what}")
     record["range_test"] = {
         "rates": found.rates,
         "losses": found.losses,
         "diverges": found.diverges,
         "proposed": found.proposed,
-        "verdict": verdict(losses, best),
+        "verdict": what,
     }
     if json:
         print(strict(record))
