@@ -212,6 +212,34 @@ def test_a_run_that_was_interrupted_while_it_was_loaded_stops_before_its_first_s
     assert "stopped and saved before step 0" in capsys.readouterr().out
 
 
+def test_a_ctrl_c_while_a_long_text_is_counted_ends_at_once_and_says_how_to_go_on(
+    tmp_path, capsys, monkeypatch
+):
+    import signal
+
+    counted = []
+
+    def counting(dataset):
+        signal.raise_signal(signal.SIGINT)
+        counted.append(dataset)  # which may take a minute
+        return []
+
+    monkeypatch.setattr("whence.cli.display.baselines", counting)
+    monkeypatch.setattr("whence.cli.display.WAITS", 0)
+    (tmp_path / "my.txt").write_text(TEXTS["quotes"])
+    words = ["train", tmp_path / "my.txt", "--steps", 3, "--out", tmp_path / "run", *TINY]
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # else a shell may ignore it
+    try:
+        assert whence(*words) == 130
+    finally:
+        signal.signal(signal.SIGINT, before)
+    printed = capsys.readouterr().out
+    assert "counting what a model must beat" in printed
+    assert f"whence resume {tmp_path / 'run'}" in printed
+    assert not counted
+    assert Run.open(tmp_path / "run").state == "new"
+
+
 def test_a_sample_never_ends_in_half_a_character():
     from whence.generate.text import TextStream
 

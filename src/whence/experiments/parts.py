@@ -117,7 +117,7 @@ def conclusion(
     told += ". " if heads > 0 or heads < 0 else ", which is no difference that these runs show. "
     return told + (
         "Which part matters most depends on how the weights start and on depth, rate and length "
-        "of training: others give another order."
+        "of training: others may give another order."
     )
 
 
