@@ -108,9 +108,14 @@ For 2.3 km, a distance that none of the twelve shops has, the line answers **{aw
 # %%
 reveal(
     guess,
-    "b" if learned_change < 0 < learned_start else "a",
-    f"Each kilometre changes the takings by {learned_change:.1f}. A *negative* weight is how a machine says that "
-    f"more of this means less of that. Start stays well above zero, at {learned_start:.1f}.",
+    "a" if learned_start < 0 else "b" if learned_change < 0 else "c",
+    f"Each kilometre changes the takings by {learned_change:.1f}. "
+    + (
+        "A *negative* weight is how a machine says that more of this means less of that. "
+        if learned_change < 0
+        else "A *positive* weight is how a machine says that more of this means more of that. "
+    )
+    + f"Start is {learned_start:.1f}.",
 )
 
 # %% [markdown]

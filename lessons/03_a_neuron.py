@@ -98,8 +98,8 @@ reveal(
     "c" if after > 4.5 else "b" if after > 3.5 else "a",
     f"""
 The dials are now w1 = {new_w1:g}, b1 = {new_b1:g}, w2 = {new_w2:g} and b2 = {new_b2:g}. The prediction is **{after:g}** and the
-loss {after_loss:g}. Two things carried it too far. First, all four dials moved at once: their slopes alone would have brought the prediction
-to {straight:g}, so the rate was too large. Second, dials multiply one another: a larger w2 met a larger h, and that did the rest.
+loss {after_loss:g}. Two things made the difference. First, all four dials moved at once: their slopes alone would have brought the prediction
+to {straight:g}{", so the rate was too large" if straight > 4 else ""}. Second, dials multiply one another: a larger w2 met a larger h, and that did the rest{", which is too far" if after > 4 else ", which is not yet 4" if after < 4 else ""}.
 """,
 )
 
@@ -187,7 +187,7 @@ After 300 epochs each:
 
 {table(["input", "rate 0.1", "rate 0.09", "should be"], [[x, f"{p:.4f}", f"{q:.4f}", t] for x, p, q, t in zip(inputs, same_length, gentle_predictions, answers)])}
 
-The unit {"lives" if alive else "dies too"} at 0.09: a rate smaller by a tenth made the difference. At 0.1 it is still dead, and more training
+The unit {"lives at 0.09: a rate smaller by a tenth made the difference" if alive else "dies too at 0.09: a rate smaller by a tenth wasn't enough"}. At 0.1 it is still dead, and more training
 doesn't bring it back. The best constant answer would be the mean, {sum(answers) / 3:g}, but b2 doesn't even settle there, because
 each sample pulls it its own way.
 """)

@@ -75,9 +75,9 @@ multiplies the distance only by 1 − rate.
 # %%
 guess = ask(
     "Momentum keeps some of the last step's direction, like a rolling ball. What will it do in this valley at rate 0.02?",
-    "roll along the valley and arrive sooner",
+    "roll along the valley and get further down in 60 steps",
     "change nothing, because the rate is the same",
-    "always overshoot and arrive later",
+    "overshoot, and be higher up after 60 steps",
 )
 guess
 
@@ -106,10 +106,10 @@ curves(
 # %%
 reveal(
     guess,
-    "a" if momentum_end < sgd_end else "c",
+    "a" if momentum_end < sgd_end else "c" if momentum_end > sgd_end else "b",
     f"""
 The error after 60 steps is {sgd_end:.3g} with [SGD](#sgd), {momentum_end:.3g} with [momentum](#momentum) and {adam_end:.3g} with [Adam](#adam). Along the valley all slopes point the
-same way, so the speed builds up to as much as 1 / (1 − 0.9) = {1 / (1 - 0.9):.0f} times a single step. Speed has its price: the path swings, and the error rose at {rises} of the 60 steps. (This isn't a ranking. Adam's rate of 0.5 is a length, while the others' 0.02 is a factor, so the rates can't be compared.)
+same way, so the speed builds up to as much as 1 / (1 − 0.9) = {1 / (1 - 0.9):.0f} times a single step. {"Here that is a gain." if momentum_end < sgd_end else "Here that is no gain: it rolls past the bottom."} Speed has its price: the path swings, and the error rose at {rises} of the 60 steps. (This isn't a ranking. Adam's rate of 0.5 is a length, while the others' 0.02 is a factor, so the rates can't be compared.)
 """,
 )
 

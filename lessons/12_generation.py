@@ -20,9 +20,9 @@ from whence.why import trace
 # %%
 guess = ask(
     "Suppose we always take the likeliest character. What will the text look like?",
-    "The best text that the model can write",
-    "It soon repeats itself",
-    "Random letters",
+    "It repeats itself less than text that is drawn by chance",
+    "It repeats itself more",
+    "There is hardly a difference",
 )
 guess
 
@@ -67,9 +67,13 @@ rows = [
 ]
 reveal(
     guess,
-    "b" if greedy_repeats > 0.3 else "c" if greedy_repeats < 0.02 else "a",
+    "b"
+    if greedy_repeats > usual_repeats + 0.1
+    else "a"
+    if greedy_repeats < usual_repeats - 0.1
+    else "c",
     f"""{greedy_repeats:.0%} of its pieces of 8 characters had come before in the same text. At temperature 1 it is
-{usual_repeats:.0%}. Real text isn't made of the likeliest characters. It is full of small surprises, about as many as a good model expects.
+{usual_repeats:.0%}. {"The likeliest character leads back to where it has been. " if greedy_repeats > usual_repeats + 0.1 else "This model shows it badly; train it longer. "}Real text isn't made of the likeliest characters. It is full of small surprises, about as many as a good model expects.
 
 {table(["temperature", "repeated", f"what it writes after '{prompt.strip()}'"], rows)}""",
 )
