@@ -2,7 +2,7 @@
 // `head[0,3,7], rounded to bfloat16 (2)`. The raw name stands behind on hover.
 
 // `words`: raw name → [where, what was done there], as an answer brings it. Returns a function of an
-// address, with `name` for a name that may have a remark in brackets behind it.
+// address, with `tensor` for a name that may have a remark in brackets behind it.
 export function caller(words) {
   function called(address) {
     const [, name, index, quantity] = address.match(/^(.*?)(\[[^\]]*\])?((?:\.(?:grad|after|update))*)$/s);
@@ -12,6 +12,6 @@ export function caller(words) {
     const own = place ? `${place}${index || ""}, ${what}` : `${what}${index || ""}`;
     return own + (quantity === ".grad" ? ", gradient" : quantity);
   }
-  called.name = (text) => called(text.split(" (")[0]);
+  called.tensor = (text) => called(text.split(" (")[0]);
   return called;
 }

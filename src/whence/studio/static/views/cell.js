@@ -82,7 +82,7 @@ function render({ model, el }) {
   function equation(r) {
     const given = ["given", "closed box"].includes(r.verdict);
     const names = Object.entries(r.names);
-    const meant = names.length ? h("p", { class: "quiet small meant" }, names.map(([symbol, name], i) => [i ? ", " : "", h("em", {}, symbol), " is ", h("span", { class: kind(name), title: name }, called.name(name))])) : null;
+    const meant = names.length ? h("p", { class: "quiet small meant" }, names.map(([symbol, name], i) => [i ? ", " : "", h("em", {}, symbol), " is ", h("span", { class: kind(name), title: name }, called.tensor(name))])) : null;
     const line = (label, ...shown) => h("div", { class: "rule-line" }, h("span", { class: "label" }, label), h("div", {}, shown));
     if (given || !r.terms.length) return h("div", { class: "formula" }, given ? h("p", {}, r.symbols) : formula(r.symbols), meant);
     return h("div", scrolls("The rule", "formula rule"), line("in symbols", formula(r.symbols), meant), line("in numbers", figures(r)), line("result", math(op("="), value(short(r.total)))));
@@ -140,7 +140,7 @@ function render({ model, el }) {
   function source(one) {
     const lit = [];
     for (let i = 0; i < one.cells.shape[0]; i++) lit.push([one.cells.data[2 * i], one.cells.data[2 * i + 1]]);
-    const given = (tile) => ({ title: `${one.symbol ? one.symbol + " is " : ""}${called.name(tile.name)}`, lit, size: Math.max(3, Math.min(12, Math.floor(300 / Math.max(...tile.values.shape)))), labels: true });
+    const given = (tile) => ({ title: `${one.symbol ? one.symbol + " is " : ""}${called.tensor(tile.name)}`, lit, size: Math.max(3, Math.min(12, Math.floor(300 / Math.max(...tile.values.shape)))), labels: true });
     return h("div", {}, movable(one.matrix, given), h("p", { class: "quiet small" }, `${count(one.count)} cell${one.count === 1 ? "" : "s"} read`));
   }
 
