@@ -21,7 +21,7 @@ import torch
 
 from whence.experiments.common import Example, learn
 from whence.experiments.words import encoder_weights, it_sentences, small_reader
-from whence.lessons import ask, check, curves, grid, reveal, say, table
+from whence.lessons import ask, bars, check, curves, grid, reveal, say, table
 from whence.models.layers.attention import Attention, attend, split_heads
 from whence.models.layers.positions import SinusoidalPositions
 from whence.models.seq2seq.config import EncoderConfig
@@ -272,13 +272,14 @@ curves(
 # the attention?
 
 # %%
-s = 1.0  # your turn: the score of the first word
+s = 1.0  # your turn: the score of the first word, 0 to 6
 share = math.exp(min(s, 500)) / (math.exp(min(s, 500)) + 2)
 check(
     0.9 <= share <= 0.95,
     f"e^{s:g} / (e^{s:g} + 1 + 1) = {share:.3f}. The first score that does it is ln 18 = {math.log(18):.3f}.",
     f"e^{s:g} / (e^{s:g} + 1 + 1) = {share:.3f}: "
     + ("make s larger." if share < 0.9 else "make s smaller."),
+    bars("Attention", {"first": share, "second": (1 - share) / 2, "third": (1 - share) / 2}),
 )
 
 # %% [markdown]

@@ -94,7 +94,9 @@ def flow(
             "attention": attention(t, open, example, head) if open else [],
             "loss": t.loss.value,
             "notes": t.notes,
-            "python": asked.python(f"[{stages[-1]!r}].value" if stages else ""),
+            "python": asked.python(
+                f"[{stages[-1]!r}]{'.grad' if backward else ''}.value" if stages else ""
+            ),
             "shell": asked.shell(open, "--list"),
         }
 

@@ -51,6 +51,8 @@ export function startForm(model, given) {
       h("div", { class: "row" }, begin, h("label", { class: "row" }, paused, "pause before the first step")),
       preview,
     );
+    node.addEventListener("input", () => (refused = ""));
+    node.addEventListener("change", () => (refused = ""));
     if (given) source.value = "file";
     choose();
     settings();
@@ -95,8 +97,10 @@ export function startForm(model, given) {
       return { source: own ? "text" : state.source, named: state.source === "file" ? state.named : "", model: kind.value, settings: changed, out: name.value.trim() };
     }
 
+    let refused = ""; // what couldn't be started: a preview of the same doesn't draw over the reason
     async function start() {
       begin.disabled = true;
+      refused = JSON.stringify(asked());
       const text = state.source === "paste" ? paste.value : state.source === "file" ? state.text : null;
       try {
         const done = await command(model, "start", { ...asked(), text, paused: paused.checked });
@@ -110,14 +114,17 @@ export function startForm(model, given) {
 
     async function preview_now() {
       const wanted = asked();
+      const same = () => JSON.stringify(wanted) === JSON.stringify(asked()) && JSON.stringify(wanted) !== refused;
+      if (!same()) return;
       try {
         const answer = await ask(model, "recipe", wanted);
-        if (JSON.stringify(wanted) !== JSON.stringify(asked())) return;
+        if (!same()) return;
         const [few] = Object.entries(answer.parameters_by_vocabulary);
         put(preview, h("p", { class: "quiet" }, [`run ${answer.name}`, few[1] ? ` · ${count(few[1])} parameters if the text has ${few[0]} different tokens` : ""]), copies(answer));
         name.placeholder = answer.name;
         begin.disabled = false;
       } catch (error) {
+        if (!same()) return;
         put(preview, trouble(error));
         begin.disabled = true;
       }

@@ -70,7 +70,7 @@ export function runRow(name, columns, does) {
 }
 
 function settingsOf(run) {
-  const all = Object.entries(run.settings || {}).filter(([name, value]) => value !== null && !name.startsWith("data.") && !name.startsWith("hardware."));
+  const all = Object.entries(run.settings || {}).filter(([name, value]) => value !== null && !/^(data|hardware|record)\./.test(name));
   if (!all.length) return [];
   const one = ([name, value]) => h("span", { class: "setting", title: `${name} = ${said(value)}` }, `${lastOf(name)} ${said(value)}`);
   return [all.slice(0, SHOWN).map(one), all.length > SHOWN ? h("span", { class: "setting", title: all.slice(SHOWN).map(([name, value]) => `${name} = ${said(value)}`).join("\n") }, `and ${all.length - SHOWN} more`) : null];

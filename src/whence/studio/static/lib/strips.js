@@ -30,8 +30,8 @@ export function strips(tile, { from, count, wide, tall, pick }) {
     for (let r = 0; r < rows; r++) {
       for (let c = 0; c < columns; c++) {
         const x = at_(r, c);
-        pen.globalAlpha = Number.isFinite(x) ? 0.06 + 0.94 * (Math.abs(x) / most) : 0.1;
-        pen.fillStyle = x < 0 ? neg : pos;
+        pen.globalAlpha = !x ? 1 : Number.isFinite(x) ? 0.06 + 0.94 * (Math.abs(x) / most) : 0.1;
+        pen.fillStyle = !x ? colour("--soft") : x < 0 ? neg : pos;
         pen.fillRect(c * wide + 0.5, r * tall + 1, wide - 1, tall - 2);
       }
     }

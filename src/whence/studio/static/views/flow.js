@@ -80,7 +80,7 @@ function render({ model, el }) {
   // How many numbers of each token fit, so that the whole model is as wide as the page.
   function fits(answer) {
     const stages = answer.stages.filter((stage) => stage.tile).length || 1;
-    const room = el.clientWidth - 110 - (answer.predictions.length ? 160 : 0) - (answer.text ? 290 : 0);
+    const room = el.clientWidth - 80 - (answer.predictions.length ? 150 : 0) - (answer.text ? 270 : 0);
     return Math.max(4, Math.min(16, Math.floor((room / stages - BETWEEN) / CELL)));
   }
 
