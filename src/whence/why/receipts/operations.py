@@ -106,15 +106,16 @@ def joined(layouts: Layouts, call: Call) -> Axes | None:
         return None
     dim = call["dim"] % len(axes)
     several = [layouts.axes(ref) for ref in sources]
-    along = [(Axis(OTHER, r.size[dim]),) if a is None else a[dim] for r, a in zip(sources, several)]
+    along = [
+        (Axis(OTHER, ref.size[dim]),) if each is None else each[dim]
+        for ref, each in zip(sources, several, strict=True)
+    ]
     whole = Axis(OTHER, sum(ref.size[dim] for ref in sources))
     if all(len(a) == 1 and a[0].role == OTHER and a[0].size == 1 for a in along):
         whole = _missing((*axes[:dim], *axes[dim + 1 :]), len(sources))
     else:
         known = [(i, a[0]) for i, a in enumerate(along) if len(a) == 1 and a[0].role != OTHER]
-        starts = {
-            axis.start - sum(ref.size[dim] for ref in sources[:i]) for i, axis in known
-        }
+        starts = {axis.start - sum(ref.size[dim] for ref in sources[:i]) for i, axis in known}
         if len(starts) == len({(a.role, a.stream) for _, a in known}) == 1:
             whole = replace(known[0][1], size=whole.size, start=starts.pop())
     return (*axes[:dim], (whole,), *axes[dim + 1 :])
