@@ -108,9 +108,14 @@ For 2.3 km, a distance that none of the twelve shops has, the line answers **{aw
 # %%
 reveal(
     guess,
-    "b" if learned_change < 0 < learned_start else "a",
-    f"Each kilometre changes the takings by {learned_change:.1f}. A *negative* weight is how a machine says that "
-    f"more of this means less of that. Start stays well above zero, at {learned_start:.1f}.",
+    "a" if learned_start < 0 else "b" if learned_change < 0 else "c",
+    f"Each kilometre changes the takings by {learned_change:.1f}. "
+    + (
+        "A *negative* weight is how a machine says that more of this means less of that. "
+        if learned_change < 0
+        else "A *positive* weight is how a machine says that more of this means more of that. "
+    )
+    + f"Start is {learned_start:.1f}.",
 )
 
 # %% [markdown]
@@ -145,7 +150,7 @@ say(f"After 60 steps the loss is {cleared:.1f} with clearing and {piled_up:,.0f}
 # decimals are enough.
 
 # %%
-distance = 0.0  # your turn: the distance in km
+distance = 0.0  # your turn: the distance in km, 0 to 4.2
 takes = fit.predict([distance])
 check(
     abs(takes - 450) < 1.5,
@@ -153,6 +158,13 @@ check(
     f"At {distance:g} km the line says {takes:.1f}. "
     + ("Go farther. " if takes > 450 else "Come nearer. ")
     + "Solve 450 = start + change · distance for the distance.",
+    curves(
+        "Where the line says 450",
+        {"the line": [(d, fit.predict([d])) for d in ends], "450": [(d, 450.0) for d in ends]},
+        x="distance (km)",
+        y="money",
+        points={"your shop": [(distance, takes)]},
+    ),
 )
 
 # %% [markdown]

@@ -98,8 +98,8 @@ reveal(
     "c" if after > 4.5 else "b" if after > 3.5 else "a",
     f"""
 The dials are now w1 = {new_w1:g}, b1 = {new_b1:g}, w2 = {new_w2:g} and b2 = {new_b2:g}. The prediction is **{after:g}** and the
-loss {after_loss:g}. Two things carried it too far. First, all four dials moved at once: their slopes alone would have brought the prediction
-to {straight:g}, so the rate was too large. Second, dials multiply one another: a larger w2 met a larger h, and that did the rest.
+loss {after_loss:g}. Two things made the difference. First, all four dials moved at once: their slopes alone would have brought the prediction
+to {straight:g}{", so the rate was too large" if straight > 4 else ""}. Second, dials multiply one another: a larger w2 met a larger h, and that did the rest{", which is too far" if after > 4 else ", which is not yet 4" if after < 4 else ""}.
 """,
 )
 
@@ -187,7 +187,7 @@ After 300 epochs each:
 
 {table(["input", "rate 0.1", "rate 0.09", "should be"], [[x, f"{p:.4f}", f"{q:.4f}", t] for x, p, q, t in zip(inputs, same_length, gentle_predictions, answers)])}
 
-The unit {"lives" if alive else "dies too"} at 0.09: a rate smaller by a tenth made the difference. At 0.1 it is still dead, and more training
+The unit {"lives at 0.09: a rate smaller by a tenth made the difference" if alive else "dies too at 0.09: a rate smaller by a tenth wasn't enough"}. At 0.1 it is still dead, and more training
 doesn't bring it back. The best constant answer would be the mean, {sum(answers) / 3:g}, but b2 doesn't even settle there, because
 each sample pulls it its own way.
 """)
@@ -212,7 +212,7 @@ It died at rate 0.1 only when the last of the three had closed.
 # below 0.0001.
 
 # %%
-rate = 0.01  # your turn: the rate
+rate = 0.01  # your turn: the rate, 0.005 to 0.5
 result, ends, spent = learn(rate, 60) if 0 < rate <= 0.5 else (None, moments, [9.0])
 check(
     spent[-1] < 0.0001 and not dead_units(ends[-1]),
@@ -224,6 +224,13 @@ check(
     if dead_units(ends[-1])
     else f"The unit lives, but the loss is still {spent[-1]:.2g}: "
     + ("go a little faster." if rate < 0.07 else "go a little slower."),
+    curves(
+        "60 epochs at your rate",
+        {"mean loss": list(enumerate(spent, 1)), "0.0001": [(1, 1e-4), (60, 1e-4)]},
+        x="epoch",
+        y="loss",
+        log_y=True,
+    ),
 )
 
 # %% [markdown]

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from whence.data import open_source, prepare
+from whence.experiments.smoothing import matters_more, over_blocks
 from whence.lessons import ask, bars, check, grid, reveal, say
 from whence.models.ngram.model import NGram, NGramConfig
 from whence.models.ngram.sparsity import sparsity
@@ -92,7 +93,7 @@ guess = ask(
     "A trigram knows two words of context, a bigram only one. With add-one smoothing, which is better on unseen text?",
     "the trigram: it knows more",
     "the bigram",
-    "they are equal",
+    "this text can't tell them apart",
 )
 guess
 
@@ -103,14 +104,22 @@ with tempfile.TemporaryDirectory() as folder:
     del data
 
 
-def perplexity(order, **settings):
-    return NGram(NGramConfig(order=order, **settings), size).fit(train).perplexity(test)
-
-
 names = {1: "unigram", 2: "bigram", 3: "trigram"}
-adding = {name: perplexity(n, smoothing="add-k") for n, name in names.items()}
-careful = {name: perplexity(n, smoothing="kneser-ney") for n, name in names.items()}
+
+
+def scores(smoothing):
+    """ln P of each word of the test text, by order."""
+    models = {n: NGram(NGramConfig(order=n, smoothing=smoothing), size).fit(train) for n in names}
+    return {names[n]: model.score(test).astype(float) for n, model in models.items()}
+
+
+plain, cleverer = scores("add-k"), scores("kneser-ney")
+adding = {name: float(np.exp(-given.mean())) for name, given in plain.items()}
+careful = {name: float(np.exp(-given.mean())) for name, given in cleverer.items()}
 unigram_ppl, bigram_ppl, trigram_ppl = adding.values()
+# In nats per word, with 95 % intervals over stretches of the text:
+by_order = over_blocks(plain["bigram"] - plain["trigram"])
+by_smoothing = over_blocks(cleverer["trigram"] - plain["trigram"])
 shares = sparsity(NGram(NGramConfig(order=3), size).fit(train), test)
 known = shares[2].matched
 
@@ -120,10 +129,10 @@ bars("Perplexity on unseen text: lower is better", {"add-one": adding, "Kneser-N
 # %%
 reveal(
     guess,
-    "b" if bigram_ppl < trigram_ppl else "a",
+    "b" if by_order > 0 else "a" if by_order < 0 else "c",
     f"""
 Unigram {unigram_ppl:.1f}, bigram {bigram_ppl:.1f}, trigram **{trigram_ppl:.1f}**. Of the triples in the test text only {known:.0%}
-had ever been seen. {"Adding one for each of " + f"{size:,}" + " words drowns what was really counted." if trigram_ppl > bigram_ppl else "There is enough text here for the second word."} A better kind of smoothing, called Kneser-Ney,
+had ever been seen. {f"Adding one for each of {size:,} words drowns what was really counted." if by_order > 0 else "There is enough text here for the second word." if by_order < 0 else "From one stretch of the text to the next the difference changes its sign."} A better kind of smoothing, called Kneser-Ney,
 takes a little from each count and asks the shorter context instead. The same counts then give {careful["trigram"]:.1f}.
 """,
 )
@@ -139,11 +148,15 @@ of those only once. This is called **sparsity**. It is why counting can't simply
 # ## What is often said wrong
 
 # %%
+more = {
+    "smoothing": "Smoothing matters more than length here.",
+    "order": "Length matters more than smoothing here.",
+}.get(matters_more(by_order, by_smoothing), "Which matters more, this text doesn't settle.")
+helps = careful["trigram"] < careful["bigram"]
 say(f"""
 *"The more context, the lower the perplexity."* A well-known textbook (Jurafsky and Martin, [Speech and Language Processing](https://web.stanford.edu/~jurafsky/slp3/3.pdf),
 chapter 3) shows that for unigrams, bigrams and trigrams. It holds when the counts are smoothed well. With Kneser-Ney the second word of
-context helps here too: {careful["bigram"]:.1f} for the bigram, {careful["trigram"]:.1f} for the trigram. With add-one it hurts: {bigram_ppl:.1f} and {trigram_ppl:.1f}. Context
-helps when counts are smoothed well.
+context {"helps here too" if helps else "doesn't help here"}: {careful["bigram"]:.1f} for the bigram, {careful["trigram"]:.1f} for the trigram. With add-one {"it hurts" if by_order > 0 else "it helps" if by_order < 0 else "this text doesn't tell"}: {bigram_ppl:.1f} and {trigram_ppl:.1f}. {more}
 """)
 
 # %% [markdown]

@@ -75,9 +75,9 @@ multiplies the distance only by 1 − rate.
 # %%
 guess = ask(
     "Momentum keeps some of the last step's direction, like a rolling ball. What will it do in this valley at rate 0.02?",
-    "roll along the valley and arrive sooner",
+    "roll along the valley and get further down in 60 steps",
     "change nothing, because the rate is the same",
-    "always overshoot and arrive later",
+    "overshoot, and be higher up after 60 steps",
 )
 guess
 
@@ -106,10 +106,10 @@ curves(
 # %%
 reveal(
     guess,
-    "a" if momentum_end < sgd_end else "c",
+    "a" if momentum_end < sgd_end else "c" if momentum_end > sgd_end else "b",
     f"""
 The error after 60 steps is {sgd_end:.3g} with [SGD](#sgd), {momentum_end:.3g} with [momentum](#momentum) and {adam_end:.3g} with [Adam](#adam). Along the valley all slopes point the
-same way, so the speed builds up to as much as 1 / (1 − 0.9) = {1 / (1 - 0.9):.0f} times a single step. Speed has its price: the path swings, and the error rose at {rises} of the 60 steps. (This isn't a ranking. Adam's rate of 0.5 is a length, while the others' 0.02 is a factor, so the rates can't be compared.)
+same way, so the speed builds up to as much as 1 / (1 − 0.9) = {1 / (1 - 0.9):.0f} times a single step. {"Here that is a gain." if momentum_end < sgd_end else "Here that is no gain: it rolls past the bottom."} Speed has its price: the path swings, and the error rose at {rises} of the 60 steps. (This isn't a ranking. Adam's rate of 0.5 is a length, while the others' 0.02 is a factor, so the rates can't be compared.)
 """,
 )
 
@@ -156,7 +156,7 @@ And Adam takes a nearly full step, {noise_step:.6f}, even if the slope is 0.0000
 # Plain SGD in the same valley, with 60 steps. Choose a rate that brings the error below 0.5. Remember the edge.
 
 # %%
-rate = 0.02  # your turn: the rate
+rate = 0.02  # your turn: the rate, 0.001 to 0.1
 losses = walk(lambda p: SGD(p, rate))[1] if 0 < rate <= 1 else [float("inf")]
 check(
     losses[-1] < 0.5,
@@ -165,6 +165,14 @@ check(
     if not 0 < rate <= 1
     else f"The error is {losses[-1]:.3g}: "
     + ("you are over the edge." if rate >= edge else "you can go nearer to the edge."),
+    curves(
+        "60 steps at your rate",
+        {"the error": list(enumerate(losses)), "0.5": [(0, 0.5), (60, 0.5)]},
+        x="step",
+        y="error",
+        log_y=True,
+        top=1000.0,
+    ),
 )
 
 # %% [markdown]

@@ -35,6 +35,7 @@ guess = ask(
     "The MLP, which sees the last 8 tokens",
     "The RNN",
     "The LSTM",
+    "Two of them, as far as 500 letters tell",
 )
 guess
 
@@ -57,7 +58,9 @@ curves("Letters named right", course, x="tokens back", y="share", log_x=True, to
 # %%
 near = {name: points[0][1] for name, points in course.items()}
 ends = {name: points[-1][1] for name, points in course.items()}
-first = max(ends, key=ends.__getitem__)
+spreads = {name: share_interval(round(500 * end), 500) for name, end in ends.items()}
+first, second, _ = sorted(ends, key=ends.__getitem__, reverse=True)
+settled = spreads[first] > spreads[second].high
 
 
 def told(name):
@@ -67,17 +70,16 @@ def told(name):
     if at is None:
         return f"{start}. It hasn't even learned the near letters, so what it misses further back isn't forgotten."
     start += f", learned in {at} steps"
-    spread = share_interval(round(500 * end), 500)
-    if spread.low <= chance <= spread.high:
+    if spreads[name].low <= chance <= spreads[name].high:
         return f"{start}. That is no better than chance: nothing is left."
-    if spread.high < near[name] - 0.05:
+    if spreads[name] < near[name] - 0.05:
         return f"{start}. It fades."
     return f"{start}. It keeps them."
 
 
 reveal(
     guess,
-    {"MLP": "a", "RNN": "b", "LSTM": "c"}[first],
+    {"MLP": "a", "RNN": "b", "LSTM": "c"}[first] if settled else "d",
     f"""Chance is {chance:.1%}.
 
 - {told("MLP")} Anything outside its window of 8 doesn't exist for it.
@@ -150,6 +152,8 @@ def gates(model):
 torch.manual_seed(0)
 with torch.inference_mode():
     gate_before, gate_after = gates(build(kinds["LSTM"], ASK + 1)), gates(trained["LSTM"])
+
+# %%
 gate_told = (
     f"The mean of the gate *f* while the noise is read was {gate_before:.3f} before training and is {gate_after:.3f} now. "
     f"{gate_before:.3f} to the power 15 is {gate_before**15:.3f}; {gate_after:.3f} to the power 15 is {gate_after**15:.2f}. "
@@ -162,8 +166,8 @@ gate_told = (
 say(f"""
 Compared with a letter 2 tokens back, a letter 16 tokens back gets {rnn_left:.1e} of the gradient in
 [the RNN](#rnn-at-the-start): each token in between multiplies it by about {rnn_factor:.2f}. In
-[the LSTM](#lstm-at-the-start) the factor is about {lstm_factor:.2f}, and {lstm_left:.2g} of it arrives. That is little, but
-enough to start with. {gate_told}
+[the LSTM](#lstm-at-the-start) the factor is about {lstm_factor:.2f}, and {lstm_left:.2g} of it arrives:
+{"more" if lstm_left > rnn_left else "no more"} than in the RNN. {gate_told}
 
 The gate's bias starts at 1 here, so that *f* starts near σ(1) = {1 / (1 + math.exp(-1)):.3f} rather than ½. (σ is the sigmoid.) Somebody
 chose that, and it matters.

@@ -19,7 +19,7 @@ import math
 import torch
 
 from whence.experiments.words import encoder_weights, trained_reader
-from whence.lessons import ask, check, curves, grid, reveal, say, table
+from whence.lessons import ask, bars, check, curves, grid, reveal, say, table
 from whence.models.layers.attention import Attention, attend, split_heads
 
 # %% [markdown]
@@ -33,6 +33,7 @@ guess = ask(
     "street",
     "tired",
     "it, itself",
+    "another word",
 )
 guess
 
@@ -79,16 +80,26 @@ looks = [
 ]
 accuracy = reader.right()
 chosen = sentence[int(weights[at].argmax())]
+steady = wide.split()[int(other_maps[layer][0, head, at].argmax())] == chosen
+
+# %%
+outcome = (
+    "It hasn't learned to tell what *it* stands for, so what its heads look at explains nothing."
+    if accuracy < 0.8
+    else "So the answer comes from what several heads fetched, put together afterwards."
+    if steady
+    else "What this head reads goes with the answer; it may still not be all of the reason."
+)
 reveal(
     guess,
-    {"animal": "a", "street": "b", "it": "d"}.get(chosen, "c"),
-    f"""From *it*, the head in the picture gives {weights[at].max().item():.0%} of its attention to *{chosen}*. Put *wide* in the place of *tired*
-and look at all four heads:
+    {"animal": "a", "street": "b", "tired": "c", "it": "d"}.get(chosen, "e"),
+    f"""From *it*, the head in the picture gives {weights[at].max().item():.0%} of its attention to *{chosen}*. Did it find out
+what *it* means? Put *wide* in the place of *tired* and look again:
 
 {table(["from it", "… too tired", "… too wide"], looks)}
 
-The model answers *{reader.says(tired)}* for the first sentence and *{reader.says(wide)}* for the second. On 100 sentences that it never saw,
-{accuracy:.0%} of its answers are right.""",
+{"The head looks at the same word, whatever stands at the end." if steady else "The head looks elsewhere now."} The model answers *{reader.says(tired)}* for the first sentence and *{reader.says(wide)}* for the second. On 100 sentences that it never saw,
+{accuracy:.0%} of its answers are right. {outcome}""",
 )
 
 # %% [markdown]
@@ -162,8 +173,8 @@ curves(
 # %%
 say(f"""
 From d = 4 to d = 1024 the products spread out {growth:.1f} times as far; √(1024/4) is 16. Without the division
-[the largest weight](#not-divided) goes to {peaked[-1][1]:.2f}: one word takes everything, by chance. [With it](#divided-by-d), the
-largest weight stays near {divided[-1][1]:.2f}.
+[the largest weight](#not-divided) goes from {peaked[0][1]:.2f} to {peaked[-1][1]:.2f}{": one word takes everything, by chance" if peaked[-1][1] > 0.9 else ""}. [With it](#divided-by-d), the
+largest weight goes from {divided[0][1]:.2f} to {divided[-1][1]:.2f}.
 """)
 
 # %% [markdown]
@@ -180,13 +191,14 @@ largest weight stays near {divided[-1][1]:.2f}.
 # the attention?
 
 # %%
-s = 1.0  # your turn: the score of the first word
+s = 1.0  # your turn: the score of the first word, 0 to 6
 share = math.exp(min(s, 500)) / (math.exp(min(s, 500)) + 2)
 check(
     0.9 <= share <= 0.95,
     f"e^{s:g} / (e^{s:g} + 1 + 1) = {share:.3f}. The first score that does it is ln 18 = {math.log(18):.3f}.",
     f"e^{s:g} / (e^{s:g} + 1 + 1) = {share:.3f}: "
     + ("make s larger." if share < 0.9 else "make s smaller."),
+    bars("Attention", {"first": share, "second": (1 - share) / 2, "third": (1 - share) / 2}),
 )
 
 # %% [markdown]

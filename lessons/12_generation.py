@@ -20,9 +20,9 @@ from whence.why import trace
 # %%
 guess = ask(
     "Suppose we always take the likeliest character. What will the text look like?",
-    "The best text that the model can write",
-    "It soon repeats itself",
-    "Random letters",
+    "It repeats itself less than text that is drawn by chance",
+    "It repeats itself more",
+    "There is hardly a difference",
 )
 guess
 
@@ -67,9 +67,13 @@ rows = [
 ]
 reveal(
     guess,
-    "b" if greedy_repeats > 0.3 else "c" if greedy_repeats < 0.02 else "a",
+    "b"
+    if greedy_repeats > usual_repeats + 0.1
+    else "a"
+    if greedy_repeats < usual_repeats - 0.1
+    else "c",
     f"""{greedy_repeats:.0%} of its pieces of 8 characters had come before in the same text. At temperature 1 it is
-{usual_repeats:.0%}. Real text isn't made of the likeliest characters. It is full of small surprises, about as many as a good model expects.
+{usual_repeats:.0%}. {"The likeliest character leads back to where it has been. " if greedy_repeats > usual_repeats + 0.1 else "This model shows it badly; train it longer. "}Real text isn't made of the likeliest characters. It is full of small surprises, about as many as a good model expects.
 
 {table(["temperature", "repeated", f"what it writes after '{prompt.strip()}'"], rows)}""",
 )
@@ -191,12 +195,13 @@ question, because the parts after it would have read something else.
 # e / (e + 1)?
 
 # %%
-temperature = 1.0  # your turn: the temperature
+temperature = 1.0  # your turn: the temperature, 0.1 to 5
 p = 1 / (1 + math.exp(-2 / temperature)) if temperature > 0 else 1.0
 check(
     abs(p - 1 / (1 + math.exp(-1))) < 0.002,
     f"2 / {temperature:g} = {2 / temperature if temperature else math.inf:g}, and e^1 / (e^1 + 1) = {p:.3f}.",
     f"At temperature {temperature:g} it is {p:.3f}. The difference of the logits should become 1: 2 divided by what is 1?",
+    bars("P of the two characters", {"logit 2": p, "logit 0": 1 - p}),
 )
 
 # %% [markdown]

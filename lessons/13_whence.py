@@ -116,8 +116,7 @@ reveal(
     guess,
     "a" if owl_share > 0.6 else "b" if owl_share < 0.4 else "c",
     f"""
-The word *sleeps* in the owl's lines accounts for {owl_share:.0%} of that step{", because all other places together pulled the other way" if owl_share > 1 else ""}. There are
-few such lines. But a model that has seen many sleepers expects *at* next, so these are the lines that surprise it, and surprise is what moves weights.
+The word *sleeps* in the owl's lines accounts for {owl_share:.0%} of that step{", because all other places together pulled the other way" if owl_share > 1 else ""}. {"There are few such lines. But a model that has seen many sleepers expects *at* next, so these are the lines that surprise it, and surprise is what moves weights." if owl_share > 0.6 else "So other lines had as much to do with it."}
 """,
 )
 
@@ -146,7 +145,7 @@ curves(
 
 # %%
 say(f"""
-[ln P](#ln-p) rose by {rise:.3f}. The {len(lesson_of.windows)} windows that were read account for {accounted:.3f} of that, and {left_over:.3f} is left over, because
+[ln P](#ln-p) {"rose" if rise > 0 else "fell"} by {abs(rise):.3f}. The {len(lesson_of.windows)} windows that were read account for {accounted:.3f} of that, and {left_over:.3f} is left over, because
 slopes hold for small moves only. These windows taught it the most:
 
 {table(["where", "nats"], [[f"`{told}`", f"{w.value:.3f}"] for told, w in zip(describe(run, best), best)])}
@@ -175,7 +174,7 @@ bars(
 
 # %%
 say(f"""
-P(by) was {by_was:.3f} and would be {by_would:.6f}. The model would let the owl sleep at night like all the others. This isn't an estimate. The model really was
+P(by) was {by_was:.3f} and would be {by_would:.6f}. {"The model would let the owl sleep at night like all the others." if by_would < says["at"][1] else "The model would still let the owl sleep by day: it has learned it elsewhere."} This isn't an estimate. The model really was
 trained again.
 """)
 

@@ -61,6 +61,7 @@ guess = ask(
     "A: it falls and stays above 0",
     "B: it falls the furthest",
     "C: it is the calmest",
+    "In another, in several, or in none",
 )
 guess
 
@@ -80,15 +81,17 @@ rows = [
     [name, f"{losses[name][-1]:.3f}", acts[name][0].verdict if acts[name] else "nothing found"]
     for name in runs
 ]
+clean = [name for name in runs if not acts[name]]
+lowest = min(runs, key=lambda name: losses[name][-1])
 reveal(
     guess,
-    "a",
+    {"A": "a", "B": "b", "C": "c"}.get("".join(clean), "d"),
     f"""
 Let us send the doctor (`whence doctor`) to all four:
 
 {table(["run", "last loss", "first finding"], rows)}
 
-A loss says how well the model predicts. It doesn't say how it does it. B predicts best because it can look ahead: nothing hides the following tokens from it, so it
+A loss says how well the model predicts. It doesn't say how it does it. B {"predicts best because it can" if lowest == "B" else "can"} look ahead: nothing hides the following tokens from it, so it
 copies what it should predict. It will write nonsense, because there is nothing to copy when the next token isn't there yet.
 """,
 )
@@ -103,8 +106,7 @@ copies what it should predict. It will write nonsense, because there is nothing 
 leak = next(f for f in acts["B"] if f.rule == "sees-the-future")
 moved = leak.facts[0].value
 say(f"""
-In B, earlier predictions move by {moved:.3g} times the spread of the logits when the last token is changed. In A they don't move at all: the figure is 0, up to
-rounding.
+In B, earlier predictions move by {moved:.3g} times the spread of the logits when the last token is changed. {"In A they don't move at all: the figure is 0, up to rounding." if "A" in clean else "In A, too, the doctor found something."}
 
 A question like this has the answer yes or no. Many faults have such a question. Change another example in the batch: does this one move? Read the same text twice: is the answer the same? Has each weight
 ever had a gradient?
@@ -122,7 +124,7 @@ slow_ratio, fast_ratio = slow.facts[0].value, fast.facts[0].value
 say(f"""
 {table(["run", "rate", "update / weight"], [["C", f"{1e-6:g}", f"{slow_ratio:.1e}"], ["D", "1", f"{fast_ratio:.1e}"]])}
 
-At C's pace it would take about {1 / slow_ratio:,.0f} steps to change a weight by its own size. D throws away in one step what it started with.
+At C's pace it would take about {1 / slow_ratio:,.0f} steps to change a weight by its own size. {"D throws away in one step what it started with." if fast_ratio > 1 else f"D takes {1 / fast_ratio:,.0f}."}
 """)
 
 # %% [markdown]
@@ -135,7 +137,7 @@ guess_proof = ask(
     "B is trained again with the mask, twice, with two seeds. What happens to its loss?",
     "It gets even lower",
     "It gets higher, and the model gets better",
-    "It stays as it is",
+    "Two seeds can't tell",
 )
 guess_proof
 
@@ -146,12 +148,15 @@ with_mask = sum(proof.with_change) / len(proof.with_change)
 without_mask = sum(proof.control) / len(proof.control)
 reveal(
     guess_proof,
-    "b" if with_mask > without_mask else "a",
+    "b"
+    if min(proof.with_change) > max(proof.control)
+    else "a"
+    if max(proof.with_change) < min(proof.control)
+    else "c",
     f"""
 {table(["", "loss on lines held back"], [["with the mask", with_mask], ["without it", without_mask]])}
 
-The loss goes from {without_mask:.3f} to {with_mask:.3f}, and the fault is gone. The verdict is *{proof.outcome}*. The fault had made the loss look good, so the doctor doesn't hold the
-higher loss against the cure. Two measures can disagree. Then ask which of them measures what you want.
+The loss goes from {without_mask:.3f} to {with_mask:.3f}. The verdict is *{proof.outcome}*{": the fault is gone, and as it had made the loss look good, the doctor doesn't hold the higher loss against the cure" if proof.outcome == "cured" else ", since the fault is still there, or the trial came to no end"}. Two measures can disagree. Then ask which of them measures what you want.
 """,
 )
 

@@ -8,8 +8,8 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from whence.data import Source
-from whence.data.cutting import Preparing, tell_nobody
+from whence.data.sources import Source
+from whence.data.telling import Preparing, tell_nobody
 from whence.runs.folder import RunFolder, State
 from whence.runs.recipe import Recipe
 from whence.runs.store.aside import remove_ours, sweep

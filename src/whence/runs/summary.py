@@ -3,24 +3,26 @@
 Making a run and training it leave a summary behind, so that a list has nothing to read but that.
 """
 
+from __future__ import annotations
+
 import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from whence.errors import WhenceError
 from whence.models.kinds import MODELS
 from whence.runs.folder import RunFolder, State
 from whence.runs.recipe import kind_of
-from whence.runs.store.curves import Curves, thin
 from whence.runs.store.files import SCHEMA, SUMMARY, disk_use, open_file, refuse_links
-from whence.runs.store.index import keep
 from whence.runs.store.lines import Lines, encode_line
 from whence.runs.store.lock import is_held
 from whence.runs.store.stamps import Stamps, are_of_copy, bytes_shared, holds_a_link, stamps_of
 from whence.runs.store.watched import Watched, is_watched
+
+if TYPE_CHECKING:
+    import numpy as np
 
 SPARKLINE = 24  # buckets
 SIGNS = ("run.toml", "watch.json", "steps.jsonl", "checkpoints")  # of a run, whole or not
@@ -41,6 +43,7 @@ class Summary:
         complete: its last state is saved, and measured on all of the text.
         loss: of the last step.
         best: the lowest bits per byte of the measurements that compare.
+        validation: the loss on validation, nats per token, of that same measurement.
         measured: bits per byte on the whole validation part, which training ends with; until then,
             the best so far.
         tokens_per_second: the speed of the last steps.
@@ -59,6 +62,7 @@ class Summary:
     complete: bool = False
     loss: float | None = None
     best: float | None = None
+    validation: float | None = None
     measured: float | None = None
     tokens_per_second: float | None = None
     spark: tuple[tuple[int, float], ...] = ()
@@ -136,6 +140,8 @@ def state_of_summary(path: Path, summary: Summary) -> State:
 
 
 def _make(run: RunFolder) -> Summary:
+    from whence.runs.store.curves import Curves, thin  # with NumPy, which a kept summary spares
+
     curves = Curves(run.path)
     trouble: WhenceError | None = curves.damage
     saved: list[int] = []
@@ -156,6 +162,7 @@ def _make(run: RunFolder) -> Summary:
         complete=trouble is None and run.is_complete,
         loss=float(loss[-1]) if len(loss) else None,
         best=best["bits_per_byte"] if best else None,
+        validation=best["loss"] if best else None,
         measured=whole[-1] if whole else best["bits_per_byte"] if best else None,
         tokens_per_second=curves.tokens_per_second,
         spark=tuple(zip(shown.tolist(), loss[shown].tolist(), strict=True)),
@@ -167,6 +174,8 @@ def _make(run: RunFolder) -> Summary:
 
 def _make_watched(path: Path) -> Summary:
     """Sum up a loop that was watched: it has a record of steps, and no recipe."""
+    from whence.runs.store.curves import Curves, thin
+
     refuse_links(path)
     watched, curves = Watched.read(path), Curves(path)
     loss = curves["loss"]
@@ -187,6 +196,8 @@ def _make_watched(path: Path) -> Summary:
 
 def _keep(path: Path, found: Summary, now: Stamps) -> None:
     """Write a summary into its folder; the share of common tokens is counted at each look."""
+    from whence.runs.store.index import keep
+
     own = found.bytes - bytes_shared(path)
     line = {"schema": SCHEMA, "stamps": now, **asdict(replace(found, bytes=max(0, own)))}
     keep(path / SUMMARY, encode_line(line))
@@ -199,6 +210,8 @@ def _read(path: Path, now: Stamps) -> Summary | None:
         record = Lines(path, {}).read_line(line, 2)
         then = record.pop("stamps")
         if record.pop("schema") != SCHEMA or not (then == now or are_of_copy(then, now)):
+            return None
+        if "validation" not in record:  # of an older cache: it is made anew
             return None
         origin = record.pop("origin")
         spark = tuple((int(step), float(loss)) for step, loss in record.pop("spark"))
@@ -218,7 +231,7 @@ def _read(path: Path, now: Stamps) -> Summary | None:
 
 def _is_sound(s: Summary) -> bool:
     """Tell whether a summary holds what it must: another than ours may lie in the folder."""
-    numbers = (s.saved, s.loss, s.best, s.measured, s.tokens_per_second)
+    numbers = (s.saved, s.loss, s.best, s.validation, s.measured, s.tokens_per_second)
     return (
         all(type(text) is str for text in (s.created, s.model, s.text, s.trouble or ""))
         and all(type(count) is int and 0 <= count < 2**63 for count in (s.steps, s.done, s.bytes))
@@ -234,6 +247,8 @@ def _one_line(text: str) -> str:
 
 def spark_of(summary: Summary) -> tuple[np.ndarray, np.ndarray]:
     """Return the points of a summary's curve: steps int32 [M] and losses float32 [M]."""
+    import numpy as np
+
     steps, losses = zip(*summary.spark, strict=True) if summary.spark else ((), ())
     return np.array(steps, np.int32), np.array(losses, np.float32)
 

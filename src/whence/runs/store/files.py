@@ -12,9 +12,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
-import psutil
-
-from whence.data.files import is_hollow, written_whole
+from whence.data.files import is_alive, is_hollow, written_whole
 from whence.errors import WhenceError
 
 SUMMARY = ".summary.json"
@@ -274,7 +272,7 @@ def remove_leftovers(folder: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
         elif found := re.fullmatch(r"(.+)\.([0-9]{1,9})(-[0-9]+)?\.tmp", path.name):
             held = found[1] == "run.toml" or found[1].endswith(".jsonl")
-            if held or not psutil.pid_exists(int(found[2])):
+            if held or not is_alive(int(found[2])):
                 path.unlink(missing_ok=True)
 
 
