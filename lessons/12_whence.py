@@ -127,7 +127,7 @@ few. But a model that has seen many sleepers says *at* next, so it is these line
 # Now ask not about a weight but about a saying: after *the owl sleeps*, the model says *by*. Every step of the training moved that probability a
 # little, up or down, and every step was made by a few windows of text. Account for each window along the whole way.
 
-# %%
+# %% takes 2 s
 lesson_of = influence(run, "the owl sleeps", " by")
 best = lesson_of.largest(4)
 rise = lesson_of.curve[-1] - lesson_of.curve[0]

@@ -39,7 +39,7 @@ guess = ask(
 )
 guess
 
-# %%
+# %% takes 5 s
 shops = COFFEE_SHOP[1]
 scale = Scale.of([[d] for d, _ in shops])
 x, y = Matrix(scale.inside([[d] for d, _ in shops])), Matrix([[m] for _, m in shops])
@@ -97,7 +97,7 @@ with a budget ask: how many parameters, for how many tokens?""",
 # N is the number of parameters and D the number of tokens. E stays whatever you add: text that can't be predicted. Such a law is worth something
 # only if it says in advance what a larger model will come to. So below it is fitted to four sizes, asked about a fifth, and only then the fifth is trained.
 
-# %%
+# %% takes 10 s
 law = scaling(seeds=(0,), steps=120, widths=(16, 24, 32, 48), larger=64)
 curves(law.drawing.title, law.drawing.curves, x=law.drawing.x, y=law.drawing.y)
 
@@ -118,7 +118,7 @@ rule of thumb of 20 tokens for each parameter (Hoffmann et al., 2022).
 # On top come the activations of a batch. All of this can be known *before* a run: the shapes are worked out without any numbers. Below, models of
 # published sizes are planned on this machine; none is ever built.
 
-# %%
+# %% takes 3 s
 published = {
     "GPT-2 small (2019)": gpt2_config(n_layers=12, n_heads=12, d_model=768, context_length=1024),
     "GPT-2 XL (2019)": gpt2_config(n_layers=48, n_heads=25, d_model=1600, context_length=1024),

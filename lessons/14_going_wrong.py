@@ -4,7 +4,7 @@
 # Most trainings go wrong before they go right. Rarely does anything crash: a loss falls a little less than it might, or falls beautifully and the model is useless.
 # How does one find out what is wrong? By looking at numbers, going back to the step where they went astray, and trying the cure beside a training without it.
 
-# %%
+# %% takes 3 s
 import random
 from dataclasses import replace
 
@@ -73,7 +73,7 @@ curves(
     top=6,
 )
 
-# %%
+# %% takes 3 s
 found = {name: diagnose(run, seconds=30) for name, run in runs.items()}
 acts = {name: [f for f in seen if f.level == "act"] for name, seen in found.items()}
 rows = [
@@ -139,7 +139,7 @@ guess_proof = ask(
 )
 guess_proof
 
-# %%
+# %% takes 5 s
 rule = next(r for r in RULES if r.name == "sees-the-future")
 proof = try_change(runs["B"], leak, rule, seeds=2)
 with_mask = sum(proof.with_change) / len(proof.with_change)
@@ -169,7 +169,7 @@ loss against the cure. Two measures can disagree. Then ask which of them measure
 #
 # Give a rate for D, so that the doctor finds nothing to act on.
 
-# %%
+# %% takes 2 s
 rate = 1.0  # your turn: the rate
 if 0 < rate <= 10:
     mine = trained(

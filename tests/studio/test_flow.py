@@ -89,7 +89,7 @@ def test_it_begins_with_a_sentence_and_writes_on(studio, page):
     page.get_by_label("Text instead of the batch").fill("99 b")
     page.get_by_label("Text instead of the batch").press("Enter")
     expect(page.locator(".flow-token")).to_have_count(4)
-    page.get_by_label("Temperature").fill("0.5")
+    page.get_by_role("slider", name="Temperature").fill("0.5")
     step = int(page.get_by_label("Step", exact=True).input_value())
     ids = torch.tensor([run.tokenizer.encode("99 b").tolist()])
     with torch.no_grad():
@@ -100,11 +100,11 @@ def test_it_begins_with_a_sentence_and_writes_on(studio, page):
     page.get_by_role("button", name="Write one token").click()
     expect(page.locator(".flow-token")).to_have_count(5)
     expect(page.locator(".flow-token").last).to_have_text(drawn)
-    page.get_by_role("button", name="Write on").click()
+    page.get_by_role("button", name="Write on", exact=True).click()
     expect(page.locator(".flow-token")).to_have_count(7)
     page.get_by_role("button", name="Pause").click()
-    page.get_by_role("button", name="Back").click()
-    expect(page.get_by_role("button", name="Write on")).to_be_visible()
+    page.get_by_role("button", name="Back", exact=True).click()
+    expect(page.get_by_role("button", name="Write on", exact=True)).to_be_visible()
 
 
 def test_a_cell_is_wide_enough_to_point_at(studio, page):

@@ -110,7 +110,8 @@ def _sentence(folder: Path, run: str) -> str:
     text = first_words(opened)
     if isinstance(opened.task, Pairs):
         return text
-    return opened.tokenizer.decode(opened.tokenizer.encode(text)[: config.context_length].tolist())
+    room = max(1, config.context_length * 3 // 4)  # the rest is left to write on in
+    return opened.tokenizer.decode(opened.tokenizer.encode(text)[:room].tolist())
 
 
 def _gradient(t: Trace, tile: dict[str, Any], example: int) -> dict[str, Any] | None:

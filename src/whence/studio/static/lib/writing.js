@@ -88,7 +88,7 @@ export function writing(model, run, read) {
   }
 
   function update(answer) {
-    node.hidden = !answer.text || !answer.predictions.length || answer.text.includes("\t");
+    node.hidden = !answer.text || !answer.predictions.length;
     if (node.hidden) return stop();
     const same = answer.text === ours && answer.step === step;
     [step, window_] = [answer.step, Math.min(answer.window, 64)];
