@@ -2,7 +2,7 @@
 # # 5 · Predicting by counting
 #
 # The simplest way to predict the next word needs no dials at all. Look at what followed this word before, and count. A
-# model that looks one word back is called a **bigram**, since it counts pairs.
+# model that looks one word back is called a **bigram** model, because it counts pairs.
 
 # %%
 import tempfile
@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from whence.data import open_source, prepare
+from whence.experiments.smoothing import matters_more, over_blocks
 from whence.lessons import ask, bars, check, grid, reveal, say
 from whence.models.ngram.model import NGram, NGramConfig
 from whence.models.ngram.sparsity import sparsity
@@ -54,18 +55,18 @@ i_like, like_to, like_pizza = (
 )
 again = chance(bigram, "like", "to")
 say(f"""
-Divide each count by its row's sum. After [I](#i) came *like*, always: P(like | I) = {i_like:g}. After
-[like](#like) came *to* once and *pizza* once: P(to | like) = P(pizza | like) = {like_pizza:g}. This is the best that any
-model that looks one word back can do *on this text*.
+Divide each count by the sum of its row. After [I](#i) always came *like*: P(like | I) = {i_like:g}. (Read: the probability of *like*, given that
+*I* came before.) After [like](#like) came *to* once and *pizza* once: P(to | like) = P(pizza | like) = {like_pizza:g}. No
+model that looks one word back can do better *on this text*.
 
-But *to* was never followed by *like*: P(like | to) = {again:g}. So this model can never write "I like to like". And what
-if somebody else writes it? The surprise at probability 0 is infinite. One unseen pair ruins a whole text.
+But *to* was never followed by *like*: P(like | to) = {again:g}. So this model can never write "I like to like". And if
+somebody else writes it? The surprise at something with probability 0 is infinite. One unseen pair ruins a whole text.
 """)
 
 # %% [markdown]
 # ## Smoothing
 #
-# An old remedy is to pretend that each pair was seen once more than it was. This is **add-one smoothing**.
+# An old remedy is to pretend that each pair was seen once more than it really was. This is **add-one smoothing**.
 
 # %%
 add_one = fit(words, smoothing="add-k", k=1)
@@ -73,26 +74,26 @@ smooth = chance(add_one, "like", "I")
 with_unknown = fit([*words, "<UNK>"], smoothing="add-k", k=1)
 smooth_unknown = chance(with_unknown, "like", "I")
 say(f"""
-P(like | I) was 2/2. Six outcomes are possible: I, like, to, eat, pizza, end. With one more of each it is
-(2 + 1) / (2 + 6) = {smooth:g}. With a seventh outcome for words never seen, `<UNK>`, it is (2 + 1) / (2 + 7) =
+P(like | I) was 2/2. Six words can come next: I, like, to, eat, pizza and the end. With one added to each count it is
+(2 + 1) / (2 + 6) = {smooth:g}. With a seventh entry for words never seen before, `<UNK>`, it is (2 + 1) / (2 + 7) =
 {smooth_unknown:.4f}.
 """)
 
 # %% [markdown]
 # ## Real text
 #
-# Now the language reference that every Python brings along. Count the words of its first nine tenths, and test on the last
-# tenth. **Perplexity** is e to the power of the mean surprise: a perplexity of 80 means as unsure as if it had to
+# Now take the language reference that comes with every Python. Count the words of the first nine tenths and test on the last
+# tenth. **Perplexity** is e to the power of the mean surprise. A perplexity of 80 means that the model is as unsure as if it had to
 # choose among 80 equally likely words. Lower is better.
 #
-# A **unigram** looks no word back, a bigram one, a **trigram** two.
+# A **unigram** model looks no words back, a bigram one, a **trigram** two.
 
 # %%
 guess = ask(
-    "A trigram knows two words of context, a bigram one. With add-one smoothing, which is better on unseen text?",
+    "A trigram knows two words of context, a bigram only one. With add-one smoothing, which is better on unseen text?",
     "the trigram: it knows more",
     "the bigram",
-    "they are equal",
+    "this text can't tell them apart",
 )
 guess
 
@@ -103,14 +104,22 @@ with tempfile.TemporaryDirectory() as folder:
     del data
 
 
-def perplexity(order, **settings):
-    return NGram(NGramConfig(order=order, **settings), size).fit(train).perplexity(test)
-
-
 names = {1: "unigram", 2: "bigram", 3: "trigram"}
-adding = {name: perplexity(n, smoothing="add-k") for n, name in names.items()}
-careful = {name: perplexity(n, smoothing="kneser-ney") for n, name in names.items()}
+
+
+def scores(smoothing):
+    """ln P of each word of the test text, by order."""
+    models = {n: NGram(NGramConfig(order=n, smoothing=smoothing), size).fit(train) for n in names}
+    return {names[n]: model.score(test).astype(float) for n, model in models.items()}
+
+
+plain, cleverer = scores("add-k"), scores("kneser-ney")
+adding = {name: float(np.exp(-given.mean())) for name, given in plain.items()}
+careful = {name: float(np.exp(-given.mean())) for name, given in cleverer.items()}
 unigram_ppl, bigram_ppl, trigram_ppl = adding.values()
+# In nats per word, with 95 % intervals over stretches of the text:
+by_order = over_blocks(plain["bigram"] - plain["trigram"])
+by_smoothing = over_blocks(cleverer["trigram"] - plain["trigram"])
 shares = sparsity(NGram(NGramConfig(order=3), size).fit(train), test)
 known = shares[2].matched
 
@@ -120,39 +129,45 @@ bars("Perplexity on unseen text: lower is better", {"add-one": adding, "Kneser-N
 # %%
 reveal(
     guess,
-    "b" if bigram_ppl < trigram_ppl else "a",
+    "b" if by_order > 0 else "a" if by_order < 0 else "c",
     f"""
 Unigram {unigram_ppl:.1f}, bigram {bigram_ppl:.1f}, trigram **{trigram_ppl:.1f}**. Of the triples in the test text only {known:.0%}
-were ever seen. {"One more for each of " + f"{size:,}" + " words drowns what was really counted." if trigram_ppl > bigram_ppl else "There is text enough here for the second word."} A cleverer smoothing, called Kneser-Ney,
-takes a little from each count and asks the shorter context instead. With it the same counts give {careful["trigram"]:.1f}.
+had ever been seen. {f"Adding one for each of {size:,} words drowns what was really counted." if by_order > 0 else "There is enough text here for the second word." if by_order < 0 else "From one stretch of the text to the next the difference changes its sign."} A better kind of smoothing, called Kneser-Ney,
+takes a little from each count and asks the shorter context instead. The same counts then give {careful["trigram"]:.1f}.
 """,
 )
 
 # %%
 say(f"""
-How thin the counts are: of {shares[1].possible:,.0f} possible pairs the text shows {shares[1].distinct:,}, which is
+The counts are thin. Of {shares[1].possible:,.0f} possible pairs the text shows {shares[1].distinct:,}, which is
 {shares[1].share_seen:.2%}. Of all possible triples it shows {shares[2].share_seen:.5%}, and {shares[2].once / shares[2].distinct:.0%}
-of those just once. This is **sparsity**. It is why counting can't simply go on to longer contexts, and one reason why models that *learn* took over.
+of those only once. This is called **sparsity**. It is why counting can't simply go on to longer contexts, and one reason why models that *learn* took over.
 """)
 
 # %% [markdown]
 # ## What is often said wrong
 
 # %%
-by_order, by_smoothing = trigram_ppl / bigram_ppl, trigram_ppl / careful["trigram"]
+more = {
+    "smoothing": "Smoothing matters more than length here.",
+    "order": "Length matters more than smoothing here.",
+}.get(matters_more(by_order, by_smoothing), "Which matters more, this text doesn't settle.")
+helps = careful["trigram"] < careful["bigram"]
 say(f"""
-*"A longer context always predicts better."* {"You just saw it do worse." if by_order > 1 else "On this text it did."} The second word
-of context changed the perplexity by a factor of {by_order:.2f}, the other smoothing by {1 / by_smoothing:.2f}:
-{"smoothing matters more than length here" if by_smoothing > max(by_order, 1 / by_order) else "length matters more than smoothing here"}.
+*"The more context, the lower the perplexity."* A well-known textbook (Jurafsky and Martin, [Speech and Language Processing](https://web.stanford.edu/~jurafsky/slp3/3.pdf),
+chapter 3) shows that for unigrams, bigrams and trigrams. It holds when the counts are smoothed well. With Kneser-Ney the second word of
+context {"helps here too" if helps else "doesn't help here"}: {careful["bigram"]:.1f} for the bigram, {careful["trigram"]:.1f} for the trigram. With add-one {"it hurts" if by_order > 0 else "it helps" if by_order < 0 else "this text doesn't tell"}: {bigram_ppl:.1f} and {trigram_ppl:.1f}. {more}
 """)
 
 # %% [markdown]
-# *"Counting isn't learning."* It is the end point of learning. Lesson 6's loop, given a table of dials for each pair, arrives at these
-# same counts. `whence experiment bigram` shows it.
+# ## Is counting learning?
+#
+# Give the training loop of lesson 6 a table with a dial for each pair of words, and it arrives at these same probabilities.
+# `whence experiment bigram` shows it. So counting is where that learning ends.
 #
 # ## Your turn
 #
-# Back to the two sentences. With add-one smoothing and six outcomes, what is P(to | like)?
+# Back to the two sentences. With add-one smoothing and six possible words, what is P(to | like)?
 
 # %%
 answer = 0.0  # your turn: the probability
@@ -164,9 +179,9 @@ check(
     if answer == 0.5
     else "That is P(like | I)."
     if answer == 0.375
-    else "like was followed twice, once by to. Add one to the count, and six to the total.",
+    else "like was followed by two words, and one of them was to. Add one to that count, and six to the total.",
 )
 
 # %% [markdown]
-# **Further.** `whence train my.txt --model ngram --model.order 3` counts your own text; `whence generate` lets it
-# write. `whence experiment smoothing` is the comparison above.
+# **Further.** `whence train my.txt --model ngram --model.order 3` counts your own text, and `whence generate` lets the model
+# write. `whence experiment smoothing` makes the comparison above.

@@ -116,6 +116,24 @@ def test_tiny_text_says_that_it_falls_back(tmp_path, capsys):
     assert math.isfinite(Run.open(tmp_path / "r").evals[-1]["loss"])
 
 
+def test_two_sentences_counted_as_words_give_a_textbooks_figures_and_say_what_counts_sentences(
+    tmp_path, capsys
+):
+    (tmp_path / "eat.txt").write_text("I like to eat. I like pizza.", encoding="utf-8")
+    words = ("--model", "ngram", "--model.order", 2, "--model.smoothing", "mle")
+    words += ("--data.tokenizer", "words", "--data.validation", 0, "--out", tmp_path / "r")
+    assert whence("train", tmp_path / "eat.txt", *words) == 0
+    assert "'whence count FILE' counts the words of sentences" in " ".join(
+        capsys.readouterr().out.split()
+    )
+    for prompt, following in (("I", {" like": 1.0}), ("I like", {" to": 0.5, " pizza": 0.5})):
+        flags = ("--max-tokens", 1, "--show-probabilities", "--json")
+        assert whence("generate", tmp_path / "r", prompt, *flags) == 0
+        [sample] = json.loads(capsys.readouterr().out)["samples"]
+        seen = {c["token"]: c["before"] for c in sample["tokens"][0]["candidates"] if c["before"]}
+        assert seen == pytest.approx(following)
+
+
 def test_probability_0_is_told(tmp_path, capsys):
     (tmp_path / "a.txt").write_text("ab" * 90 + "bb" * 10, encoding="utf-8")
     words = ("--model", "ngram", "--model.smoothing", "mle", "--out", tmp_path / "r")

@@ -218,6 +218,7 @@ def test_each_form_of_what_a_run_does():
     assert "no attention" in said(sure(3.0), 0.5, 4.0, None)
     assert on_run.order_conclusion(sure(0.3), sure(0.5)).startswith("Yes")
     assert "makes no use" in on_run.order_conclusion(sure(0.3), sure(0.0, 0.1))
+    assert on_run.order_conclusion(sure(-0.2), sure(0.5)).startswith("No: with its context")
     assert "not their order" in on_run.order_conclusion(sure(0.0, 0.1), sure(0.5))
 
 

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from tests.cli.command import whence
-from whence import GPTConfig, Recipe, Run
+from whence import GPTConfig, Recipe, Run, WhenceError
 from whence.generate.sampling import Sampling
+from whence.models import Classifier, ClassifierConfig
 from whence.models.layers.attention import attend
 from whence.models.layers.attention_fused import attend_fused
 from whence.runs.store.chain import link, note
@@ -112,6 +113,47 @@ def test_a_query_that_may_read_nothing_reads_nothing(dtype, form, causal):
         assert not gradient[1].any()
 
 
+def test_a_text_that_is_nothing_but_padding_has_logits_and_gradients():
+    torch.manual_seed(0)
+    model = Classifier(ClassifierConfig(n_layers=1, n_heads=2, d_model=16, classes=("a", "b")), 9)
+    torch.nn.init.normal_(model.head.weight)
+    visible = torch.tensor([[True, True, False], [False, False, False]])
+    logits = model(torch.tensor([[1, 2, 0], [0, 0, 0]]), visible)
+    torch.testing.assert_close(logits[1], model.head.bias)
+    logits.sum().backward()
+    assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+
+
+@pytest.mark.parametrize(
+    ("step", "said"),
+    [
+        (lambda net, x: None, "computed nothing with tensors"),
+        (lambda net, x: 3, "computed nothing with tensors"),
+        (lambda net, x: net(x), "no backward() ran in this step"),
+        (lambda net, x: net(x).sum().backward(), None),
+    ],
+)
+def test_a_step_that_is_no_training_step_says_so_and_what_there_is(step, said):
+    from whence.why import trace
+
+    net, x = torch.nn.Linear(2, 1), torch.ones(3, 2)
+    found = trace(lambda: step(net, x), model=net)
+    assert [said in note for note in found.notes] == ([] if said is None else [True])
+    if said is None:
+        assert found["loss"][()].value == net(x).sum().item()
+        return
+    for address in ("loss", "weight.grad[0,0]"):
+        with pytest.raises(WhenceError, match=re.escape(said)):
+            found.why(address)
+
+
+def test_what_is_no_function_is_no_step():
+    from whence.why import trace
+
+    with pytest.raises(WhenceError, match="was given int: write it as def step"):
+        trace(5)  # type: ignore[arg-type]
+
+
 def test_stop_takes_one_string_and_leaves_the_prompt(tmp_path, capsys):
     run = run_on(tmp_path, "plain words and nothing else " * 40)
     capsys.readouterr()
@@ -170,6 +212,34 @@ def test_a_run_that_was_interrupted_while_it_was_loaded_stops_before_its_first_s
     assert "stopped and saved before step 0" in capsys.readouterr().out
 
 
+def test_a_ctrl_c_while_a_long_text_is_counted_ends_at_once_and_says_how_to_go_on(
+    tmp_path, capsys, monkeypatch
+):
+    import signal
+
+    counted = []
+
+    def counting(dataset):
+        signal.raise_signal(signal.SIGINT)
+        counted.append(dataset)  # which may take a minute
+        return []
+
+    monkeypatch.setattr("whence.cli.display.baselines", counting)
+    monkeypatch.setattr("whence.cli.display.WAITS", 0)
+    (tmp_path / "my.txt").write_text(TEXTS["quotes"])
+    words = ["train", tmp_path / "my.txt", "--steps", 3, "--out", tmp_path / "run", *TINY]
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # else a shell may ignore it
+    try:
+        assert whence(*words) == 130
+    finally:
+        signal.signal(signal.SIGINT, before)
+    printed = capsys.readouterr().out
+    assert "counting what a model must beat" in printed
+    assert f"whence resume {tmp_path / 'run'}" in printed
+    assert not counted
+    assert Run.open(tmp_path / "run").state == "new"
+
+
 def test_a_sample_never_ends_in_half_a_character():
     from whence.generate.text import TextStream
 
@@ -187,6 +257,9 @@ def test_a_sample_never_ends_in_half_a_character():
         (["nett"], "Unknown command 'nett': did you mean net?"),
         (["train", "--help", "modle"], "did you mean model?"),
         (["train", "--model", "gpt-2"], "did you mean gpt2?"),
+        (["train", "--model", "net"], "a command of its own, 'whence net'"),
+        (["plan", "--model=rates"], "a command of its own, 'whence rates'"),
+        (["gpt"], "it is a model, 'whence train --model gpt'."),
         (["train", "--processes", "0"], "--processes is 0: give 1 to 1024."),
         (["train", "--restarts", "-1"], "--restarts is -1: give 0 or more."),
     ],

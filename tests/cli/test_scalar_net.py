@@ -87,7 +87,8 @@ def test_it_says_why_the_unit_died(capsys):
     assert "unit 1 of hidden layer 1 died at sample 3 of epoch 1" in text
     assert "its weights never move again" in text
     assert (
-        "most of it is one update, w1 from 2.555 to 0.956047: rate 0.1 · gradient 15.9895" in text
+        "the largest part of it is one update, w1 from 2.555 to 0.956047: "
+        "rate 0.1 · gradient 15.9895" in text
     )
     assert "the prediction was 9.1631 for a target of 6.0000" in text
     assert "rerun with rate 0.09" in text

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import curve_fit
 
+from whence.data.table import table_of
 from whence.experiments import (
     adam,
     counted,
@@ -30,8 +31,11 @@ from whence.experiments.common import (
     apart,
     mean_interval,
     share_interval,
+    student,
 )
 from whence.experiments.words import it_conclusion, senses_conclusion
+from whence.models.small.line import COFFEE_SHOP, least_squares, mean_squared_error
+from whence.play.line_rates import judged, losses_at
 
 
 def sure(mean: float, half: float = 0.01) -> Interval:
@@ -159,8 +163,32 @@ def test_induction():
     assert "only have read the answer" in said(never, late)
     assert "can't tell from chance" in said([None, None, 300], late)
     assert "isn't needed here" in said(late, late)
+    assert "can't tell from chance" in said([None] * 2, [100] * 2)
+    assert "one layer does in 1 of 8. " in said([150] + [None] * 7, [150] * 8)
     assert "that head says nothing" in said(never, [None, 100, None])
     assert "is what it takes" not in said([None], [100])
+
+
+@pytest.mark.parametrize(("more", "less", "n"), [(3, 0, 3), (2, 0, 2), (4, 1, 4), (8, 1, 8)])
+def test_a_difference_by_chance_is_fishers(more, less, n):
+    stats = pytest.importorskip("scipy.stats")
+    table = [[more, n - more], [less, n - less]]
+    exact = stats.fisher_exact(table, alternative="greater").pvalue
+    assert induction.by_chance(more, less, n) == pytest.approx(exact)
+
+
+@pytest.mark.parametrize("degrees", [1, 2, 5, 12, 1000])
+def test_the_points_of_student_are_scipys(degrees):
+    stats = pytest.importorskip("scipy.stats")
+    assert student(degrees) == pytest.approx(stats.t.ppf(0.975, degrees), rel=0.02)
+
+
+def test_a_rate_that_moves_nothing_crawls_and_one_at_the_edge_swings():
+    table = table_of(*COFFEE_SHOP)
+    best = mean_squared_error(least_squares(table.rows, table.targets), table.rows, table.targets)
+    for rate, said in ((1e-9, "crawls"), (1.0, "swings"), (0.3, "arrived")):
+        losses = losses_at(table, rate, 60)
+        assert judged(table, rate, losses, best) == said
 
 
 def test_memory():
@@ -243,6 +271,8 @@ def test_adam():
     assert "SGD is ahead of Adam" in said(behind, behind, 680)
     assert said(open_, ahead, 680).startswith("Undecided")
     assert "680-fold" in said(open_, ahead, 680)
+    assert adam.edges_conclusion([]) == []
+    assert "SGD in the GPT lies at the edge" in adam.edges_conclusion(["SGD in the GPT"])[0]
 
 
 @pytest.mark.parametrize("kind", ["SGD", "Adam"])

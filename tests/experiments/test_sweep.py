@@ -55,6 +55,7 @@ def trials(**values: list[float]) -> list[Trial]:
         ({"a": [1.0, 1.01, 0.99], "b": [2.0, 2.01, 1.99]}, True),
         ({"a": [1.0, 1.4, 0.6], "b": [1.1, 0.7, 1.5]}, False),
         ({"a": [1.0], "b": [2.0]}, False),  # one seed each can't say
+        ({"a": [1.0, 1.2], "b": [1.5, 1.8]}, False),  # two can't either: t is 4.3
         ({"a": [1.0], "b": [math.nan]}, True),
     ],
 )

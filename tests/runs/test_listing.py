@@ -138,7 +138,7 @@ def test_whatever_breaks_is_one_line(folder, monkeypatch):
         raise ZeroDivisionError("first\nsecond")
 
     (folder / "bad" / ".summary.json").unlink()  # it was summed up when its training ended
-    monkeypatch.setattr("whence.runs.summary.Curves", broken)
+    monkeypatch.setattr("whence.runs.store.curves.Curves", broken)
     told = summary_of(folder / "bad").trouble
     assert told == f"{folder / 'bad'} can't be read (ZeroDivisionError: first second)."
 

@@ -11,7 +11,7 @@ FRACTIONS = """() => [...document.querySelectorAll('mfrac')].map(each => {
     const inner = node => [...node.querySelectorAll('mi, mn, mo, msup, mover')]
         .filter(one => !one.querySelector('mi, mn, mo')).map(one => one.getBoundingClientRect());
     const [above, below] = [...each.children].map(inner);
-    return {above: Math.max(...above.map(r => r.bottom)), below: Math.min(...below.map(r => r.top))};
+  return {above: Math.max(...above.map(r => r.bottom)), below: Math.min(...below.map(r => r.top))};
 })"""
 NET = """() => [...document.querySelectorAll('.net .unit')].map(unit => {
     const r = node => { const b = node.getBoundingClientRect();
@@ -46,7 +46,8 @@ def test_the_bar_of_a_root_begins_where_its_hook_ends(studio, page):
     letter = page.locator(".root .hatted").bounding_box()
     assert abs(hook["x"] + hook["width"] - under["x"]) <= 3
     assert letter["y"] >= under["y"] + 1  # below the bar
-    assert under["x"] <= letter["x"] + 1 and letter["width"] <= under["width"]
+    assert under["x"] <= letter["x"] + 1
+    assert letter["width"] <= under["width"]
 
 
 def overlaps(a: list[float], b: list[float]) -> bool:
@@ -62,8 +63,8 @@ def test_numbers_of_a_unit_stay_in_its_box(studio, page: Page, query):
     for unit in units:
         left, top, right, bottom = unit["box"]
         for text in unit["texts"]:
-            assert left - 0.5 <= text[0] and text[2] <= right + 0.5
-            assert top - 0.5 <= text[1] and text[3] <= bottom + 1
+            assert left - 0.5 <= text[0] <= text[2] <= right + 0.5
+            assert top - 0.5 <= text[1] <= text[3] <= bottom + 1
             assert not any(overlaps(text, [d[0] + 2, d[1] + 2, d[2] - 2, d[3] - 2]) for d in dots)
         for one in unit["texts"]:
             others = [t for t in unit["texts"] if t is not one]

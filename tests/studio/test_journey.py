@@ -140,11 +140,11 @@ def test_a_finished_lesson_has_a_tick(journey, page):
 
 
 def test_while_an_experiment_runs_the_time_left_is_told(journey, page):
-    slow = next(cell.index for cell in lesson(11).cells if cell.seconds)
+    slow = next(cell.index for cell in lesson(12).cells if cell.seconds)
     told = []
     page.on("request", lambda r: told.append(1) if r.url.endswith("/ask/running") else None)
-    journey("?lesson=11")
+    journey("?lesson=12")
     page.route("**/ask/running", lambda route: route.continue_())
-    page.evaluate(f"location.hash = '#/journey?lesson=11&cell={slow}'")
+    page.evaluate(f"location.hash = '#/journey?lesson=12&cell={slow}'")
     expect(page.locator(".experiment progress")).to_be_visible()
     expect(page.locator(".experiment")).to_contain_text("left")

@@ -172,7 +172,8 @@ def test_a_cell_is_called_as_people_call_it(studio, page, trace):
     finish(make(studio.folder / "narrow", cast, steps=3))
     open_view(page, studio, "cell", "run=narrow&step=1&address=logits[0,5,3]")
     meant = page.locator(".meant")
-    expect(meant).to_have_text("a is norm, rounded to bfloat16, b is head.weight, rounded to bfloat16")
+    rounded = [f"{each}, rounded to bfloat16" for each in ("a is norm", "b is head.weight")]
+    expect(meant).to_have_text(", ".join(rounded))
     raw = meant.locator("span").evaluate_all("all => all.map(each => each.title)")
     assert all("to_copy" in name for name in raw)
     open_view(page, studio, "cell", "run=bottles&step=7&address=head.weight[3,7].grad")

@@ -179,8 +179,12 @@ def _call(verb: str, rest: list[str]) -> int:
 
     verb = OLD.get(verb, verb)
     if verb not in VERBS:
+        from whence.models.kinds import MODELS
+
         close = difflib.get_close_matches(verb, VERBS, n=1)
         hint = f"did you mean {close[0]}?" if close else "'whence --help' lists the commands."
+        if verb in MODELS:
+            hint = f"it is a model, 'whence train --model {verb}'."
         raise WhenceError(f"Unknown command {verb!r}: {hint}")
     module, _, name = VERBS[verb][0].partition(":")
     function = getattr(importlib.import_module(module), name)

@@ -21,7 +21,7 @@ def tell(death: Death, rate: float, say: Callable[[str], None]) -> None:
     for line in death.receipt.lines():
         say(f"  {line}")
     say(
-        f"  most of it is one update, {death.moved}: rate {rate:g} · gradient "
+        f"  the largest part of it is one update, {death.moved}: rate {rate:g} · gradient "
         f"{death.gradient.value:.6g}, which is arriving gradient · local slope = "
         f"{' + '.join(term.detail for term in death.gradient.terms[:4])}; {death.overshot}"
     )

@@ -3,6 +3,7 @@
 import math
 import sys
 import time
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from rich.progress import BarColumn, Progress, TextColumn
@@ -36,6 +37,7 @@ from whence.scale.plan import plan
 from whence.train.optimizers import OPTIMIZERS
 
 SCHEMA = 1
+WAITS = 10_000_000  # bytes of text that take some seconds to count
 
 
 def display_for(run: Run) -> "Display":
@@ -78,7 +80,12 @@ class Display:
         self._last_line = 0.0
 
     def __enter__(self):
-        self._heading()
+        try:
+            self._heading()
+        except KeyboardInterrupt:
+            path = shell_word(self.run.path)
+            self.console.print(f"\nno step was done. Go on with:  whence resume {path}")
+            raise
         self.progress.start()
         return self
 
@@ -213,9 +220,18 @@ class Display:
         if not run.task.is_prose:
             self.console.print("")
             return
-        self.baselines = baselines(data)
+        with self._waiting("counting what a model must beat", n_bytes > WAITS):
+            self.baselines = baselines(data)
         told = " · ".join(f"{f.name} {f.bits_per_byte:.3f}" for f in self.baselines)
         self._named(f"{'beat':<7}", f"{told} bits per byte of the validation text\n")
+
+    def _waiting(self, what: str, long: bool) -> AbstractContextManager[Any]:
+        """Say what is waited for, if it takes long: on a terminal for as long as it takes."""
+        if long and self.console.is_terminal:
+            return self.console.status(what)
+        if long:
+            self.console.print(what)
+        return nullcontext()
 
     def _plan(self, n_parameters: int, tokens_per_step: int) -> str:
         """What a step takes, and how the text read compares with the model's size."""

@@ -127,8 +127,8 @@ def _alike(spread: Spread, needed: float, turn: bool) -> list[str]:
     elif spread.condition > ALIKE:
         told.append(
             f"the condition number of the features is {spread.condition:.3g}: some say nearly the "
-            "same. Predictions are safe, but the weights of such features are not: a small change "
-            f"of a target is magnified up to {math.sqrt(spread.condition):.3g} times in them."
+            "same. That hardly touches predictions near the rows, but it does the weights: a small "
+            f"change of a target is magnified up to {math.sqrt(spread.condition):.3g}-fold in them."
         )
     if turn or needed > MANY:
         takes = "would diverge" if needed == math.inf else f"would take some {needed:,.0f} steps"

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from whence.cli.terminal import Console
-from whence.data.cutting import Preparing
+from whence.data.telling import Preparing
 
 PATIENCE = 1.0  # seconds of silence ahead of the first word
 PAUSE = 10.0  # seconds between two lines where there is no terminal

@@ -17,9 +17,9 @@ from whence.models.small.line import (
     least_squares,
     mean_squared_error,
 )
-from whence.play.line_rates import losses_at, stepper
+from whence.play.line_rates import judged, losses_at, stepper
 from whence.play.line_rates import one_step as one_step_of
-from whence.play.rates import range_test, rising, verdict
+from whence.play.rates import range_test, rising
 
 
 def rates(
@@ -58,7 +58,7 @@ def rates(
     record: dict[str, Any] = {"schema": 1, "best_loss": best, "runs": []}
     for rate in rates:
         losses = losses_at(table, rate, steps)
-        what = verdict(losses, best)
+        what = judged(table, rate, losses, best)
         early = losses[min(steps // 10, len(losses) - 1)]
         numbers = f"{losses[0]:>12.6g}{early:>14.6g}{losses[-1]:>14.6g}"
         say(f"{rate:>8g}  {numbers}  {_sentence(what, losses)}")
@@ -77,13 +77,14 @@ def rates(
         f"a rate to use: {found.proposed:.2g}"
     )
     losses = losses_at(table, found.proposed, steps)
-    say(f"{steps} steps at {found.proposed:.2g}: loss {losses[-1]:.6g}, {verdict(losses, best)}")
+    what = judged(table, found.proposed, losses, best)
+    say(f"{steps} steps at {found.proposed:.2g}: loss {losses[-1]:.6g}, {what}")
     record["range_test"] = {
         "rates": found.rates,
         "losses": found.losses,
         "diverges": found.diverges,
         "proposed": found.proposed,
-        "verdict": verdict(losses, best),
+        "verdict": what,
     }
     if json:
         print(strict(record))
@@ -118,7 +119,7 @@ def _sentence(what: str, losses: list[float]) -> str:
         return f"diverges{climbs}: the loss is above its start from step {grew} on, and grows"
     return {
         "swings": "swings: every step jumps over the lowest point and back",
-        "crawls": "crawls: on its way, but most of the way is left",
+        "crawls": "crawls: most of the way is left",
         "arrived": "arrived",
         "on its way": "on its way",
     }[what]

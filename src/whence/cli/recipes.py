@@ -218,6 +218,17 @@ def _take_help(words: list[str]) -> tuple[list[str], str]:
     return words, ""
 
 
+def _refuse_command(flag: str, name: str) -> None:
+    """Say where a small model is that `whence train` hasn't, but a command of its own."""
+    from whence.cli import GROUPS
+
+    if flag == "--model" and name in GROUPS["small models"] and name not in MODELS:
+        raise WhenceError(
+            f"{name} is no --model but a command of its own, 'whence {name}': "
+            f"'whence {name} --help' says what it takes."
+        )
+
+
 def _take_kinds(words: list[str]) -> tuple[list[str], dict[str, str]]:
     """Take `--model NAME` and `--optimizer NAME` out of the words."""
     rest: list[str] = []
@@ -232,6 +243,7 @@ def _take_kinds(words: list[str]) -> tuple[list[str], dict[str, str]]:
                     names = ", ".join(KINDS[flag[2:]])
                     raise WhenceError(f"{flag} needs a name: choose from {names}.")
                 value = words[i]
+            _refuse_command(flag, value)
             kinds[flag[2:]] = value
         else:
             rest.append(words[i])

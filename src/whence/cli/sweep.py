@@ -101,12 +101,11 @@ def _verdict(found: list[Point]) -> str:
         return "every combination diverged: try lower learning rates"
     if len(found) == 1:
         return f"{_said(best.settings)}: {best.mean:.4f} bits/byte"
-    if settles(best, found[1]):
+    rival = next((point for point in found[1:] if not settles(best, point)), None)
+    if rival is None:
         return f"best: {_said(best.settings)}"
     why = "one seed each can't say" if best.n < 2 else "the seeds differ by as much"
-    return (
-        f"lowest: {_said(best.settings)}, but not settled against {_said(found[1].settings)}: {why}"
-    )
+    return f"lowest: {_said(best.settings)}, but not settled against {_said(rival.settings)}: {why}"
 
 
 def _said(settings: dict[str, object]) -> str:

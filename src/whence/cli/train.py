@@ -135,7 +135,7 @@ def watch(
     if steps is not None:
         run.recipe = replace(run.recipe, steps=steps)
     display = JsonDisplay(run) if as_json else display_for(run)
-    with _Stop() as stop, display:
+    with display, _Stop() as stop:  # what comes before the first step has nothing to save
 
         def measuring(done: int, total: int) -> bool:
             display.measuring(done, total)

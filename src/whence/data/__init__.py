@@ -6,12 +6,34 @@ batches (windows of ids, in the order of permutation). What a model must beat is
 `whence.data.baselines`.
 """
 
-from whence.data.batches import Part, WindowBatches
-from whence.data.cutting import prepare
-from whence.data.permutation import hash64, permute
-from whence.data.shards import Dataset, open_dataset
-from whence.data.sources import Source, open_source, text_source
-from whence.data.tokenizers import KINDS, Tokenizer, load_tokenizer, train_tokenizer
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from whence.data.batches import Part, WindowBatches
+    from whence.data.cutting import prepare
+    from whence.data.permutation import hash64, permute
+    from whence.data.shards import Dataset, open_dataset
+    from whence.data.sources import Source, open_source, text_source
+    from whence.data.tokenizers import KINDS, Tokenizer, load_tokenizer, train_tokenizer
+
+# Names are imported when they are first used: a list of runs needs no NumPy and no tokenizers.
+_HOMES = {
+    "KINDS": "tokenizers",
+    "Dataset": "shards",
+    "Part": "batches",
+    "Source": "sources",
+    "Tokenizer": "tokenizers",
+    "WindowBatches": "batches",
+    "hash64": "permutation",
+    "load_tokenizer": "tokenizers",
+    "open_dataset": "shards",
+    "open_source": "sources",
+    "permute": "permutation",
+    "prepare": "cutting",
+    "text_source": "sources",
+    "train_tokenizer": "tokenizers",
+}
 
 __all__ = [
     "KINDS",
@@ -29,3 +51,9 @@ __all__ = [
     "text_source",
     "train_tokenizer",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'whence.data' has no attribute {name!r}")
+    return getattr(import_module(f"whence.data.{_HOMES[name]}"), name)

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, nullcontext
 from functools import partial
 from importlib.metadata import version
@@ -20,19 +20,13 @@ from whence.data.kept import LEAST, digest, fetch, keep
 from whence.data.parallel import encoded
 from whence.data.shards import SCHEMA, Dataset, open_dataset
 from whence.data.sources import Source
+from whence.data.telling import Preparing, tell_nobody
 from whence.data.tokenizers import Tokenizer, train_tokenizer
 from whence.data.unfinished import LONG, OFTEN, Progress, Unfinished, unfinished
 from whence.errors import WhenceError
 
 MARK = reading.MARK.decode()
 LONGEST_WORD = 1000  # characters that are looked back over for the start of a word
-
-# Told what is done to a text, and how many characters are behind it, of how many; it may raise.
-Preparing = Callable[[str, int, int], None]
-
-
-def tell_nobody(what: str, done: int, total: int) -> None:
-    """Tell nobody."""
 
 
 def prepare(

@@ -10,8 +10,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-import psutil
-
 from whence.errors import WhenceError
 
 
@@ -74,11 +72,18 @@ def second_name(original: Path, copy: Path) -> None:
             shutil.copyfileobj(whole, file, 1 << 20)
 
 
+def is_alive(process: int) -> bool:
+    """Tell whether a process of this number runs."""
+    import psutil  # only where something was left behind
+
+    return psutil.pid_exists(process)
+
+
 def _sweep(path: Path) -> None:
     """Remove what a process that was killed had begun to write under this name."""
     for left in path.parent.glob(f"{glob.escape(path.name)}.*.tmp"):
         found = re.fullmatch(r"\.([0-9]{1,9})-[0-9]+\.tmp", left.name[len(path.name) :])
-        if found and not psutil.pid_exists(int(found[1])):
+        if found and not is_alive(int(found[1])):
             with suppress(OSError):
                 left.unlink()
 

@@ -13,8 +13,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
 from whence.data.dates import dates
 from whence.data.reading import (
     Changing,
@@ -30,7 +28,6 @@ from whence.data.reading import (
     text_only,
     unreadable,
 )
-from whence.data.stories import stories
 from whence.errors import WhenceError
 
 LONGEST = 1 << 20  # characters to look for a place to cut in
@@ -307,6 +304,8 @@ def _checked(
 
 def _characters(block: bytes) -> int:
     """Count the characters that begin in a block of UTF-8: all bytes but those that go on."""
+    import numpy as np
+
     return int(np.count_nonzero((np.frombuffer(block, np.uint8) & 0xC0) != 0x80))
 
 
@@ -320,6 +319,8 @@ def _topics() -> Iterator[str]:
 
 def _stories() -> Iterable[str]:
     """A million bytes of stories whose entropy rate is known; always the same ones."""
+    from whence.data.stories import stories
+
     return stories().stream(1_000_000, seed=0)
 
 

@@ -132,7 +132,7 @@ def why_adam(
         steps: of the GPT's training.
         text: as `open_source` takes it; its last tenth measures.
     """
-    rows, data, told = [], {}, []
+    rows, data, told, edges = [], {}, [], []
     for name, valley in VALLEYS.items():
         ends: dict[str, list[float]] = {}
         for kind, make in OPTIMIZERS.items():
@@ -140,6 +140,8 @@ def why_adam(
                 VALLEY_RATES, lambda r, s, make=make, v=valley: walk(v, make(r), s)[0], seeds
             )
             ends[kind] = found
+            if _edge(rate, VALLEY_RATES):
+                edges.append(f"{kind} in {name}")
             rows.append(
                 (
                     name,
@@ -162,6 +164,12 @@ def why_adam(
             apart(losses["SGD"], losses["Adam"]), apart(losses["momentum"], losses["Adam"]), spread
         )
     )
+    edges += [
+        f"{kind} in the GPT"
+        for kind, rates in GPT_RATES.items()
+        if _edge(data["a small GPT"][kind]["rate"], rates)
+    ]
+    told += edges_conclusion(edges)
     return Report(
         question="Why does Adam beat plain SGD?",
         setting=f"height (a² + {STEEP:g}·b²)/2 after {WALK} steps from {len(seeds)} starts; a GPT "
@@ -262,6 +270,16 @@ def gpt_conclusion(plain: Interval, rolling: Interval, spread: float) -> str:
     if rolling < 0:
         return f"{told}, but behind momentum by {-rolling.mean:.3f}. {slopes}"
     return f"{told}; momentum closes the gap as far as these runs show ({rolling:.3f}). {slopes}"
+
+
+def edges_conclusion(edges: Sequence[str]) -> list[str]:
+    """Say for whom the best rate may lie beyond those that were tried."""
+    if not edges:
+        return []
+    return [
+        f"The best rate of {', '.join(edges)} lies at the edge of those tried: a better one may "
+        "lie beyond, so that comparison is undecided."
+    ]
 
 
 def _edge(rate: float, rates: Sequence[float]) -> str:

@@ -83,6 +83,18 @@ class Interval:
         return f"{self.mean:{spec}} [{self.low:{spec}}, {self.high:{spec}}]"
 
 
+def student(degrees: int) -> float:
+    """The 97.5 % point of Student's t.
+
+    Example:
+        >>> student(2), student(25), student(1000)
+        (4.303, 2.086, 2.0)
+    """
+    if degrees <= len(STUDENT):
+        return STUDENT[degrees - 1]
+    return next((point for last, point in STUDENT_BEYOND if degrees <= last), 2.0)
+
+
 Bounds = tuple[float, float]
 SHARE: Bounds = (0.0, 1.0)
 COSINE: Bounds = (-1.0, 1.0)
@@ -111,12 +123,7 @@ def mean_interval(values: Sequence[float], within: Bounds) -> Interval:
     if n == 1:
         return Interval(mean, -math.inf, math.inf)  # which settles nothing
     deviation = math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (n - 1))
-    t = (
-        STUDENT[n - 2]
-        if n - 2 < len(STUDENT)
-        else next((point for last, point in STUDENT_BEYOND if n - 1 <= last), 2.0)
-    )
-    half = t * deviation / math.sqrt(n)
+    half = student(n - 1) * deviation / math.sqrt(n)
     return Interval(mean, max(mean - half, within[0]), min(mean + half, within[1]))
 
 

@@ -32,7 +32,7 @@ def first(seeds: Sequence[int] = range(30), text: str = "we love deep learning")
         learned = [
             [STEPS[kind] if s is None else s for s in course.learned_at()] for course in courses
         ]
-        winners = [_winner(course) for course in courses]
+        winners = [first_learned(course) for course in courses]
         ahead[kind] = [winners.count(t) for t in range(len(targets))]
         for t, name in enumerate(names):
             steps = mean_interval([row[t] for row in learned], AMOUNT)
@@ -87,8 +87,8 @@ def conclusion(names: Sequence[str], ahead: dict[str, list[int]]) -> str:
     return said + " All models agree here; another sentence, start or size can still differ."
 
 
-def _winner(course: Course) -> int | None:
-    """The target learned first; of several at the same step the likeliest there; none: none was."""
+def first_learned(course: Course) -> int | None:
+    """The target learned first; of several at the same step the likeliest there; None: none was."""
     if not any(step is not None for step in course.learned_at()):
         return None
     reached = [s if s is not None else len(course.losses) - 1 for s in course.learned_at()]

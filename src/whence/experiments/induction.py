@@ -1,5 +1,6 @@
 """When does a Transformer learn to copy what followed last time (… A B … A → B)?"""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -98,12 +99,12 @@ def conclusion(reached: dict[int, list[int | None]], head: Interval, steps: int)
     told = "Two layers copy more than half of the tokens right from step "
     told += f"{min(two)}{f' to {max(two)}' if max(two) > min(two) else ''} on ({len(two)} of {n} "
     told += f"seeds); one layer does in {one} of {n}"
-    if one == 0 and len(two) == n and n > 1:
-        told += ": the second layer is what it takes. "
-    elif one < len(two):
-        told += f", which {n} seeds can't tell from chance. " if len(two) - one < 3 else ". "
-    else:
+    if one >= len(two):
         told += ", no less often: a second layer isn't needed here. "
+    elif by_chance(len(two), one, n) > 0.05:
+        told += f", which {n} seeds can't tell from chance. "
+    else:
+        told += ": the second layer is what it takes. " if one == 0 else ". "
     told += "After training, the head of the second layer that looks most at the token behind the "
     told += f"earlier occurrence gives it {head:.2f} of its attention. "
     if len(two) < n:
@@ -111,6 +112,21 @@ def conclusion(reached: dict[int, list[int | None]], head: Interval, steps: int)
     return told + (
         "The texts it is asked about are new: it can only have read the answer in the context."
     )
+
+
+def by_chance(more: int, less: int, n: int) -> float:
+    """How likely a difference at least as large is, between two groups of n that don't differ.
+
+    Example:
+        >>> by_chance(3, 0, 3), by_chance(2, 0, 2)  # 1 of 20, 1 of 6
+        (0.05, 0.16666666666666666)
+
+    Source:
+        Fisher, "Statistical Methods for Research Workers", 1934.
+    """
+    both = more + less
+    ways = sum(math.comb(n, k) * math.comb(n, both - k) for k in range(more, min(n, both) + 1))
+    return ways / math.comb(2 * n, both)
 
 
 def copied(model: torch.nn.Module, test: Example) -> float:

@@ -86,6 +86,8 @@ def order_conclusion(order: Interval, all_of_it: Interval) -> str:
             f"Yes: shuffled, the context costs {order.mean:.4f} nats per token; one of another "
             f"place costs {all_of_it.mean:.4f}."
         )
+    if order < 0:
+        return f"No: with its context shuffled it predicts better, by {-order.mean:.4f} nats."
     return (
         f"Undecided: shuffling changes the loss by {order:.4f} nats, where another context costs "
         f"{all_of_it.mean:.4f}: it may use which tokens went before, and not their order."

@@ -37,7 +37,7 @@ VARIANTS = {
 
 @torch.random.fork_rng(devices=[])  # the caller's numbers stay
 def parts(
-    seeds: Sequence[int] = range(2), steps: int = 200, text: str | Sequence[str] = "topics"
+    seeds: Sequence[int] = range(3), steps: int = 200, text: str | Sequence[str] = "topics"
 ) -> Report:
     """Train a deep, narrow GPT on a text with one part taken out at a time.
 
@@ -71,7 +71,12 @@ def parts(
         f"{len(seeds)} seeds; gradients before the first step",
         columns=("model", "validation loss, nats", "worse by", "gradient in first, last block"),
         rows=[
-            (name, f"{i:.3f}", f"{i.mean - whole:+.3f}", " ".join(map(_brief, flow[name])))
+            (
+                name,
+                f"{i:.3f}",
+                "" if name == "whole" else f"{costs[name]:+.3f}",
+                " ".join(map(_brief, flow[name])),
+            )
             for name, i in intervals.items()
         ],
         answer=conclusion(costs, flow, whole, math.log(tokenizer.vocab_size)),
@@ -117,7 +122,7 @@ def conclusion(
     told += ". " if heads > 0 or heads < 0 else ", which is no difference that these runs show. "
     return told + (
         "Which part matters most depends on how the weights start and on depth, rate and length "
-        "of training: others give another order."
+        "of training: others may give another order."
     )
 
 

@@ -5,6 +5,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -96,12 +97,25 @@ def conclusion(
         told = "Whether the trigram or the bigram is better with add-one, this text leaves open "
         told += f"{figures}: it is too short to tell them apart."
     told += f" With Kneser–Ney the same counts give {kneser[2]:.1f}. "
-    largest, least = max(abs(order.low), abs(order.high)), min(abs(order.low), abs(order.high))
-    if method > largest:
-        return told + "Smoothing matters more than order here."
-    if max(abs(method.low), abs(method.high)) < (0.0 if order.low < 0 < order.high else least):
-        return told + "Order matters more than smoothing here."
-    return told + "Which of the two matters more, this text doesn't settle."
+    more = matters_more(order, method)
+    if more is None:
+        return told + "Which of the two matters more, this text doesn't settle."
+    less = "order" if more == "smoothing" else "smoothing"
+    return told + f"{more.capitalize()} matters more than {less} here."
+
+
+def matters_more(order: Interval, method: Interval) -> Literal["smoothing", "order"] | None:
+    """Which of two effects is larger; None where their intervals, sign aside, overlap.
+
+    Args:
+        order: what a second word of context costs, or saves where it is below 0.
+        method: what the other smoothing saves.
+    """
+    sizes = sorted((abs(order.low), abs(order.high)))
+    if method > sizes[1]:
+        return "smoothing"
+    least = 0.0 if order.low < 0 < order.high else sizes[0]
+    return "order" if max(abs(method.low), abs(method.high)) < least else None
 
 
 def _lower_case(text: str) -> tuple[int, np.ndarray, np.ndarray]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from whence.errors import WhenceError
+from whence.experiments.common import student
 from whence.runs.recipe import Recipe
 from whence.runs.run import Run
 from whence.runs.settings import nested
@@ -109,16 +110,17 @@ def points(trials: Sequence[Trial]) -> list[Point]:
 
 
 def settles(best: Point, second: Point) -> bool:
-    """Whether the best point is better than the second by more than two standard errors.
+    """Whether the best point is better than another by all of a 95 % interval.
 
-    The errors are those of the difference of two means of n seeds: √(s₁²/n₁ + s₂²/n₂).
+    It is that of the difference of two means: ± t·√(s₁²/n₁ + s₂²/n₂), with n₁ + n₂ − 2 degrees of
+    freedom.
     """
     if best.diverged or second.diverged:
         return not best.diverged
     if best.n < 2 or second.n < 2:
         return False
     error = math.sqrt(best.spread**2 / best.n + second.spread**2 / second.n)
-    return second.mean - best.mean > 2 * error
+    return second.mean - best.mean > student(best.n + second.n - 2) * error
 
 
 def _train(run: Run, settings: dict[str, Any], seed: int) -> Trial:

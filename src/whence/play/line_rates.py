@@ -7,6 +7,7 @@ from collections.abc import Callable
 from whence.data.table import Table
 from whence.models.small.line import Line, Scale, squared_error
 from whence.play.fitting import Whole
+from whence.play.rates import verdict
 from whence.scalar import SGD, Matrix, NotFiniteWarning, Value
 from whence.train.loop import train
 
@@ -38,6 +39,18 @@ def losses_at(table: Table, rate: float, steps: int) -> list[float]:
             if not math.isfinite(loss.data):
                 break
     return losses
+
+
+def judged(table: Table, rate: float, losses: list[float], best: float) -> str:
+    """What losses at a rate say of it, as `verdict` does, and why they stay where they do.
+
+    A loss that doesn't move can mean a rate at which each step jumps over the lowest point and
+    back, or one that is too small. At half the rate the first would fall, the second would not.
+    """
+    what = verdict(losses, best)
+    if what == "swings" and losses_at(table, rate / 2, len(losses))[-1] >= losses[-1]:
+        return "crawls"
+    return what
 
 
 def stepper(table: Table) -> Callable[[float], float]:

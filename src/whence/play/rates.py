@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 from whence.errors import WhenceError
 
+ROUNDING = 1e-12  # of a loss
+
 
 def verdict(losses: Sequence[float], best: float = 0.0) -> str:
     """Return what a run's losses say of its rate, in a word that ten times the steps won't undo.
@@ -31,6 +33,8 @@ def verdict(losses: Sequence[float], best: float = 0.0) -> str:
     first, last = losses[0] - best, losses[-1] - best
     if not math.isfinite(last) or last > 10.0 * abs(first):
         return "diverged"
+    if last <= ROUNDING * max(abs(first), abs(best)):
+        return "arrived"  # how it changes from here on is rounding
     growth = _growth([x - best for x in losses])  # ln of the factor at each step
     later = math.log(max(last, 1e-300) / first) + 9 * len(losses) * growth if first > 0 else 0.0
     if growth > 0 and later > math.log(10.0):

@@ -9,7 +9,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
-from whence.data import Dataset, Tokenizer, load_tokenizer, open_dataset
 from whence.errors import WhenceError, shell_word
 from whence.runs.recipe import Recipe
 from whence.runs.store.chain import check_run
@@ -18,10 +17,11 @@ from whence.runs.store.files import DamagedError, disk_use, is_count, read_json,
 from whence.runs.store.header import Header, Origin
 from whence.runs.store.lock import hold, is_held
 from whence.runs.store.record import Logs
-from whence.runs.store.steps import StepLines, Steps
 
 # What computes is imported by the methods that compute: a list of runs needs no PyTorch.
 if TYPE_CHECKING:
+    from whence.data import Dataset, Tokenizer
+    from whence.runs.store.steps import StepLines, Steps
     from whence.runs.tasks import Text
     from whence.runs.tasks.text import Batches
     from whence.runs.training.session import Session
@@ -67,6 +67,8 @@ class RunFolder:
             WhenceError: where there is none, or it is damaged, hostile or of a newer version.
         """
         path = Path(path)
+        if path.name in ("", ".."):  # of the folder that one is in
+            path = path.resolve()
         if not path.is_dir():
             raise WhenceError(f"there is no run at {path}: 'whence runs' lists those there are.")
         run = cls(path)
@@ -95,6 +97,8 @@ class RunFolder:
         Raises:
             WhenceError: where they aren't the run's, to the last bit.
         """
+        from whence.data.shards import open_dataset
+
         self.header.check_pins(self.path)
         dataset = open_dataset(self.path, verify=True)
         if not len(dataset.validation):  # nothing is kept back: the measure is of what is learned
@@ -110,6 +114,8 @@ class RunFolder:
     @cached_property
     def tokenizer(self) -> Tokenizer:
         """What turns text into tokens and back."""
+        from whence.data.tokenizers import load_tokenizer
+
         self.header.check_pins(self.path)
         return load_tokenizer(self.path / "tokenizer.json")
 

@@ -1,7 +1,7 @@
 """What a person should hear of a recipe before it trains: settings that are likely mistakes."""
 
 from whence.data import Dataset
-from whence.models.kinds import NGramConfig
+from whence.models.kinds import BigramConfig, NGramConfig
 from whence.runs.recipe import Recipe, kind_of
 from whence.train.optimizers import OPTIMIZERS
 
@@ -11,6 +11,8 @@ RATES = {
     "adamw": (3e-5, 2e-2),
     "sgd": (1e-3, 3.0),
 }
+
+FEW_WORDS = 10_000
 
 
 def remarks(recipe: Recipe, dataset: Dataset | None = None) -> list[str]:
@@ -27,8 +29,27 @@ def remarks(recipe: Recipe, dataset: Dataset | None = None) -> list[str]:
         'a learning rate of 0.0003 is far below what muon is used with'
     """
     if isinstance(recipe.model, NGramConfig):  # it counts, at no rate
+        return _sentences(recipe, dataset)
+    return [
+        *_sentences(recipe, dataset),
+        *_rate(recipe),
+        *_warmup(recipe),
+        *_window(recipe, dataset),
+    ]
+
+
+def _sentences(recipe: Recipe, dataset: Dataset | None) -> list[str]:
+    """Few words are counted to be looked at, as a textbook has it: sentence by sentence."""
+    counts = isinstance(recipe.model, NGramConfig | BigramConfig)
+    if not counts or recipe.data.tokenizer != "words" or dataset is None:
         return []
-    return [*_rate(recipe), *_warmup(recipe), *_window(recipe, dataset)]
+    if len(dataset.train) > FEW_WORDS:
+        return []
+    return [
+        "spaces and marks are words here, too, so that text can be given back to the byte: "
+        "'whence count FILE' counts the words of sentences, with start and end marks, as textbooks "
+        "do"
+    ]
 
 
 def _rate(recipe: Recipe) -> list[str]:

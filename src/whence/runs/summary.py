@@ -3,24 +3,26 @@
 Making a run and training it leave a summary behind, so that a list has nothing to read but that.
 """
 
+from __future__ import annotations
+
 import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from whence.errors import WhenceError
 from whence.models.kinds import MODELS
 from whence.runs.folder import RunFolder, State
 from whence.runs.recipe import kind_of
-from whence.runs.store.curves import Curves, thin
-from whence.runs.store.files import SCHEMA, SUMMARY, disk_use, refuse_links
-from whence.runs.store.index import keep
+from whence.runs.store.files import SCHEMA, SUMMARY, disk_use, open_file, refuse_links
 from whence.runs.store.lines import Lines, encode_line
 from whence.runs.store.lock import is_held
 from whence.runs.store.stamps import Stamps, are_of_copy, bytes_shared, holds_a_link, stamps_of
 from whence.runs.store.watched import Watched, is_watched
+
+if TYPE_CHECKING:
+    import numpy as np
 
 SPARKLINE = 24  # buckets
 SIGNS = ("run.toml", "watch.json", "steps.jsonl", "checkpoints")  # of a run, whole or not
@@ -138,6 +140,8 @@ def state_of_summary(path: Path, summary: Summary) -> State:
 
 
 def _make(run: RunFolder) -> Summary:
+    from whence.runs.store.curves import Curves, thin  # with NumPy, which a kept summary spares
+
     curves = Curves(run.path)
     trouble: WhenceError | None = curves.damage
     saved: list[int] = []
@@ -170,6 +174,8 @@ def _make(run: RunFolder) -> Summary:
 
 def _make_watched(path: Path) -> Summary:
     """Sum up a loop that was watched: it has a record of steps, and no recipe."""
+    from whence.runs.store.curves import Curves, thin
+
     refuse_links(path)
     watched, curves = Watched.read(path), Curves(path)
     loss = curves["loss"]
@@ -190,6 +196,8 @@ def _make_watched(path: Path) -> Summary:
 
 def _keep(path: Path, found: Summary, now: Stamps) -> None:
     """Write a summary into its folder; the share of common tokens is counted at each look."""
+    from whence.runs.store.index import keep
+
     own = found.bytes - bytes_shared(path)
     line = {"schema": SCHEMA, "stamps": now, **asdict(replace(found, bytes=max(0, own)))}
     keep(path / SUMMARY, encode_line(line))
@@ -197,7 +205,7 @@ def _keep(path: Path, found: Summary, now: Stamps) -> None:
 
 def _read(path: Path, now: Stamps) -> Summary | None:
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             line = file.read(1 << 16)
         record = Lines(path, {}).read_line(line, 2)
         then = record.pop("stamps")
@@ -239,6 +247,8 @@ def _one_line(text: str) -> str:
 
 def spark_of(summary: Summary) -> tuple[np.ndarray, np.ndarray]:
     """Return the points of a summary's curve: steps int32 [M] and losses float32 [M]."""
+    import numpy as np
+
     steps, losses = zip(*summary.spark, strict=True) if summary.spark else ((), ())
     return np.array(steps, np.int32), np.array(losses, np.float32)
 

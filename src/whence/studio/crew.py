@@ -179,7 +179,9 @@ class Crew:
 def _about(name: str, params: Mapping[str, Any]) -> tuple[str, ...]:
     """What a question is about, from the coarse to the fine: two that agree share their work."""
     if name in ("play", "journey", "running"):
-        return "play" if name == "play" else "journey", str(params.get("data", params.get("lesson", "")))
+        return "play" if name == "play" else "journey", str(
+            params.get("data", params.get("lesson", ""))
+        )
     step = params.get("at", params.get("step"))
     return "run", str(params.get("run")), str(step), str(params.get("text", ""))
 

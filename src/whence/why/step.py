@@ -56,7 +56,7 @@ def trace(
         `clip_grad_norm_` may, it is the trace up to there, and `refused` says what was raised.
 
     Raises:
-        WhenceError: the trace would need more memory than there is.
+        WhenceError: the trace would need more memory than there is, or `fn` is no function.
 
     Example:
         >>> w = torch.tensor(3.0, requires_grad=True)
@@ -66,6 +66,11 @@ def trace(
         >>> trace(step)["w"][()].grad.value
         8.0
     """
+    if not callable(fn):
+        raise WhenceError(
+            f"trace runs a function without arguments that does one training step, and was given "
+            f"{type(fn).__name__}: write it as def step(): … and give trace(step)."
+        )
     found = _referred(fn)
     if model is None:
         models = {n: m for n, m in found.items() if isinstance(m, nn.Module)}
@@ -127,6 +132,8 @@ def trace(
     if refused:
         done.refused = refused
         done.notes.append(f"traced up to where the step was refused: {refused}")
+    elif not done.losses:
+        done.notes.append(done.without_a_loss())
     if compiled:
         done.notes.append(
             "the module is compiled, but was run as it is written: a compiled step may round "

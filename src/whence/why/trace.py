@@ -145,7 +145,23 @@ class Trace:
         head, _, quantity = name.rpartition(".")
         if quantity in ("grad", "update", "after") and head:
             return getattr(self[head], quantity)
+        if not self.losses and "loss" in (name, head):
+            raise WhenceError(f"{name!r} isn't there: {self.without_a_loss()}.")
         raise unknown(name, self.names())
+
+    def without_a_loss(self) -> str:
+        """Say what a step without a backward pass has, and what it lacks."""
+        if not self.ops:
+            return (
+                "this step computed nothing with tensors, so there is nothing to open: let it run "
+                "the model, and call backward() on the loss"
+            )
+        made = [name for name in self.names() if name not in self.parameters]
+        more = f" and {len(made) - 6} more" if len(made) > 6 else ""
+        return (
+            "no backward() ran in this step, so it has no loss and no gradients; there are its "
+            f"weights, and {', '.join(made[:6])}{more}"
+        )
 
     def _inside(self, name: str) -> Ref | None:
         """Find a variable of the formula that stands for a fused operation."""
@@ -258,6 +274,8 @@ class Trace:
 
     def no_gradient(self, name: str, cells: Cells) -> WhenceError:
         """Make the error for a number without a gradient: it says what there is instead."""
+        if not self.losses:
+            return WhenceError(f"{name} has no gradient: {self.without_a_loss()}.")
         base = name.partition("[")[0].partition("#")[0]
         own = [n for n, ref in self._names.items() if ref in self._gradients and ref is not cells]
         again = [n for n in own if n.partition("#")[0] == base]

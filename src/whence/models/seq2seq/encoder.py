@@ -136,7 +136,8 @@ class Classifier(nn.Module):
         x = self.encoder(tokens, visible)  # [B, S, D]
         if visible is None:
             return self.head(x.mean(1))
-        weights = visible.to(x.dtype) / visible.sum(1, keepdim=True)  # [B, S], rows sum to 1
+        # [B, S], rows sum to 1; one that is nothing but padding has no mean, and gives zeros.
+        weights = visible.to(x.dtype) / visible.sum(1, keepdim=True).clamp(min=1)
         return self.head((weights.unsqueeze(1) @ x).squeeze(1))
 
 

@@ -1,12 +1,16 @@
 """The record of a run: what each step, measurement, sample and checkpoint left in the folder."""
 
+from __future__ import annotations
+
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from whence.runs.store.files import DamagedError, read_start
 from whence.runs.store.lines import Lines
-from whence.runs.store.steps import StepLines, Steps
+
+if TYPE_CHECKING:
+    from whence.runs.store.steps import Steps
 
 EVALUATION = {
     "step": int,
@@ -29,6 +33,8 @@ class Logs:
     """
 
     def __init__(self, folder: Path, run: str | None = None):
+        from whence.runs.store.steps import StepLines  # with NumPy, which a list of runs spares
+
         self.steps = StepLines(folder / "steps.jsonl", run)
         self.evals = Lines(folder / "evals.jsonl", EVALUATION, run)
         self.samples = Lines(folder / "samples.jsonl", SAMPLE, run)

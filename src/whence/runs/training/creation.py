@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from whence.data import Source, prepare
-from whence.data.cutting import Preparing, tell_nobody
+from whence.data.sources import Source
+from whence.data.telling import Preparing, tell_nobody
 from whence.errors import WhenceError
 from whence.runs.recipe import Recipe
 from whence.runs.store.aside import TakenError, made_aside
@@ -79,6 +79,8 @@ def make_as(
         source: the text, where it is already open.
         preparing: as of `Run.create`.
     """
+    from whence.data.cutting import prepare
+
     text = source or recipe.data.open()
     settled = resolve(recipe, text)
     data = settled.data

@@ -71,7 +71,13 @@ def _row(path: Path) -> dict[str, Any]:
     summary = summary_of(path)
     if not summary.created:
         trouble = summary.trouble
-        return {"name": path.name, "created": "", "state": "damaged", "trouble": trouble, "tags": []}
+        return {
+            "name": path.name,
+            "created": "",
+            "state": "damaged",
+            "trouble": trouble,
+            "tags": [],
+        }
     state, trouble = state_now(path, summary)
     steps, losses = spark_of(summary)
     return {
