@@ -195,7 +195,11 @@ class Trace:
 
     @property
     def loss(self) -> Number:
-        """The tensor that `backward()` was called on first; of a batch in parts, the sum."""
+        """The tensor that `backward()` was called on first; of a batch in parts, the sum.
+
+        Raises:
+            WhenceError: where `backward()` was not called.
+        """
         if not self.losses:
             raise WhenceError("This step has no loss: backward() was not called in it.")
         return Numbers(self, self._names.get("loss", self.losses[0]), "loss")[()]
@@ -321,7 +325,12 @@ class Trace:
         return head + tail.rpartition("]")[2]
 
     def users(self, ref: Cells, at: int) -> list[tuple[str, str]]:
-        """List the operations that read a number: (operation, name of its output)."""
+        """List the operations that read a number: (operation, name of its output).
+
+        Args:
+            ref: the tensor that holds the number.
+            at: its place there, counted row by row.
+        """
         if not isinstance(ref, Ref):
             return []
         place, found = ref.places(np.array([at])), []
@@ -341,7 +350,12 @@ class Trace:
         return found
 
     def number_at(self, ref: Cells, at: int) -> Number:
-        """Return the number at a place of a recorded tensor."""
+        """Return the number at a place of a recorded tensor.
+
+        Args:
+            ref: the tensor.
+            at: the place, counted row by row.
+        """
         return Number(self, ref, at)
 
     def after_of(self, name: str) -> Ref | None:
