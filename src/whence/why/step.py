@@ -132,7 +132,7 @@ def trace(
     if refused:
         done.refused = refused
         done.notes.append(f"traced up to where the step was refused: {refused}")
-    elif not done.losses:
+    elif not done.has_backward:
         done.notes.append(done.without_a_loss())
     if compiled:
         done.notes.append(
