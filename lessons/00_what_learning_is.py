@@ -1,11 +1,11 @@
 # %% [markdown]
 # # 0 · What learning is
 #
-# A machine has dials. You show it an input, it gives an answer, and the answer is off by some amount: the error.
-# Learning is turning the dials so that the error gets smaller. That is all of it, from a machine with one dial to
-# one with billions.
+# A machine has dials. You show it an input and it gives an answer. The answer is off by some amount: the error.
+# Learning means turning the dials so that the error gets smaller. That is true of a machine with one dial and of a
+# machine with billions.
 #
-# Here is the smallest one. It has a single dial. It answers `dial · input`. We want 6 for the input 3.
+# Here is the smallest one. It has a single dial and answers `dial · input`. For the input 3 we want the answer 6.
 
 # %%
 from whence import Value
@@ -23,16 +23,16 @@ start_error = error(dial)
 start_error.backward()
 slope = dial.grad
 say(f"""
-With the dial at {dial.data:g} the machine answers {dial.data * 3:g}. It should say 6, so the error is
+With the dial at {dial.data:g} the machine answers {dial.data * 3:g}. It should answer 6, so the error is
 ({dial.data * 3:g} − 6)² = {start_error.data:g}.
 
-Stand on the error as on a hillside. The **slope** says how steep it is under your feet: turn the dial up by a
-little, and the error changes by {slope:g} times as much.
+Think of the error as a hillside that you are standing on. The **slope** says how steep it is under your feet: if you
+turn the dial up a little, the error changes by {slope:g} times that amount.
 """)
 
 # %%
 guess = ask(
-    f"The slope at the dial's place is {slope:g}. Which way must the dial turn for the error to fall?",
+    f"The slope at this setting of the dial is {slope:g}. Which way must the dial turn for the error to fall?",
     "up",
     "down",
     "the slope can't tell",
@@ -40,7 +40,7 @@ guess = ask(
 guess
 
 # %% [markdown]
-# Try it. Nudge the dial a hundredth up, then a hundredth down, and watch the error.
+# Try it. Nudge the dial up by a hundredth, then down by a hundredth, and watch the error.
 
 # %%
 up = error(Value(0.51)).data
@@ -52,15 +52,15 @@ reveal(
     guess,
     "a" if up < start_error.data < down else "b",
     f"""
-A hundredth up gives the error {up:.4f}, a hundredth down {down:.4f}; it was {start_error.data:g}. The difference,
-divided by the distance of 0.02, is {measured:.4f}: the slope, measured with two nudges. A negative slope says
-*downhill is up the dial*. So we always step **against** the slope.
+After the nudge up the error is {up:.4f}, after the nudge down {down:.4f}; it was {start_error.data:g}. Take the difference
+and divide it by 0.02, the distance between the two settings: {measured:.4f}. That is the slope, measured with two nudges. A negative slope
+means that *turning the dial up leads downhill*. So we always step **against** the slope.
 """,
 )
 
 # %% [markdown]
-# Now repeat it. Answer, measure the error, find the slope, turn the dial a little against it. Each turn is
-# `rate · slope` long. The **rate** is ours to choose.
+# Now repeat: answer, measure the error, find the slope, turn the dial a little against it. Each turn has the length
+# `rate · slope`. The **rate** is for us to choose.
 
 
 # %%
@@ -90,16 +90,17 @@ curves(
 # %%
 moves = [b - a for (a, _), (b, _) in zip(places, places[1:])]
 say(f"""
-[The steps](#steps) walk down [the error](#error). They get shorter by themselves, from {moves[0]:.3f} to
+[The steps](#steps) walk down the valley of [the error](#error). They get shorter all by themselves, from {moves[0]:.3f} to
 {moves[-1]:.4f}, because the ground gets flatter. After {len(moves)} steps the dial stands at {last_dial:.4f} and
-the error is {last_error:.6f}. Nobody told the machine that the right dial is 2. The slope led it there.
+the error is {last_error:.6f}. Nobody told the machine that the right setting is 2. The slope led it there.
 """)
 
 # %% [markdown]
 # ## What is often said wrong
 #
-# *"It finds the best answer."* It finds the bottom of the valley in which it starts. Here is ground with two
-# valleys. The same loop, the same rate, two starts.
+# *"Gradient descent finds the best solution"* ([a guide for beginners](https://www.machinelearningman.com/post/best-explanation-of-gradient-descent-for-beginners)).
+# It finds the bottom of the valley it starts in. Here is ground with two valleys, and the same loop with the same rate
+# from two starting points.
 
 
 # %%
@@ -128,18 +129,16 @@ curves(
 
 # %%
 say(f"""
-[From](#starts) −0.5 the walk [ends](#ends) at {left[0]:.3f} with error {left[1]:.3f}; from 0.5 it ends at
-{right[0]:.3f} with error {right[1]:.3f}. Only one of them is the lowest point. Downhill sees the ground under its
-feet and no further.
-
-*"It tries settings at random until one works."* Only its start may be a guess. From there every step follows the slope.
+[Starting](#starts) at −0.5 the walk [ends](#ends) at {left[0]:.3f} with error {left[1]:.3f}; starting at 0.5 it ends at
+{right[0]:.3f} with error {right[1]:.3f}. Only one of the two is the lowest point. The slope knows the ground under your feet,
+and nothing beyond it.
 """)
 
 # %% [markdown]
 # ## Your turn
 #
-# Back to the machine with one dial. Find a rate that brings the error below 0.0001 in 5 steps. Too small a rate
-# crawls. Too large a rate jumps across the valley.
+# Back to the machine with one dial. Find a rate that brings the error below 0.0001 in 5 steps. If the rate is too small,
+# you crawl. If it is too large, you jump across the valley.
 
 # %%
 rate = 0.02  # your turn: the rate
@@ -163,5 +162,5 @@ check(
 )
 
 # %% [markdown]
-# **Further.** `whence line` is the next machine, with two dials: lesson 1. In the studio, *Play*
-# lets you turn such dials yourself.
+# **Further.** `whence line` is the next machine, with two dials; it is also lesson 1. In the studio, *Play* lets you
+# turn such dials yourself.

@@ -1,10 +1,10 @@
 # %% [markdown]
 # # 1 · A line
 #
-# A coffee shop takes more money near the station than far from it. Somebody noted the distance and a day's takings
-# for twelve shops (the table is made up for this lesson). Can a machine learn the rule, and use it for a distance that nobody measured?
+# A coffee shop near the station takes more money than one far away. Somebody noted the distance and a day's takings
+# of twelve shops. (We made the numbers up for this lesson.) Can a machine learn the rule, and use it for a distance that nobody measured?
 #
-# It has two dials: **start**, the money at distance 0, and **change**, what each kilometre adds. It answers
+# It has two dials: **start**, the takings at distance 0, and **change**, what each kilometre adds. It answers
 # `start + change · distance`.
 
 # %%
@@ -19,7 +19,7 @@ takings = [money for _, money in shops]
 
 # %%
 guess = ask(
-    "The takings fall with the distance. Which dial will end below zero?",
+    "The takings fall with distance. Which dial will end up below zero?",
     "start",
     "change",
     "neither",
@@ -29,7 +29,7 @@ guess
 # %% [markdown]
 # ## One step by hand
 #
-# Take one more shop, at 4 km, and pretend that it takes 580, so that the right answer is 580. The dials stand at start 500 and change −50. Watch every number of one step.
+# Take one more shop, at 4 km, that takes 580. The dials stand at start 500 and change −50. Watch every number of a single step.
 
 # %%
 start, change = Value(500, label="start"), Value(-50, label="change")
@@ -56,18 +56,19 @@ flow(
 # %%
 say(f"""
 [The answer](#answer) is 500 − 50 · 4 = {answer.data:g}. [The error](#error) is ({answer.data:g} − 580)² =
-{loss.data:g}. Both slopes are negative: {start_slope:g} for [start](#start), and four times that,
-{change_slope:g}, for [change](#change), since change counts four times, once for each kilometre. So both dials
-must go **up**. That makes sense: the answer was too low.
+{loss.data:g}. Both slopes are negative: {start_slope:g} for [start](#start), and {change_slope:g} for [change](#change). That is
+four times as much, because change counts once for each of the 4 kilometres. So both dials must go **up**. That makes sense: the
+answer was too low.
 """)
 
 # %% [markdown]
 # ## Many steps
 #
-# One loop does all training in this journey, from this line to a GPT: predict, measure the error, send the slopes
-# back, step downhill, repeat. It is called `train`. The loss is the mean of the squared errors over all shops.
+# One loop does all the training in these lessons, from this line to a GPT: predict, measure the error, find the slopes,
+# step downhill, repeat. It is called `train`. Here the error is the mean of the squared errors over all the shops. The error that
+# a machine is trained on is called its **loss**.
 #
-# Distances are first shifted and scaled so that their mean is 0 and their spread 1. With that, one rate suits both
+# First the distances are shifted and scaled so that their mean is 0 and their spread is 1. Then one rate suits both
 # dials.
 
 # %%
@@ -97,44 +98,33 @@ closed = least_squares([[d] for d in distances], takings)
 away = fit.predict([2.3])
 best_start, best_change = closed.start, closed.change[0]
 say(f"""
-[The last line](#after-step-59) runs through [the shops](#shops). There is a formula for the best line, found without any steps. Side by side:
+[The last line](#after-step-59) runs through [the shops](#shops). There is also a formula that gives the best line without any steps. Side by side:
 
-{table(["", "start", "change"], [["learned in 60 steps", fit.start, fit.change[0]], ["the formula's", closed.start, closed.change[0]]])}
+{table(["", "start", "change"], [["learned in 60 steps", fit.start, fit.change[0]], ["by the formula", closed.start, closed.change[0]]])}
 
-For 2.3 km, a distance that is not among the twelve, the line answers **{away:.1f}**.
+For 2.3 km, a distance that none of the twelve shops has, the line answers **{away:.1f}**.
 """)
 
 # %%
 reveal(
     guess,
     "a" if learned_start < 0 else "b" if learned_change < 0 else "c",
-    f"Each kilometre changes the takings by {learned_change:.1f}, and start is {learned_start:.1f}. "
+    f"Each kilometre changes the takings by {learned_change:.1f}. "
     + (
-        "A *negative* weight is how a machine says that more of this means less of that."
+        "A *negative* weight is how a machine says that more of this means less of that. "
         if learned_change < 0
-        else "A *positive* weight is how a machine says that more of this means more of that."
-    ),
+        else "A *positive* weight is how a machine says that more of this means more of that. "
+    )
+    + f"Start is {learned_start:.1f}.",
 )
 
 # %% [markdown]
 # ## What is often said wrong
 #
-# *"Gradient +400: the start goes from 500 to 496."* As arithmetic of one update this is right.
-
-# %%
-p = Value(500)
-p.grad = 400.0
-SGD([p], learning_rate=0.01).step()
-q = Value(-50)
-q.grad = -90.0
-SGD([q], learning_rate=0.01).step()
-stepped_start, stepped_change = p.data, q.data
-say(f"""
-500 − 0.01 · 400 = {p.data:g}, and −50 − 0.01 · (−90) = {q.data:g}. But an answer of 300 where 580 was right never
-has a *positive* slope: it is too low, so its slopes are {start_slope:g} and {change_slope:g}, as you saw above.
-
-*"Just call backward and step."* Slopes add up until they are cleared. Forget to clear them, and the fit fails:
-""")
+# *"Backward, step, done."* In PyTorch, slopes **add up** until you clear them. Forgetting that is on Andrej Karpathy's list of
+# [the most common neural net mistakes](https://x.com/karpathy/status/1013244313327681536), and PyTorch's forum explains
+# [again and again](https://discuss.pytorch.org/t/why-do-we-need-to-set-the-gradients-manually-to-zero-in-pytorch/4903)
+# why they are not cleared for you. See what happens to the fit:
 
 
 # %%
@@ -151,13 +141,13 @@ def final_loss(clear):
 
 
 cleared, piled_up = final_loss(clear=True), final_loss(clear=False)
-say(f"After 60 steps the loss is {cleared:.1f} with clearing, and {piled_up:,.0f} without.")
+say(f"After 60 steps the loss is {cleared:.1f} with clearing and {piled_up:,.0f} without it.")
 
 # %% [markdown]
 # ## Your turn
 #
-# The line has learned. Work out by hand, with the learned start and change from the table, how far away a shop may
-# be that still takes 450. Two digits behind the point will do.
+# How far away is a shop that takes 450? Work it out by hand, with the learned start and change from the table. Two
+# decimals are enough.
 
 # %%
 distance = 0.0  # your turn: the distance in km
@@ -166,10 +156,10 @@ check(
     abs(takes - 450) < 1.5,
     f"At {distance:g} km the line says {takes:.1f}: (450 − {fit.start:.2f}) / {fit.change[0]:.2f}.",
     f"At {distance:g} km the line says {takes:.1f}. "
-    + ("Go farther." if takes > 450 else "Come nearer.")
-    + " Solve 450 = start + change · distance for the distance.",
+    + ("Go farther. " if takes > 450 else "Come nearer. ")
+    + "Solve 450 = start + change · distance for the distance.",
 )
 
 # %% [markdown]
-# **Further.** `whence line` prints every step of this fit, `whence line my.csv` fits your own table. In the studio,
-# *Play* fits it step by step: choose the line.
+# **Further.** `whence line` prints every step of this fit; `whence line my.csv` fits your own table. In the studio,
+# choose *Play* and the line to go through it step by step.

@@ -1,9 +1,9 @@
 # %% [markdown]
 # # 2 · A number that remembers
 #
-# With one dial we could nudge and look. With a million dials, two million nudges for each step would take for ever.
-# There is a better way. Let every number remember what it was made from. Then one walk back gives the slope of the
-# error for **every** dial at once. Such a number is called `Value`.
+# With one dial we could nudge and look. With a million dials that would take two million nudges for every step.
+# There is a better way. Let every number remember what it was made from. Then a single walk back gives the slope of the
+# error for **every** dial at once. We call such a number a `Value`.
 
 # %%
 from whence import Value
@@ -22,15 +22,15 @@ loss.label = "loss"
 say(f"""
 c = a · b = {c.data:g}. d = c + 1 = {d.data:g}. loss = d² = {loss.data:g}.
 
-The slope of *a* is the answer to: if *a* grows a tiny bit, how many times as much does the loss grow?
+The slope of *a* answers this question: if *a* grows a tiny bit, how many times that much does the loss grow?
 """)
 
 # %%
-guess = ask("What is the slope of the loss for *a*?", "3", "14", "42", "49")
+guess = ask("What is the slope of the loss with respect to *a*?", "3", "14", "42", "49")
 guess
 
 # %% [markdown]
-# One call walks back from the loss and fills in every slope.
+# One call walks back from the loss and fills in all the slopes.
 
 # %%
 loss.backward()
@@ -38,7 +38,7 @@ a_slope, b_slope, c_slope, d_slope = a.grad, b.grad, c.grad, d.grad
 
 # %%
 flow(
-    "Values run to the right, slopes come back to the left",
+    "Values go to the right, slopes come back to the left",
     [
         [
             Box("a", f"{a.data:g}", f"slope {a.grad:g}", 0),
@@ -61,33 +61,34 @@ reveal(
     guess,
     {3: "a", 14: "b", 42: "c", 49: "d"}[round(a.grad)],
     f"""
-Walk back from [the loss](#loss). d² grows 2 · d = {2 * d.data:g} times as fast as [d](#d). d grows as fast
-as [c](#c). c = a · b grows {b.data:g} times as fast as [a](#a), since each bit of *a* counts *b* times. Multiply
+Walk back from [the loss](#loss). d² grows 2 · d = {2 * d.data:g} times as fast as [d](#d). d grows exactly as fast
+as [c](#c). And c = a · b grows {b.data:g} times as fast as [a](#a), because *a* is multiplied by *b*. Multiply
 along the way: {2 * d.data:g} · 1 · {b.data:g} = **{a.grad:g}**. For [b](#b) it is {2 * d.data:g} · 1 · {a.data:g} =
-{b.grad:g}. This is the **chain rule**: slopes along a path are multiplied.
+{b.grad:g}. This is the **chain rule**: the slopes along a path are multiplied.
 """,
 )
 
 # %% [markdown]
 # ## Asking a number where it came from
 #
-# Since every number remembers, each can be asked. This question gave the product its name: *whence?*
+# Since every number remembers how it was made, you can ask it. *Whence* is an old word for "from where", and this question gave
+# the program its name.
 
 # %%
 receipt = a.why(of=loss)
 say(f"""
-`a.why(of=loss)` answers:
+`a.why(of=loss)` answers with a **receipt**:
 
 ```
 {receipt}
 ```
 
-The term is *what arrives from the right* times *the slope on the spot*. The residual is what rounding left over:
-{receipt.residual:g}.
+It lists what was added up. Here that is a single term: *the slope that arrives from the right* times *the slope of this one step*.
+The residual is what rounding left over: {receipt.residual:g}.
 """)
 
 # %% [markdown]
-# When a number is used twice, two paths lead back to it. Slopes of different paths are **added**.
+# When a number is used twice, two paths lead back to it. The slopes of different paths are **added**.
 
 # %%
 x = Value(3, label="x")
@@ -95,11 +96,11 @@ square = x * x
 square.backward()
 twice = x.grad
 say(
-    f"x · x with x = {x.data:g}: {x.data:g} arrives by one path, {x.data:g} by the other, together {x.grad:g}."
+    f"x · x with x = {x.data:g}: one path brings {x.data:g}, the other brings {x.data:g}, together {x.grad:g}."
 )
 
 # %% [markdown]
-# ## What is often said wrong
+# ## How far does a slope reach?
 
 
 # %%
@@ -110,17 +111,24 @@ def loss_at(a):
 whole = loss_at(3) - loss_at(2)
 small = (loss_at(2.001) - loss_at(2)) / 0.001
 say(f"""
-*"A slope of 42 means: one more on `a` gives 42 more loss."* It gives {whole:g} more. The slope is true for small moves
-only: a move of 0.001 gives {small:.3f} times as much. That is why training takes small steps.
-
-*"Backpropagation trains the model."* It changes nothing. It only finds the slopes: *a* is still {a.data:g}. Turning
-the dials is the work of another part, the **optimizer**.
+With a slope of 42, does one more on *a* give 42 more loss? It gives {whole:g} more. A slope holds for small moves
+only: a move of 0.001 changes the loss by {small:.3f} times that much. That is why training takes small steps.
 """)
+
+# %% [markdown]
+# ## What is often said wrong
+#
+# *"Backpropagation is how a network learns."* The textbook [Deep Learning](https://www.deeplearningbook.org/contents/mlp.html)
+# (Goodfellow, Bengio and Courville, section 6.5) warns that the word is often taken to mean the whole learning algorithm.
+# But backpropagation changes no dial. It only finds the slopes: *a* is still 2. Turning the dials is the job of another part, the **optimizer**.
+#
+# ## Your turn
+#
 
 # %% [markdown]
 # ## Your turn
 #
-# The same formula, (a · b + 1)², but with *a* = 4 and *b* = 1. Work out the slope for *a* by hand.
+# The same formula, (a · b + 1)², but now *a* = 4 and *b* = 1. Work out the slope for *a* by hand.
 
 # %%
 slope = 0.0  # your turn: the slope of the loss for a
@@ -139,4 +147,4 @@ check(
 
 # %% [markdown]
 # **Further.** `whence gradcheck` compares slopes with nudges, for any model. In the studio, *Cell* opens any number
-# into what made it.
+# and shows what it was made from.

@@ -1,11 +1,11 @@
 # %% [markdown]
 # # 3 · A neuron, a network by hand, and how a unit dies
 #
-# A **neuron** weighs its inputs, adds one number of its own, the **bias**, and lets only what is above zero through:
+# A **neuron**, or **unit**, multiplies each input by a weight, adds a number of its own, the **bias**, and lets only what is above zero through:
 #
-# `h = relu(w · x + b)`, where relu(z) is z if z is positive, else 0.
+# `h = relu(w · x + b)`, where relu(z) is z if z is positive and 0 otherwise.
 #
-# Put a second unit behind it, without a relu, and you have a network. This one has 1 input, 1 hidden neuron, 1 output, and 4 dials.
+# Put a second unit behind it, one without a relu, and you have a network. This one has one input, one hidden neuron, one output, and four dials.
 
 # %%
 from whence.lessons import Box, ask, check, curves, flow, reveal, say, table
@@ -29,7 +29,7 @@ def predict(net, x):
 
 
 # %% [markdown]
-# The input is 2, the answer should be 4. The loss is (ŷ − 4)² / 2, where ŷ, "y hat", is the prediction.
+# The input is 2 and the answer should be 4. The loss is (ŷ − 4)² / 2, where ŷ ("y hat") is the prediction.
 
 # %%
 net = network()
@@ -71,16 +71,16 @@ flow(
 
 # %%
 say(f"""
-2 · 2 − 3 = {z[0, 0].data:g} goes through relu unchanged: [h](#h) = {h[0, 0].data:g}. Then 1.5 · 1 + 0.5 =
-{y_hat:g} = [ŷ](#ŷ), and [the loss](#loss) is {first_loss:g}. The slopes: [w1](#w1) {slopes[0]:g}, [b1](#b1) {slopes[1]:g},
-[w2](#w2) {slopes[2]:g}, [b2](#b2) {slopes[3]:g}. All are negative, so all four dials go up.
+2 · 2 − 3 = {z[0, 0].data:g} passes through relu unchanged, so [h](#h) = {h[0, 0].data:g}. Then 1.5 · 1 + 0.5 =
+{y_hat:g} = [ŷ](#ŷ), and [the loss](#loss) is {first_loss:g}. The slopes are {slopes[0]:g} for [w1](#w1), {slopes[1]:g} for [b1](#b1),
+{slopes[2]:g} for [w2](#w2) and {slopes[3]:g} for [b2](#b2). All are negative, so all four dials go up.
 """)
 
 # %%
 guess = ask(
-    "One step with rate 0.1. The prediction was 2 and should be 4. What is it after the step?",
-    "about 3, half of the way",
-    "just 4",
+    "We take one step with rate 0.1. The prediction was 2 and should be 4. What is it after the step?",
+    "about 3, halfway there",
+    "exactly 4",
     "almost 5, too far",
 )
 guess
@@ -97,17 +97,17 @@ reveal(
     guess,
     "c" if after > 4.5 else "b" if after > 3.5 else "a",
     f"""
-The dials are now w1 = {new_w1:g}, b1 = {new_b1:g}, w2 = {new_w2:g}, b2 = {new_b2:g}. The prediction is **{after:g}**, the
-loss {after_loss:g}. All four dials helped: by their slopes alone the prediction would have come to {straight:g}{", so the rate was too large" if straight > 4 else ""}.
-And they multiply: a larger w2 met a larger h, which made the difference to {after:g}{", too far" if after > 4 else ", which is not yet 4" if after < 4 else ""}.
+The dials are now w1 = {new_w1:g}, b1 = {new_b1:g}, w2 = {new_w2:g} and b2 = {new_b2:g}. The prediction is **{after:g}** and the
+loss {after_loss:g}. Two things made the difference. First, all four dials moved at once: their slopes alone would have brought the prediction
+to {straight:g}{", so the rate was too large" if straight > 4 else ""}. Second, dials multiply one another: a larger w2 met a larger h, and that did the rest{", which is too far" if after > 4 else ", which is not yet 4" if after < 4 else ""}.
 """,
 )
 
 # %% [markdown]
 # ## Three samples, and a death
 #
-# Now three samples, (1, 2), (2, 4), (3, 6), and an update after each one. The rule behind them is simple: double it.
-# Follow what goes into the relu, before it is cut at zero, for each of the three.
+# Now take three samples, (1, 2), (2, 4) and (3, 6), with an update after each one. The rule behind them is simple: double the input.
+# Follow what goes into the relu, before it is cut off at zero, for each of the three inputs.
 
 # %%
 inputs, answers = [1.0, 2.0, 3.0], [2.0, 4.0, 6.0]
@@ -154,80 +154,55 @@ curves(
 
 # %%
 say(f"""
-After update {fatal} all three lines lie below 0, and flat. relu gives 0 for every sample. Where relu gives 0 its slope
-is 0, so w1 and b1 get no slope, and never move again; nor does w2, which is multiplied by 0. The unit is **dead**. What is left answers w2 · 0 + b2 = b2,
+After update {fatal} all three lines lie below 0, and they stay flat. relu gives 0 for every sample, and where relu gives 0 its slope
+is 0 too. So w1 and b1 get no slope and never move again. Nor does w2, which is multiplied by 0. The unit is **dead**. What is left answers w2 · 0 + b2 = b2,
 whatever the input: {predictions[0]:.4f}, {predictions[1]:.4f}, {predictions[2]:.4f}.
 
-The mean loss of each epoch (an epoch is once through all samples): {", ".join(f"{v:.4f}" for v in epoch_losses)}.
+An **epoch** is one pass through all the samples. The mean loss of each epoch was {", ".join(f"{v:.4f}" for v in epoch_losses)}.
 """)
 
 # %%
 receipt = cause(moments[fatal - 1], moments[fatal], 0, 0)
+was, by_weight, by_bias = (term.value for term in receipt.terms)
+closest = max(inputs, key=lambda x: moments[fatal].z[0][inputs.index(x)][0])
 say(f"""
-*Whence?* The sample that came closest to staying open tells what shut the unit:
+What killed it? Look at x = {closest:g}, the input for which the unit came closest to staying open, and take the fatal update apart:
 
-```
-{receipt}
-```
+{table(["what goes into the relu", ""], [["before the update", f"{was:.4f}"], ["the change of w1 adds", f"{by_weight:.4f}"], ["the change of b1 adds", f"{by_bias:.4f}"], ["after the update", f"{receipt.value:.4f}"]])}
+
+The prediction had been far too high, so the slopes were large, and one step pushed the unit below 0 for every input.
 """)
 
 # %% [markdown]
-# The same with a rate of 0.09 instead of 0.1.
+# Now do the same with a rate of 0.09 instead of 0.1.
 
 # %%
 gentle, gentle_moments, gentle_losses = learn(rate=0.09, epochs=300)
 gentle_predictions = [predict(gentle, x) for x in inputs]
 alive = not dead_units(gentle_moments[-1])
+trained_longer, _, _ = learn(rate=0.1, epochs=300)
+same_length = [predict(trained_longer, x) for x in inputs]
 say(f"""
-{table(["input", "rate 0.1, 5 epochs", "rate 0.09, 300 epochs", "should be"], [[x, f"{p:.4f}", f"{q:.4f}", t] for x, p, q, t in zip(inputs, predictions, gentle_predictions, answers)])}
+After 300 epochs each:
 
-{"The unit lives: a tenth less made the difference." if alive else "The unit dies too: a tenth less was not enough."}
+{table(["input", "rate 0.1", "rate 0.09", "should be"], [[x, f"{p:.4f}", f"{q:.4f}", t] for x, p, q, t in zip(inputs, same_length, gentle_predictions, answers)])}
+
+The unit {"lives at 0.09: a rate smaller by a tenth made the difference" if alive else "dies too at 0.09: a rate smaller by a tenth wasn't enough"}. At 0.1 it is still dead, and more training
+doesn't bring it back. The best constant answer would be the mean, {sum(answers) / 3:g}, but b2 doesn't even settle there, because
+each sample pulls it its own way.
 """)
 
 # %% [markdown]
 # ## What is often said wrong
+#
+# *"Once a neuron gets negative input, it will always output zero"* ([topoin.info](https://topoin.info/dying-relu-causes-and-solutions-leaky-relu/)
+# on dying ReLUs). One sample isn't enough. A unit is dead only when what goes into its relu is negative for **every** sample.
 
 # %%
-long_net, _, _ = learn(rate=0.1, epochs=200)
-stuck = predict(long_net, 2.0)
+closed = gentle_moments[0].z[0][0][0]
 say(f"""
-*"A unit dies slowly."* Here one single update killed it.
-
-*"After more epochs it recovers."* After 200 epochs it still answers {stuck:.4f} for every input. The best constant
-answer would be the mean, {sum(answers) / 3:g}; it never settles there either, since each sample tugs b2 its own way.
-
-*"Each connection has a weight and a bias."* Each connection has a weight. Each **unit** has one bias. A layer of 4
-units that reads 3 inputs has 3 · 4 = 12 weights and 4 biases.
-
-*"One step brings ŷ to about 3.02."* You saw {after:g}.
-""")
-
-# %% [markdown]
-# *"A second input makes the network work."* A network with two inputs, other first numbers and half the rate does learn
-# these three samples. But the second input is 0 in each of them. Take it away and see.
-
-
-# %%
-def ten_epochs(first_weights, samples):
-    net = MLP([(Matrix(first_weights), Matrix([[0.0]])), (Matrix([[1.5]]), Matrix([[0.0]]))])
-    batches = {
-        i: [(1.0, (Matrix([samples[i % 3]]), Matrix([[answers[i % 3]]])))] for i in range(30)
-    }
-    steps = train(net, batches, half_squared_error, SGD(net.parameters(), 0.05), range(30))
-    losses = [loss.data for _, loss in steps]
-    return [sum(losses[i : i + 3]) / 3 for i in range(0, 30, 3)], net
-
-
-two, two_net = ten_epochs([[2.0], [0.5]], [[1.0, 0.0], [2.0, 0.0], [3.0, 0.0]])
-one, _ = ten_epochs([[2.0]], [[1.0], [2.0], [3.0]])
-first_two, last_two = two[0], two[-1]
-unmoved = two_net.layers[0][0][1, 0].data
-
-# %%
-say(f"""
-Mean loss in the first and the last of 10 epochs: {two[0]:.5f} and {two[-1]:.5f} with the second input,
-{one[0]:.5f} and {one[-1]:.5f} without it. Its weight stands at {unmoved:g}, where it began: a weight whose input is 0 gets no slope.
-{"The losses are the same without it. What helped was a better start and a smaller rate." if two == one else "Without it the losses differ, so it has a part in it."}
+At the start this unit was closed for x = 1: 2 · 1 − 3 = {closed:g}. With rate 0.09 it learned all the same, because the other two samples kept it open.
+It died at rate 0.1 only when the last of the three had closed.
 """)
 
 # %% [markdown]
@@ -255,3 +230,7 @@ check(
 # **Further.** `whence net one --show every-step` prints each product; `whence net` tells this death in full; `whence net
 # two-features` has a weight that never moves, and why. In the studio, *Play* has
 # both: type other weights, and see whether the unit lives.
+
+# Back to the machine above. Somewhere between crawling and dying lies a good rate. Find one that brings the mean loss of the 60th epoch
+# below 0.0001.
+# both: type in other weights and see whether the unit lives.

@@ -2,7 +2,7 @@
 # # 5 · Predicting by counting
 #
 # The simplest way to predict the next word needs no dials at all. Look at what followed this word before, and count. A
-# model that looks one word back is called a **bigram**, since it counts pairs.
+# model that looks one word back is called a **bigram** model, because it counts pairs.
 
 # %%
 import tempfile
@@ -55,18 +55,18 @@ i_like, like_to, like_pizza = (
 )
 again = chance(bigram, "like", "to")
 say(f"""
-Divide each count by its row's sum. After [I](#i) came *like*, always: P(like | I) = {i_like:g}. After
-[like](#like) came *to* once and *pizza* once: P(to | like) = P(pizza | like) = {like_pizza:g}. This is the best that any
-model that looks one word back can do *on this text*.
+Divide each count by the sum of its row. After [I](#i) always came *like*: P(like | I) = {i_like:g}. (Read: the probability of *like*, given that
+*I* came before.) After [like](#like) came *to* once and *pizza* once: P(to | like) = P(pizza | like) = {like_pizza:g}. No
+model that looks one word back can do better *on this text*.
 
-But *to* was never followed by *like*: P(like | to) = {again:g}. So this model can never write "I like to like". And what
-if somebody else writes it? The surprise at probability 0 is infinite. One unseen pair ruins a whole text.
+But *to* was never followed by *like*: P(like | to) = {again:g}. So this model can never write "I like to like". And if
+somebody else writes it? The surprise at something with probability 0 is infinite. One unseen pair ruins a whole text.
 """)
 
 # %% [markdown]
 # ## Smoothing
 #
-# An old remedy is to pretend that each pair was seen once more than it was. This is **add-one smoothing**.
+# An old remedy is to pretend that each pair was seen once more than it really was. This is **add-one smoothing**.
 
 # %%
 add_one = fit(words, smoothing="add-k", k=1)
@@ -74,23 +74,23 @@ smooth = chance(add_one, "like", "I")
 with_unknown = fit([*words, "<UNK>"], smoothing="add-k", k=1)
 smooth_unknown = chance(with_unknown, "like", "I")
 say(f"""
-P(like | I) was 2/2. Six outcomes are possible: I, like, to, eat, pizza, end. With one more of each it is
-(2 + 1) / (2 + 6) = {smooth:g}. With a seventh outcome for words never seen, `<UNK>`, it is (2 + 1) / (2 + 7) =
+P(like | I) was 2/2. Six words can come next: I, like, to, eat, pizza and the end. With one added to each count it is
+(2 + 1) / (2 + 6) = {smooth:g}. With a seventh entry for words never seen before, `<UNK>`, it is (2 + 1) / (2 + 7) =
 {smooth_unknown:.4f}.
 """)
 
 # %% [markdown]
 # ## Real text
 #
-# Now the language reference that every Python brings along. Count the words of its first nine tenths, and test on the last
-# tenth. **Perplexity** is e to the power of the mean surprise: a perplexity of 80 means as unsure as if it had to
+# Now take the language reference that comes with every Python. Count the words of the first nine tenths and test on the last
+# tenth. **Perplexity** is e to the power of the mean surprise. A perplexity of 80 means that the model is as unsure as if it had to
 # choose among 80 equally likely words. Lower is better.
 #
-# A **unigram** looks no word back, a bigram one, a **trigram** two.
+# A **unigram** model looks no words back, a bigram one, a **trigram** two.
 
 # %%
 guess = ask(
-    "A trigram knows two words of context, a bigram one. With add-one smoothing, which is better on unseen text?",
+    "A trigram knows two words of context, a bigram only one. With add-one smoothing, which is better on unseen text?",
     "the trigram: it knows more",
     "the bigram",
     "this text can't tell them apart",
@@ -131,17 +131,17 @@ reveal(
     guess,
     "b" if by_order > 0 else "a" if by_order < 0 else "c",
     f"""
-Unigram {unigram_ppl:.1f}, bigram {bigram_ppl:.1f}, trigram **{trigram_ppl:.1f}**. Of the triples in the test text {known:.0%}
-were ever seen. {f"One more for each of {size:,} words drowns what was really counted." if by_order > 0 else "There is text enough here for the second word." if by_order < 0 else "From one stretch of the text to the next the difference changes its sign."} A cleverer smoothing, called Kneser-Ney,
-takes a little from each count and asks the shorter context instead. With it the same counts give {careful["trigram"]:.1f}.
+Unigram {unigram_ppl:.1f}, bigram {bigram_ppl:.1f}, trigram **{trigram_ppl:.1f}**. Of the triples in the test text only {known:.0%}
+had ever been seen. {f"Adding one for each of {size:,} words drowns what was really counted." if by_order > 0 else "There is enough text here for the second word." if by_order < 0 else "From one stretch of the text to the next the difference changes its sign."} A better kind of smoothing, called Kneser-Ney,
+takes a little from each count and asks the shorter context instead. The same counts then give {careful["trigram"]:.1f}.
 """,
 )
 
 # %%
 say(f"""
-How thin the counts are: of {shares[1].possible:,.0f} possible pairs the text shows {shares[1].distinct:,}, which is
+The counts are thin. Of {shares[1].possible:,.0f} possible pairs the text shows {shares[1].distinct:,}, which is
 {shares[1].share_seen:.2%}. Of all possible triples it shows {shares[2].share_seen:.5%}, and {shares[2].once / shares[2].distinct:.0%}
-of those just once. This is **sparsity**. It is why counting can't simply go on to longer contexts, and one reason why models that *learn* took over.
+of those only once. This is called **sparsity**. It is why counting can't simply go on to longer contexts, and one reason why models that *learn* took over.
 """)
 
 # %% [markdown]
@@ -149,22 +149,25 @@ of those just once. This is **sparsity**. It is why counting can't simply go on 
 
 # %%
 more = {
-    "smoothing": "smoothing matters more than length here",
-    "order": "length matters more than smoothing here",
-}.get(matters_more(by_order, by_smoothing), "which matters more, this text doesn't settle")
+    "smoothing": "Smoothing matters more than length here.",
+    "order": "Length matters more than smoothing here.",
+}.get(matters_more(by_order, by_smoothing), "Which matters more, this text doesn't settle.")
+helps = careful["trigram"] < careful["bigram"]
 say(f"""
-*"A longer context always predicts better."* {"You just saw it do worse." if by_order > 0 else "On this text it did." if by_order < 0 else "This text doesn't tell."} The second word
-of context changed the perplexity by a factor of {trigram_ppl / bigram_ppl:.2f}, the other smoothing by {careful["trigram"] / trigram_ppl:.2f}:
-{more}.
+*"The more context, the lower the perplexity."* A well-known textbook (Jurafsky and Martin, [Speech and Language Processing](https://web.stanford.edu/~jurafsky/slp3/3.pdf),
+chapter 3) shows that for unigrams, bigrams and trigrams. It holds when the counts are smoothed well. With Kneser-Ney the second word of
+context {"helps here too" if helps else "doesn't help here"}: {careful["bigram"]:.1f} for the bigram, {careful["trigram"]:.1f} for the trigram. With add-one {"it hurts" if by_order > 0 else "it helps" if by_order < 0 else "this text doesn't tell"}: {bigram_ppl:.1f} and {trigram_ppl:.1f}. {more}
 """)
 
 # %% [markdown]
-# *"Counting isn't learning."* It is the end point of learning. Lesson 6's loop, given a table of dials for each pair, arrives at these
-# same counts. `whence experiment bigram` shows it.
+# ## Is counting learning?
+#
+# Give the training loop of lesson 6 a table with a dial for each pair of words, and it arrives at these same probabilities.
+# `whence experiment bigram` shows it. So counting is where that learning ends.
 #
 # ## Your turn
 #
-# Back to the two sentences. With add-one smoothing and six outcomes, what is P(to | like)?
+# Back to the two sentences. With add-one smoothing and six possible words, what is P(to | like)?
 
 # %%
 answer = 0.0  # your turn: the probability
@@ -176,9 +179,9 @@ check(
     if answer == 0.5
     else "That is P(like | I)."
     if answer == 0.375
-    else "like was followed twice, once by to. Add one to the count, and six to the total.",
+    else "like was followed by two words, and one of them was to. Add one to that count, and six to the total.",
 )
 
 # %% [markdown]
-# **Further.** `whence train my.txt --model ngram --model.order 3` counts your own text; `whence generate` lets it
-# write. `whence experiment smoothing` is the comparison above.
+# **Further.** `whence train my.txt --model ngram --model.order 3` counts your own text, and `whence generate` lets the model
+# write. `whence experiment smoothing` makes the comparison above.

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 6 · The sentence
 #
-# Now a machine that learns to say **we love deep learning**, with every number in sight. It knows twelve words. After each
-# word it gives all twelve a score, turns the scores into probabilities, pays the surprise at the true word, and
+# Here is a machine that learns to say **we love deep learning**, with every number in sight. It knows twelve words. At each
+# place it gives all twelve a score, turns the scores into probabilities, pays the surprise at the word that really comes next, and
 # turns its dials.
 
 # %%
@@ -11,7 +11,7 @@ import math
 from whence.experiments.first import first_learned
 from whence.experiments.prediction import noted_positions, total_loss
 from whence.experiments.sentence import learn, make_model, open_sentence
-from whence.lessons import ask, bars, check, curves, reveal, say, table
+from whence.lessons import ask, bars, check, curves, figure, reveal, say, table
 
 positions = noted_positions()
 first = positions[0]
@@ -19,18 +19,18 @@ first = positions[0]
 # %% [markdown]
 # ## From scores to probabilities
 #
-# The scores are called **logits**. Any number will do, also a negative one. First take made-up ones, for eight words, as they may stand
-# somewhere in the middle of a training. The sentence has only begun (`<BOS>` marks the beginning), and the true next word is *we*.
+# The scores are called **logits**. They can be any numbers, including negative ones. We begin with made-up logits for eight words, such as a
+# model might have halfway through its training. The sentence has only begun (`<BOS>` marks the beginning), and the true next word is *we*.
 #
-# **Softmax** makes probabilities of them: raise e to the power of each logit, so that all are positive; then divide by their sum, so that they
+# **Softmax** turns logits into probabilities. Raise e to the power of each logit, so that all of them are positive. Then divide by their sum, so that they
 # add up to 1.
 
 # %%
 guess = ask(
     "The logit of 'we' is 2.1. What is its probability?",
-    "about 0.9, since 2.1 is a high score",
+    "about 0.9, because 2.1 is a high score",
     "about a half",
-    "it can't be told from 2.1 alone",
+    "you can't tell from 2.1 alone",
 )
 guess
 
@@ -52,18 +52,18 @@ reveal(
     guess,
     "c" if abs(p_we - extended) > 0.005 else "b",
     f"""
-{table(["word", "logit z", "e^z", "P = e^z / sum"], [[f"`{w}`", f"{z:g}", f"{e:.4g}", f"{p:.6f}"] for w, z, e, p in zip(first.words, first.logits, first.exponentials, first.probabilities)])}
+{table(["word", "logit z", "e^z", "P = e^z / sum"], [[f"`{w}`", f"{z:g}", figure(e), figure(p)] for w, z, e, p in zip(first.words, first.logits, first.exponentials, first.probabilities)])}
 
-The sum of the third column is {total:.4f}, so [P(we)](#we) = {math.exp(2.1):.4f} / {total:.4f} = **{p_we:.6f}**. The logits of the *other*
-words count as much as its own. {sigmoid:.3f} would be the **sigmoid** of 2.1, which is for yes-or-no questions. And
-four more words with logit 0 would take their share too: P(we) would be {extended:.4f}.
+The third column adds up to {total:.4f}, so [P(we)](#we) = {math.exp(2.1):.4f} / {total:.4f} = **{p_we:.6f}**. The logits of the *other*
+words count as much as its own. (A value of {sigmoid:.3f} would be the **sigmoid** of 2.1, which is for yes-or-no questions.) And if
+there were four more words with logit 0, they would take their share too: P(we) would be {extended:.4f}.
 """,
 )
 
 # %% [markdown]
 # ## The slope: p − y
 #
-# Which way should each logit move? Let y be what we want: 1 for the true word, 0 for all others. The slope of the surprise for each
+# Which way should each logit move? Let y be what we want: 1 for the true word and 0 for all others. The slope of the surprise with respect to each
 # logit is simply **p − y**.
 
 # %%
@@ -75,8 +75,8 @@ bars("The slope of each logit, p − y", slopes)
 
 # %%
 say(f"""
-[we](#we) has {slope_we:.4f}: negative, so it must go **up**. All others are positive and go down, the more the more probability they
-took: [the](#the) {slope_the:+.4f}, [hello](#hello) {slope_hello:+.4f}, [is](#is) {slope_is:+.4f}. Together they add up to 0.
+[we](#we) has {slope_we:.4f}. That is negative, so its logit must go **up**. All others are positive and go down: the more probability a word
+took, the further. [the](#the) has {slope_the:+.4f}, [hello](#hello) {slope_hello:+.4f}, [is](#is) {slope_is:+.4f}. All the slopes together add up to 0.
 """)
 
 # %%
@@ -85,19 +85,19 @@ loss_sum = total_loss(positions)
 loss_mean = loss_sum / 4
 perplexity = math.exp(loss_mean)
 say(f"""
-The same for all four words of the sentence:
+The same for each of the four words of the sentence:
 
 {table(["after", "true word", "P(true word)", "surprise"], [[f"`{' '.join(p.context)}`", p.target, f"{p.probability:.6f}", f"{p.loss:.6f}"] for p in positions])}
 
-The surprises add up to {loss_sum:.6f}. Their mean is {loss_mean:.6f}, and e to the power of that is the perplexity, {perplexity:.6f}: as unsure as
-choosing among about two words.
+The surprises add up to {loss_sum:.6f}. Their mean is {loss_mean:.6f}, and e to the power of the mean is the perplexity, {perplexity:.6f}: the model is as unsure as
+if it had to choose between about two words.
 """)
 
 # %% [markdown]
 # ## Train it in earnest
 #
-# Those logits were made up. Here is a real machine, with 36 dials: each of the twelve words has one number to be *read* by, one to
-# be *written* by, and a bias. `logit(w) = read(last word) · write(w) + bias(w)`. The dials start at random. One update, then 999 more.
+# Those logits were made up. Now for a real machine, with 36 dials. Each of the twelve words has three: a number by which it is *read*, one by
+# which it is *written*, and a bias. `logit(w) = read(last word) · write(w) + bias(w)`. The dials start at random. We take one update, then 999 more.
 
 # %%
 sentence = open_sentence("we love deep learning")
@@ -113,16 +113,16 @@ at = sentence.vocabulary.index("we")
 before, slope, after = (t[at].item() for t in (update.before, update.gradient, update.after))
 per_place = [p.gradient[at] for p in opened.positions]
 say(f"""
-A machine that knows nothing gives each of 12 words 1/12 and pays 4 · ln 12 = {knows_nothing:.4f}. This one starts at
+A machine that knows nothing gives each of the 12 words the probability 1/12 and pays 4 · ln 12 = {knows_nothing:.4f}. This one starts at
 {start_loss:.4f}.
 
-Follow one dial through the first update, the bias of *we*. It has a say at all four places, so its slope is the sum of four p − y:
+Follow one dial, the bias of *we*, through the first update. It has a say in all four predictions, so its slope is the sum of four p − y:
 {" + ".join(f"{g:.4f}" for g in per_place)} = {slope:.4f}. With rate 0.1 it goes from {before:.4f} to {before:.4f} − 0.1 · ({slope:.4f}) = {after:.4f}.
 """)
 
 # %%
 curves(
-    "How sure it is of each word, step by step",
+    "How sure the model is of each word, step by step",
     {
         word: [(step + 1, row[t]) for step, row in enumerate(course.probabilities)]
         for t, word in enumerate(sentence.targets)
@@ -137,8 +137,8 @@ passed = dict(zip(sentence.targets, course.learned_at()))
 in_order = sorted(passed, key=lambda word: (passed[word] is None, passed[word]))
 when = {word: "never" if step is None else f"at {step}" for word, step in passed.items()}
 say(f"""
-After 1,000 steps the sum of surprises has gone from {start_loss:.4f} to {end_loss:.4f}. The words pass one half at these
-steps: {", ".join(f"{word} {when[word]}" for word in in_order)}.
+After 1,000 steps the sum of the surprises has gone from {start_loss:.4f} to {end_loss:.4f}. Each word passes one half at a different
+step: {", ".join(f"{word} {when[word]}" for word in in_order)}.
 """)
 
 # %%
@@ -149,24 +149,21 @@ for seed in range(12):
     if soonest is not None:
         firsts[sentence.targets[soonest]] += 1
 
-# %% [markdown]
-# ## What is often said wrong
-
 # %%
 say(f"""
-*"Early words are learnt first", "late words are learnt first".* Both are said. Over 12 random starts of this machine,
-the first to pass one half was {", ".join(f"*{w}* in {n}" for w, n in firsts.items())}. {"So it depends on the start." if sum(n > 0 for n in firsts.values()) > 1 else "Here all starts agree in which they learn at all."} `whence experiment first` asks four kinds of machine, from thirty starts each.
-
-*"The loss begins at 2.94."* That is the sum for the made-up logits, which already know a good deal. One that knows nothing begins near
-{knows_nothing:.2f}.
-
-*"It understands the sentence now."* It has 36 numbers that make four words likely, each after the one before. This machine sees only the last word.
+Which word is learned first? Over 12 random starts of this machine, the first word to pass one half was
+{", ".join(f"*{w}* in {n}" for w, n in firsts.items())}. {"So it depends on the start." if sum(n > 0 for n in firsts.values()) > 1 else "Here all starts agree in which they learn at all."} `whence experiment first` asks four kinds of machine, from thirty starts each.
 """)
 
 # %% [markdown]
+# ## What is often said wrong
+#
+# *"The model understands sentences."* Bender and Koller ([2020](https://aclanthology.org/2020.acl-main.463/)) collected such claims, from the press and from
+# research papers. This one has 36 numbers that make four words likely, each after the one before. It sees only the last word.
+#
 # ## Your turn
 #
-# Three words only: the logits are 0, 0 and z. Which z gives the third word a probability of one half? Two digits behind the point.
+# There are only three words, with the logits 0, 0 and z. Which z gives the third word a probability of one half? Two decimals are enough.
 
 # %%
 z = 0.0  # your turn: the logit of the third word
@@ -174,10 +171,10 @@ p_third = 1 / (1 + 2 * math.exp(-z)) if z > -700 else 0.0
 check(
     abs(p_third - 0.5) < 0.003,
     f"e^z must equal 1 + 1, so z = ln 2 = {math.log(2):.4f}; P = {p_third:.4f}.",
-    f"P is {p_third:.4f}: {'raise' if p_third < 0.5 else 'lower'} z. e^z must be as much as the other two together, and e^0 = 1.",
+    f"P is {p_third:.4f}: {'raise' if p_third < 0.5 else 'lower'} z. e^z must be as much as the other two powers together, and e^0 = 1.",
 )
 
 # %% [markdown]
-# **Further.** `whence sentence` prints all of it for your own sentence; `whence sentence --model gpt` gives the job to a Transformer;
+# **Further.** `whence sentence` prints all of it for a sentence of your own; `whence sentence --model gpt` gives the job to a Transformer;
 # `whence experiment first` counts which word comes first over many runs. In the studio, *Prediction*
-# has the same table for your own model.
+# shows the same table for your own model.

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 7 · Rates and optimizers
 #
-# The slope says which way to turn a dial. How far is left to us: the **rate**. An **optimizer** is the rule that makes a turn of a
-# slope. The plainest is `dial − rate · slope`, called **SGD**. It has clever cousins.
+# The slope says which way to turn a dial. How far is up to us: that is the **rate**. An **optimizer** is the rule that turns slopes into
+# steps. The plainest rule, `dial − rate · slope`, is called **SGD**. It has clever cousins.
 
 # %%
 from whence.lessons import ask, check, curves, reveal, say, table
@@ -28,25 +28,25 @@ A dial at 0.5 with slope −0.2, turned once:
 # %% [markdown]
 # ## A long narrow valley
 #
-# Two dials, u and v. The error is (u² + 40 · v²) / 2: gentle along u, steep across, along v. The errors of real models are like this: gentle in many directions, steep in a few.
-# Start at u = 9, v = 1.
+# Take two dials, x and y. The error is (x² + 40 · y²) / 2: gentle along x, steep along y. The errors of real models are like this: gentle in many directions, steep in a few.
+# Start at x = 9, y = 1.
 
 
 # %%
-def error(u, v):
-    return (u**2 + 40 * v**2) / 2
+def error(x, y):
+    return (x**2 + 40 * y**2) / 2
 
 
 def walk(make, steps=60):
-    u, v = Value(9), Value(1)
-    optimizer, path, losses = make([u, v]), [(u.data, v.data)], []
+    x, y = Value(9), Value(1)
+    optimizer, path, losses = make([x, y]), [(x.data, y.data)], []
     for _ in range(steps):
         optimizer.zero_grad()
-        loss = error(u, v)
+        loss = error(x, y)
         loss.backward()
         losses.append(loss.data)
         optimizer.step()
-        path.append((u.data, v.data))
+        path.append((x.data, y.data))
     return path, [*losses, error(*path[-1])]
 
 
@@ -67,23 +67,23 @@ edge = 2 / 40
 say(f"""
 {table(["rate", "error after 60 steps", "verdict"], [[name, f"{losses[-1]:.4g}", judged[name]] for name, (_, losses) in trials.items()])}
 
-Along v each step multiplies the distance by 1 − 40 · rate. Above a rate of 2 / 40 = {edge:g} that is below −1: each
-step lands farther out on the other side. So the **steepest** direction sets the largest rate, and the gentlest must wait: along u a step only
-multiplies by 1 − rate.
+Along y each step multiplies the distance to the bottom by 1 − 40 · rate. If the rate is above 2 / 40 = {edge:g}, that factor is below −1, so each
+step lands farther out on the other side. Call this largest rate **the edge**. The **steepest** direction sets the edge, and the gentlest direction has to wait: along x a step
+multiplies the distance only by 1 − rate.
 """)
 
 # %%
 guess = ask(
-    "Momentum keeps some of the last step's direction, like a rolling ball. What will it do in this valley, at rate 0.02?",
+    "Momentum keeps some of the last step's direction, like a rolling ball. What will it do in this valley at rate 0.02?",
     "roll along the valley and get further down in 60 steps",
-    "change nothing: the rate is the same",
+    "change nothing, because the rate is the same",
     "overshoot, and be higher up after 60 steps",
 )
 guess
 
 # %%
 # Momentum: speed = 0.9 · speed + slope; dial − rate · speed.
-# Adam: each dial's mean slope, divided by the size its slopes usually have.
+# Adam: each dial's mean slope, divided by the usual size of its slopes.
 runs = {
     "SGD": walk(lambda p: SGD(p, 0.02)),
     "momentum": walk(lambda p: SGD(p, 0.02, momentum=0.9)),
@@ -91,13 +91,15 @@ runs = {
 }
 ends = {name: losses[-1] for name, (_, losses) in runs.items()}
 sgd_end, momentum_end, adam_end = ends.values()
+rolling = runs["momentum"][1]
+rises = sum(after > before for before, after in zip(rolling, rolling[1:]))
 
 # %%
 curves(
     "Three optimizers on their way to the bottom at (0, 0)",
     {name: path for name, (path, _) in runs.items()},
-    x="u, the gentle direction",
-    y="v, the steep direction",
+    x="x, the gentle direction",
+    y="y, the steep direction",
     points={"start": [(9, 1)], "bottom": [(0, 0)]},
 )
 
@@ -106,16 +108,16 @@ reveal(
     guess,
     "a" if momentum_end < sgd_end else "c" if momentum_end > sgd_end else "b",
     f"""
-Error after 60 steps: [SGD](#sgd) {sgd_end:.3g}, [momentum](#momentum) {momentum_end:.3g}, [Adam](#adam) {adam_end:.3g}. Where the slopes all point the
-same way, the speed builds up, to as much as 1 / (1 − 0.9) = {1 / (1 - 0.9):.0f} times a single step. {"Along this valley that is a gain." if momentum_end < sgd_end else "Here that is no gain: it rolls past the bottom."} Where they take turns it swings: speed isn't for free. (This is no ranking. Adam's rate of 0.5 is a length, the others' 0.02 is a factor: they can't be compared.)
+The error after 60 steps is {sgd_end:.3g} with [SGD](#sgd), {momentum_end:.3g} with [momentum](#momentum) and {adam_end:.3g} with [Adam](#adam). Along the valley all slopes point the
+same way, so the speed builds up to as much as 1 / (1 − 0.9) = {1 / (1 - 0.9):.0f} times a single step. {"Here that is a gain." if momentum_end < sgd_end else "Here that is no gain: it rolls past the bottom."} Speed has its price: the path swings, and the error rose at {rises} of the 60 steps. (This isn't a ranking. Adam's rate of 0.5 is a length, while the others' 0.02 is a factor, so the rates can't be compared.)
 """,
 )
 
 # %% [markdown]
 # ## Adam by hand
 #
-# Adam gives every dial a step of its own length. It keeps two running means: m of the slopes, v of their squares. Both start at 0, so early on
-# they are too small; dividing by 1 − β to the power of the step mends that.
+# Adam gives every dial a step size of its own. It keeps two running means: m, of the slopes, and v, of their squares. Both start at 0, so early on
+# they are too small. Dividing by 1 − β to the power of the step corrects that, and gives m̂ and v̂. The step is rate · m̂ / √v̂.
 
 # %%
 dials = [Value(1.0), Value(1.0)]
@@ -124,8 +126,8 @@ dials[0].grad, dials[1].grad = 100.0, 0.001
 adam.step()
 moved_large, moved_small = (1.0 - d.data for d in dials)
 say(f"""
-Two dials, with slopes of 100 and of 0.001. Adam's first step, at rate 0.001, moves them by {moved_large:.6f} and by {moved_small:.6f}. Almost the
-same! At the first step, m̂ is the slope and √v̂ its size, so the quotient is +1 or −1 whatever the slope. SGD would have moved the first
+Take two dials with slopes of 100 and 0.001. Adam's first step, at rate 0.001, moves them by {moved_large:.6f} and {moved_small:.6f}: almost the
+same! At the first step m̂ is the slope and √v̂ is its size, so the quotient is +1 or −1, whatever the slope. SGD would have moved the first dial
 {100 / 0.001:,.0f} times as far as the second.
 """)
 
@@ -138,34 +140,33 @@ noisy = Adam(tiny, learning_rate=0.001)
 tiny[0].grad = 1e-6
 noisy.step()
 noise_step = 1.0 - tiny[0].data
-rolling = runs["momentum"][1]
-rises = sum(after > before for before, after in zip(rolling, rolling[1:]))
+needed = {rate: walk(lambda p, r=rate: Adam(p, r))[1][-1] for rate in (0.005, 0.05, 0.5, 5)}
 say(f"""
-*"Adam finds the right step by itself."* It also makes a nearly full step, {noise_step:.6f}, of a slope of 0.000001, be it signal or the
-last digit's rounding. And its rate still has to be chosen.
+*"Adam needs little tuning"* is how many read its paper ([Kingma and Ba, 2015](https://arxiv.org/abs/1412.6980): its settings "typically require little tuning").
+But the rate still has to be chosen. In the valley above, after 60 steps:
 
-*"A smaller rate is always safer."* At rate 0.001 the walk above was still at an error of {trials["rate 0.001"][1][-1]:.3g} after 60 steps, from {trials["rate 0.001"][1][0]:.3g} at the start.
+{table(["Adam's rate", "error"], [[f"{r:g}", f"{e:.3g}"] for r, e in needed.items()])}
 
-*"The error must fall at each step."* With momentum it rose {rises} times out of 60 on {"this way down" if rolling[-1] < rolling[0] else "its way"}.
+And Adam takes a nearly full step, {noise_step:.6f}, even if the slope is 0.000001 and nothing but rounding.
 """)
 
 # %% [markdown]
 # ## Your turn
 #
-# Plain SGD, the same valley, 60 steps. Choose a rate that gets the error below 0.5. Remember the edge.
+# Plain SGD in the same valley, with 60 steps. Choose a rate that brings the error below 0.5. Remember the edge.
 
 # %%
 rate = 0.02  # your turn: the rate
 losses = walk(lambda p: SGD(p, rate))[1] if 0 < rate <= 1 else [float("inf")]
 check(
     losses[-1] < 0.5,
-    f"The error is {losses[-1]:.3g}. Just below the edge the steep direction only just shrinks, and the gentle one goes as fast as it may.",
+    f"The error is {losses[-1]:.3g}. Just below the edge, the steep direction still shrinks, if only just, and the gentle one goes as fast as it can.",
     "Take a rate above 0 and at most 1."
     if not 0 < rate <= 1
     else f"The error is {losses[-1]:.3g}: "
-    + ("you are over the edge." if rate >= edge else "you may go nearer to the edge."),
+    + ("you are over the edge." if rate >= edge else "you can go nearer to the edge."),
 )
 
 # %% [markdown]
-# **Further.** `whence rates` judges five rates on a line and tests for a good one; `whence train --optimizer muon` is a newer cousin.
-# In the studio, *Play* lets you move the rate of a small model while it learns.
+# **Further.** `whence rates` judges five rates on a line and searches for a good one; `whence train --optimizer muon` tries a newer cousin.
+# In the studio, *Play* lets you change the rate of a small model while it learns.

@@ -1,12 +1,12 @@
 # %% [markdown]
 # # 8 · Memory
 #
-# How far back can a model look? A bigram knows one token. But in "the cat, which had slept all day on the warm
-# stones, *was* hungry" the verb must fit the cat.
+# How far back can a model look? A bigram model knows a single token, the one before. But in "the cat, which had slept all day on the warm
+# stones, *was* hungry" the verb has to agree with the cat.
 #
-# Three models that read further:
+# Three kinds of model read further back:
 #
-# - An **MLP** reads the last few tokens, each as a vector, side by side. What lies outside its window is not there.
+# - An **MLP** reads the last few tokens, each as a vector, side by side. Anything outside its window doesn't exist for it.
 # - A **recurrent network** (RNN) reads one token after another and keeps a state, a vector *h*. Each token *x*
 #   changes it: `h ← tanh(W·x + U·h + b)`. Nothing limits how far back *h* can reach.
 # - An **LSTM** is an RNN with a second state, the cell *c*: `c ← f · c + i · g`. The gates *f* and *i*, numbers between
@@ -23,15 +23,15 @@ from whence.lessons import ask, check, curves, reveal, say
 from whence.models import build
 
 # %% [markdown]
-# The task measures memory and nothing else. A letter, some tokens of noise, a question mark: the model must say the
+# Our task measures memory and nothing else. The model sees a letter, some tokens of noise, and a question mark. Then it must name the
 # letter. There are 8 letters, so a guess is right once in 8 times.
 #
-# In training the letter lies 2 or 4 tokens back, until the model names 95 % of those. Only then do we ask for letters
-# that lie further back than any it has seen: what has been learned can be forgotten, what hasn't can't.
+# During training the letter lies 2 or 4 tokens back, until the model names 95 % of the letters. Only then do we ask about letters
+# further back than any it has seen. Something that was never learned can't be forgotten, so first we make sure that it was learned.
 
 # %%
 guess = ask(
-    "Which of them, once it has learned the near letters, names most of those that lie 32 tokens back?",
+    "Which of them, once it has learned the near letters, names the most letters that lie 32 tokens back?",
     "The MLP, which sees the last 8 tokens",
     "The RNN",
     "The LSTM",
@@ -68,10 +68,10 @@ def told(name):
     at, end = learned_at[name], ends[name]
     start = f"[{name}](#{name.lower()}): {near[name]:.0%} two tokens back, {end:.0%} 32 back"
     if at is None:
-        return f"{start}. It has not even learned the near letters, so what it misses further back isn't forgotten."
+        return f"{start}. It hasn't even learned the near letters, so what it misses further back isn't forgotten."
     start += f", learned in {at} steps"
     if spreads[name].low <= chance <= spreads[name].high:
-        return f"{start}. That is chance: nothing is left."
+        return f"{start}. That is no better than chance: nothing is left."
     if spreads[name] < near[name] - 0.05:
         return f"{start}. It fades."
     return f"{start}. It keeps them."
@@ -82,21 +82,21 @@ reveal(
     {"MLP": "a", "RNN": "b", "LSTM": "c"}[first] if settled else "d",
     f"""Chance is {chance:.1%}.
 
-- {told("MLP")} What lies outside its window of 8 is not there.
+- {told("MLP")} Anything outside its window of 8 doesn't exist for it.
 - {told("RNN")}
 - {told("LSTM")}
 
-Nothing hides the letter from a recurrent network: its state *could* carry it. This is one run of each; others differ, and
-`whence experiment memory` shows by how much.""",
+Nothing hides the letter from a recurrent network: its state *could* carry it. These are single runs. Others come out differently, and
+`whence experiment memory` shows how much.""",
 )
 
 # %% [markdown]
 # ## Why far is hard to learn
 #
-# Could the models not be trained on far letters, too? They can, but slowly. To learn, the model must be told that the
-# letter mattered. So the gradient has to travel from the question mark back to
-# the letter, through every token between. In an RNN each step back multiplies it by the slope of tanh, which is at most
-# 1, and by the matrix *U*. Let us measure what arrives, before any training.
+# Couldn't the models be trained on far letters, too? They can, but slowly. To learn, a model must find out that the
+# letter mattered. So the gradient (all the slopes together) has to travel from the question mark back to
+# the letter, through every token in between. In an RNN each step back multiplies it by the slope of tanh, which is at most
+# 1, and by the matrix *U*. Let us measure what arrives before any training.
 
 
 # %%
@@ -127,7 +127,7 @@ rnn_factor, lstm_factor = rnn_left ** (1 / 14), lstm_left ** (1 / 14)
 
 # %%
 curves(
-    "Gradient that reaches the letter, before training",
+    "How much of the gradient reaches the letter, before training",
     {f"{name} at the start": points for name, points in left.items()},
     x="tokens back",
     y="share",
@@ -155,39 +155,39 @@ with torch.inference_mode():
 
 # %%
 gate_told = (
-    f"The mean of the gate *f* over the noise was {gate_before:.3f} before training and is {gate_after:.3f} now. "
+    f"The mean of the gate *f* while the noise is read was {gate_before:.3f} before training and is {gate_after:.3f} now. "
     f"{gate_before:.3f} to the power 15 is {gate_before**15:.3f}; {gate_after:.3f} to the power 15 is {gate_after**15:.2f}. "
     + (
-        "Training has opened it: what the cell holds now lasts longer."
+        "Training has opened it, so what the cell holds now lasts longer."
         if gate_after > gate_before + 0.01
-        else "Training has not opened it here: two to four tokens back it need not be."
+        else "Training hasn't opened it here: for two to four tokens it need not."
     )
 )
 say(f"""
-Compared with a letter 2 tokens back, one 16 tokens back gets {rnn_left:.1e} of the gradient in
-[the RNN](#rnn-at-the-start): each token between multiplies it by about {rnn_factor:.2f}. In
-[the LSTM](#lstm-at-the-start) the factor is about {lstm_factor:.2f}, and {lstm_left:.1e} arrives:
+Compared with a letter 2 tokens back, a letter 16 tokens back gets {rnn_left:.1e} of the gradient in
+[the RNN](#rnn-at-the-start): each token in between multiplies it by about {rnn_factor:.2f}. In
+[the LSTM](#lstm-at-the-start) the factor is about {lstm_factor:.2f}, and {lstm_left:.2g} of it arrives:
 {"more" if lstm_left > rnn_left else "no more"} than in the RNN. {gate_told}
 
-The gate's bias starts at 1 here, so that *f* starts near σ(1) = {1 / (1 + math.exp(-1)):.3f} rather than ½. That is a
-choice that somebody made, and it matters.
+The gate's bias starts at 1 here, so that *f* starts near σ(1) = {1 / (1 + math.exp(-1)):.3f} rather than ½. (σ is the sigmoid.) Somebody
+chose that, and it matters.
 """)
 
 # %% [markdown]
 # ## What is often said wrong
 #
-# *"An RNN forgets what was long ago."* The truth is subtler. Its state could carry a letter over any distance. Trained on near
-# letters only, it need not. Trained on far ones too, it takes long, and hardly any gradient arrives from far away at first; but
-# given 1,200 steps on all distances, this RNN names nearly every letter 32 tokens back.
+# *"In theory, RNNs are absolutely capable. Sadly, in practice, RNNs don't seem to be able to learn them. … Remembering information for long
+# periods of time is practically [the LSTM's] default behavior, not something they struggle to learn!"* This is from the best-known introduction,
+# Christopher Olah's [Understanding LSTM Networks](https://colah.github.io/posts/2015-08-Understanding-LSTMs/), and often repeated.
+# You have measured something subtler. The RNN remembered a good part even at distances it had never been trained on. And before
+# training the LSTM's cell fades as well: it must learn to keep things. Its gates make that easy.
 #
-# *"An LSTM remembers."* Only once it has learned to. At the start its cell fades as well; the gates make it easy to mend.
-#
-# There is a second price, which both pay: tokens are read one after another. Attention, in the next lesson, reaches
-# every token in one step, all at once.
+# Both share another drawback: tokens are read one after another. Attention, in the next lesson, reaches
+# every token in one step.
 #
 # ## Your turn
 #
-# Each token between multiplies the RNN's gradient by about the same factor. After how many such multiplications is less
+# Each token in between multiplies the RNN's gradient by about the same factor. After how many such multiplications is less
 # than a hundredth left?
 
 # %%
@@ -202,6 +202,6 @@ check(
 )
 
 # %% [markdown]
-# **Further.** `whence experiment memory` puts this question to more models, over several seeds.
-# `whence train my.txt --model lstm` trains one on your own text, and `whence ladder my.txt` puts every kind of model in
+# **Further.** `whence experiment memory` asks more models the same question, over several seeds.
+# `whence train my.txt --model lstm` trains one on your own text, and `whence ladder my.txt` puts every kind of model into
 # one table.

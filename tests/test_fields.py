@@ -34,7 +34,7 @@ def test_each_field_refuses_an_object_of_another_type(kind):
         ({"model": torch.nn.Linear(1, 1)}, r"model is Linear.*GPTConfig\(\).*whence\.why\.trace"),
         (
             {"optimizer": torch.optim.SGD([torch.zeros(1)], lr=1)},
-            r"optimizer is SGD.*such as SGD\(\)",
+            r"optimizer is SGD.*such as SGDConfig\(\)",
         ),
     ],
 )

@@ -39,7 +39,7 @@ def follow(text: str, capsys) -> int:
     }
     for words in commands:
         if words[0] == "train":
-            words += ["--steps", "4", *TINY[6:]]
+            words += ["--steps", "4", *TINY[2:]]
         for flag, value in smaller.items():
             if flag in words and words[0] != "train":
                 words[words.index(flag) + 1] = value

@@ -19,8 +19,10 @@ operation this page gives limit ÷ |value|, half of the numbers being below the 
 that an error of a millionth of the number shows, 1e-2 that one per cent doesn't.
 
 Two things make it large. A sum whose terms cancel is small beside its terms, and rounding goes by
-those: the worst column is made of such numbers. And bfloat16 has 8 bits: a single rounding is
-0.4 % of the number.
+those: the worst column is made of such numbers. And bfloat16 has 8 bits: a single rounding is up
+to 0.4 % of the number. Where a kernel rounds to it only at the end, an error of 1 % shows; where it
+rounds on the way too, behind two or three roundings it may not, and where it adds up in bfloat16
+several per cent may hide.
 
 Made by `{command}`: {kinds} kinds of training code, {numbers:,} numbers.
 

@@ -228,6 +228,18 @@ def _prefix() -> Step:
     return trained(attention, loss, torch.optim.AdamW([prefix]))
 
 
+def _wider() -> Step:
+    """What some optimizers do: a number of float32 beside narrower tensors, and a cube root."""
+    weight, gradient, rate = torch.randn(40), torch.randn(40), torch.rand((), dtype=torch.float32)
+
+    def step() -> Tensor:
+        root = (gradient * gradient).pow(1 / 3)
+        moved = weight.addcmul(gradient, -rate).addcdiv(gradient, rate + 1, value=0.1)
+        return moved / (root + rate)
+
+    return step
+
+
 def _tied() -> Step:
     embed, head = nn.Embedding(9, 6), nn.Linear(6, 9, bias=False)
     head.weight = embed.weight
@@ -285,5 +297,6 @@ KINDS: dict[str, Kind] = {
     "IA³": _ia3,
     "prefix tuning": _prefix,
     "tied weights": _tied,
+    "single numbers of a wider type": _wider,
     "adversarial": _adversarial,
 }

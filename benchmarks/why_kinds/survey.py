@@ -63,7 +63,7 @@ def examine(make: Callable[[], Step], dtype: torch.dtype, numbers: int = 600) ->
     """
     torch.set_default_dtype(dtype)
     try:
-        if dtype != torch.float32 and not _runs(make):
+        if dtype != torch.float32 and not runs(make):
             return None
         torch.manual_seed(0)
         return _examined(make(), numbers)
@@ -71,7 +71,8 @@ def examine(make: Callable[[], Step], dtype: torch.dtype, numbers: int = 600) ->
         torch.set_default_dtype(torch.float32)
 
 
-def _runs(make: Callable[[], Step]) -> bool:
+def runs(make: Callable[[], Step]) -> bool:
+    """Whether torch has every kernel of a kind, in numbers of the default type."""
     try:
         make()()
     except Exception:  # whatever torch raises where a kernel is missing

@@ -6,8 +6,9 @@ import random
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from whence.cli.classify import _lines, classify
+from whence.cli.classify import classify
 from whence.errors import WhenceError
+from whence.play.labelled import labelled
 from whence.play.messages import MESSAGES
 from whence.play.words import (
     Labelled,
@@ -108,7 +109,7 @@ def test_images(capsys):
 
 def test_bad_files(tmp_path):
     with pytest.raises(WhenceError, match="is no file"):
-        _lines("nothing.tsv")
+        labelled("nothing.tsv")
     path = tmp_path / "bad.tsv"
     for text, says in (
         ("spam\thello\nham\n", "row 2: a line must be a label"),

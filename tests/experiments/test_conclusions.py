@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.optimize import curve_fit
 
 from whence.data.table import table_of
 from whence.experiments import (
@@ -16,6 +17,8 @@ from whence.experiments import (
     memory,
     order,
     parts,
+    power_law,
+    scaling,
     smoothing,
     texts,
 )
@@ -285,3 +288,52 @@ def test_a_walk_through_the_valley_is_torchs(kind):
         oracle.step()
     assert path[-1] == pytest.approx([u.item(), v.item()], abs=1e-4)
     assert end == pytest.approx(((u**2 + 100 * v**2) / 2).item(), rel=1e-3, abs=1e-5)
+
+
+def law_of(by_size, by_data, noise=0.0):
+    """Losses by a law, with as much noise, fitted."""
+    rng = np.random.default_rng(3)
+    return power_law.fit(
+        [
+            (n, d, 1.2 + by_size * n**-0.4 + by_data * d**-0.5 + noise * rng.normal())
+            for n in (3e3, 8e3, 2e4, 5e4, 1.2e5)
+            for d in (8e4, 1.6e5, 3.2e5)
+            for _ in range(2)
+        ]
+    )
+
+
+def test_scaling():
+    both = law_of(30, 90)
+    assert "N^−0.40" in scaling.size_conclusion(both)
+    assert "D^−0.50" in scaling.data_conclusion(both)
+    assert "C^0.56" in scaling.data_conclusion(both)
+    vague = law_of(0.1, 0.3, noise=0.05)
+    assert "undecided" in scaling.size_conclusion(vague)
+    assert "undecided" in scaling.data_conclusion(vague)
+    zeros = np.zeros(9)
+    flat = power_law.PowerLaw(zeros + 1, zeros, zeros + 0.4, zeros, zeros + 0.5, zeros)
+    assert "don't lower" in scaling.size_conclusion(flat)
+    assert "don't lower" in scaling.data_conclusion(flat)
+    said = scaling.test_conclusion
+    assert "as predicted" in said((2.0, 1.9, 2.1), [1.95, 2.05], 100)
+    assert "1 of 2 runs as predicted" in said((2.0, 1.9, 2.1), [1.95, 2.5], 100)
+    assert "2.500, higher" in said((2.0, 1.9, 2.1), [2.5], 100)
+    assert "1.500, lower" in said((2.0, 1.9, 2.1), [1.5], 100)
+
+
+def test_the_law_is_scipys():
+    rng = np.random.default_rng(5)
+    n, d = (a.ravel() for a in np.meshgrid([3e3, 1e4, 3e4, 1e5], [1e5, 2e5, 4e5]))
+    losses = 1.1 + 25 * n**-0.35 + 60 * d**-0.45 + 0.005 * rng.normal(size=n.size)
+    found = power_law.fit(list(zip(n, d, losses, strict=True)))
+
+    def formula(x, floor, a, alpha, b, beta):
+        return floor + a * x[0] ** -alpha + b * x[1] ** -beta
+
+    theirs, _ = curve_fit(formula, (n, d), losses, p0=(1, 20, 0.4, 50, 0.4), maxfev=100_000)
+    for size, tokens in ((2e5, 4e5), (1e5, 1e5)):
+        predicted = formula((size, tokens), *theirs)
+        middle, low, high = found.prediction(size, tokens)
+        assert middle == pytest.approx(predicted, abs=0.01)
+        assert low < predicted < high

@@ -145,7 +145,7 @@ def test_attention_weights_are_the_models_own():
 
 
 def test_an_rnn_learns_far_letters_given_time():
-    """Lesson 8 says so: 1,200 steps on all distances, and it names every letter."""
+    """Lesson 8 says that it can, but slowly: 1,200 steps on all distances."""
     torch.manual_seed(0)
     model = build(KINDS["rnn"], ASK + 1)
 

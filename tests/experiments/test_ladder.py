@@ -8,7 +8,7 @@ import pytest
 
 from tests.cli.command import TEXT, whence
 from whence.data import open_source, prepare
-from whence.data.baselines import floors
+from whence.data.baselines import baselines
 from whence.errors import WhenceError
 from whence.experiments import ladder
 from whence.runs.recipe import Recipe
@@ -43,10 +43,10 @@ def test_rungs_share_text_time_and_measure(text_file, tmp_path, capsys):
     page = html.read_text(encoding="utf-8")
     assert "above the source" in page
     assert not re.search(r"https?:|src=|<script", page)
-    # The unigram is the floor that every run is told of.
+    # The unigram is the baseline that every run is told of.
     dataset = prepare(open_source(str(text_file)), "chars", None, 0.1, tmp_path / "text")
-    floor = next(f for f in floors(dataset) if f.name == "unigram")
-    assert rows["unigram"]["bits_per_byte"] == pytest.approx(floor.bits_per_byte, rel=0.01)
+    baseline = next(f for f in baselines(dataset) if f.name == "unigram")
+    assert rows["unigram"]["bits_per_byte"] == pytest.approx(baseline.bits_per_byte, rel=0.01)
 
 
 def test_bad_input_is_told(text_file, tmp_path, capsys):

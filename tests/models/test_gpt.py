@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from whence.errors import WhenceError
-from whence.models.gpt.model import (
+from whence.models import (
     GPT,
     GPTConfig,
     gpt2_config,

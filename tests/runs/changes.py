@@ -1,6 +1,7 @@
 """Changes of a run's files, of every kind that comes to mind, with checksums that fit or don't."""
 
 import json
+import os
 import random
 import tomllib
 from contextlib import suppress
@@ -23,6 +24,8 @@ NAMES = (
     "evals.jsonl",
     "samples.jsonl",
     "checkpoints.jsonl",
+    "steps.index",
+    ".summary.json",
     "checkpoints/000010/state.json",
     "checkpoints/000010/model.safetensors",
     "checkpoints/000020/state.json",
@@ -113,7 +116,7 @@ def scramble(path: Path, draw: random.Random) -> str:
 
 
 def _whole(path: Path, draw: random.Random) -> str:
-    kind = draw.randrange(6)
+    kind = draw.randrange(7 if hasattr(os, "mkfifo") else 6)
     raw = path.read_bytes()
     path.unlink()
     if kind == 1:
@@ -126,7 +129,9 @@ def _whole(path: Path, draw: random.Random) -> str:
         path.write_bytes(draw.choice([b"[", b'{"a":', b"a = ["]) * 50_000)
     elif kind == 5:
         path.write_bytes(raw * 2)
-    return ("gone", "a folder", "empty", "cut in half", "nested", "doubled")[kind]
+    elif kind == 6:
+        os.mkfifo(path)
+    return ("gone", "a folder", "empty", "cut in half", "nested", "doubled", "a pipe")[kind]
 
 
 def _hollow(path: Path, draw: random.Random) -> str:

@@ -5,6 +5,7 @@ with the tests; `python -m tests.runs.fuzz --files 2000` looks harder. POSIX onl
 """
 
 import argparse
+import asyncio
 import os
 import random
 import resource
@@ -29,12 +30,23 @@ from whence.runs.questions.whatif import what_if
 from whence.runs.repair import repair
 from whence.runs.run import Run
 from whence.runs.store.curves import Curves
+from whence.runs.summary import summary_of
 from whence.runs.verify import verify
+from whence.studio.stream import Streams
 
 LONGEST = 1000  # characters: more than a sentence fills a screen
 SECONDS = 60.0
 MEMORY = 3 << 30
+
+
+async def _first_event(path: Path) -> str:
+    """What a page that watches a run is told first."""
+    return await anext(Streams().follow(path, 0))
+
+
 READERS: dict[str, Callable[[Path], Any]] = {
+    "summary": lambda path: summary_of(path),
+    "page": lambda path: asyncio.run(_first_event(path)),
     "list": lambda path: [(run.state, run.disk_use) for run in list_runs(path.parent)],
     "record": lambda path: [Run.open(path).steps, Run.open(path).evals, Run.open(path).samples],
     "curves": lambda path: Curves(path).evals,

@@ -12,9 +12,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from whence.errors import WhenceError
+from whence.runs.removal import run_to_remove
 from whence.runs.run import Run
+from whence.runs.store.aside import remove_aside
 from whence.runs.store.chain import note
 from whence.runs.store.header import Header
+from whence.studio.commands import command
 
 resource = pytest.importorskip("resource", reason="memory is limited by POSIX's means")
 
@@ -28,6 +31,7 @@ from tests.runs.changes import (  # noqa: E402
     write_header,
 )
 from tests.runs.fuzz import fuzz, read_all  # noqa: E402  # it needs that module too
+from tests.runs.fuzz import use as use_elsewhere  # noqa: E402
 
 EXAMPLES = int(os.environ.get("FUZZ", "15"))  # FUZZ=1000 looks harder
 QUIET = settings(
@@ -167,6 +171,56 @@ def test_links_and_pipes_are_refused(whole_path, tmp_path, name):
         Run.open(path)
     shutil.rmtree(tmp_path / "elsewhere")
     assert secret.read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", [".summary.json", "run.toml", "steps.jsonl", "evals.jsonl"])
+def test_nobody_waits_for_a_pipe(whole_path, tmp_path, name):
+    """A pipe gives nothing and has no end: who reads from one stands still."""
+    path = copy(whole_path, tmp_path)
+    (path / name).unlink()
+    os.mkfifo(path / name)
+    assert use_elsewhere(path) == []
+
+
+@pytest.mark.parametrize(
+    "name", ["run.toml", "steps.jsonl", ".lock", "checkpoints", ".summary.json"]
+)
+@pytest.mark.parametrize("how", ["pipe", "link", "folder", "rubbish"])
+def test_a_hostile_run_can_be_removed(whole_path, tmp_path, name, how):
+    path = copy(whole_path, tmp_path)
+    (tmp_path / "secret").write_text("mine")
+    (path / "thesis.txt").write_text("years of work")
+    remove_aside(path / name) if name == "checkpoints" else (path / name).unlink(missing_ok=True)
+    {
+        "pipe": os.mkfifo,
+        "link": lambda p: p.symlink_to(tmp_path / "secret"),
+        "folder": lambda p: (p / "in").mkdir(parents=True),
+        "rubbish": lambda p: p.write_bytes(b"\xff\0" * 99),
+    }[how](path / name)
+    assert command("remove", {"run": "hostile"}, tmp_path)["left"] == ["thesis.txt"]
+    assert [p.name for p in path.iterdir()] == ["thesis.txt"]
+    assert (tmp_path / "secret").read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", [".", "../hostile", "../hostile/../hostile/."])
+def test_a_run_is_removed_from_inside(whole_path, tmp_path, monkeypatch, name):
+    path = copy(whole_path, tmp_path)
+    monkeypatch.chdir(path)
+    assert Run.open(name).steps
+    assert run_to_remove(Path(name)).remove() == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_whence_did_not_make_is_not_removed(tmp_path):
+    for name in ("run.toml", "steps.jsonl", "checkpoints/a"):
+        path = tmp_path / "project" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("[tool]\n")
+    (tmp_path / "link").symlink_to("project")
+    for name in ("project", "link"):
+        with pytest.raises(WhenceError):
+            run_to_remove(tmp_path / name).remove()
+    assert len(list((tmp_path / "project").iterdir())) == 3
 
 
 def test_an_endless_line(whole_path, tmp_path):

@@ -66,11 +66,11 @@ from pathlib import Path
 from dataclasses import replace
 from tests.runs.tiny import RECIPE, SOURCE
 from whence.data import prepare
-from whence.models import gpt2
+from whence.models import gpt2_config
 from whence.runs.planning import plan_run
 from whence.runs.training.creation import resolve
 from whence.runs.training.session import assemble
-model = gpt2(n_layers=4, n_heads=4, d_model=384, context_length=128)
+model = gpt2_config(n_layers=4, n_heads=4, d_model=384, context_length=128)
 asked = replace(RECIPE, batch_size=16, model=model, steps=3)
 dataset = prepare(SOURCE, "chars", None, 0.1, Path(tempfile.mkdtemp()))
 if sys.argv[1] == "plan":

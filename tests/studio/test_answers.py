@@ -12,7 +12,7 @@ from whence import Run
 from whence.errors import WhenceError
 from whence.generate import generate
 from whence.studio.answers import answer
-from whence.studio.answers.traces import KEPT, Traces
+from whence.studio.answers.traces import Asked, Traces
 from whence.studio.wire import pack
 
 
@@ -255,11 +255,15 @@ def test_what_cannot_be_answered_is_said_in_a_sentence(folder, name, params, sai
 
 
 def test_traces_stay_within_their_memory(folder):
-    run = Run.open(folder / "gpt")
-    size = KEPT.get(run, 3, None).nbytes
+    def get(traces, step):
+        asked = Asked(folder, "gpt", step, "")
+        return traces.get(asked.key(), lambda tell: asked.run.at(step).trace())
+
+    size = get(Traces(), 3).nbytes
     kept = Traces(most=2 * size + 1000)
     for step in range(4):
-        kept.get(run, step, None)
-    states = [kept.progress(run, step, None)["state"] for step in range(4)]
+        get(kept, step)
+    keys = [Asked(folder, "gpt", step, "").key() for step in range(4)]
+    states = [kept.progress(key, step)["state"] for step, key in enumerate(keys)]
     assert states == ["waiting", "waiting", "ready", "ready"]
-    assert kept.get(run, 3, None) is kept.get(run, 3, None)
+    assert get(kept, 3) is get(kept, 3)

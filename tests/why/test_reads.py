@@ -10,6 +10,10 @@ from torch.nn import functional as F
 
 from tests.why.models import GPT, adamw, stepper
 from whence.scalar import Value
+from whence.train.optimizer import Optimizer
+from whence.train.optimizers import OPTIMIZERS as OPTIMIZERS_OF_RECIPES
+from whence.train.optimizers import MuonConfig, SGDConfig
+from whence.train.schedules import Schedule
 from whence.why import trace
 
 
@@ -31,6 +35,12 @@ OPTIMIZERS = {
     "sgd": lambda p: torch.optim.SGD(p, lr=0.1, weight_decay=0.2),
     "momentum": lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9),
     "nesterov": lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, nesterov=True),
+    "adam, decay": lambda p: torch.optim.Adam(p, lr=0.02, weight_decay=0.3, maximize=True),
+    "amsgrad": lambda p: torch.optim.AdamW(p, lr=0.02, amsgrad=True),
+    "muon": lambda p: torch.optim.Muon([w for w in p if w.ndim == 2], lr=0.1, weight_decay=0.2),
+    "muon, rms": lambda p: torch.optim.Muon(
+        [w for w in p if w.ndim == 2], lr=0.1, nesterov=False, adjust_lr_fn="match_rms_adamw"
+    ),
 }
 
 
@@ -62,6 +72,52 @@ def test_an_update_reads_as_symbols_numbers_result(kind):
         assert float(receipt.names["v"]) == pytest.approx(
             float(state["exp_avg_sq"][1, 2]), rel=1e-6
         )
+
+
+OURS = {
+    **OPTIMIZERS_OF_RECIPES,
+    "nesterov": SGDConfig(momentum=0.9, nesterov=True, weight_decay=0.2),
+    "muon, jordan": MuonConfig(coefficients="jordan", orthogonalize_steps=5, max_grad_norm=0.01),
+}
+
+
+@pytest.mark.parametrize("kind", OURS)
+def test_an_update_of_our_own_optimizers_reads_as_symbols_numbers_result(kind):
+    torch.manual_seed(0)
+    model, config = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 2)), OURS[kind]
+    optimizer = Optimizer(model, config, Schedule("constant", 0), steps=10)
+    x, y = torch.randn(6, 4), torch.randn(6, 2)
+
+    def step():
+        optimizer.zero_grad()
+        F.mse_loss(model(x), y).backward()
+        optimizer.step()
+
+    step()
+    before = model[0].weight.detach().clone()
+    t = trace(step, model=model, optimizer=optimizer)
+    receipt = t.why("0.weight[1,2].update")
+    moved = float(model[0].weight.detach()[1, 2].double() - before[1, 2].double())
+    assert receipt.value == moved
+    assert receipt.symbols.startswith("−η·")
+    figures = receipt.numbers.replace("−", "-").replace("·", "*")
+    assert eval(figures) == pytest.approx(moved, rel=1e-4)  # our own arithmetic
+    assert float(receipt.names["η"]) == pytest.approx(config.rate("matrix"))
+    if isinstance(config, MuonConfig):
+        assert float(receipt.names["μ"]) == config.momentum
+        # NumPy's singular values, each taken through the same polynomials, say what O is.
+        b, g = optimizer.state["0.weight.momentum"], model[0].weight.grad
+        ahead = ((1 - config.momentum) * g + config.momentum * b).double()
+        assert float(receipt.names["u = (1 − μ)·g + μ·b"]) == pytest.approx(float(ahead[1, 2]))
+        left, sizes, right = np.linalg.svd(ahead.numpy(), full_matrices=False)
+        sizes = sizes / np.linalg.norm(sizes)
+        for one in config.triples:
+            sizes = np.polyval([one[2], 0, one[1], 0, one[0], 0], sizes)
+        near = (left * sizes) @ right
+        assert float(receipt.names["O"]) == pytest.approx(float(near[1, 2]), rel=1e-3)
+        if config.coefficients == "jordan":
+            assert receipt.notes[0].endswith("with (a, b, c) = (3.4445, −4.775, 2.0315)")
+        assert f"{config.orthogonalize_steps} Newton–Schulz steps" in receipt.notes[0]
 
 
 def test_the_sentence_of_an_update_says_how_much_of_it_is_momentum():

@@ -22,7 +22,7 @@ from whence.models.small.line import (
     least_squares,
     mean_squared_error,
 )
-from whence.play.fitting import Moment, descend
+from whence.play.fitting import Descent, descend
 from whence.scalar import NotFiniteWarning
 
 EXAMPLES = {"coffee": COFFEE_SHOP, "houses": HOUSES}
@@ -153,7 +153,7 @@ def _fit(
     rate: float,
     steps: int,
     say: Callable[[str], None],
-) -> Moment:
+) -> Descent:
     """Train the line and print it as it learns; return its end."""
     names = ["start", *(f"change{_index(table, i)}" for i in range(len(table.features)))]
     turned = isinstance(scaling, Turned)
@@ -162,7 +162,7 @@ def _fit(
     n = len(scaling.inside(table.rows[:1])[0])
     moving = ["start", *(f"direction {i + 1}" for i in range(n))] if turned else names
     say(f"\n{'step':>6}  {'root of error':>13}  fit in your units | gradient, update{inside}")
-    before: Moment | None = None
+    before: Descent | None = None
     for moment in descend(table, scaling, rate, steps):
         if before is not None and moment.step == before.step:  # the fit behind the last step
             if moment.still:
@@ -187,7 +187,7 @@ def _worth_a_line(step: int) -> bool:
     return step == 0 or f"{step:g}".strip("0") in ("1", "2", "5")
 
 
-def _report(table: Table, last: Moment, closed: Fit, say: Callable[[str], None]) -> dict[str, Any]:
+def _report(table: Table, last: Descent, closed: Fit, say: Callable[[str], None]) -> dict[str, Any]:
     """Print the fit beside the closed form, and weights in both units."""
     fit = last.fit
     error = mean_squared_error(fit, table.rows, table.targets)

@@ -10,9 +10,8 @@ from whence.cli.terminal import Console
 from whence.cli.words import call
 from whence.data.kept import clear, kept_bytes, kept_folder
 from whence.errors import WhenceError, in_bytes
-from whence.runs.run import Run
+from whence.runs.removal import run_to_remove
 from whence.runs.store.files import disk_use
-from whence.runs.store.watched import is_watched, remove_watched
 from whence.runs.summary import Summary, runs_in, state_of_summary, summary_of
 
 
@@ -76,7 +75,7 @@ def _clear_cache() -> None:
 
 
 def _remove(runs: tuple[Path, ...], /, *, yes: bool = False) -> None:
-    """Delete runs, after asking.
+    """Delete runs, damaged ones too, after asking.
 
     Args:
         runs: folders of runs, such as runs/topics-1.
@@ -84,12 +83,12 @@ def _remove(runs: tuple[Path, ...], /, *, yes: bool = False) -> None:
     """
     if not runs:
         raise WhenceError("name the runs to remove, such as 'whence runs remove runs/topics-1'.")
-    found = [path if is_watched(path) else Run.open(path) for path in runs]
+    found = [run_to_remove(path) for path in runs]
     for path, run in zip(runs, found, strict=True):
         if not yes and not _confirmed(f"delete {path} ({in_bytes(disk_use(path))})? [y/N] "):
             print(f"kept {path}")
             continue
-        left = run.remove() if isinstance(run, Run) else remove_watched(run)
+        left = run.remove()
         print(f"removed {path}")
         if left:
             print(f"left in it, since no run made it: {', '.join(map(one_line, left))}")

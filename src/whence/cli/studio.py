@@ -15,6 +15,7 @@ def studio(
     port: int | None = None,
     browser: bool = True,
     allow: tuple[Path, ...] = (),
+    model: str | None = None,
 ) -> None:
     """Serve the studio, a page to watch, train and open runs in, until Ctrl-C.
 
@@ -27,9 +28,17 @@ def studio(
         browser: open the address in a browser; --no-browser only prints it.
         allow: files and folders that the page may train on, besides the built-in texts and what
             is given to the page itself.
+        model: `module:function` that builds the model of loops that were watched, to open their
+            stored steps.
     """
     if runs.exists() and not runs.is_dir():
         raise WhenceError(f"{runs} is no folder: name one with --runs.")
+    if model is not None:
+        from whence.studio.answers.place import BUILD
+
+        if not all(model.partition(":")):
+            raise WhenceError(f"--model is {model!r}: give module:function, as my_module:build.")
+        os.environ[BUILD] = model
     from whence.studio.door import remove_opener, write_opener
     from whence.studio.server import serve
 

@@ -18,6 +18,7 @@ EXPERIMENTS: dict[str, tuple[str, str]] = {
     "it": ("words:it", "what does 'it' read?"),
     "senses": ("words:senses", "does a word with two senses get two vectors?"),
     "adam": ("adam:why_adam", "why does Adam beat plain SGD?"),
+    "scaling": ("scaling:scaling", "what do parameters, data and compute buy?"),
     "texts": ("texts:texts", "what does the training text do to the model?"),
 }
 

@@ -1,4 +1,4 @@
-"""The journey: fifteen lessons as scripts that run, and the few helpers that they use.
+"""The journey: sixteen lessons as scripts that run, and the few helpers that they use.
 
 A lesson is a script in percent format in `lessons/`. It is read as a notebook, played in a terminal
 (`whence lesson 3`) and shown in the studio; `Play(lesson(3))` runs it cell by cell.

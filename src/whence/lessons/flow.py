@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from whence.lessons.svg import WIDTH, Picture, document, group, label, slug
-from whence.lessons.talk import minus
+from whence.lessons.talk import in_print
 
 
 @dataclass(frozen=True)
@@ -88,9 +88,9 @@ def _draw(box: Box, x: float, y: float, wide: float, tall: float) -> str:
     if box.value:
         length, room = len(box.value), wide - 8
         kind = "title" if 8.8 * length <= room else "" if 7.2 * length <= room else "small"
-        lines.append(label(middle, y + 40, minus(box.value), kind, "middle"))
+        lines.append(label(middle, y + 40, in_print(box.value), kind, "middle"))
     if box.below:
-        lines.append(label(middle, y + 58, minus(box.below), "dim", "middle"))
+        lines.append(label(middle, y + 58, in_print(box.below), "dim", "middle"))
     tip = " ".join(filter(None, (box.name, box.value, box.below)))
     return group(slug(box.name), [frame, *lines], box.colour, tip)
 

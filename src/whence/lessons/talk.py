@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from whence.errors import WhenceError
+from whence.lessons.svg import SUPERSCRIPT
 
 LETTERS = "abcdef"
 FIGURE = re.compile(r"[-−]?\d|–$")  # what a figure begins with, or that there is none
+POWER = re.compile(r"(?<=\d)e([+-]?)0*(\d+)(?!\w)")  # as in 7.8e-05
 BLOCK_LINK = re.compile(r"\[([^\]]+)\]\(#([\w-]+)\)")
 
 
@@ -31,16 +33,21 @@ class Said:
         return self.markdown
 
 
-def minus(text: str) -> str:
-    """Write negative numbers with the minus sign of print, but leave code as it is.
+def in_print(text: str) -> str:
+    """Write negative numbers and powers of ten as print does, but leave code as it is.
 
     Example:
-        >>> minus("from -1 by `x = -1`, a-1")
-        'from −1 by `x = -1`, a-1'
+        >>> in_print("from -1 by `x = -1`, a-1, to 7.8e-05")
+        'from −1 by `x = -1`, a-1, to 7.8·10⁻⁵'
     """
     parts = text.split("`")
-    parts[::2] = [re.sub(r"(?<![\w-])-(?=\d)", "−", part) for part in parts[::2]]
+    parts[::2] = [re.sub(r"(?<![\w-])-(?=\d)", "−", POWER.sub(_power, part)) for part in parts[::2]]
     return "`".join(parts)
+
+
+def _power(found: re.Match[str]) -> str:
+    """e-05 as ·10⁻⁵."""
+    return "·10" + f"{found[1].replace('+', '')}{found[2]}".translate(SUPERSCRIPT)
 
 
 def plain(markdown: str) -> str:
@@ -83,7 +90,7 @@ def say(markdown: str) -> Said:
     lines = [
         line.strip() if line.strip().startswith("|") else line for line in markdown.split("\n")
     ]
-    return Said(minus("\n".join(lines).strip()))
+    return Said(in_print("\n".join(lines).strip()))
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
@@ -167,7 +174,7 @@ def ask(text: str, *choices: str, mine: str = "") -> Question:
         >>> ask("Does it rise?", "yes", "no", mine="b").letters
         ['a', 'b']
     """
-    question = Question(minus(text), tuple(map(minus, choices)))
+    question = Question(in_print(text), tuple(map(in_print, choices)))
     question.choose(mine)
     return question
 
@@ -225,7 +232,7 @@ def reveal(question: Question, letter: str, why: str) -> Answer:
         <BLANKLINE>
         It fell to 0.1.
     """
-    return Answer(question, letter, minus(why))
+    return Answer(question, letter, in_print(why))
 
 
 @dataclass(frozen=True)
@@ -259,4 +266,4 @@ def check(right: Any, why: str, hint: str) -> Checked:
         >>> print(check(1 + 1 == 2, "Two.", "Count again."))
         ✓ **Right.** Two.
     """
-    return Checked(bool(right), minus((why if right else hint).strip()))
+    return Checked(bool(right), in_print((why if right else hint).strip()))

@@ -28,7 +28,7 @@ class Whole:
         return [self.part]
 
 
-class Moment(NamedTuple):
+class Descent(NamedTuple):
     """One step of the fit: the loss before it, gradients, what it moved, whether it is still."""
 
     step: int
@@ -39,7 +39,7 @@ class Moment(NamedTuple):
     still: bool
 
 
-def descend(table: Table, scaling: Scale | Turned, rate: float, steps: int) -> Iterator[Moment]:
+def descend(table: Table, scaling: Scale | Turned, rate: float, steps: int) -> Iterator[Descent]:
     """Train the line, and stop once it no longer moves.
 
     Each moment has the fit before its step; the last one comes again with the fit behind it.
@@ -65,7 +65,7 @@ def descend(table: Table, scaling: Scale | Turned, rate: float, steps: int) -> I
     model = Line(Matrix([[0.0]]), Matrix([[0.0] for _ in scaling.inside(table.rows[:1])[0]]))
     parameters = values_of(model.parameters())
     optimizer = SGD(parameters, rate)
-    moment: Moment | None = None
+    moment: Descent | None = None
     old = [p.data for p in parameters]
     size = max(1e-300, max(abs(t) for t in table.targets))
     for step, loss in train(model, batches, loss_fn, optimizer, range(steps)):
@@ -73,7 +73,7 @@ def descend(table: Table, scaling: Scale | Turned, rate: float, steps: int) -> I
         fit = scaling.fit(start, change)
         updates = [p.data - was for p, was in zip(parameters, old, strict=True)]
         still = max(map(abs, updates)) <= 1e-13 * size
-        moment = Moment(step, loss.data, fit, [p.grad for p in parameters], updates, still)
+        moment = Descent(step, loss.data, fit, [p.grad for p in parameters], updates, still)
         if not math.isfinite(loss.data):
             raise WhenceError(
                 f"The fit diverged: at step {step} the loss became NaN or infinite. "

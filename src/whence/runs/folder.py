@@ -67,6 +67,8 @@ class RunFolder:
             WhenceError: where there is none, or it is damaged, hostile or of a newer version.
         """
         path = Path(path)
+        if path.name in ("", ".."):  # of the folder that one is in
+            path = path.resolve()
         if not path.is_dir():
             raise WhenceError(f"there is no run at {path}: 'whence runs' lists those there are.")
         run = cls(path)

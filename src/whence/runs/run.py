@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,6 +14,7 @@ from whence.runs.folder import RunFolder, State
 from whence.runs.recipe import Recipe
 from whence.runs.store.aside import remove_ours, sweep
 from whence.runs.store.header import Header
+from whence.runs.store.lock import can_be_held
 from whence.runs.summary import summary_of
 from whence.runs.training.creation import check_trainable, make_as, make_at
 from whence.runs.training.events import Event
@@ -278,7 +280,7 @@ class Run(RunFolder):
         Raises:
             WhenceError: where a process is training it, or it can't be removed.
         """
-        with self.locked():
+        with self.locked() if can_be_held(self.path) else nullcontext():
             left = remove_ours(self.path) if os.name != "nt" else []
         if os.name == "nt":  # only now is the lock's file closed
             left = remove_ours(self.path)

@@ -15,7 +15,7 @@ from whence.errors import WhenceError
 from whence.models.kinds import MODELS
 from whence.runs.folder import RunFolder, State
 from whence.runs.recipe import kind_of
-from whence.runs.store.files import SCHEMA, SUMMARY, disk_use, refuse_links
+from whence.runs.store.files import SCHEMA, SUMMARY, disk_use, open_file, refuse_links
 from whence.runs.store.lines import Lines, encode_line
 from whence.runs.store.lock import is_held
 from whence.runs.store.stamps import Stamps, are_of_copy, bytes_shared, holds_a_link, stamps_of
@@ -202,7 +202,7 @@ def _keep(path: Path, found: Summary, now: Stamps) -> None:
 
 def _read(path: Path, now: Stamps) -> Summary | None:
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             line = file.read(1 << 16)
         record = Lines(path, {}).read_line(line, 2)
         then = record.pop("stamps")

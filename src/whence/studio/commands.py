@@ -1,6 +1,6 @@
 """What a page can have done: start, pause, step, resume, stop, fork and remove."""
 
-import shutil
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,9 +9,9 @@ from whence.data.files import written_whole
 from whence.errors import WhenceError, shell_word
 from whence.fields import nearest
 from whence.runs.fork import changed_recipe
+from whence.runs.removal import run_to_remove
 from whence.runs.run import Run
-from whence.runs.store.files import DamagedError, cannot_write
-from whence.runs.store.lock import hold
+from whence.runs.store.files import cannot_write, open_file
 from whence.runs.training.control import ask
 from whence.runs.training.creation import free_path
 from whence.studio import maker, worker
@@ -77,15 +77,23 @@ def _kept(texts: Texts, text: str, named: str) -> Path:
     try:
         wanted.parent.mkdir(parents=True, exist_ok=True)
         path, number = wanted, 1
-        while path.exists() and path.read_bytes() != data:
+        while os.path.lexists(path) and not _holds(path, data):
             number += 1
             path = wanted.with_stem(f"{wanted.stem}-{number}")
-        if not path.exists():
+        if not os.path.lexists(path):
             with written_whole(path) as file:
                 file.write(data)
     except OSError as error:
         raise cannot_write(wanted, error) from error
     return path
+
+
+def _holds(path: Path, data: bytes) -> bool:
+    """Whether a text that is kept is this one; a pipe or a link isn't one of ours."""
+    if path.is_symlink() or not path.is_file():
+        return False
+    with open_file(path) as file:
+        return file.read(len(data) + 1) == data
 
 
 def resume(folder: Path, *, run: str, steps: int | None = None) -> dict[str, Any]:
@@ -208,16 +216,12 @@ def fork(
 
 
 def remove(folder: Path, *, run: str) -> dict[str, Any]:
-    """Delete a run's folder, damaged or not."""
+    """Delete what a run made in its folder, damaged or not; `left` names what else is in it."""
     path = path_of(folder, run)
-    try:
-        Run.open(path).remove()
-    except DamagedError:
-        with hold(path):
-            (path / "run.toml").unlink(missing_ok=True)
-        shutil.rmtree(path)
+    left = run_to_remove(path).remove()
     return {
         "run": run,
+        "left": left,
         "python": f"Run.open({python_path(path)}).remove()",
         "shell": f"whence runs remove {shell_word(path)}",
     }

@@ -165,10 +165,13 @@ class Optimizer:
         found: dict[str, dict[str, Any]] = {}
         for rule, names in self.rules.items():
             kind = rule_of(rule)
+            own = (
+                {"triples": rule.triples, "nesterov": True} if isinstance(rule, MuonConfig) else {}
+            )
             for name in names:
                 decay = rule.weight_decay if kind != "adam" or self.named[name].ndim > 1 else 0.0
                 found[name] = {
-                    **asdict(rule), "rule": kind, "learning_rate": self.peaks[name] * factor,
+                    **asdict(rule), **own, "rule": kind, "learning_rate": self.peaks[name] * factor,
                     "weight_decay": decay, "decoupled": True, "t": self.index + 1,
                 }  # fmt: skip
         return found

@@ -309,6 +309,12 @@ class MuonConfig:
         }[role]
 
     @property
+    def triples(self) -> tuple[tuple[float, float, float], ...]:
+        """The (a, b, c) of each Newton–Schulz step that is taken."""
+        every = {"jordan": JORDAN, "polar-express": POLAR_EXPRESS}[self.coefficients]
+        return every[: self.orthogonalize_steps]
+
+    @property
     def rest(self) -> AdamWConfig:
         """The AdamW that moves what isn't a matrix."""
         return AdamWConfig(betas=self.betas, eps=self.eps)
@@ -319,15 +325,13 @@ class MuonConfig:
 
         from whence.train.shards import share_of, whole_of  # with PyTorch
 
-        triples = {"jordan": JORDAN, "polar-express": POLAR_EXPRESS}[self.coefficients]
         params, grads, rates = moving.params, moving.grads, moving.rates
         momentum = moving.state("momentum")
         torch._foreach_lerp_(momentum, grads, 1 - self.momentum)
         ahead = torch._foreach_lerp(grads, momentum, self.momentum)
         owners = moving.owners
         matrices = [whole_of(share, owner) for share, owner in zip(ahead, owners, strict=True)]
-        used = triples[: self.orthogonalize_steps]
-        directions = orthogonalize(matrices, used, moving.matmul_dtype)
+        directions = orthogonalize(matrices, self.triples, moving.matmul_dtype)
         directions = [share_of(d, owner) for d, owner in zip(directions, owners, strict=True)]
         if self.weight_decay:
             torch._foreach_mul_(params, [1 - rate * self.weight_decay for rate in rates])

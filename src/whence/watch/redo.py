@@ -278,7 +278,7 @@ class Redo:
         ]
         return Snapshot([p.detach().clone() for p in self.copies.parameters], states)
 
-    def state(self) -> dict[str, Tensor]:
+    def state_dict(self) -> dict[str, Tensor]:
         """The optimizers' tensors by parameter and kind, as a trace asks for them."""
         return {
             f"{self.world.names[number]}.{kind}": value

@@ -1,11 +1,14 @@
 """Reading and writing a run's files so that a kill loses nothing and a lie in them does no harm."""
 
+import errno
 import hashlib
 import json
 import os
 import re
 import shutil
+import stat
 from collections.abc import Callable, Mapping
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +111,26 @@ def cannot_write(path: Path, error: Exception) -> WhenceError:
     )
 
 
+def open_file(path: Path) -> BufferedReader:
+    """Open a file for reading; a pipe or a device, which might never end, is refused at once.
+
+    Raises:
+        OSError: where it is missing, can't be read or isn't a file.
+
+    Example:
+        >>> with open_file(Path(__file__)) as file:
+        ...     len(file.read(3))
+        3
+    """
+    # Without O_NONBLOCK a pipe would wait for someone who writes.
+    own = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    handle = os.open(path, os.O_RDONLY | own)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise OSError(errno.EINVAL, "it is a folder, a pipe or a device", str(path))
+    return os.fdopen(handle, "rb")
+
+
 def read_text(path: Path, limit: int = LARGEST_TEXT) -> str:
     """Read a small text file.
 
@@ -115,7 +138,7 @@ def read_text(path: Path, limit: int = LARGEST_TEXT) -> str:
         DamagedError: where it is missing, too large or not UTF-8.
     """
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             raw = file.read(limit + 1)
         if len(raw) > limit:
             raise DamagedError(path, f"it is larger than {limit:,} bytes")
@@ -145,7 +168,7 @@ def read_start(path: Path, n_bytes: int) -> bytes:
         DamagedError: where it is missing or can't be read.
     """
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             return file.read(n_bytes)
     except FileNotFoundError as error:
         raise DamagedError(path, "it is missing") from error
@@ -201,7 +224,7 @@ def sha256(path: Path, n_bytes: int | None = None) -> str:
         DamagedError: where it is missing, can't be read, or is almost nothing but a hole.
     """
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             if is_hollow(found := os.fstat(file.fileno())):
                 raise DamagedError(path, f"of its {found.st_size:,} bytes few are on the disk")
             if n_bytes is None:

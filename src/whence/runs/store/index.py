@@ -16,6 +16,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from whence.runs.store.files import open_file
+
 COLUMNS = ("loss", "rate", "grad_norm", "seconds", "tokens")
 ROW = np.dtype(
     [
@@ -107,7 +109,7 @@ def read_index(path: Path, record: Path, start: int) -> Index | None:
         rows = np.fromfile(path, ROW, size // ROW.itemsize)
         if not _fits(rows, whole - start):
             return None
-        with record.open("rb") as file:
+        with open_file(record) as file:
             file.seek(start)
             fits = crc_of(file, int(rows["end"][-1])) == rows["record_crc"][-1]
     except OSError:

@@ -9,7 +9,14 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from whence.data.files import written_whole
-from whence.runs.store.files import SCHEMA, DamagedError, cannot_write, check_schema, parse_object
+from whence.runs.store.files import (
+    SCHEMA,
+    DamagedError,
+    cannot_write,
+    check_schema,
+    open_file,
+    parse_object,
+)
 
 LONGEST_LINE = 16 << 20  # bytes: no record of ours comes near it
 
@@ -196,7 +203,7 @@ class Lines:
 @contextmanager
 def _opened(path: Path) -> Iterator[BinaryIO]:
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             yield file
     except OSError as error:
         raise DamagedError(path, f"it can't be read ({error.strerror or error})") from error

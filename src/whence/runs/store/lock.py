@@ -1,5 +1,6 @@
 """One process at a time trains a run; the lock dies with its process."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,6 +30,12 @@ def hold(run: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def can_be_held(run: Path) -> bool:
+    """Tell whether the lock is a file or can become one, not a link or something else put there."""
+    lock = run / ".lock"
+    return not os.path.lexists(lock) or (lock.is_file() and not lock.is_symlink())
 
 
 def is_held(run: Path) -> bool:

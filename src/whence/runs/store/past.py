@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from whence.runs.store.checkpoints import folder_name
-from whence.runs.store.files import DamagedError, is_count, read_json
+from whence.runs.store.files import DamagedError, is_count, open_file, read_json
 
 RECORDS = ("steps.jsonl", "evals.jsonl", "samples.jsonl")
 Noted = dict[str, dict[str, Any]]  # record → bytes, sha256
@@ -37,7 +37,7 @@ class Past:
     def _of(self, name: str) -> dict[str, Any]:
         path = self.folder / name
         inode, size, digest = self._known.get(name, (0, 0, hashlib.sha256()))
-        with path.open("rb") as file:
+        with open_file(path) as file:
             found = path.stat()
             if found.st_ino != inode or found.st_size < size:  # it was written anew
                 inode, size, digest = found.st_ino, 0, hashlib.sha256()
@@ -119,7 +119,7 @@ def mismatches(
 def _digests(path: Path, sizes: Iterable[int]) -> Mapping[int, str]:
     """The sha256 of a file's first bytes, for several numbers of them that it has."""
     digest, here, found = hashlib.sha256(), 0, {}
-    with path.open("rb") as file:
+    with open_file(path) as file:
         for size in sorted(sizes):
             while here < size and (piece := file.read(min(size - here, 1 << 20))):
                 digest.update(piece)
@@ -131,7 +131,7 @@ def _digests(path: Path, sizes: Iterable[int]) -> Mapping[int, str]:
 
 def past_of(path: Path, n_records: int) -> dict[str, Any]:
     """Return what a checkpoint notes of a record's first line and so many behind it."""
-    with path.open("rb") as file:
+    with open_file(path) as file:
         size = sum(len(file.readline()) for _ in range(1 + n_records))
     return {"bytes": size, "sha256": _digests(path, [size])[size]}
 

@@ -10,7 +10,7 @@ from typing import Any, overload
 import numpy as np
 
 from whence.data.files import written_whole
-from whence.runs.store.files import DamagedError
+from whence.runs.store.files import DamagedError, open_file
 from whence.runs.store.index import BLOCK, COLUMNS, ROW, Index, keep, read_index
 from whence.runs.store.lines import Lines, encode_line
 from whence.runs.store.lock import is_held
@@ -160,7 +160,7 @@ class StepLines(Lines):
         index.cut(n)
         first, left = encode_line(self._first()), index.end
         super().close()
-        with other.path.open("rb") as source, written_whole(self.path) as file:
+        with open_file(other.path) as source, written_whole(self.path) as file:
             file.write(first)
             source.seek(other._start)
             while left and (block := source.read(min(BLOCK, left))):
@@ -305,7 +305,7 @@ class Steps(Sequence[dict[str, Any]]):
             return
         lines = Lines(self.path, STEP)
         try:
-            with self.path.open("rb") as file:
+            with open_file(self.path) as file:
                 before = int(self._rows["end"][start - 1]) if start else 0
                 file.seek(self._start + before)
                 for step in range(start, stop):

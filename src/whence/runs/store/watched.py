@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from whence.errors import WhenceError
-from whence.runs.store.aside import remove_ours
 from whence.runs.store.files import SCHEMA, DamagedError, read_json, write_whole
 
 FILE = "watch.json"
@@ -82,15 +81,6 @@ class Watched:
 def is_watched(folder: Path) -> bool:
     """Tell whether a folder is that of a watched loop."""
     return (folder / FILE).is_file()
-
-
-def remove_watched(folder: Path) -> list[str]:
-    """Delete what the recorder of a watched loop made in its folder; name what is left.
-
-    Raises:
-        WhenceError: it can't be deleted.
-    """
-    return remove_ours(folder)
 
 
 def _words(path: Path, value: object) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from typing import Any, get_type_hints
 
 from whence.errors import WhenceError
 from whence.fields import fit, nearest
+from whence.studio.answers.asking import tensor_names, tracing
 from whence.studio.answers.cell import cell, matrix
 from whence.studio.answers.compare import compare
 from whence.studio.answers.doctor import doctor
@@ -22,7 +23,6 @@ from whence.studio.answers.recipe import form, recipe
 from whence.studio.answers.runs import runs
 from whence.studio.answers.step import step
 from whence.studio.answers.strip import strip
-from whence.studio.answers.traces import names, tracing
 from whence.studio.texts import Texts
 
 # A view's name → a function of the folder of runs and of the view's parameters.
@@ -45,7 +45,7 @@ ANSWERS: dict[str, Callable[..., dict[str, Any]]] = {
     "receipt": receipt,
     "attribution": attribution,
     "places": places,
-    "names": names,
+    "names": tensor_names,
     "tracing": tracing,
 }
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from whence.errors import WhenceError
 from whence.receipt.verdicts import GIVEN
+from whence.studio.answers.asking import Loop, asked_of
 from whence.studio.answers.tiles import matrices, place_of, tile
 from whence.studio.answers.traces import Asked
 from whence.why import Address, Number, Numbers, Trace
@@ -40,7 +41,7 @@ def cell(
         text: instead of the step's batch, let the model of that step read this text.
         top: how many terms are listed.
     """
-    asked = Asked(folder, run, _step_of(address, step), text)
+    asked = asked_of(folder, run, _step_of(address, step), text)
     address = without_step(address)
     top = max(1, min(top, 1000))
     with asked.opened() as t:
@@ -87,7 +88,7 @@ def matrix(
         row: a row of it.
         column: a column of it.
     """
-    asked = Asked(folder, run, step, text)
+    asked = asked_of(folder, run, step, text)
     with asked.opened() as t:
         cut = tile(t, t[name], lead, row, column, SIDE)
     index = ",".join(map(str, [*cut["index"], row, column][-len(cut["shape"]) :]))
@@ -138,10 +139,10 @@ def _step_of(address: str, step: int | None) -> int | None:
     return step if said is None else said
 
 
-def _before(receipt: Any, number: Number, asked: Asked) -> dict[str, Any] | None:
+def _before(receipt: Any, number: Number, asked: Asked | Loop) -> dict[str, Any] | None:
     """The step before made what was given to this one."""
     t = number.trace
-    if receipt.verdict != GIVEN or not asked.step or asked.text is not None:
+    if receipt.verdict != GIVEN or not asked.has_before:
         return None
     if t.after_of(number.numbers.name) is None:
         return None

@@ -7,6 +7,10 @@ from pathlib import Path
 from whence.errors import WhenceError
 from whence.runs.run import Run
 
+# Names what builds the model of watched loops: given when the studio starts, never by a page
+# or a folder, for it runs code. The processes that answer inherit it.
+BUILD = "WHENCE_STUDIO_MODEL"
+
 # Steps are computed one question at a time: threads and kernels are settings of the whole process.
 COMPUTING = threading.RLock()
 

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from whence.errors import WhenceError
+from whence.studio.answers.asking import Loop, asked_of
 from whence.studio.answers.cell import found, without_step
 from whence.studio.answers.traces import Asked
 from whence.why import Address, Number, Trace
@@ -36,7 +37,7 @@ def receipt(
         top: how many terms are listed.
     """
     said = Address.parse(address).step if address else None
-    asked = Asked(folder, run, step if said is None else said, text)
+    asked = asked_of(folder, run, step if said is None else said, text)
     top = max(1, min(top, 1000))
     with asked.opened() as t:
         if not address:
@@ -68,7 +69,7 @@ def receipt(
             "lines": lines,
             "receipt": why.to_dict(),
             "ways": _ways(target, asked),
-            "loss": t.loss.value,
+            "loss": asked.loss(t),
             "notes": t.notes,
             "python": asked.python(f".why({why.address!r}, top={top})"),
             "shell": asked.shell(why.address, f"--top {top}"),
@@ -96,7 +97,7 @@ def attribution(
         text: as of `receipt`.
         top: how many groups are listed.
     """
-    asked = Asked(folder, run, step, text)
+    asked = asked_of(folder, run, step, text)
     top = max(1, min(top, 1000))
     with asked.opened() as t:
         number = found(t, address)
@@ -143,7 +144,7 @@ def places(
         path_of: split this one of the places over the paths that its gradient took.
         top: how many places are listed.
     """
-    asked = Asked(folder, run, step, text)
+    asked = asked_of(folder, run, step, text)
     with asked.opened() as t:
         number = found(t, address)
         all_places = occurrences(number, token)
@@ -173,14 +174,14 @@ def vars_of(share: Any) -> dict[str, Any]:
     return {name: getattr(share, name) for name in share.__slots__}
 
 
-def _before(t: Trace, number: Number, label: str, asked: Asked) -> dict[str, Any]:
+def _before(t: Trace, number: Number, label: str, asked: Asked | Loop) -> dict[str, Any]:
     """Where the step before made what the optimizer remembered, and the field's word for it."""
     name = label.removesuffix(f" {PAST}")
     owner, _, kind = name.rpartition(".")
     if name == label or owner not in t.parameters or t.after_of(name) is None:
         return {}
     words = f"{MEMORY.get(kind, kind).lower()} {PAST}"
-    if not asked.step or asked.text is not None or t[name].shape != number.ref.size:
+    if not asked.has_before or t[name].shape != number.ref.size:
         return {"words": words}
     address = f"{t[name][number.address_index].address}.after"
     return {"words": words, "opens": {"address": address, "step": asked.step - 1}}
@@ -220,7 +221,7 @@ def _memory(number: Number) -> list[dict[str, Any]]:
     return rows
 
 
-def _ways(number: Number, asked: Asked) -> list[str]:
+def _ways(number: Number, asked: Asked | Loop) -> list[str]:
     """The groupings that can be asked for."""
     gone = set() if asked.text is None else {"where"}
     if not number.address.endswith((".grad", ".update")):

@@ -2,8 +2,8 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -14,7 +14,6 @@ from whence.runs.replay import nearest_checkpoint, start_from
 from whence.runs.run import Run
 from whence.studio.answers.place import COMPUTING, open_run, python_path
 from whence.why import Trace
-from whence.why.address import unknown
 from whence.why.budget import available
 from whence.why.history.moments import trace_moment
 
@@ -39,9 +38,13 @@ class Traces:
         self._making: dict[Key, threading.Lock] = {}
         self._lock = threading.Lock()
 
-    def get(self, run: Run, step: int, text: str | None) -> Trace:
-        """Return the trace of a step, or of a text read before it; made at most once at a time."""
-        key = (*stamp(run, step), text)
+    def get(self, key: Key, make: Callable[[Callable[[int, int], None]], Trace]) -> Trace:
+        """Return a trace; made at most once at a time.
+
+        Args:
+            key: what it is of.
+            make: makes it, and tells how far it is: (step reached, step wanted).
+        """
         with self._lock:
             making = self._making.setdefault(key, threading.Lock())
         with making:
@@ -50,22 +53,14 @@ class Traces:
                     self._kept.move_to_end(key)
                     return self._kept[key]
             try:
-                made = self._make(key, run, step, text)
+                with COMPUTING:
+                    made = make(lambda *far: self.doing.__setitem__(key, far))
             finally:
                 self.doing.pop(key, None)
             with self._lock:
                 self._keep(key, made)
                 self._making.pop(key, None)
             return made
-
-    def _make(self, key: Key, run: Run, step: int, text: str | None) -> Trace:
-        start = nearest_checkpoint(run, step)
-        self.doing[key] = (start, step)
-        with COMPUTING:
-            moment = start_from(run, start)
-            for done, _ in moment.advance_to(step):
-                self.doing[key] = (done + 1, step)
-            return trace_moment(moment, text)
 
     def _keep(self, key: Key, made: Trace) -> None:
         if self.most is None:
@@ -74,9 +69,8 @@ class Traces:
         while len(self._kept) > 1 and sum(t.nbytes for t in self._kept.values()) > self.most:
             self._kept.popitem(last=False)
 
-    def progress(self, run: Run, step: int, text: str | None) -> dict[str, Any]:
-        """Say how far a trace is."""
-        key = (*stamp(run, step), text)
+    def progress(self, key: Key, step: int) -> dict[str, Any]:
+        """Say how far the trace of a step is."""
         if key in self._kept:
             return {"state": "ready", "reached": step, "wanted": step}
         if key not in self.doing:
@@ -98,6 +92,13 @@ KEPT = Traces()
 OPENING: WeakKeyDictionary[Trace, threading.RLock] = WeakKeyDictionary()
 
 
+@contextmanager
+def held(t: Trace) -> Iterator[Trace]:
+    """Hold a trace while it is read."""
+    with OPENING.setdefault(t, threading.RLock()):
+        yield t
+
+
 class Asked:
     """A step of a run, or a text read by its model at that step, and what was asked of it.
 
@@ -106,6 +107,9 @@ class Asked:
         run: the run's name.
         step: the step; none: the last one done.
         text: a text of one's own; empty: the step's batch.
+
+    Attributes:
+        has_before: the step before it can be opened too.
     """
 
     def __init__(self, folder: Path, run: str, step: int | None, text: str):
@@ -122,19 +126,33 @@ class Asked:
                 f"{self.run.path} has done no step yet: train it first, or give it a text to read."
             )
         self.done, self.text = done, text or None
+        self.has_before = self.step > 0 and not text
 
     def trace(self) -> Trace:
         """Return the trace, made now or kept from before."""
         if self.text is None and self.step >= self.done:
             raise WhenceError(f"{self.run.path} has done the steps 0 to {self.done - 1}.")
-        return KEPT.get(self.run, self.step, self.text)
+        return KEPT.get(self.key(), self._make)
 
-    @contextmanager
-    def opened(self) -> Iterator[Trace]:
+    def _make(self, tell: Callable[[int, int], None]) -> Trace:
+        start = nearest_checkpoint(self.run, self.step)
+        tell(start, self.step)
+        moment = start_from(self.run, start)
+        for done, _ in moment.advance_to(self.step):
+            tell(done + 1, self.step)
+        return trace_moment(moment, self.text)
+
+    def loss(self, t: Trace) -> float:
+        """The step's loss."""
+        return t.loss.value
+
+    def key(self) -> Key:
+        """What the trace is of."""
+        return (*stamp(self.run, self.step), self.text)
+
+    def opened(self) -> AbstractContextManager[Trace]:
         """Hold the trace while it is read."""
-        t = self.trace()
-        with OPENING.setdefault(t, threading.RLock()):
-            yield t
+        return held(self.trace())
 
     def head(self) -> dict[str, Any]:
         """What every answer about a step begins with."""
@@ -159,46 +177,3 @@ class Asked:
         if self.text is not None:
             words += ["--text", shell_word(self.text)]
         return " ".join([*words, *options])
-
-
-def tracing(folder: Path, *, run: str, step: int | None = None, text: str = "") -> dict[str, Any]:
-    """Say how far a trace is that another question waits for.
-
-    Args:
-        folder: the folder of runs.
-        run: the run's name.
-        step: as of `Asked`.
-        text: as of `Asked`.
-    """
-    asked = Asked(folder, run, step, text)
-    found = KEPT.progress(asked.run, asked.step, asked.text)
-    return {**found, "python": asked.python(""), "shell": asked.shell("loss")}
-
-
-def names(
-    folder: Path, *, run: str, part: str, step: int | None = None, text: str = "", most: int = 30
-) -> dict[str, Any]:
-    """List the tensors whose name has a part in it, for completing an address.
-
-    Args:
-        folder: the folder of runs.
-        run: the run's name.
-        part: what was typed so far.
-        step: as of `Asked`.
-        text: as of `Asked`.
-        most: how many are listed.
-    """
-    asked = Asked(folder, run, step, text)
-    with asked.opened() as t:
-        wanted = part.partition("[")[0]
-        found = [name for name in t.names() if wanted in name]
-        near = "" if found else str(unknown(wanted, t.names()))
-        found.sort(key=lambda name: (not name.startswith(wanted), len(name)))
-        rows = [{"name": n, "shape": list(t[n].shape)} for n in found[: max(1, most)]]
-    return {
-        "names": rows,
-        "count": len(found),
-        "near": near,
-        "python": asked.python(".names()"),
-        "shell": asked.shell(wanted, "--list"),
-    }

@@ -7,9 +7,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
 from whence.receipt import Receipt
 from whence.receipt.figures import figure
 from whence.why.receipts.update import Update
+from whence.why.recording.storage import Ref
+from whence.why.rules.opening import Cells
 
 if TYPE_CHECKING:
     from whence.why.number import Number
@@ -25,12 +29,14 @@ class Written(NamedTuple):
         numbers: the same in figures.
         result: what it comes to.
         known: each symbol with its number.
+        note: a sentence that a reader of it needs.
     """
 
     symbols: str
     numbers: str
     result: float
     known: dict[str, float]
+    note: str = ""
 
 
 def with_formula(number: Number, receipt: Receipt) -> Receipt:
@@ -47,7 +53,10 @@ def with_formula(number: Number, receipt: Receipt) -> Receipt:
     if written is None:
         return receipt
     names = {symbol: figure(value) for symbol, value in written.known.items() if value}
-    return replace(receipt, symbols=written.symbols, numbers=written.numbers, names=names)
+    notes = (written.note, *receipt.notes) if written.note else receipt.notes
+    return replace(
+        receipt, symbols=written.symbols, numbers=written.numbers, names=names, notes=notes
+    )
 
 
 class _Weight:
@@ -64,11 +73,15 @@ class _Weight:
 
     def gradient(self) -> float | None:
         """Its gradient, as clipping left it or as it came."""
-        ref = self.trace.gradient_of(self.trace[self.name].ref)
+        cells = self.gradients()
+        return None if cells is None else self._read(cells)
+
+    def gradients(self) -> Cells | None:
+        """The gradient of the whole parameter."""
         clipped = f"{self.name}.grad#2"
         if self.clipped and clipped in self.trace:
-            ref = self.trace[clipped].ref
-        return None if ref is None else self._read(ref)
+            return self.trace[clipped].ref
+        return self.trace.gradient_of(self.trace[self.name].ref)
 
     def memory(self, *kinds: str) -> tuple[float, float] | None:
         """What the optimizer remembered by the first of these names: before and after."""
@@ -81,15 +94,28 @@ class _Weight:
                 return before, self._read(after, at)
         return None
 
-    def _read(self, ref: Any, at: int | None = None) -> float:
-        import numpy as np
+    def direction(self) -> float | None:
+        """What the optimizer's last operation added to it, before the rate scaled that."""
+        after = self.trace.after_of(self.name)
+        writer = None if after is None else after.version.writer
+        if writer is None or writer.name != "add":
+            return None
+        added = writer.call(0)["other"]
+        return self._read(added) if isinstance(added, Ref) and added.size == self.size else None
 
+    @property
+    def size(self) -> tuple[int, ...]:
+        """The parameter's shape."""
+        return self.trace[self.name].ref.size
+
+    def _read(self, ref: Cells, at: int | None = None) -> float:
         return float(ref.gather(np.array([self.at if at is None else at]))[0])
 
 
 def adam(weight: _Weight, rule: dict[str, Any]) -> Written | None:
     """Write −η·m̂ / (√v̂ + ε) − η·λ·θ."""
-    m, v = weight.memory("exp_avg", "m"), weight.memory("exp_avg_sq", "v")
+    largest = ("max_exp_avg_sq",) if rule.get("amsgrad") else ()
+    m, v = weight.memory("exp_avg", "m"), weight.memory(*largest, "exp_avg_sq", "v")
     steps = weight.memory("step")
     t = rule.get("t") or (None if steps is None else steps[1])
     if m is None or v is None or not t:
@@ -136,6 +162,46 @@ def descent(weight: _Weight, rule: dict[str, Any]) -> Written | None:
     return Written(f"−η·{symbols}", f"−{rate:g}·{numbers}", -rate * asked, known)
 
 
+def orthogonal(weight: _Weight, rule: dict[str, Any]) -> Written | None:
+    """Write −η·s·O − η·λ·θ, with O what the Newton–Schulz steps make of u = (1 − μ)·g + μ·b."""
+    g, element = weight.gradient(), weight.direction()
+    b = weight.memory("momentum", "momentum_buffer")
+    if g is None or b is None or element is None or len(weight.size) != 2:
+        return None
+    rate, decay, mu = rule["learning_rate"], rule["weight_decay"], rule["momentum"]
+    words, scale = _scale(rule.get("adjust", "original"), *weight.size)
+    theta, ahead = weight.before(), rule["nesterov"]
+    result = -rate * scale * element
+    symbols, numbers = "−η·s·O", f"−{rate:g}·{figure(scale)}·{_in(element)}"
+    if decay:
+        result -= rate * decay * theta
+        symbols, numbers = f"{symbols} − η·λ·θ", f"{numbers} − {rate:g}·{decay:g}·{_in(theta)}"
+    u = (1 - mu) * g + mu * b[1] if ahead else b[1]
+    known = {
+        "η": rate, f"s = {words}": scale, "λ": decay, "μ": mu, "g": g, "b": b[1],
+        "u = (1 − μ)·g + μ·b" if ahead else "u = b": u, "O": element,
+    }  # fmt: skip
+    triples = rule["triples"]
+    note = (
+        f"O is what {len(triples)} Newton–Schulz steps x ← a·x + b·(xxᵀ)x + c·(xxᵀ)²x make of "
+        f"x = u/‖u‖, with (a, b, c) = {', then '.join(map(_triple, dict.fromkeys(triples)))}"
+    )
+    return Written(symbols, numbers, result, known, note)
+
+
+def _scale(kind: str, rows: int, columns: int) -> tuple[str, float]:
+    """How much further Muon moves a matrix of this shape."""
+    if kind == "original":
+        return "√max(1, rows/columns)", math.sqrt(max(1.0, rows / columns))
+    if kind == "match_rms_adamw":
+        return "0.2·√max(rows, columns)", 0.2 * math.sqrt(max(rows, columns))
+    return "1", 1.0
+
+
+def _triple(coefficients: tuple[float, float, float]) -> str:
+    return "(" + ", ".join(figure(c).replace("-", "−") for c in coefficients) + ")"
+
+
 def _in(value: float) -> str:
     return f"({figure(value)})" if value < 0 else figure(value)
 
@@ -143,6 +209,7 @@ def _in(value: float) -> str:
 FORMULAS: dict[str, Callable[[_Weight, dict[str, Any]], Written | None]] = {
     "adam": adam,
     "sgd": descent,
+    "muon": orthogonal,
 }
 
 
@@ -156,17 +223,21 @@ def rules_of(optimizer: Any, names: dict[int, str]) -> dict[str, dict[str, Any]]
     if hasattr(optimizer, "settings"):
         return dict(optimizer.settings())
     found: dict[str, dict[str, Any]] = {}
-    kind = {"Adam": "adam", "AdamW": "adam", "SGD": "sgd"}.get(type(optimizer).__name__)
+    kind = {"Adam": "adam", "AdamW": "adam", "SGD": "sgd", "Muon": "muon"}.get(
+        type(optimizer).__name__
+    )
     for group in getattr(optimizer, "param_groups", ()) if kind else ():
-        betas = tuple(map(float, group.get("betas", (0.0, 0.0))))
-        decoupled = group.get("decoupled_weight_decay", kind == "adam")
-        if group.get("maximize") or (group["weight_decay"] and kind == "adam" and not decoupled):
-            continue
+        if kind == "sgd" and (group["maximize"] or group["dampening"]):
+            continue  # another formula
         rule = {
             "rule": kind, "learning_rate": float(group["lr"]), "eps": group.get("eps", 0.0),
             "weight_decay": float(group["weight_decay"]), "momentum": group.get("momentum", 0.0),
-            "nesterov": group.get("nesterov", False), "decoupled": decoupled,
-            "betas": betas,
+            "nesterov": group.get("nesterov", False), "amsgrad": group.get("amsgrad", False),
+            "decoupled": group.get("decoupled_weight_decay", kind == "adam"),
+            "betas": tuple(map(float, group.get("betas", (0.0, 0.0)))),
         }  # fmt: skip
+        if kind == "muon":
+            rule["triples"] = (tuple(group["ns_coefficients"]),) * group["ns_steps"]
+            rule["adjust"] = group["adjust_lr_fn"] or "original"
         found |= {names[id(p)]: rule for p in group["params"] if id(p) in names}
     return found

@@ -109,7 +109,7 @@ function render({ model, el }) {
   function removeDialog(name, size) {
     dialog(el, {
       title: `Delete ${name}?`,
-      body: h("p", {}, `Its folder${size ? `, ${bytes(size)},` : ""} is deleted with its record and checkpoints. This can't be undone.`),
+      body: h("p", {}, `What it made${size ? `, ${bytes(size)},` : ""} is deleted: its record and checkpoints. Files that no run made stay in its folder. This can't be undone.`),
       label: "Delete",
       danger: true,
       act: async () => {

@@ -79,10 +79,26 @@ _EXACT = {
     "real": "Re x", "imag": "Im x",
 }  # fmt: skip
 
+# What the kernel leaves in a type narrower than float32 on the way, rather than at the end alone.
+_NARROW = {
+    "ldexp", "logit_backward", "mvlgamma", "polygamma", "round", "special_entr", "special_i0e",
+    "special_ndtri", "special_xlog1py", "special_zeta", "xlogy",
+}  # fmt: skip
+
+
+def _curves(table: dict[str, str], backward: float) -> dict[str, Rule]:
+    return {
+        name: elementwise(
+            words, roundings=12, backward=backward, narrowly=2 if name in _NARROW else 0
+        )
+        for name, words in table.items()
+    }
+
+
 RULES: dict[str, Rule] = {
-    **{name: elementwise(words, roundings=12, backward=12) for name, words in _ACTIVATIONS.items()},
-    **{name: elementwise(words, roundings=12, backward=12) for name, words in _BACKWARD.items()},
-    **{name: elementwise(words, roundings=12, backward=8) for name, words in _FUNCTIONS.items()},
+    **_curves(_ACTIVATIONS, 12),
+    **_curves(_BACKWARD, 12),
+    **_curves(_FUNCTIONS, 8),
     **{name: elementwise(words, exact=True) for name, words in _EXACT.items()},
     "rrelu_with_noise": by_slot(noisy, sampled),
     "_dirichlet_grad": elementwise(
@@ -92,5 +108,5 @@ RULES: dict[str, Rule] = {
         "the slope of a drawn gamma by its parameter", roundings=256, backward=64
     ),
     "logit": elementwise("ln(x/(1−x))", roundings=12, backward=8, beside=2),
-    "log_sigmoid_forward": elementwise("−ln(1+e^−x)", roundings=12, backward=12),
+    "log_sigmoid_forward": elementwise("−ln(1+e^−x)", roundings=12, backward=12, narrowly=0),
 }

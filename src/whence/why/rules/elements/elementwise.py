@@ -7,6 +7,7 @@ import torch
 
 from whence.why.recording.storage import Index
 from whence.why.recording.tape import Call
+from whence.why.rules.forms.entries import piled, put_together
 from whence.why.rules.forms.positions import operand
 from whence.why.rules.forms.rounding import accuracy, narrow
 from whence.why.rules.opening import UNIT, Factor, Opened, Part, Rule
@@ -51,7 +52,8 @@ def add(call: Call, at: Index) -> Opened:
     alpha = _alpha(call)
     symbol = "y" if alpha == 1 else f"{alpha:g}·y"
     parts = [product("x", x), product(symbol, alpha, y)]
-    return Opened(f"x + {symbol}", parts, absolute=_coarse(call, y, alpha))
+    slack = _coarse(call, y, alpha) + _one_by_one(call, x, y, alpha)
+    return Opened(f"x + {symbol}", parts, absolute=slack)
 
 
 def subtract(call: Call, at: Index) -> Opened:
@@ -60,7 +62,8 @@ def subtract(call: Call, at: Index) -> Opened:
     alpha = _alpha(call)
     symbol = "y" if alpha == 1 else f"{alpha:g}·y"
     parts = [product("x", x), product(f"−{symbol}", -alpha, y)]
-    return Opened(f"x − {symbol}", parts, absolute=_coarse(call, y, alpha))
+    slack = _coarse(call, y, alpha) + _one_by_one(call, x, y, alpha)
+    return Opened(f"x − {symbol}", parts, absolute=slack)
 
 
 def _coarse(call: Call, y: Factor | float, alpha: float = 1.0) -> np.ndarray | float:
@@ -68,8 +71,38 @@ def _coarse(call: Call, y: Factor | float, alpha: float = 1.0) -> np.ndarray | f
     unit = UNIT.get(call.output.dtype, 0.0)
     if isinstance(y, Factor):
         # α is rounded to that type, and so may α·y be.
-        return 0.0 if alpha == 1 else 2 * unit * np.abs(alpha * y.values)[:, 0]
-    return unit * abs(y)
+        size = np.abs(alpha * y.values)[:, 0]
+        return (2 * unit * size if alpha != 1 else 0.0) + _cast(call, y) * size
+    dtype = call.output.dtype
+    taken = alpha * y  # of 1 or ½ nothing is lost, of ⅓ something is
+    if isinstance(taken, complex) or not dtype.is_floating_point:
+        return unit * abs(y)
+    return abs(taken - float(torch.tensor(taken, dtype=dtype)))
+
+
+def _cast(call: Call, *several: Factor | float) -> float:
+    """Relative error of what a kernel takes in its output's type, though stored in a wider one.
+
+    Such are single numbers (0-dim tensors), which don't widen the result of an operation.
+    """
+    unit = UNIT.get(call.output.dtype, 0.0)
+    types = [y.cells.dtype for y in several if isinstance(y, Factor)]
+    return sum(unit for dtype in types if UNIT.get(dtype, unit) < unit)
+
+
+def _one_by_one(
+    call: Call, x: Factor | float, y: Factor | float, alpha: float
+) -> np.ndarray | float:
+    """Error of adding the entries of a sparse y one after the other, where several lie at a place.
+
+    Each sum on the way is rounded to the tensor's own type, and so was that of y by itself.
+    """
+    several = put_together(y.cells) if isinstance(y, Factor) else []
+    if not several or not isinstance(y, Factor):
+        return 0.0
+    count, size = piled(several, y.at[:, 0])
+    unit, size = UNIT.get(call.output.dtype, 0.0), np.abs(alpha) * size
+    return unit * (np.maximum(count - 1, 0) * (np.abs(number(x))[:, 0] + 2 * size) + size)
 
 
 def subtract_reversed(call: Call, at: Index) -> Opened:
@@ -107,7 +140,8 @@ def add_product(call: Call, at: Index) -> Opened:
     x, y, z = (operand(call, name, at) for name in ("self", "tensor1", "tensor2"))
     c = _scale(call)
     terms = [product("x", x), product(f"{c:g}·y·z", c, y, z)]
-    return Opened(f"x + {c:g}·y·z", terms, roundings=2)
+    taken = _cast(call, y, z) * np.abs(c * number(y) * number(z))[:, 0]
+    return Opened(f"x + {c:g}·y·z", terms, roundings=2, absolute=taken)
 
 
 def add_quotient(call: Call, at: Index) -> Opened:
@@ -115,9 +149,11 @@ def add_quotient(call: Call, at: Index) -> Opened:
     x, y, z = (operand(call, name, at) for name in ("self", "tensor1", "tensor2"))
     c = _scale(call)
     terms = [product("x", x), quotient(f"{c:g}·y/z", c, y, over=z)]
-    with np.errstate(divide="ignore"):
+    with np.errstate(all="ignore"):
         vanished = 2.0**-126 * np.abs(c / number(z))[:, 0]  # of a y too small for its type
-    return Opened(f"x + {c:g}·y/z", terms, roundings=3, absolute=vanished)
+        wide = _cast(call, y, z)
+        taken = wide * np.abs(c * number(y) / number(z))[:, 0] if wide else 0.0
+    return Opened(f"x + {c:g}·y/z", terms, roundings=3, absolute=vanished + taken)
 
 
 def _scale(call: Call) -> float:

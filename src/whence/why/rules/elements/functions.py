@@ -230,8 +230,12 @@ def _whole(formula: Formula) -> Formula:
 
 def _pow(call: Call, at: Index) -> Opened:
     opened = function("x^y", torch.pow, "self", "exponent", roundings=16)(call, at)
-    if call.output.dtype != torch.float64:
-        opened.inner = UNIT.get(call.output.dtype, 0.0)  # x³ is x·x·x, each product rounded
+    dtype = call.output.dtype
+    if dtype != torch.float64 and dtype in UNIT:
+        x, y = (torch.from_numpy(number(operand(call, n, at))) for n in ("self", "exponent"))
+        # The exponent is taken in the result's type: of ¼ nothing is lost, of ⅓ something is.
+        moved = ((y - y.to(dtype).double()) * x.abs().log()).abs().nan_to_num(0.0, 0.0)
+        opened.inner = UNIT[dtype] + moved.numpy()[:, 0]  # x³ is x·x·x, each product rounded
     return opened
 
 

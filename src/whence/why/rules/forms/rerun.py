@@ -46,6 +46,7 @@ def elementwise(
     roundings: float = 6,
     backward: float = 4,
     beside: float = 0,
+    narrowly: float = 2,
     exact: bool = False,
 ) -> Rule:
     """Make the rule of an operation on elements at the same place, run on those alone.
@@ -58,6 +59,7 @@ def elementwise(
         roundings: of the result.
         backward: of the operands.
         beside: of a 1 that is met on the way.
+        narrowly: how many it makes, in between, in a type narrower than float32.
         exact: no rounding, as in a comparison.
     """
 
@@ -90,7 +92,7 @@ def elementwise(
             part = Part(words, value=column(value), shared=shared)
             if len(pairs) == len(operands) == 1:
                 part.slope = lambda: column(pairs[0][1])
-        between = 2 * narrow(call)
+        between = narrowly * narrow(call)
         slack = slack + beside * max(narrow(call), accuracy(call))
         return Opened(words, [part], roundings, inner=between, absolute=slack, exact=exact)
 

@@ -1,8 +1,8 @@
 # %% [markdown]
-# # 14 · Going wrong, and finding out
+# # 15 · Going wrong, and finding out
 #
-# Most trainings go wrong before they go right. Rarely does anything crash: a loss falls a little less than it might, or falls beautifully and the model is useless.
-# How does one find out what is wrong? By looking at numbers, going back to the step where they went astray, and trying the cure beside a training without it.
+# Most trainings go wrong before they go right. They rarely crash. The loss falls a little less than it might, or it falls beautifully and the model is useless.
+# How do you find out what is wrong? Look at the numbers, go back to the step where they went astray, and try the cure next to a training without it.
 
 # %%
 import random
@@ -39,7 +39,7 @@ def trained(name, recipe):
     try:
         for _ in run.train():
             pass
-    except WhenceError:  # a number that isn't finite ends it, and what was done stays
+    except WhenceError:  # a loss or gradient that isn't finite ends the run; its steps are kept
         pass
     return Run.open(run.path)
 
@@ -53,13 +53,13 @@ runs = {
 losses = {name: [step["loss"] for step in run.steps] for name, run in runs.items()}
 
 # %% [markdown]
-# Four trainings on the same lines about a farm. They differ in one setting each. Look at their losses first, as one does.
+# Here are four trainings on the same lines about a farm. Each of the others differs from A in one setting. First look at their losses, as people do.
 
 # %%
 guess = ask(
-    "In which of them is nothing wrong?",
-    "A: it falls, and stays above 0",
-    "B: it falls furthest",
+    "In which of these is nothing wrong?",
+    "A: it falls and stays above 0",
+    "B: it falls the furthest",
     "C: it is the calmest",
     "In another, in several, or in none",
 )
@@ -87,35 +87,35 @@ reveal(
     guess,
     {"A": "a", "B": "b", "C": "c"}.get("".join(clean), "d"),
     f"""
-The doctor was called to all four:
+Let us send the doctor (`whence doctor`) to all four:
 
 {table(["run", "last loss", "first finding"], rows)}
 
-A loss says how well the targets are met. It doesn't say how. B {"meets them best, since it may" if lowest == "B" else "may"} look at them: nothing hides from a token those that follow, so it
-copies what it should foresee. It will write nonsense, as there is nothing to copy from when the next token isn't there yet.
+A loss says how well the model predicts. It doesn't say how it does it. B {"predicts best because it can" if lowest == "B" else "can"} look ahead: nothing hides the following tokens from it, so it
+copies what it should predict. It will write nonsense, because there is nothing to copy when the next token isn't there yet.
 """,
 )
 
 # %% [markdown]
 # ## A number that gives it away
 #
-# How does one find a missing mask without reading the code? By a question to the model. Change the last token of a text. What was predicted before it
-# must not change, as that token hadn't been read yet.
+# How do you find a missing mask without reading the code? Ask the model. Change the last token of a text. The predictions before it
+# must not change, because that token hadn't been read yet.
 
 # %%
 leak = next(f for f in acts["B"] if f.rule == "sees-the-future")
 moved = leak.facts[0].value
 say(f"""
-In B, earlier predictions move by {moved:.3g} times the spread of the logits when the last token is changed. {"In A the question finds nothing: 0 up to rounding, not just a small number." if "A" in clean else "In A, too, the doctor found something."}
+In B, earlier predictions move by {moved:.3g} times the spread of the logits when the last token is changed. {"In A they don't move at all: the figure is 0, up to rounding." if "A" in clean else "In A, too, the doctor found something."}
 
-Such a question has a yes or a no. Many faults have one: change another example of the batch, and see whether this one moves. Read the same text twice. Ask each weight whether it
-has ever had a gradient.
+A question like this has the answer yes or no. Many faults have such a question. Change another example in the batch: does this one move? Read the same text twice: is the answer the same? Has each weight
+ever had a gradient?
 """)
 
 # %% [markdown]
 # ## Too slow, too fast
 #
-# C and D differ in the rate alone. Here one needs a measure: how much does a step change a weight, compared with its size? About a thousandth is healthy.
+# C and D differ from A only in the rate. Here we need a measure: how much does a step change a weight, compared with the weight's size? About a thousandth is healthy.
 
 # %%
 slow = next(f for f in acts["C"] if f.rule == "update-too-small")
@@ -124,19 +124,19 @@ slow_ratio, fast_ratio = slow.facts[0].value, fast.facts[0].value
 say(f"""
 {table(["run", "rate", "update / weight"], [["C", f"{1e-6:g}", f"{slow_ratio:.1e}"], ["D", "1", f"{fast_ratio:.1e}"]])}
 
-At C's pace it would take about {1 / slow_ratio:,.0f} steps to change a weight by its own size. {"D throws away in one step what it was given at the start." if fast_ratio > 1 else f"D takes {1 / fast_ratio:,.0f}."}
+At C's pace it would take about {1 / slow_ratio:,.0f} steps to change a weight by its own size. {"D throws away in one step what it started with." if fast_ratio > 1 else f"D takes {1 / fast_ratio:,.0f}."}
 """)
 
 # %% [markdown]
 # ## The proof
 #
-# *Lower the rate* is advice, and advice is cheap. So try it: the same training with the one change. And, beside it, the same without the change, as other weights at the start alone can make a difference.
+# "Lower the rate" is advice, and advice is cheap. So try it: train again with this one change. Train once more without the change, too, because different initial weights alone can make a difference.
 
 # %%
 guess_proof = ask(
     "B is trained again with the mask, twice, with two seeds. What happens to its loss?",
-    "It is lower still",
-    "It is higher, and the model is better",
+    "It gets even lower",
+    "It gets higher, and the model gets better",
     "Two seeds can't tell",
 )
 guess_proof
@@ -154,25 +154,26 @@ reveal(
     if max(proof.with_change) < min(proof.control)
     else "c",
     f"""
-{table(["", "loss on lines held back"], [["with the mask", with_mask], ["without", without_mask]])}
+{table(["", "loss on lines held back"], [["with the mask", with_mask], ["without it", without_mask]])}
 
-The loss goes from {without_mask:.3f} to {with_mask:.3f}. The verdict is *{proof.outcome}*{": the finding is gone, and as this fault flatters the loss, the doctor doesn't hold the loss against the cure" if proof.outcome == "cured" else ", since the finding is still there, or the trial came to no end"}. Two measures can disagree. Then ask which of them measures what you want.
+The loss goes from {without_mask:.3f} to {with_mask:.3f}. The verdict is *{proof.outcome}*{": the fault is gone, and as it had made the loss look good, the doctor doesn't hold the higher loss against the cure" if proof.outcome == "cured" else ", since the fault is still there, or the trial came to no end"}. Two measures can disagree. Then ask which of them measures what you want.
 """,
 )
 
 # %% [markdown]
 # ## What is often said wrong
 #
-# *"The loss falls, so it learns."* It learns something. B learnt to copy.
+# *"It scores well, so it has learned the task."* Kapoor and Narayanan ([2023](https://doi.org/10.1016/j.patter.2023.100804)) found 294 published papers in 17 fields
+# whose results were spoiled by such leaks, often too good for that reason. B has learned something: to copy.
 #
-# *"The last thing that broke is the cause."* A loss that is not a number at step 900 may come from a weight that began to grow at step 300. Each step can be done again, so one can halve the
-# distance: was all as usual at step 450? At 675? Ten such questions find one step among a thousand.
+# *"Where it broke is where the fault is."* A loss that becomes NaN (not a number) at step 900 may come from a weight that started to grow at step 300. Since every step can be repeated, you can halve the
+# distance: was everything normal at step 450? At 675? Ten such questions find one step among a thousand.
 #
-# *"I changed three things and now it works."* Then you know nothing about two of them.
+# And change one thing at a time. If you changed three and now it works, you know nothing about two of them.
 #
 # ## Your turn
 #
-# Give a rate for D, so that the doctor finds nothing to act on.
+# Give D a rate with which the doctor finds nothing to act on.
 
 # %%
 rate = 1.0  # your turn: the rate
@@ -187,8 +188,8 @@ else:
 check(
     not left,
     f"With a rate of {rate:g} there is nothing to act on.",
-    f"At {rate:g} it still says: {verdict}.",
+    f"With a rate of {rate:g} the doctor still says: {verdict}.",
 )
 
 # %% [markdown]
-# **Further.** `whence doctor RUN` on a run of your own, `--prove` to try its advice. For a loop of your own `whence.watch(model, optimizer)` and `diagnose(recorder)`. The guide's page *The doctor* has all its rules.
+# **Further.** Try `whence doctor RUN` on a run of your own, and `--prove` to test its advice. For a training loop of your own there are `whence.watch(model, optimizer)` and `diagnose(recorder)`. All the rules are on the guide's page *The doctor*.

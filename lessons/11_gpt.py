@@ -1,16 +1,16 @@
 # %% [markdown]
-# # 10 · The Transformer, and a GPT on real text
+# # 11 · The Transformer, and a GPT on real text
 #
 # A GPT does one thing: it reads some text and says how likely each character is to come next. Everything it can do comes from doing
 # this well.
 #
-# It is a stack of equal **blocks**. Along the stack runs the **residual stream**: one vector for each token. A block
+# It is a stack of **blocks** that are all built alike. Through the stack runs the **residual stream**: one vector for each token. A block
 # reads the stream and *adds* to it, twice:
 #
-# - `h = x + attention(norm(x))`: the tokens read each other (lesson 9);
-# - `y = h + feed_forward(norm(h))`: each token is worked on by itself, by a small MLP.
+# - `h = x + attention(norm(x))`: the tokens read one another (lessons 9 and 10);
+# - `y = h + feed_forward(norm(h))`: a small MLP works on each token by itself.
 #
-# At the end `logits = head(norm(y))`, and softmax makes probabilities of them.
+# `norm` brings a vector to a standard length. At the end come `logits = head(norm(y))`, and softmax turns them into probabilities.
 
 # %%
 import math
@@ -24,8 +24,8 @@ from whence.models import build
 from whence.train.losses import cross_entropy
 
 # %% [markdown]
-# The text is the Python language reference, which lies inside every Python: some 470,000 characters of real prose. The last tenth
-# is held back; the model never trains on it, and is measured on it.
+# The text is the Python language reference, which comes with every Python: some 470,000 characters of real prose. The last tenth
+# is held back. The model never trains on it and is measured on it.
 
 # %%
 config = modern_config(n_layers=2, n_heads=2, d_model=64, context_length=64)
@@ -42,23 +42,23 @@ vocabulary = run.tokenizer.vocab_size
 n_parameters = sum(p.numel() for p in run.session().model.parameters())
 uniform = known["uniform"]
 say(f"""
-The model has {n_parameters:,} parameters; the text has {vocabulary} different characters. What others need to write down the
-held-back part, in bits for each byte:
+The model has {n_parameters:,} parameters; the text has {vocabulary} different characters. Here is what others need to write down the
+part that is held back, in bits for each byte. Fewer is better:
 
 {table(["", "bits per byte"], list(known.items()))}
 
-*Uniform* is a guess. *Unigram* counts characters, *bigram* counts pairs. gzip and xz are the packers on your computer;
+*Uniform* is a blind guess. *Unigram* counts characters, *bigram* counts pairs. gzip and xz are programs that compress files;
 they remember long stretches of what they have seen.
 """)
 
 # %%
 guess = ask(
-    "The model takes 120 steps of 16 stretches of 64 characters, a quarter of the text. Which will it have beaten?",
+    "The model takes 120 steps, each on 16 pieces of 64 characters. That is a quarter of the text. Which of the others will it have beaten?",
     "None of them",
     "uniform and unigram",
     "uniform, unigram and bigram",
     "uniform, unigram, bigram and gzip",
-    "others than these",
+    "another set",
 )
 guess
 
@@ -94,19 +94,19 @@ reveal(
         "uniform unigram bigram": "c",
         "uniform unigram bigram gzip": "d",
     }.get(" ".join(beaten), "e"),
-    f"""It needs {measured:.3f} bits per byte on the part it never saw, and has beaten {", ".join(beaten) or "none"}. Before the
-first step it needed {first_loss:.4f} nats for each character; ln {vocabulary} is {math.log(vocabulary):.4f}: {"it knew nothing, and said so" if knew_nothing else "its first weights prefer some characters, for no reason"}. What it wrote on the way:
+    f"""On the part it never saw it needs {measured:.3f} bits per byte, so it has beaten {", ".join(beaten) or "none of them"}. Before the
+first step it needed {first_loss:.4f} nats for each character, and ln {vocabulary} is {math.log(vocabulary):.4f}: {"all characters were equally likely to it" if knew_nothing else "its first weights prefer some characters, for no reason"}. This is what it wrote along the way:
 
 {table(["step", "it writes"], [[step, "`" + " ".join(text.split()).replace("`", "'")[:90] + "`"] for step, text in samples])}
 
-Two minutes of `whence train` bring a model sixteen times as large to about 1.55 bits.""",
+A model sixteen times as large needs about 1.55 bits after two minutes of `whence train`.""",
 )
 
 # %% [markdown]
 # ## Why `x +`?
 #
-# A block could as well *replace* the vector. Let us stack more and more blocks, before any training, and look at the
-# gradient that reaches the first of them: with `x +`, without it, and without it but with norms.
+# A block could just as well *replace* the vector. Let us stack more and more blocks, without any training, and look at the
+# gradient that reaches the first one: with `x +`, without it, and without it but with norms.
 
 
 # %%
@@ -151,11 +151,11 @@ curves(
 
 # %%
 say(f"""
-[Without x +](#part-x) each block more multiplies the gradient by about {each:.2g}: twelve deep, {replaced[-1]:.0e} is left{" and nothing would be learned" if replaced[-1] < 1e-3 * added[-1] else ""}.
-[With x +](#x-part-x) it is {added[-1]:.2g} twelve deep and {added[0]:.2g} for a single block.
-A sum hands the gradient on unchanged, beside whatever the part makes of it.
+[Without x +](#part-x) every further block multiplies the gradient by about {each:.2g}. With twelve blocks {replaced[-1]:.0e} is left{", and nothing would be learned" if replaced[-1] < 1e-3 * added[-1] else ""}.
+[With x +](#x-part-x) it is {added[-1]:.2g} with twelve blocks and {added[0]:.2g} with one.
+A sum passes the gradient on unchanged, in addition to whatever the part makes of it, so the way back never closes.
 
-It is often said that this is why Transformers need `x +`. {"Half of it: [norms alone](#part-norm-x) keep the gradient's size, too" if normed[-1] > 0.1 * added[-1] else "It is: [norms alone](#part-norm-x) don't keep the gradient's size"} ({normed[-1]:.2g}). A real block has both.
+Is that why Transformers need `x +`? {"Only in part: [norms alone](#part-norm-x) keep the gradient's size, too" if normed[-1] > 0.1 * added[-1] else "Yes: [norms alone](#part-norm-x) don't keep the gradient's size"} ({normed[-1]:.2g}). A real block has both.
 """)
 
 # %%
@@ -173,16 +173,18 @@ flow(
 # %% [markdown]
 # ## What is often said wrong
 #
-# *"It understands grammar now."* Read the samples, and you may see the rhythm of the text, its indentation, its frequent words. That is
-# an impression. How well it does is one number: the bits it needs on text it has not seen.
+# *"It's only autocomplete, so it can't know anything."* A GPT is indeed trained to predict what comes next, and nothing else. But to need
+# fewer bits it has to use whatever helps to predict, and what helps is often knowledge. When OpenAI trained a network on Amazon's reviews to
+# predict the next character, one of its units came to track whether a review was friendly
+# ([Radford and others, 2017](https://arxiv.org/abs/1704.01444)). Nobody had asked for that.
 #
-# *"Predicting a character is trivial, so a GPT can't know anything."* To need fewer bits it must use whatever helps to
-# predict, and what helps is often knowledge.
+# And the other way round: our model's samples have the rhythm of the text and its frequent words, so it is tempting to say that it *"knows
+# grammar"*. How well it does is one number, the bits it needs for text it hasn't seen. Everything else is an impression.
 #
 # ## Your turn
 #
-# Let D be the width of the stream, 64 here. Attention has four matrices of D × D (queries, keys, values, output). The feed-forward part has two,
-# D × 4D and 4D × D. This form has no biases. How many parameters has one block?
+# Let D be the width of the stream, 64 here. Attention has four matrices of D × D (for queries, keys, values and the output). The feed-forward part has two,
+# D × 4D and 4D × D. There are no biases here. How many parameters does one block have?
 
 # %%
 parameters = 0  # your turn: how many numbers
@@ -190,10 +192,10 @@ counted = sum(p.numel() for p in run.session().model.blocks[0].parameters())
 check(
     parameters == counted,
     f"4 · 64² + 2 · 4 · 64² = 12 · 64² = {counted:,}, and the model itself says so.",
-    f"Not {parameters:,.0f}. Four times D · D, and twice D · 4D: add them up, with D = 64.",
+    f"Not {parameters:,.0f}. Four times D · D, plus twice D · 4D: add them up, with D = 64.",
 )
 
 # %% [markdown]
-# **Further.** `whence train` trains a model of two million parameters in two minutes, `whence train my.txt` one on your own text.
-# `whence experiment parts` takes out one part of the block at a time and trains to see what each buys. In the studio, *Live* shows a run while it
+# **Further.** `whence train` trains a model of two million parameters in two minutes; `whence train my.txt` trains one on your own text.
+# `whence experiment parts` takes out one part of the block at a time, trains again, and shows what each part is good for. In the studio, *Live* shows a run while it
 # learns.

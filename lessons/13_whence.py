@@ -1,10 +1,10 @@
 # %% [markdown]
-# # 12 · Whence?
+# # 13 · Whence?
 #
-# A trained model says something. Whence does it know that? Mostly nobody can tell: text went in, numbers came out. But training
-# is only arithmetic. If every step can be done again, to the last bit, every number can be asked where it came from.
+# A trained model says something. From where (*whence*) does it know that? Mostly nobody can tell: text went in, numbers came out. But training
+# is only arithmetic. If every step can be repeated, to the last bit, then every number can be asked where it came from.
 #
-# A small GPT will learn from a farm. All its animals sleep at night, but for the owl.
+# A small GPT will learn from a farm. All the animals there sleep at night, except for the owl.
 
 # %%
 import random
@@ -52,13 +52,13 @@ first_loss, last_loss = run.steps[0]["loss"], run.steps[-1]["loss"]
 
 # %%
 say(f"""
-240 lines, {farm.count("owl sleeps")} of them *the owl sleeps by day*. {len(run.steps)} steps brought the loss from {first_loss:.3f} to
+240 lines, {farm.count("owl sleeps")} of them *the owl sleeps by day*. In {len(run.steps)} steps the loss went from {first_loss:.3f} to
 {last_loss:.3f}.
 
 ## The life of one weight
 
-The last layer has a row of weights for each word that can be said. Take the row of *by*, and in it the weight that ended up the
-largest. How did it become what it is?
+The last layer has a row of weights for each word that the model can say. Take the row for *by*, and in it the weight that ended up
+largest. How did it get there?
 """)
 
 # %%
@@ -74,10 +74,10 @@ residual = life.residual
 
 # %%
 guess = ask(
-    "One step changed this weight most. Which lines of the text did that?",
-    "those on the owl that sleeps by day",
-    "the others: they are far more",
-    "all lines about equally",
+    "One step changed this weight the most. Which lines of the text were responsible?",
+    "those about the owl that sleeps by day",
+    "the others, because there are far more of them",
+    "all lines, about equally",
 )
 guess
 
@@ -97,16 +97,16 @@ curves(
 
 # %%
 say(f"""
-It was born as {born:g}. Rising steps added {ups:.6f}, falling ones {downs:.6f}. Together that makes **{final:.6f}**, which is what
-is stored. What rounding left unexplained after {len(life.changes)} steps: {residual:g}.
+It started as {born:g}. The steps that raised it added {ups:.6f}, the steps that lowered it {downs:.6f}. Together that makes **{final:.6f}**, which is what
+is stored. After {len(life.changes)} steps, rounding leaves {residual:g} unexplained.
 """)
 
 # %%
 by_line = [share for share in turn.places.shares if share.value * turn.change > 0][:4]
 owl_share = sum(s.value for s in turn.places.shares if "owl⟨ sleeps" in s.label) / turn.change
 say(f"""
-[The largest step](#the-largest-step), number {turn.step}, changed it by {turn.change:.6f}. Opened, down to the lines of the text (the mark
-⟨ ⟩ is the word at which it happened):
+[The largest step](#the-largest-step), number {turn.step}, changed it by {turn.change:.6f}. Here is that step, split up among the lines of the text. The marks
+⟨ ⟩ show the word at which it happened:
 
 {table(["line", "its part"], [[f"`{s.label}`", f"{s.value:.6f}"] for s in by_line])}
 """)
@@ -116,15 +116,15 @@ reveal(
     guess,
     "a" if owl_share > 0.6 else "b" if owl_share < 0.4 else "c",
     f"""
-*Sleeps*, in the owl's lines, accounts for {owl_share:.0%} of that step{", and all other places together pulled the other way" if owl_share > 1 else ""}. {"Those lines are few. But a model that has seen many sleepers says *at* next, so it is these lines that surprise it, and surprise is what pulls at weights." if owl_share > 0.6 else "So other lines had as much to do with it."}
+The word *sleeps* in the owl's lines accounts for {owl_share:.0%} of that step{", because all other places together pulled the other way" if owl_share > 1 else ""}. {"There are few such lines. But a model that has seen many sleepers expects *at* next, so these are the lines that surprise it, and surprise is what moves weights." if owl_share > 0.6 else "So other lines had as much to do with it."}
 """,
 )
 
 # %% [markdown]
 # ## Who taught it this?
 #
-# Now ask not about a weight but about a saying: after *the owl sleeps*, the model says *by*. Every step of the training moved that probability a
-# little, up or down, and every step was made by a few windows of text. Account for each window along the whole way.
+# Now ask about something the model says: after *the owl sleeps* comes *by*. Every step of the training moved that probability a
+# little, up or down, and every step was made by a few **windows**, short pieces of the text. Add up what each window did, over the whole training.
 
 # %%
 lesson_of = influence(run, "the owl sleeps", " by")
@@ -145,8 +145,8 @@ curves(
 
 # %%
 say(f"""
-[ln P](#ln-p) {"rose" if rise > 0 else "fell"} by {abs(rise):.3f}. The {len(lesson_of.windows)} windows that were read account for {accounted:.3f} of it, and {left_over:.3f} is left over, since
-slopes are true for small moves only. The windows that taught it most:
+[ln P](#ln-p) {"rose" if rise > 0 else "fell"} by {abs(rise):.3f}. The {len(lesson_of.windows)} windows that were read account for {accounted:.3f} of that, and {left_over:.3f} is left over, because
+slopes hold for small moves only. These windows taught it the most:
 
 {table(["where", "nats"], [[f"`{told}`", f"{w.value:.3f}"] for told, w in zip(describe(run, best), best)])}
 """)
@@ -154,8 +154,8 @@ slopes are true for small moves only. The windows that taught it most:
 # %% [markdown]
 # ## Proof: a world without those lines
 #
-# *Accounts for* is not *would not be so without*. For that there is only one proof: train again without the lines. Since each step can be
-# repeated to the bit, Whence does exactly that. Each window of text with such a line in it gets the weight 0; all else stays the same.
+# *It accounts for this* doesn't mean *this wouldn't have happened without it*. There is only one proof of that: train again without the lines. Since each step can be
+# repeated to the bit, Whence does exactly that. Every window of text with such a line in it gets the weight 0. Everything else stays the same.
 
 # %%
 without = what_if(run, "the owl sleeps by day.", 120)
@@ -174,21 +174,23 @@ bars(
 
 # %%
 say(f"""
-P(by) was {by_was:.3f} and would be {by_would:.6f}. {"The model would let the owl sleep at night, like all others." if by_would < says["at"][1] else "The model would still let the owl sleep by day: it has learned it elsewhere."} This is no estimate. It is the other
-training, done.
+P(by) was {by_was:.3f} and would be {by_would:.6f}. {"The model would let the owl sleep at night like all the others." if by_would < says["at"][1] else "The model would still let the owl sleep by day: it has learned it elsewhere."} This isn't an estimate. The model really was
+trained again.
 """)
 
 # %% [markdown]
 # ## What is often said wrong
 #
-# *"Nobody can know what a network learned from which text."* Not from the finished weights alone. From a training that can be repeated, each
-# change can be traced, and each "what if" can be run. What it costs is time.
+# *"No one really knows how the most advanced algorithms do what they do"* (MIT Technology Review, 2017,
+# [The Dark Secret at the Heart of AI](https://www.technologyreview.com/2017/04/11/5113/the-dark-secret-at-the-heart-of-ai/)). From the finished weights alone,
+# that is largely so. But if a training can be repeated, each change can be traced and each "what if" can be run. The price is time.
 #
-# *"This neuron knows about owls."* A weight *accounts for* part of a number. Without it, the others would have learned otherwise.
+# *"This neuron stores that fact."* Dai and others ([2022](https://arxiv.org/abs/2104.08696)) speak of "knowledge neurons". A weight *accounts for* part of
+# a number. Had it not been there, the others would have learned something else.
 #
 # ## Your turn
 #
-# Leave out something else. Give a piece of the text, just as it stands there, whose loss makes the model forget that the owl sleeps *by* day: P(by) below 0.05.
+# Leave out something else. Give a piece of the text, exactly as it stands there. Without it, the model should no longer learn that the owl sleeps *by* day: P(by) should be below 0.05.
 
 # %%
 left_out = "the hen sleeps at night."  # your turn: what to leave out
@@ -204,5 +206,5 @@ check(
 )
 
 # %% [markdown]
-# **Further.** With a run of your own: `whence why RUN ADDRESS --step N` opens any number; `whence biography RUN ADDRESS` tells a life; `whence influence` asks who
-# taught a saying; `whence what-if RUN --without TEXT --step N` replays without a text. In the studio, *Receipt*.
+# **Further.** With a run of your own, `whence why RUN ADDRESS --step N` opens any number, `whence biography RUN ADDRESS` tells the story of a weight, `whence influence` asks which
+# text taught the model to say something, and `whence what-if RUN --without TEXT --step N` trains again without a text. In the studio, look at *Receipt*.

@@ -1,10 +1,10 @@
 # %% [markdown]
-# # 13 · Scale: the same loop, more parameters
+# # 14 · Scale: the same loop, more parameters
 #
-# In the first lesson one dial was turned. The largest language models have hundreds of billions of dials, some of them more. It is said that the only difference is
+# In the first lesson we turned a single dial. The largest language models have hundreds of billions of dials. It is said that the only difference is
 # the number of parameters. How much of that is true?
 #
-# This is the loop, whole. It trained the line of lesson 1 and the GPT of lesson 10; let us look at it once more.
+# Here is the loop, all of it. It trained the line of lesson 1 and the GPT of lesson 11.
 
 # %%
 import inspect
@@ -14,6 +14,7 @@ import time
 import torch
 
 from whence import Data, Recipe, Record, Run, gpt2_config, modern_config
+from whence.experiments.scaling import scaling
 from whence.lessons import ask, check, curves, reveal, say, scratch, table
 from whence.models import build
 from whence.models.small.line import COFFEE_SHOP, Line, Scale, squared_error
@@ -30,9 +31,9 @@ say(
 
 # %%
 guess = ask(
-    "Three GPTs read the same text for the same number of steps, with about 6,000, 100,000 and 800,000 parameters. Which will need "
+    "Three GPTs read the same text for the same number of steps. They have about 6,000, 100,000 and 800,000 parameters. Which one will need "
     "the fewest bits on text that it hasn't seen?",
-    "The smallest: it has the least to learn",
+    "The smallest, because it has the least to learn",
     "The middle one",
     "The largest",
     "Two of them, as far as one run of each tells",
@@ -83,18 +84,41 @@ reveal(
     {"small": "a", "middle": "b", "large": "c"}[best] if lead > 0.05 else "d",
     f"""{table(["", "parameters", "bits per character, held back"], [["line (lesson 1)", 2, "–"], *([n, f"{counts[n]:,}", measured[n]] for n in sizes)])}
 
-Here the {best} one needs the fewest, after the same number of steps, by {lead:.3f} bits{"" if lead > 0.05 else ", which other first weights could turn round"}. But the steps didn't cost the same: a step costs about 6 additions and
-multiplications for each parameter and token. Given the same *time* the order may be another one, and that is the question that people
-with a budget ask: how many parameters, for how many tokens? For large models a rule of thumb is 20 tokens for each parameter (Hoffmann et
-al., 2022).""",
+Here the {best} one needs the fewest bits after the same number of steps, by {lead:.3f} bits{"" if lead > 0.05 else ", which other first weights could reverse"}. But the steps didn't cost the same: a step takes about 6 additions and
+multiplications for each parameter and each token. Given the same *time*, the order may be a different one. People with a budget have to ask: how many parameters,
+and how many tokens?""",
 )
+
+# %% [markdown]
+# ## A law, and a test of it
+#
+# To know *how* the loss falls, train several sizes on several amounts of text and fit a formula to the results:
+#
+# `L(N, D) = E + A / N^α + B / D^β`
+#
+# N is the number of parameters and D the number of tokens. E is what remains whatever you add: the part of a text that nobody can predict. Such a law is worth something
+# only if it says in advance how well a larger model will do. So we fit it to three sizes, let it predict a fourth, and only then train the fourth.
+
+# %%
+law = scaling(seeds=(0,), steps=80, widths=(16, 24, 32), larger=48)
+curves(law.drawing.title, law.drawing.curves, x=law.drawing.x, y=law.drawing.y)
+
+# %%
+say(f"""
+{table(law.columns, law.rows)}
+
+{law.answer}
+
+With a single run of each size the intervals are wide; `whence experiment scaling` takes more runs and longer ones. For large models the same formula led to a
+rule of thumb: 20 tokens for each parameter (Hoffmann and others, [2022](https://arxiv.org/abs/2203.15556)).
+""")
 
 # %% [markdown]
 # ## What it takes
 #
-# Training keeps, for each parameter: its value, its gradient, and two moments of the optimizer. In float32 that is 16 bytes.
-# On top come the activations of a batch. All of this can be known *before* a run: the shapes are worked out without any numbers. Below, models of
-# published sizes are planned on this machine; none is ever built.
+# For each parameter, training keeps its value, its gradient, and two numbers of the optimizer (Adam's m and v). In float32 that is 16 bytes.
+# The activations of a batch come on top. All of this can be known *before* a run, because the shapes can be worked out without any numbers. Below we plan models of
+# published sizes on this computer. None of them is ever built.
 
 # %%
 published = {
@@ -136,37 +160,40 @@ small_bytes = plans["GPT-2 small (2019)"].weights * 4
 say(f"""
 {table(["model", "parameters", "memory", "operations", "years here"], rows)}
 
-The memory is that of weights, gradients and moments; the operations are those of training on 20 tokens for each parameter. This machine does about {speed / 1e9:,.0f} billion operations a second on a matrix of this size, so that is where the years come from. One H100, a GPU made for this, can do 990,000 billion with numbers of 16 bits by its data sheet,
-{990e12 / speed:,.0f} times as many; a real training gets about a third to a half of that. And thousands of them work at once. Same formula.
+The memory is for weights, gradients and the optimizer's two numbers; the operations are for training on 20 tokens for each parameter. This computer does about {speed / 1e9:,.0f} billion operations a second on a matrix of this size, and that gives the years. One H100, a GPU made for such work, can do 990,000 billion a second with 16-bit numbers, according to its data sheet.
+That is {990e12 / speed:,.0f} times as many. A real training run gets about a third to a half of it, and thousands of GPUs work at once. The formula is the same.
 """)
 
 # %% [markdown]
 # ## So is it only the number of parameters?
 #
-# The loop is the same, and the formulas of the model are. What changes with scale is everything around them: the numbers no longer fit on one
-# machine, so they are spread over many; rates and initial weights must be chosen so that signals keep their size; text must be found and
-# cleaned by the terabyte; and a run that fails after a month must be taken up where it stopped. "The only difference" hides most of the
-# work. But nothing *magic* is added.
+# The loop is the same, and so are the formulas of the model. What changes with scale is everything around them. The numbers no longer fit on one
+# machine, so they are spread over many. Rates and initial weights must be chosen so that signals keep their size. Text must be found and
+# cleaned by the terabyte. And a run that fails after a month must go on from where it stopped. "The only difference" hides most of the
+# work. But no *magic* is added.
+#
+# ## What is often said wrong
 
 # %%
 falls = list(measured.values()) == sorted(measured.values(), reverse=True)
 say(f"""
-*"Abilities emerge suddenly with size."* Some measures jump, others of the same model rise smoothly; it depends on the measure. The bits per
+*"Abilities emerge suddenly with size"* (Wei and others, [2022](https://arxiv.org/abs/2206.07682)). Schaeffer and others ([2023](https://arxiv.org/abs/2304.15004))
+showed that this often depends on the measure: some measures jump while others, of the same model, rise smoothly. The bits per
 character above {"fall from size to size" if falls else "don't even fall from size to size"}: {", ".join(f"{bits:.2f}" for bits in measured.values())}. Three sizes are too few to show a jump, or that there is none.
 """)
 
 # %% [markdown]
 # ## Your turn
 #
-# A model of 7 billion parameters is to be trained with AdamW in float32: four numbers of 4 bytes for each parameter, activations left out. How many GB
-# (billions of bytes) does it take?
+# A model of 7 billion parameters is to be trained with AdamW in float32. That takes four numbers of 4 bytes for each parameter, activations not counted. How many GB
+# (billions of bytes) is that?
 
 # %%
 gigabytes = 0  # your turn: how many GB
 check(
     gigabytes == 112,
-    "7 billion times 16 bytes. That is more than one GPU of 80 GB holds, so the model must be spread over several, or kept in fewer bits.",
-    f"Not {gigabytes:g}. Value, gradient and two moments are 4 numbers, each of 4 bytes: how many bytes for each parameter?",
+    "7 billion times 16 bytes. That is more than one GPU of 80 GB holds, so the model must be spread over several GPUs or kept in fewer bits.",
+    f"Not {gigabytes:g}. The value, the gradient and two more are 4 numbers, each of 4 bytes: how many bytes for each parameter?",
 )
 
 # %% [markdown]
