@@ -23,7 +23,7 @@ def test_list(capsys):
 def test_straight_through(capsys):
     assert whence("lesson", "0", "--yes") == 0
     printed = capsys.readouterr().out
-    for words in ("The slope at the dial's place is −27", "It is a) up", "▂▁", "Not yet"):
+    for words in ("The slope at this setting of the dial is −27", "It is a) up", "▂▁", "Not yet"):
         assert words in printed
     assert "](#" not in printed
     assert "say(" not in printed
