@@ -141,7 +141,7 @@ and nothing beyond it.
 # you crawl. If it is too large, you jump across the valley.
 
 # %%
-rate = 0.02  # your turn: the rate
+rate = 0.02  # your turn: the rate, 0.005 to 0.15
 five = learn(0.5, rate, 5)
 reached = five[-1][1]
 shrink = 1 - 18 * rate
@@ -158,6 +158,13 @@ check(
         else "Each step lands as far or farther on the other side: take a smaller rate."
         if shrink <= -1
         else "Each step jumps across the bottom: take a smaller rate."
+    ),
+    curves(
+        "Your five steps",
+        {"the error": hill},
+        x="dial",
+        y="error",
+        points={"where you were": [p for p in five if 0 <= p[0] <= 4]},
     ),
 )
 

@@ -150,7 +150,7 @@ say(f"After 60 steps the loss is {cleared:.1f} with clearing and {piled_up:,.0f}
 # decimals are enough.
 
 # %%
-distance = 0.0  # your turn: the distance in km
+distance = 0.0  # your turn: the distance in km, 0 to 4.2
 takes = fit.predict([distance])
 check(
     abs(takes - 450) < 1.5,
@@ -158,6 +158,13 @@ check(
     f"At {distance:g} km the line says {takes:.1f}. "
     + ("Go farther. " if takes > 450 else "Come nearer. ")
     + "Solve 450 = start + change · distance for the distance.",
+    curves(
+        "Where the line says 450",
+        {"the line": [(d, fit.predict([d])) for d in ends], "450": [(d, 450.0) for d in ends]},
+        x="distance (km)",
+        y="money",
+        points={"your shop": [(distance, takes)]},
+    ),
 )
 
 # %% [markdown]

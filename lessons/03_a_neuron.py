@@ -212,7 +212,7 @@ It died at rate 0.1 only when the last of the three had closed.
 # below 0.0001.
 
 # %%
-rate = 0.01  # your turn: the rate
+rate = 0.01  # your turn: the rate, 0.005 to 0.5
 result, ends, spent = learn(rate, 60) if 0 < rate <= 0.5 else (None, moments, [9.0])
 check(
     spent[-1] < 0.0001 and not dead_units(ends[-1]),
@@ -224,6 +224,13 @@ check(
     if dead_units(ends[-1])
     else f"The unit lives, but the loss is still {spent[-1]:.2g}: "
     + ("go a little faster." if rate < 0.07 else "go a little slower."),
+    curves(
+        "60 epochs at your rate",
+        {"mean loss": list(enumerate(spent, 1)), "0.0001": [(1, 1e-4), (60, 1e-4)]},
+        x="epoch",
+        y="loss",
+        log_y=True,
+    ),
 )
 
 # %% [markdown]

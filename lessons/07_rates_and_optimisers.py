@@ -156,7 +156,7 @@ And Adam takes a nearly full step, {noise_step:.6f}, even if the slope is 0.0000
 # Plain SGD in the same valley, with 60 steps. Choose a rate that brings the error below 0.5. Remember the edge.
 
 # %%
-rate = 0.02  # your turn: the rate
+rate = 0.02  # your turn: the rate, 0.001 to 0.1
 losses = walk(lambda p: SGD(p, rate))[1] if 0 < rate <= 1 else [float("inf")]
 check(
     losses[-1] < 0.5,
@@ -165,6 +165,14 @@ check(
     if not 0 < rate <= 1
     else f"The error is {losses[-1]:.3g}: "
     + ("you are over the edge." if rate >= edge else "you can go nearer to the edge."),
+    curves(
+        "60 steps at your rate",
+        {"the error": list(enumerate(losses)), "0.5": [(0, 0.5), (60, 0.5)]},
+        x="step",
+        y="error",
+        log_y=True,
+        top=1000.0,
+    ),
 )
 
 # %% [markdown]

@@ -19,7 +19,7 @@ import math
 import torch
 
 from whence.experiments.words import encoder_weights, trained_reader
-from whence.lessons import ask, check, curves, grid, reveal, say, table
+from whence.lessons import ask, bars, check, curves, grid, reveal, say, table
 from whence.models.layers.attention import Attention, attend, split_heads
 
 # %% [markdown]
@@ -191,13 +191,14 @@ largest weight goes from {divided[0][1]:.2f} to {divided[-1][1]:.2f}.
 # the attention?
 
 # %%
-s = 1.0  # your turn: the score of the first word
+s = 1.0  # your turn: the score of the first word, 0 to 6
 share = math.exp(min(s, 500)) / (math.exp(min(s, 500)) + 2)
 check(
     0.9 <= share <= 0.95,
     f"e^{s:g} / (e^{s:g} + 1 + 1) = {share:.3f}. The first score that does it is ln 18 = {math.log(18):.3f}.",
     f"e^{s:g} / (e^{s:g} + 1 + 1) = {share:.3f}: "
     + ("make s larger." if share < 0.9 else "make s smaller."),
+    bars("Attention", {"first": share, "second": (1 - share) / 2, "third": (1 - share) / 2}),
 )
 
 # %% [markdown]

@@ -195,12 +195,13 @@ question, because the parts after it would have read something else.
 # e / (e + 1)?
 
 # %%
-temperature = 1.0  # your turn: the temperature
+temperature = 1.0  # your turn: the temperature, 0.1 to 5
 p = 1 / (1 + math.exp(-2 / temperature)) if temperature > 0 else 1.0
 check(
     abs(p - 1 / (1 + math.exp(-1))) < 0.002,
     f"2 / {temperature:g} = {2 / temperature if temperature else math.inf:g}, and e^1 / (e^1 + 1) = {p:.3f}.",
     f"At temperature {temperature:g} it is {p:.3f}. The difference of the logits should become 1: 2 divided by what is 1?",
+    bars("P of the two characters", {"logit 2": p, "logit 0": 1 - p}),
 )
 
 # %% [markdown]

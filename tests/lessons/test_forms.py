@@ -53,8 +53,8 @@ def firsts(**counted: int) -> str:
 
 
 def rolled(momentum: float) -> str:
-    ends = {"sgd_end": 1.0, "momentum_end": momentum, "adam_end": 0.1}
-    return said(7, "reveal(", rises=9, **ends)
+    ends = {"sgd_end": 1.0, "momentum_end": momentum, "adam_end": 0.1, "rises": 3}
+    return said(7, "reveal(", **ends)
 
 
 def remembered(mlp: float, rnn: float, lstm: float, never: str = "") -> str:
@@ -73,8 +73,8 @@ def gate(before: float, after: float, rnn: float = 1e-4) -> str:
 def looked(chosen: str, right: float = 1.0, steady: bool = False) -> str:
     import torch
 
-    reader = Made(says=lambda text: "animal" if text == "… tired" else "street")
-    made = {"reader": reader, "tired": "… tired", "wide": "… wide", "looks": [], "at": 0}
+    made = {"reader": Made(says=lambda text: "animal"), "looks": [], "at": 0}
+    made |= {"tired": "tired", "wide": "wide"}
     made |= {"weights": torch.ones(1, 1), "chosen": chosen, "accuracy": right, "steady": steady}
     return said(9, "outcome = ", **made)
 
@@ -94,7 +94,7 @@ def beaten(measured: float, first: float = math.log(80)) -> str:
 
 def flowing(replaced: float, normed: float) -> str:
     made = {"each": 0.5, "replaced": [1.0, replaced], "added": [1.0, 1.0], "normed": [1.0, normed]}
-    return said(11, "every further block", **made)
+    return said(11, "further block", **made)
 
 
 def repeated(greedy: float, usual: float) -> str:
@@ -181,11 +181,11 @@ FORMS = {
     "some heads are": (lambda: silenced(0.0, 0.3), "It is b)"),
     "no head is": (lambda: silenced(0.0, 0.01), "It is c)"),
     "a GPT beats the pairs": (lambda: beaten(3.0), "It is c)"),
-    "a GPT beats nothing": (lambda: beaten(7.0), "has beaten none"),
+    "a GPT beats nothing": (lambda: beaten(7.0), "has beaten none of them"),
     "a GPT beats all": (lambda: beaten(2.0), "It is e)"),
-    "it knew nothing": (lambda: beaten(3.0), "all characters were equally likely"),
+    "it knew nothing": (lambda: beaten(3.0), "all characters were equally likely to it"),
     "it knew something": (lambda: beaten(3.0, first=4.0), "for no reason"),
-    "nothing arrives": (lambda: flowing(1e-9, 1.0), "and nothing would be learned"),
+    "nothing arrives": (lambda: flowing(1e-9, 1.0), "nothing would be learned"),
     "norms do it, too": (lambda: flowing(1e-9, 1.0), "Only in part"),
     "norms don't": (lambda: flowing(1e-9, 1e-6), "don't keep the gradient's size"),
     "greedy repeats": (lambda: repeated(0.8, 0.1), "It is b)"),
@@ -197,10 +197,7 @@ FORMS = {
     "it rose": (lambda: taught(2.0), "rose by 2.000"),
     "it fell": (lambda: taught(-2.0), "fell by 2.000"),
     "the largest leads": (lambda: sized("reveal(", 4, 3, 2), "It is c)"),
-    "two sizes as good": (
-        lambda: sized("reveal(", 4, 3, 2.99),
-        "other first weights could reverse",
-    ),
+    "two sizes as good": (lambda: sized("reveal(", 4, 3, 2.99), "other first weights could reverse"),
     "bits fall": (lambda: sized("falls = ", 4, 3, 2), "fall from size to size"),
     "bits don't fall": (lambda: sized("falls = ", 4, 2, 3), "don't even fall"),
     "only A is sound": (lambda: called("BCD"), "It is a)"),
@@ -211,10 +208,7 @@ FORMS = {
     "only fast": (lambda: paced(0.1), "D takes 10."),
     "the cure costs loss": (lambda: proved((2.0, 2.1), (1.0, 1.1), "cured"), "It is b)"),
     "the finding goes": (lambda: proved((2.0, 2.1), (1.0, 1.1), "cured"), "the fault is gone"),
-    "the finding stays": (
-        lambda: proved((2.0, 2.1), (1.0, 1.1), "worse"),
-        "the fault is still there",
-    ),
+    "the finding stays": (lambda: proved((2.0, 2.1), (1.0, 1.1), "worse"), "the fault is still there"),
     "the cure saves loss": (lambda: proved((1.0, 1.1), (2.0, 2.1), "cured"), "It is a)"),
     "seeds can't tell": (lambda: proved((1.0, 2.1), (2.0, 1.1), "cured"), "It is c)"),
 }

@@ -29,7 +29,7 @@ QUESTIONS = {
     "names": {"run": "one", "step": 3, "part": "head"},
 }
 # The journey's line plays a whole lesson, which the lessons' own tests do.
-ELSEWHERE = {"journey", "places", "tracing"}
+ELSEWHERE = {"journey", "running", "places", "tracing"}
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """What the flow shows is what the model reads and predicts: of a text, and of a pair."""
 
+import re
 import shutil
 from itertools import pairwise
 
@@ -75,3 +76,84 @@ def test_no_ribbon_leads_from_the_source_to_the_target(pairs, studio, page):
     expect(page.locator(".flow-between")).to_have_count(within)
     expect(page.locator(".flow-cross")).to_have_count(1)
     expect(page.locator(".flow-tokens")).to_have_count(2)
+
+
+def test_it_begins_with_a_sentence_and_writes_on(studio, page):
+    open_view(page, studio, "flow", "run=bottles")
+    text = page.get_by_label("Text instead of the batch").input_value()
+    run = Run.open(studio.folder / "bottles")
+    assert text
+    assert text.strip() in run.tokenizer.decode(run.dataset.validation.tolist())
+    expect(page.locator(".flow-token")).to_have_count(len(text))
+    # As likely as the model says at this temperature, and the one that is drawn is written.
+    page.get_by_label("Text instead of the batch").fill("99 b")
+    page.get_by_label("Text instead of the batch").press("Enter")
+    expect(page.locator(".flow-token")).to_have_count(4)
+    page.get_by_label("Temperature").fill("0.5")
+    step = int(page.get_by_label("Step", exact=True).input_value())
+    ids = torch.tensor([run.tokenizer.encode("99 b").tolist()])
+    with torch.no_grad():
+        want = (run.at(step).model(ids)[0, -1] / 0.5).softmax(-1).max().item()
+    first = page.locator(".next-list li .number").first
+    expect(first).to_have_attribute("title", re.compile(rf"^{want:.5f}"))
+    drawn = page.locator(".next-list .drawn .next-token").inner_text()
+    page.get_by_role("button", name="Write one token").click()
+    expect(page.locator(".flow-token")).to_have_count(5)
+    expect(page.locator(".flow-token").last).to_have_text(drawn)
+    page.get_by_role("button", name="Write on").click()
+    expect(page.locator(".flow-token")).to_have_count(7)
+    page.get_by_role("button", name="Pause").click()
+    page.get_by_role("button", name="Back").click()
+    expect(page.get_by_role("button", name="Write on")).to_be_visible()
+
+
+def test_a_cell_is_wide_enough_to_point_at(studio, page):
+    open_view(page, studio, "flow", "run=bottles&step=7")
+    cells = page.locator(".flow-cells").first
+    box = cells.bounding_box()
+    rows = page.locator(".flow-tokens .flow-token").count()
+    assert box["height"] / rows >= 18
+    cells.hover(position={"x": 1.5 * 18, "y": 5})
+    said = page.locator(".flow-said").first
+    expect(said).to_contain_text("embed[0,0,1] = ")
+    value = float(said.inner_text().partition(" = ")[2].replace("\u2212", "-"))
+    assert value == Run.open(studio.folder / "bottles").at(7).trace()["embed"][0, 0, 1].value
+
+
+def test_a_block_opens_between_its_neighbours_and_shows_who_reads_whom(studio, page):
+    open_view(page, studio, "flow", "run=bottles&step=7")
+    page.get_by_role("button", name="blocks.0").click()
+    order = "all => all.map(e => e.className.split(' ').find(c => /^flow-(stage|inside)/.test(c)))"
+    expect(page.locator(".flow-inside")).to_be_visible()
+    found = page.locator(".flow-stage, .flow-inside").evaluate_all(order)
+    assert found == ["flow-stage", "flow-stage", "flow-inside", "flow-stage", "flow-stage"]
+    weights = Run.open(studio.folder / "bottles").at(7).trace()["blocks.0.attn.weights"].value[0, 6]
+    if weights.ndim == 2:  # [heads, T, T] of each example
+        weights = weights[0]
+    words = page.locator(".arc-word[role=button]")
+    words.nth(6).focus()
+    said = page.locator(".arc-said")
+    want = weights.max().item()
+    expect(said).to_contain_text(f"{want:.4f}" if want >= 0.1 else f"{want:.3g}")
+    page.keyboard.press("ArrowRight")
+    expect(words.nth(7)).to_be_focused()
+    expect(page.locator(".arc.on").first).to_be_attached()
+    words.nth(2).hover()
+    expect(page.locator(".arc-word.on")).to_have_count(1)
+    page.get_by_role("button", name="head 1").click()
+    expect(page.locator(".arc-word.on")).to_have_count(1)
+
+
+def test_backward_the_picture_holds_the_gradients(studio, page):
+    open_view(page, studio, "flow", "run=bottles&step=7")
+    page.get_by_role("button", name="Gradients, backward").click()
+    expect(page.locator(".flow.backward")).to_be_visible()
+    shown = answer("flow", {"run": "bottles", "step": 7, "backward": True}, studio.folder)
+    trace = Run.open(studio.folder / "bottles").at(7).trace()
+    stages = [stage["tile"] for stage in shown["stages"] if stage["tile"]]
+    assert stages
+    for tile in stages:
+        name = tile["name"].removesuffix(".grad")
+        want = trace[name].grad.value[0].float().numpy()
+        got = tile["values"]
+        assert (got == want[: got.shape[0], : got.shape[1]]).all()

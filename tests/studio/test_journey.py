@@ -54,8 +54,8 @@ def test_a_word_lights_up_its_block_by_mouse_and_keyboard(journey, page):
 
 
 def test_an_exercise_checks_itself(journey, page):
-    at = first("exercise")
-    view = journey(f"?lesson=3&cell={at}")
+    at = first("exercise", 2)
+    view = journey(f"?lesson=2&cell={at}")
     cell = view.locator(f"[data-cell='{at}']")
     expect(cell.get_by_role("status")).to_have_count(0)
     box = cell.get_by_role("textbox").first
@@ -106,3 +106,44 @@ def test_numbers_in_the_prose_are_the_run_s(tmp_path):
 def test_refusals(params, said, tmp_path):
     with pytest.raises(WhenceError, match=said):
         answer("journey", params, tmp_path)
+
+
+def test_a_number_is_moved_and_the_picture_follows(journey, page):
+    at = first("exercise", 7)
+    view = journey(f"?lesson=7&cell={at}")
+    cell = view.locator(f"[data-cell='{at}']")
+    slider = cell.get_by_role("slider", name="the rate")
+    before = cell.locator("svg path.curve").first.get_attribute("d")
+    expect(cell.get_by_role("status")).not_to_contain_text("Right")
+    slider.focus()
+    page.keyboard.press("End")
+    expect(slider).to_have_attribute("aria-valuetext", "0.1")
+    expect(cell.get_by_role("status")).to_contain_text("over the edge")
+    expect(slider).to_be_focused()  # it stays under the hand
+    assert cell.locator("svg path.curve").first.get_attribute("d") != before
+    slider.fill("82")
+    expect(cell.get_by_role("status")).to_contain_text("Right")
+    rate = float(slider.get_attribute("aria-valuetext"))
+    u, v = 9.0, 1.0  # the valley by hand: u shrinks by 1 - rate, v by 1 - 40 rate
+    u, v = u * (1 - rate) ** 60, v * (1 - 40 * rate) ** 60
+    expect(cell.get_by_role("status")).to_contain_text(f"{(u * u + 40 * v * v) / 2:.3g}")
+
+
+def test_a_finished_lesson_has_a_tick(journey, page):
+    view = journey("?lesson=0")
+    expect(view.locator("[data-done]")).to_have_count(0)
+    page.get_by_role("button", name="Show all of it").click()
+    expect(view.locator("[data-done]")).to_have_count(1)
+    page.get_by_role("button", name="Next: A line").click()
+    expect(view.locator(".lessons li").first).to_contain_text("finished")
+
+
+def test_while_an_experiment_runs_the_time_left_is_told(journey, page):
+    slow = next(cell.index for cell in lesson(11).cells if cell.seconds)
+    told = []
+    page.on("request", lambda r: told.append(1) if r.url.endswith("/ask/running") else None)
+    journey("?lesson=11")
+    page.route("**/ask/running", lambda route: route.continue_())
+    page.evaluate(f"location.hash = '#/journey?lesson=11&cell={slow}'")
+    expect(page.locator(".experiment progress")).to_be_visible()
+    expect(page.locator(".experiment")).to_contain_text("left")

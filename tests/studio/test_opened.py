@@ -156,3 +156,19 @@ def test_a_receipt_has_a_title_in_words_and_its_momentum_opens(studio, page, tra
     expect(page.locator(".equation .address").first).to_have_text(f"{name}[3,7].after")
     shown = page.locator(".equation strong").get_attribute("title")
     assert number(shown) == trace.number(f"{name}[3,7]").value  # as step 6 left it
+
+
+def test_a_cell_is_called_as_people_call_it(studio, page, trace):
+    """The title in words, raw names of operations only on hover, the rule in three lines."""
+    open_view(page, studio, "cell", "run=bottles&step=7&address=blocks.0.norm1.pow[0,3,5]")
+    heading = page.get_by_role("heading", level=1)
+    expect(heading).to_have_text("Intermediate blocks.0.norm1[0,3,5], power, step 7, bottles")
+    expect(heading).to_have_attribute("title", "blocks.0.norm1.pow[0,3,5]")
+    lines = page.locator(".rule-line .label")
+    expect(lines).to_have_text(["in symbols", "in numbers", "result"])
+    open_view(page, studio, "cell", "run=bottles&step=7&address=head.weight[3,7].grad")
+    read_by = page.get_by_text("Read by").inner_text()
+    assert not re.search(r"foreach|_to_copy|\.optimizer\.|fused_", read_by)
+    raw = {name for _, name in trace.number("head.weight[3,7].grad").used_by}
+    links = page.get_by_text("Read by").get_by_role("button").all()
+    assert {link.get_attribute("title") for link in links} == raw

@@ -167,3 +167,33 @@ def test_a_wrong_name_leads_back_to_what_there_is(play, page, context):
     expect(page.get_by_role("alert")).to_have_count(0)
     at_step(view, 0)
     expect(page.get_by_label("learns")).to_have_value("three")
+
+
+def test_a_unit_is_seen_large_while_it_is_pointed_at(play, page):
+    view = play("?data=moons&step=30")
+    canvas = view.locator("canvas.plane")
+    view.locator(".net .unit").nth(3).hover()
+    expect(canvas).to_have_attribute("data-unit", "h1[2]")
+    expect(view.locator(".plane-said")).to_contain_text("h1[2] over the plane")
+    page.mouse.move(5, 5)
+    expect(canvas).to_have_attribute("data-unit", "")
+    view.locator("svg.net").focus()  # and by keyboard, until it leaves
+    for _ in range(40):
+        page.keyboard.press("ArrowRight")
+        if canvas.get_attribute("data-unit"):
+            break
+    assert canvas.get_attribute("data-unit")
+    plane, loss = canvas.bounding_box(), view.locator(".chart").bounding_box()
+    assert plane["width"] >= 400
+    assert loss["y"] < plane["y"] + plane["height"]  # beside it
+
+
+def test_a_thumbnail_chooses_what_is_learnt_and_a_distance_is_explained(play, page):
+    view = play("?data=moons")
+    page.get_by_role("button", name="coffee shop (a line)").click()
+    expect(view.get_by_label("learns")).to_have_value("coffee")
+    now = at(0, "coffee")
+    scale = now.samples.scale
+    said = view.locator(".play-scale")
+    expect(said).to_contain_text(f"{scale.mean[0]:.4g}"[:4])
+    expect(said).to_contain_text(f"{scale.deviation[0]:.4g}"[:4])

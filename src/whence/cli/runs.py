@@ -13,6 +13,7 @@ from whence.errors import WhenceError, in_bytes
 from whence.runs.removal import run_to_remove
 from whence.runs.store.files import disk_use
 from whence.runs.summary import Summary, runs_in, state_of_summary, summary_of
+from whence.runs.tags import set_tags, tags_of
 
 
 def runs(words: list[str]) -> None:
@@ -21,10 +22,14 @@ def runs(words: list[str]) -> None:
         call(_remove, words[1:], "whence runs remove")
     elif words and words[0] == "clear-cache":
         call(_clear_cache, words[1:], "whence runs clear-cache")
+    elif words and words[0] == "tag":
+        call(_tag, words[1:], "whence runs tag")
     elif words and not words[0].startswith("-"):
         raise WhenceError(
             f"'whence runs' has no command {words[0]!r}: 'whence runs' lists the runs, 'whence "
-            "runs remove NAME' deletes one, and 'whence runs clear-cache' deletes the kept tokens."
+            "runs remove NAME' deletes one, 'whence runs tag NAME WORDS' tags one, and 'whence "
+            "runs "
+            "clear-cache' deletes the kept tokens."
         )
     else:
         call(_list, words, "whence runs")
@@ -94,6 +99,17 @@ def _remove(runs: tuple[Path, ...], /, *, yes: bool = False) -> None:
             print(f"left in it, since no run made it: {', '.join(map(one_line, left))}")
 
 
+def _tag(run: Path, tags: tuple[str, ...] = (), /) -> None:
+    """Give a run tags, in place of those it had; without any, it has none.
+
+    Args:
+        run: the run's folder.
+        tags: a word or a few for each, such as baseline "for the talk".
+    """
+    found = set_tags(run, list(tags))
+    print(f"{run}: {', '.join(map(one_line, found)) or 'no tags'}")
+
+
 def _confirmed(question: str) -> bool:
     if not sys.stdin.isatty():
         raise WhenceError("there is no terminal to ask: add --yes to delete without asking.")
@@ -115,4 +131,5 @@ def _row(path: Path, s: Summary) -> dict:
         "bits_per_byte": s.measured,
         "disk": s.bytes,
         "trouble": s.trouble,
+        "tags": tags_of(path),
     }

@@ -3,7 +3,7 @@
 import ast
 import difflib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -23,21 +23,27 @@ KINDS: dict[str, Kind] = {
     "flow": "picture",
 }
 YOUR_TURN = "# your turn"
+_RANGE = re.compile(r"(.*), (-?[\d.]+) to (-?[\d.]+)$")  # `the rate, 0.001 to 0.2`
+_TAKES = re.compile(r"takes (\d+) s")
 
 
 @dataclass(frozen=True)
 class Blank:
     """A value that the learner fills in: a line `name = value  # your turn: what it is`.
 
+    Where `, 0.001 to 0.2` stands behind that, the value is one to be moved between these two.
+
     Attributes:
         name: of the variable.
         value: what stands there before.
         what: what is to be filled in.
+        ends: the smallest and the largest value of a slider; none: it is typed.
     """
 
     name: str
     value: float | str
     what: str
+    ends: tuple[float, float] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -49,12 +55,14 @@ class Cell:
         kind: prose, question, code, answer (to the question), picture or exercise.
         source: Markdown, or Python.
         markdown: whether `source` is Markdown, which needs no run.
+        seconds: how long it takes, about: `# %% takes 12 s`; 0: no time to speak of.
     """
 
     index: int
     kind: Kind
     source: str
     markdown: bool
+    seconds: int = 0
 
     @property
     def shows_code(self) -> bool:
@@ -73,7 +81,10 @@ class Cell:
             if isinstance(node, ast.Assign) and YOUR_TURN in text:
                 what = text.split(YOUR_TURN, 1)[1].lstrip(": ")
                 name = ast.unparse(node.targets[0])
-                found.append(Blank(name, ast.literal_eval(node.value), what))
+                ends = _RANGE.match(what)
+                between = (float(ends[2]), float(ends[3])) if ends else None
+                value = ast.literal_eval(node.value)
+                found.append(Blank(name, value, ends[1] if ends else what, between))
         return found
 
     @property
@@ -153,7 +164,9 @@ def read(path: Path) -> Lesson:
         markdown = "[markdown]" in mark
         source = _uncomment(body) if markdown else body.strip("\n")
         kind = "prose" if markdown else _kind(source)
-        cells.append(Cell(len(cells), kind, source, markdown))
+        takes = _TAKES.search(mark)
+        seconds = int(takes[1]) if takes else 0
+        cells.append(Cell(len(cells), kind, source, markdown, seconds))
     title = re.match(r"# (\d+) · (.+)\n+(.*)", cells[0].source) if cells else None
     if title is None:
         raise WhenceError(f"{path} is no lesson: it must begin with '# %% [markdown]' and a title.")

@@ -4,6 +4,7 @@ import ast
 import math
 import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -63,6 +64,7 @@ class Play:
         lesson: what is played.
         names: what its cells have computed, by name.
         outputs: what each cell that has run shows, by the cell's place.
+        running: the cell that runs now, and since when (`time.perf_counter`).
 
     Example:
         >>> from whence.lessons import Play, lesson
@@ -74,6 +76,7 @@ class Play:
 
     def __init__(self, lesson: Lesson) -> None:
         self.lesson = lesson
+        self.running: tuple[int, float] | None = None
         self.names: dict[str, Any] = {"__name__": f"lesson_{lesson.n:02d}"}
         self.outputs: dict[int, Output] = {}
 
@@ -117,8 +120,12 @@ class Play:
                 value = (filled or {})[ast.unparse(node.targets[0])]
                 node.value = ast.copy_location(ast.Constant(value), node.value)
         last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
-        with _one_thread():
-            shown = self._execute(cell, tree, last)
+        self.running = (cell.index, time.perf_counter())
+        try:
+            with _one_thread():
+                shown = self._execute(cell, tree, last)
+        finally:
+            self.running = None
         if isinstance(shown, Question) and choice:
             shown.choose(choice)
         found = {name: self.names[name] for name in numbers}
@@ -194,17 +201,13 @@ def read_blank(blank: Blank, value: Any) -> float | str:
 
 
 def _output(cell: Cell, shown: Any, numbers: dict[str, float]) -> Output:
+    drawn = shown.picture if isinstance(shown, Checked) else shown
+    picture: dict[str, Any] = {}
+    if isinstance(drawn, Picture):
+        table = [list(drawn.columns), *(list(row) for row in drawn.rows)]
+        picture = {"svg": drawn.svg, "table": table, "blocks": list(drawn.blocks)}
     if isinstance(shown, Picture):
-        table = [list(shown.columns), *(list(row) for row in shown.rows)]
-        return Output(
-            cell.index,
-            cell.kind,
-            text=str(shown),
-            svg=shown.svg,
-            table=table,
-            blocks=list(shown.blocks),
-            numbers=numbers,
-        )
+        return Output(cell.index, cell.kind, text=str(shown), numbers=numbers, **picture)
     markdown = getattr(shown, "markdown", "")
     right = shown.right if isinstance(shown, Answer | Checked) else None
     choices = list(shown.choices) if isinstance(shown, Question) else []
@@ -217,6 +220,7 @@ def _output(cell: Cell, shown: Any, numbers: dict[str, float]) -> Output:
         numbers=numbers,
         choices=choices,
         right=right,
+        **picture,
     )
 
 

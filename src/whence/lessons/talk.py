@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from whence.errors import WhenceError
-from whence.lessons.svg import SUPERSCRIPT
+from whence.lessons.svg import SUPERSCRIPT, Picture
 
 LETTERS = "abcdef"
 FIGURE = re.compile(r"[-−]?\d|–$")  # what a figure begins with, or that there is none
@@ -237,10 +237,11 @@ def reveal(question: Question, letter: str, why: str) -> Answer:
 
 @dataclass(frozen=True)
 class Checked:
-    """Whether an exercise is solved, and a sentence on it."""
+    """Whether an exercise is solved, a sentence on it, and a picture of what was tried."""
 
     right: bool
     why: str
+    picture: Picture | None = None
 
     @property
     def markdown(self) -> str:
@@ -254,16 +255,17 @@ class Checked:
         return self.markdown
 
 
-def check(right: Any, why: str, hint: str) -> Checked:
+def check(right: Any, why: str, hint: str, picture: Picture | None = None) -> Checked:
     """Judge an exercise.
 
     Args:
         right: whether it is solved.
         why: what to say if it is.
         hint: what to say if it isn't: what came out, and where to look.
+        picture: what came of the value; it is drawn anew as the value is moved.
 
     Example:
         >>> print(check(1 + 1 == 2, "Two.", "Count again."))
         ✓ **Right.** Two.
     """
-    return Checked(bool(right), in_print((why if right else hint).strip()))
+    return Checked(bool(right), in_print((why if right else hint).strip()), picture)

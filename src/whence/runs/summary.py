@@ -43,6 +43,7 @@ class Summary:
         complete: its last state is saved, and measured on all of the text.
         loss: of the last step.
         best: the lowest bits per byte of the measurements that compare.
+        validation: the loss on validation, nats per token, of that same measurement.
         measured: bits per byte on the whole validation part, which training ends with; until then,
             the best so far.
         tokens_per_second: the speed of the last steps.
@@ -61,6 +62,7 @@ class Summary:
     complete: bool = False
     loss: float | None = None
     best: float | None = None
+    validation: float | None = None
     measured: float | None = None
     tokens_per_second: float | None = None
     spark: tuple[tuple[int, float], ...] = ()
@@ -160,6 +162,7 @@ def _make(run: RunFolder) -> Summary:
         complete=trouble is None and run.is_complete,
         loss=float(loss[-1]) if len(loss) else None,
         best=best["bits_per_byte"] if best else None,
+        validation=best["loss"] if best else None,
         measured=whole[-1] if whole else best["bits_per_byte"] if best else None,
         tokens_per_second=curves.tokens_per_second,
         spark=tuple(zip(shown.tolist(), loss[shown].tolist(), strict=True)),
@@ -208,6 +211,8 @@ def _read(path: Path, now: Stamps) -> Summary | None:
         then = record.pop("stamps")
         if record.pop("schema") != SCHEMA or not (then == now or are_of_copy(then, now)):
             return None
+        if "validation" not in record:  # of an older cache: it is made anew
+            return None
         origin = record.pop("origin")
         spark = tuple((int(step), float(loss)) for step, loss in record.pop("spark"))
         if origin is not None:
@@ -226,7 +231,7 @@ def _read(path: Path, now: Stamps) -> Summary | None:
 
 def _is_sound(s: Summary) -> bool:
     """Tell whether a summary holds what it must: another than ours may lie in the folder."""
-    numbers = (s.saved, s.loss, s.best, s.measured, s.tokens_per_second)
+    numbers = (s.saved, s.loss, s.best, s.validation, s.measured, s.tokens_per_second)
     return (
         all(type(text) is str for text in (s.created, s.model, s.text, s.trouble or ""))
         and all(type(count) is int and 0 <= count < 2**63 for count in (s.steps, s.done, s.bytes))

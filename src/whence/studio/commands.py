@@ -12,6 +12,7 @@ from whence.runs.fork import changed_recipe
 from whence.runs.removal import run_to_remove
 from whence.runs.run import Run
 from whence.runs.store.files import cannot_write, open_file
+from whence.runs.tags import set_tags
 from whence.runs.training.control import ask
 from whence.runs.training.creation import free_path
 from whence.studio import maker, worker
@@ -227,6 +228,20 @@ def remove(folder: Path, *, run: str) -> dict[str, Any]:
     }
 
 
+def tag(folder: Path, *, run: str, tags: list | None = None) -> dict[str, Any]:
+    """Give a run tags, in place of those it had."""
+    path = path_of(folder, run)
+    found = set_tags(path, [str(each) for each in tags or []])
+    words = "".join(f" {shell_word(each)}" for each in found)
+    return {
+        "run": run,
+        "tags": found,
+        "python": "from pathlib import Path; from whence.runs.tags import set_tags; "
+        f"set_tags(Path({python_path(path)}), {found!r})",
+        "shell": f"whence runs tag {shell_word(path)}{words}",
+    }
+
+
 COMMANDS: dict[str, Callable[..., dict[str, Any]]] = {
     "start": start,
     "resume": resume,
@@ -237,6 +252,7 @@ COMMANDS: dict[str, Callable[..., dict[str, Any]]] = {
     "stop": stop,
     "fork": fork,
     "remove": remove,
+    "tag": tag,
 }
 
 

@@ -23,7 +23,7 @@ from whence.errors import WhenceError
 # The questions that compute; all others are answered by the studio's own process.
 COMPUTED = {
     "strip", "prediction", "flow", "cell", "matrix", "receipt", "attribution", "places", "names",
-    "tracing", "play", "journey", "doctor",
+    "tracing", "play", "journey", "running", "doctor",
 }  # fmt: skip
 MOST = 4  # processes: a fifth question at the same time waits for one of four
 HEAD = struct.Struct("<QBQ")  # of an answer: the question's number, what it is, its length
@@ -88,7 +88,7 @@ class Crew:
             member = self._chosen(about)
             self._number += 1
             member.asked[self._number] = about, answer
-            if name != "tracing":
+            if name not in ("tracing", "running"):
                 member.last = about
             stdin = member.process.stdin
             assert stdin
@@ -178,8 +178,10 @@ class Crew:
 
 def _about(name: str, params: Mapping[str, Any]) -> tuple[str, ...]:
     """What a question is about, from the coarse to the fine: two that agree share their work."""
-    if name in ("play", "journey"):
-        return name, str(params.get("data", params.get("lesson", "")))
+    if name in ("play", "journey", "running"):
+        return "play" if name == "play" else "journey", str(
+            params.get("data", params.get("lesson", ""))
+        )
     step = params.get("at", params.get("step"))
     return "run", str(params.get("run")), str(step), str(params.get("text", ""))
 

@@ -112,7 +112,7 @@ OURS = (
     "run.toml", "tokenizer.json", "tokens.json", "tokens.bin", "tokens.bin.shared",
     "steps.jsonl", "evals.jsonl", "samples.jsonl", "steps.index", "checkpoints.jsonl",
     "checkpoints", "control.json", "trouble.json", "metrics.csv", "tensorboard", "wandb",
-    "answers",
+    "answers", "tags.json",
     "crashes", "steps", "damaged", "watch.json", ".lock", ".summary.json", ".studio.html",
 )  # fmt: skip
 

@@ -13,7 +13,7 @@ from whence.studio.answers.cell import cell, matrix
 from whence.studio.answers.compare import compare
 from whence.studio.answers.doctor import doctor
 from whence.studio.answers.flow import flow
-from whence.studio.answers.journey import journey
+from whence.studio.answers.journey import journey, running
 from whence.studio.answers.live import live
 from whence.studio.answers.play import play
 from whence.studio.answers.points import points
@@ -36,6 +36,7 @@ ANSWERS: dict[str, Callable[..., dict[str, Any]]] = {
     "doctor": doctor,
     "play": play,
     "journey": journey,
+    "running": running,
     "step": step,
     "strip": strip,
     "prediction": prediction,

@@ -13,6 +13,7 @@ from whence.studio.answers.tiles import matrices, place_of, tile
 from whence.studio.answers.traces import Asked
 from whence.why import Address, Number, Numbers, Trace
 from whence.why.receipts.arrivals import arrivals
+from whence.why.receipts.wording import in_words, made_by, spoken
 from whence.why.recording.storage import Ref
 from whence.why.rules.open import open_element
 from whence.why.rules.opening import Cells
@@ -48,17 +49,20 @@ def cell(
         number = found(t, address)
         receipt = number.why(top=top, raw=True)  # one operation: its cells are lit
         own = Numbers(t, number.ref, name_in(receipt.address))
+        shown = receipt.to_dict()
+        sources, reverse = _sources(t, number), _reverse(number)
         return {
             **asked.head(),
             "address": receipt.address,
-            "receipt": receipt.to_dict(),
+            "receipt": shown,
+            "words": _words(t, shown, sources, reverse),
             "place": place_of(number),
             "matrix": tile(t, own, **place_of(number), most=SIDE),
-            "sources": _sources(t, number),
+            "sources": sources,
             "slopes": _slopes(number, top),
             **_within(t, number, receipt),
             "before": _before(receipt, number, asked),
-            **_reverse(number),
+            **reverse,
             "notes": t.notes,
             "python": asked.python(f".why({receipt.address!r}, top={top})"),
             "shell": asked.shell(receipt.address, f"--top {top}"),
@@ -137,6 +141,24 @@ def without_step(address: str) -> str:
 def _step_of(address: str, step: int | None) -> int | None:
     said = Address.parse(address).step
     return step if said is None else said
+
+
+def _words(t: Trace, *parts: Any) -> dict[str, list[str]]:
+    """What each raw name of an answer stands for: where it was made, and by what."""
+    texts: list[str] = []
+    todo: list[Any] = list(parts)
+    while todo:
+        each = todo.pop()
+        if isinstance(each, str):
+            texts.append(each)
+        elif isinstance(each, dict):
+            todo += each.values()
+        elif isinstance(each, list | tuple):
+            todo += each
+    # "head.to_copy#2 (head.weight rounded to bfloat16)" is how a symbol is explained
+    names = {name_in(text.partition(" (")[0]).removesuffix(".grad") for text in texts}
+    found = {name: spoken(t, name) for name in names}
+    return {name: list(words) for name, words in found.items() if words is not None}
 
 
 def _before(receipt: Any, number: Number, asked: Asked | Loop) -> dict[str, Any] | None:
@@ -226,7 +248,11 @@ def _slopes(number: Number, top: int) -> list[dict[str, Any]]:
 
 def _reverse(number: Number) -> dict[str, Any]:
     """Who used it, the gradient that each use sent back, and their sum."""
-    used = [{"operation": op, "name": name} for op, name in number.used_by]
+    t = number.trace
+    used = [
+        {"operation": op, "name": name, "words": made_by(t, name) or in_words(op)}
+        for op, name in number.used_by
+    ]
     try:
         grad, came = number.grad, arrivals(number)
     except WhenceError as error:
@@ -235,6 +261,7 @@ def _reverse(number: Number) -> dict[str, Any]:
         {
             "module": a.module,
             "operation": a.operation,
+            "words": in_words(a.operation),
             "address": a.number.address,
             "value": a.number.value,
         }

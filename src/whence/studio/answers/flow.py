@@ -7,8 +7,13 @@ import numpy as np
 
 from whence.data.batches import NOT_COUNTED
 from whence.errors import WhenceError
+from whence.models.ngram.config import NGramConfig
+from whence.models.seq2seq.config import ClassifierConfig
+from whence.runs.tasks.pairs import Pairs
 from whence.studio.answers.attention import attention
 from whence.studio.answers.names import in_order, under
+from whence.studio.answers.place import open_run
+from whence.studio.answers.strip import first_words
 from whence.studio.answers.tiles import ribbon
 from whence.studio.answers.traces import Asked
 from whence.why import Numbers, Trace
@@ -29,8 +34,11 @@ def flow(
     example: int = 0,
     open: str = "",
     head: int = 0,
+    backward: bool = False,
 ) -> dict[str, Any]:
     """Show what each module of a model made of each token of an example.
+
+    Without a step and a text it begins with one short sentence of the validation text.
 
     Args:
         folder: the folder of runs.
@@ -40,7 +48,10 @@ def flow(
         example: which example of the batch.
         open: a module to look into, such as `blocks.0`.
         head: which attention head, where there is one inside.
+        backward: show the gradient of the loss by each number in its place.
     """
+    if step is None and not text:
+        text = _sentence(folder, run)
     asked = Asked(folder, run, step, text)
     with asked.opened() as t:
         examples = sum(part.layouts.examples for part in t.labels.parts) or 1
@@ -66,6 +77,10 @@ def flow(
         ]
         for stage, stream in zip(shown, _streams(shown), strict=True):
             stage["stream"] = stream
+        if backward:
+            for each in (*shown, *inside):
+                each["tile"] = each["tile"] and _gradient(t, each["tile"], example)
+            inside = [each for each in inside if each["tile"]]
         return {
             **asked.head(),
             "example": example,
@@ -73,13 +88,40 @@ def flow(
             "stages": shown,
             "predictions": _predictions(t, stages, example),
             "open": open,
+            "backward": backward,
+            "window": asked.run.recipe.model.context_length,
             "inside": inside,
             "attention": attention(t, open, example, head) if open else [],
             "loss": t.loss.value,
             "notes": t.notes,
-            "python": asked.python(f"[{stages[-1]!r}].value" if stages else ""),
+            "python": asked.python(
+                f"[{stages[-1]!r}]{'.grad' if backward else ''}.value" if stages else ""
+            ),
             "shell": asked.shell(open, "--list"),
         }
+
+
+def _sentence(folder: Path, run: str) -> str:
+    """A short text that the model can read; none of a model that reads no plain text."""
+    opened = open_run(folder, run)
+    config = opened.recipe.model
+    if isinstance(config, ClassifierConfig | NGramConfig):
+        return ""
+    text = first_words(opened)
+    if isinstance(opened.task, Pairs):
+        return text
+    return opened.tokenizer.decode(opened.tokenizer.encode(text)[: config.context_length].tolist())
+
+
+def _gradient(t: Trace, tile: dict[str, Any], example: int) -> dict[str, Any] | None:
+    """The same tile of the gradients; `None` where none came back."""
+    if "names" in tile:  # made anew for each token: each has a gradient of its own
+        return None
+    try:
+        cut = _cut(t, t[tile["name"]].grad, example)
+    except WhenceError:
+        return None
+    return cut and {**cut, "row_labels": tile["row_labels"]}
 
 
 def _cut(t: Trace, numbers: Numbers, example: int) -> dict[str, Any] | None:

@@ -1,6 +1,7 @@
 """The lessons as a guided tour: each cell runs here, when it is reached."""
 
 import threading
+import time
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,26 @@ def journey(
         "last": len(cells) - 1,
         "next": next((c.index for c in cells[cell + 1 :] if c.kind in STOPS), len(cells) - 1),
         "cells": shown,
+        "seconds": [each.seconds for each in cells],
+        "python": f"from whence.lessons import Play, lesson; Play(lesson({lesson})).all()",
+        "shell": f"whence lesson {lesson}",
+    }
+
+
+def running(folder: Path, *, lesson: int = 0) -> dict[str, Any]:
+    """Say which experiment of a lesson runs, since when, and how long it takes, about.
+
+    Args:
+        folder: the folder of runs, which isn't needed.
+        lesson: its number.
+    """
+    play = _play(lesson)
+    now = play.running
+    cell = None if now is None else play.lesson.cells[now[0]]
+    return {
+        "cell": None if cell is None else cell.index,
+        "since": 0.0 if now is None else time.perf_counter() - now[1],
+        "takes": 0 if cell is None else cell.seconds,
         "python": f"from whence.lessons import Play, lesson; Play(lesson({lesson})).all()",
         "shell": f"whence lesson {lesson}",
     }
@@ -90,6 +111,7 @@ def _shown(
             {
                 "name": blank.name,
                 "what": blank.what,
+                "ends": blank.ends,
                 "value": filled.get(cell.index, {}).get(blank.name, str(blank.value)),
             }
             for blank in cell.blanks

@@ -14,7 +14,7 @@ from whence.play import PRESETS, Edit, Session, Setup, read_edit, setup
 from whence.play.opened import Opened
 from whence.play.setup import OPTIMIZERS
 from whence.receipt import Receipt
-from whence.studio.answers.play_pictures import curves, facts, picture, table
+from whence.studio.answers.play_pictures import curves, facts, picture, scale_of, table, thumbnails
 
 LINES = 8  # lines of arithmetic that are shown at once
 _ONE_AT_A_TIME = threading.RLock()  # sessions are shared by the server's threads
@@ -97,6 +97,8 @@ def _shown(
     shown = opened.operations[:op]
     return {
         "setup": asdict(chosen),
+        "thumbnails": thumbnails(),
+        "scale": scale_of(now),
         "presets": {name: asdict(preset) for name, preset in PRESETS.items()},
         "choices": {
             "activation": list(ACTIVATIONS),

@@ -8,11 +8,37 @@ import torch
 
 from whence.data.points import SHAPES, features
 from whence.models.small.line import Fit, least_squares, mean_squared_error
-from whence.play import Session
+from whence.play import PRESETS, Session
+from whence.play.setup import samples, setup
 from whence.runs.store.curves import thin
 
+FEW = 60  # samples of a thumbnail
 FINE, COARSE = 60, 20  # points along a side: of the output's picture, of a hidden unit's
 BUCKETS = 200
+
+
+@lru_cache(1)
+def thumbnails() -> dict[str, Any]:
+    """A few samples of each thing that can be learnt, from 0 to 1 both ways: x, y and class."""
+    found = {}
+    for name in PRESETS:
+        s = samples(setup(name))
+        rows = np.array([[*row, y] for row, y in zip(s.raw, s.y, strict=True)])[:FEW]
+        plane = name in SHAPES or rows.shape[1] > 2
+        where = rows[:, :2]
+        low, high = where.min(0), where.max(0)
+        span = np.where(high > low, high - low, 1.0)
+        inside = np.where(high > low, (where - low) / span, 0.5).astype(np.float32)
+        found[name] = {"at": inside, "label": rows[:, -1].astype(np.int32) if plane else None}
+    return found
+
+
+def scale_of(now: Session) -> dict[str, float] | None:
+    """The mean and the deviation that standardised the only input, where it was."""
+    scale = now.samples.scale
+    if len(scale.mean) != 1 or (scale.mean, scale.deviation) == ([0.0], [1.0]):
+        return None
+    return {"mean": scale.mean[0], "deviation": scale.deviation[0]}
 
 
 def curves(now: Session) -> dict[str, Any]:

@@ -4,9 +4,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from whence.errors import shell_word
+from whence.errors import WhenceError, shell_word
+from whence.runs.folder import RunFolder
+from whence.runs.settings import flat
 from whence.runs.store.curves import Curves
 from whence.runs.summary import runs_in, spark_of, summary_of
+from whence.runs.tags import tags_of
 from whence.studio.answers.place import origin_told, python_path
 from whence.studio.worker import state_now
 
@@ -20,10 +23,14 @@ def runs(folder: Path) -> dict[str, Any]:
     """
     found = (_row(path) for path in runs_in(folder))
     rows = sorted(found, key=lambda row: row["created"], reverse=True)
+    differs = _differing([row.pop("recipe", {}) for row in rows])
+    for row, own in zip(rows, differs, strict=True):
+        row["settings"] = own
     standard = folder == Path("runs")
     return {
         "folder": str(folder),
         "runs": rows,
+        "differs": sorted({name for own in differs for name in own}),
         "python": "import whence; "
         + ("whence.list_runs()" if standard else f"whence.list_runs({python_path(folder)})"),
         "shell": "whence runs" + ("" if standard else f" --folder {shell_word(folder)}"),
@@ -36,11 +43,41 @@ def curves_of(path: Path) -> Curves:
     return Curves(path)
 
 
+@lru_cache(512)
+def _recipe_of(path: Path, changed: int) -> dict[str, Any]:
+    """A run's recipe as one table of dotted names; empty where it has none that can be read."""
+    try:
+        return flat(RunFolder.open(path).recipe.to_dict())
+    except (WhenceError, OSError):
+        return {}
+
+
+def _differing(recipes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Of each recipe the settings that aren't the same in all of those that can be read."""
+    known = [recipe for recipe in recipes if recipe]
+    names = dict.fromkeys(name for recipe in known for name in recipe)
+    apart = [n for n in names if len({repr(recipe.get(n)) for recipe in known}) > 1]
+    return [{n: recipe.get(n) for n in apart} if recipe else {} for recipe in recipes]
+
+
+def _recipe(path: Path) -> dict[str, Any]:
+    try:
+        return _recipe_of(path, (path / "run.toml").stat().st_mtime_ns)
+    except OSError:
+        return {}
+
+
 def _row(path: Path) -> dict[str, Any]:
     summary = summary_of(path)
     if not summary.created:
         trouble = summary.trouble
-        return {"name": path.name, "created": "", "state": "damaged", "trouble": trouble}
+        return {
+            "name": path.name,
+            "created": "",
+            "state": "damaged",
+            "trouble": trouble,
+            "tags": [],
+        }
     state, trouble = state_now(path, summary)
     steps, losses = spark_of(summary)
     return {
@@ -54,6 +91,9 @@ def _row(path: Path) -> dict[str, Any]:
         "steps": summary.steps,
         "loss": summary.loss,
         "bits_per_byte": summary.best,
+        "validation": summary.validation,
+        "tags": tags_of(path),
+        "recipe": _recipe(path),
         "tokens_per_second": summary.tokens_per_second,
         "spark": {"step": steps, "loss": losses},
         "bytes": summary.bytes,

@@ -25,7 +25,7 @@ def strip(folder: Path, *, run: str, text: str = "", most: int = 40) -> dict[str
         most: how many checkpoints at most.
     """
     opened = open_run(folder, run)
-    text = text[:LONGEST].replace("\\n", "\n").replace("\\t", "\t") or _first_words(opened)
+    text = text[:LONGEST].replace("\\n", "\n").replace("\\t", "\t") or first_words(opened)
     with COMPUTING:
         known = _known(opened.path, opened.created, text)
         found = growth(opened, text, max(2, min(most, 100)), known)
@@ -49,7 +49,7 @@ def _known(path: Path, created: str, text: str) -> dict[int, np.ndarray]:
     return {}
 
 
-def _first_words(run: Run) -> str:
+def first_words(run: Run) -> str:
     """A beginning that the run wasn't trained on: a pair, or some 24 characters of one line."""
     if isinstance(run.task, Pairs):
         return run.tokenizer.decode(run.task.pairs[1][0]).rstrip("\n")

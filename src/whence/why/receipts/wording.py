@@ -9,6 +9,7 @@ import torch
 
 from whence.why.receipts.update import Update
 from whence.why.receipts.whole import Whole
+from whence.why.recording.naming import UNNAMED
 from whence.why.recording.storage import Ref
 from whence.why.recording.tape import Call
 
@@ -42,7 +43,10 @@ WORDS = {
     "slice_backward": "gradient of a slice", "select_backward": "gradient of a slice",
     "mse_loss": "mean squared error", "mse_loss_backward": "mean squared error, backward",
     "linalg_vector_norm": "norm", "norm": "norm", "lerp": "moved part of the way",
-    "ones_like": "set to 1", "zeros_like": "set to 0", "zeros": "set to 0",
+    "ones_like": "set to 1", "zeros_like": "set to 0", "zeros": "set to 0", "_to_copy": "cast",
+    "ones": "set to 1", "new_zeros": "set to 0", "addcmul": "a product added",
+    "addcdiv": "a quotient added", "reciprocal": "1/x", "clamp": "kept within limits",
+    "triu": "upper triangle", "tril": "lower triangle", "arange": "counted up",
 }  # fmt: skip
 # The same operations, where an optimizer does them.
 UPDATE = {
@@ -69,7 +73,61 @@ def operation(call: Call) -> str:
         return _cast(call)
     if call.op.phase == "update" and name in UPDATE:
         return UPDATE[name]
-    return WORDS.get(name, name.strip("_").replace("_", " "))
+    return in_words(name)
+
+
+def in_words(name: str) -> str:
+    """Say what an operation of this raw name does, whatever it was done to."""
+    plain = name.removeprefix("_foreach_").rstrip("_")
+    return WORDS.get(plain) or UPDATE.get(plain) or plain.strip("_").replace("_", " ")
+
+
+def made_by(trace: Trace, name: str) -> str:
+    """Say which operation wrote the tensor of this name; "" where none of the step did."""
+    call = _maker(trace, name)
+    return "" if call is None else operation(call)
+
+
+def spoken(trace: Trace, name: str) -> tuple[str, str] | None:
+    """Say what a name stands for that only an operation gave: where, and what was done there.
+
+    Args:
+        trace: the step.
+        name: a tensor's name, such as `head.to_copy#2`.
+
+    Returns:
+        The module or weight and the operation in words ("head", "rounded to bfloat16 (2)"); `None`
+        where a module, a variable or an optimizer named it.
+    """
+    ref = trace[name].ref if name in trace else None
+    if not isinstance(ref, Ref) or not any(
+        known == name and rank == UNNAMED for rank, known, _ in ref.version.names
+    ):
+        return None
+    call = _maker(trace, name)
+    if call is None:
+        return None
+    plain, _, again = name.partition("#")
+    raw = call.op.name.removeprefix("_foreach_").removeprefix("_")
+    place, found, part = plain.rpartition(raw)
+    place = (place if found else plain).rstrip(".")
+    for inner in ("optimizer", "backward"):
+        place = "" if place == inner else place.removesuffix(f".{inner}")
+    words = operation(call)
+    if call.op.phase == "backward" and "backward" not in words:
+        words += ", backward"
+    words += f", {part.strip('.')}" if found and part.strip(".") else ""
+    return place, words + (f" ({again})" if again else "")
+
+
+def _maker(trace: Trace, name: str) -> Call | None:
+    ref = trace[name].ref if name in trace else None
+    writer = ref.version.writer if isinstance(ref, Ref) else None
+    if writer is None or not isinstance(ref, Ref):
+        return None
+    slots = (i for i, o in enumerate(writer.outputs) if o is not None and o.version is ref.version)
+    slot = next(slots, None)
+    return None if slot is None else writer.call(slot)
 
 
 def _cast(call: Call) -> str:
@@ -95,6 +153,10 @@ def _titled(trace: Trace, number: Number) -> str:
     name, index, quantity = _parts(number.address)
     plain = name.partition("#")[0]
     own = _own(trace, plain) + index
+    raw = spoken(trace, name)
+    if raw is not None:
+        own = (f"{raw[0]}{index}, {raw[1]}" if raw[0] else f"{raw[1]}{index}") + quantity
+        return f"Intermediate {own}"
     if plain == "logits" and trace.labels.decode is not None and index:
         token = trace.labels.text(int(index.rstrip("]").rpartition(",")[2]))
         where = trace.labels.describe(number.ref, number.at).partition(" (")[0]

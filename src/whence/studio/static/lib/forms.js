@@ -23,7 +23,8 @@ const NAMES = {
   seed: "seed",
 };
 
-export function startForm(model) {
+// `given` is a file that was dropped on the page.
+export function startForm(model, given) {
   const node = h("section", { class: "panel start", "aria-label": "Train a model" }, h("p", { class: "quiet" }, "…"));
   ask(model, "form", {}).then((known) => fill(known)).catch((error) => put(node, trouble(error)));
 
@@ -32,7 +33,7 @@ export function startForm(model) {
     const state = { source: known.sources[0].name, named: "", text: "" };
     const source = h("select", { name: "source", onchange: choose }, known.sources.map((each) => h("option", { value: each.name }, `${each.name}: ${each.about}`)), h("option", { value: "paste" }, "text that I paste"), h("option", { value: "file" }, "a file of mine"));
     const paste = h("textarea", { name: "text", "aria-label": "the text to train on", placeholder: "Paste at least a few pages: the more, the better it writes.", spellcheck: "false", oninput: look });
-    const file = h("input", { type: "file", name: "file", accept: ".txt,.md,.csv,.tsv,.json,.py,text/*", onchange: readFile });
+    const file = h("input", { type: "file", name: "file", accept: ".txt,.md,.csv,.tsv,.json,.py,text/*", onchange: () => readFile(file.files[0]) });
     const told = h("p", { class: "quiet" });
     const kind = h("select", { name: "model", onchange: settings }, known.models.map((each) => h("option", { value: each.name }, `${each.name}: ${each.about}`)));
     const sizes = h("div", { class: "sizes" });
@@ -50,8 +51,13 @@ export function startForm(model) {
       h("div", { class: "row" }, begin, h("label", { class: "row" }, paused, "pause before the first step")),
       preview,
     );
+    node.addEventListener("input", () => (refused = ""));
+    node.addEventListener("change", () => (refused = ""));
+    if (given) source.value = "file";
     choose();
     settings();
+    if (given) readFile(given);
+    else source.focus();
 
     function choose() {
       state.source = source.value;
@@ -67,9 +73,8 @@ export function startForm(model) {
       look();
     }
 
-    async function readFile() {
+    async function readFile(chosen) {
       state.text = "";
-      const chosen = file.files[0];
       if (!chosen) return;
       if (chosen.size > LARGEST) {
         put(told, trouble(`${chosen.name} has ${count(chosen.size)} bytes and the page takes ${count(LARGEST)}: train it with 'whence train FILE'; the run then shows here.`));
@@ -78,7 +83,7 @@ export function startForm(model) {
       try {
         state.text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(await chosen.arrayBuffer());
         state.named = chosen.name;
-        told.textContent = `${count(state.text.length)} characters`;
+        told.textContent = `${chosen.name}: ${count(state.text.length)} characters`;
       } catch {
         put(told, trouble(`${chosen.name} isn't UTF-8 text: save it as UTF-8.`));
       }
@@ -92,8 +97,10 @@ export function startForm(model) {
       return { source: own ? "text" : state.source, named: state.source === "file" ? state.named : "", model: kind.value, settings: changed, out: name.value.trim() };
     }
 
+    let refused = ""; // what couldn't be started: a preview of the same doesn't draw over the reason
     async function start() {
       begin.disabled = true;
+      refused = JSON.stringify(asked());
       const text = state.source === "paste" ? paste.value : state.source === "file" ? state.text : null;
       try {
         const done = await command(model, "start", { ...asked(), text, paused: paused.checked });
@@ -107,14 +114,17 @@ export function startForm(model) {
 
     async function preview_now() {
       const wanted = asked();
+      const same = () => JSON.stringify(wanted) === JSON.stringify(asked()) && JSON.stringify(wanted) !== refused;
+      if (!same()) return;
       try {
         const answer = await ask(model, "recipe", wanted);
-        if (JSON.stringify(wanted) !== JSON.stringify(asked())) return;
+        if (!same()) return;
         const [few] = Object.entries(answer.parameters_by_vocabulary);
         put(preview, h("p", { class: "quiet" }, [`run ${answer.name}`, few[1] ? ` · ${count(few[1])} parameters if the text has ${few[0]} different tokens` : ""]), copies(answer));
         name.placeholder = answer.name;
         begin.disabled = false;
       } catch (error) {
+        if (!same()) return;
         put(preview, trouble(error));
         begin.disabled = true;
       }

@@ -8,8 +8,9 @@ import { heat } from "./plane.js";
 const BOX = 46;
 const GAP = 16;
 
-// Calls `open(name)` when a number is chosen. Returns { node, update(answer, chosen) }.
-export function network(open) {
+// Calls `open(name)` when a number is chosen, and `look({name, values, side})` while a unit with a
+// picture is pointed at or has the keyboard, then look(null). Returns { node, update(answer, chosen) }.
+export function network(open, look) {
   const svg = s("svg", { class: "net", role: "group", tabindex: 0, "aria-label": "The network: arrow keys move along its numbers, Enter opens one" });
   const node = h("div", { class: "scroll net-scroll" }, svg);
   let items = [];
@@ -28,6 +29,7 @@ export function network(open) {
     items[at]?.node.classList.remove("focus");
     at = k;
     items[at]?.node.classList.add("focus");
+    look(items[at]?.unit || null);
     items[at]?.node.scrollIntoView({ block: "nearest", inline: "nearest" });
   }
 
@@ -78,11 +80,13 @@ export function network(open) {
           s("rect", { x, y, width: BOX, height: BOX, rx: 6, class: "box" }),
           s("text", { x: x + BOX / 2, y: y - 4, "text-anchor": "middle", class: "name" }, unit.name),
           map && !answer.op ? null : s("text", { x: x + BOX / 2, y: y + BOX / 2, dy: "0.35em", "text-anchor": "middle", class: map ? "value halo" : "value", ...fitting(value === null ? "?" : tight(value)) }, value === null ? "?" : tight(value)),
-          k && unit.slope !== null && !map ? s("text", { x: x + BOX / 2, y: y + BOX - 5, "text-anchor": "middle", class: "slope", ...fitting(`∂ ${tight(unit.slope)}`.slice(1)) }, `∂ ${tight(unit.slope)}`) : null,
+          k && unit.slope !== null && !map ? s("text", { x: x + BOX / 2 + 3, y: y + BOX - 5, "text-anchor": "middle", class: "slope", ...fitting(`∂ ${tight(unit.slope)}`, BOX - 14) }, `∂ ${tight(unit.slope)}`) : null,
           death ? s("path", { d: `M${x} ${y}l${BOX} ${BOX}m0 ${-BOX}l${-BOX} ${BOX}`, class: "cross" }) : null,
           s("title", {}, death ? death.why : `${unit.name} = ${full(value)}${k && unit.slope !== null ? `\nslope ${full(unit.slope)}` : ""}`),
         ];
-        const box = mark(s("g", { class: `unit${death ? " shut" : ""}` }, parts), unit.opens === answer.at ? unit.opens : unit.name, unit.opens);
+        const seen = map ? { name: unit.name, ...cut(k ? picture.units[k - 1] : picture.inputs, j) } : null;
+        const box = mark(s("g", { onpointerenter: () => look(seen), onpointerleave: () => look(null), class: `unit${death ? " shut" : ""}` }, parts), unit.opens === answer.at ? unit.opens : unit.name, unit.opens);
+        found[found.length - 1].unit = seen;
         if (unit.z_opens === answer.at) box.classList.add("now");
         if (!k) return box;
         const bias = number(unit.bias.value);
@@ -104,9 +108,13 @@ export function network(open) {
 
   function pictureOf(stack, j) {
     if (!stack) return null;
+    const { values, side } = cut(stack, j);
+    return heat(node, values, side, Math.max(1e-9, ...values.map(Math.abs)));
+  }
+
+  function cut(stack, j) {
     const [, side] = stack.shape;
-    const data = stack.data.subarray(j * side * side, (j + 1) * side * side);
-    return heat(node, data, side, Math.max(1e-9, ...data.map(Math.abs)));
+    return { values: stack.data.subarray(j * side * side, (j + 1) * side * side), side };
   }
 
   return { node, update };
@@ -117,8 +125,8 @@ export function signedText(value) {
 }
 
 // A long number is drawn as narrow as its box.
-function fitting(text) {
-  return text.length > 5 ? { textLength: BOX - 8, lengthAdjust: "spacingAndGlyphs" } : {};
+function fitting(text, room = BOX - 8) {
+  return text.length > 5 ? { textLength: room, lengthAdjust: "spacingAndGlyphs" } : {};
 }
 
 function tight(value) {

@@ -1,7 +1,7 @@
 // The plane: what a network answers at every point of it, and the samples.
 
 import { h } from "./dom.js";
-import { probability } from "./number.js";
+import { probability, short } from "./number.js";
 
 const colours = new Map();
 
@@ -38,15 +38,18 @@ export function heat(node, values, side, scale) {
   return paint(node, values, side, scale, 0).toDataURL();
 }
 
-// The output over the plane with its border at P = 0.5. Returns { node, update(picture, followed) }.
+// The output over the plane with its border at P = 0.5. Returns { node, update(picture, followed),
+// large(unit) }: {name, values, side} of a unit is shown in its place, null shows the output again.
 export function plane() {
   const canvas = h("canvas", { class: "plane", role: "img" });
   const said = h("p", { class: "quiet plane-said" }, "");
   const node = h("div", {}, canvas, said);
   let shown = null;
+  let last = null;
+  let unit = null;
 
   canvas.addEventListener("pointermove", (event) => {
-    if (!shown) return;
+    if (!shown || unit) return;
     const box = canvas.getBoundingClientRect();
     const [u, v] = [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height];
     const side = shown.p.shape[0];
@@ -56,22 +59,31 @@ export function plane() {
   });
   canvas.addEventListener("pointerleave", () => (said.textContent = LEGEND));
 
+  function large(given) {
+    unit = given;
+    if (shown) update(shown, last);
+    said.textContent = unit ? `${unit.name} over the plane, from ${short(Math.min(...unit.values))} (blue) to ${short(Math.max(...unit.values))} (orange); the line is where it is 0` : LEGEND;
+  }
+
   function update(picture, followed) {
-    shown = picture;
+    [shown, last] = [picture, followed];
     const size = 640;
     canvas.width = canvas.height = size;
     const pen = canvas.getContext("2d");
-    const side = picture.p.shape[0];
+    const side = unit ? unit.side : picture.p.shape[0];
+    const most = unit ? Math.max(1e-9, ...unit.values.map(Math.abs)) : 0.5;
+    const values = unit ? unit.values : picture.p.data;
     pen.imageSmoothingEnabled = true;
     pen.imageSmoothingQuality = "high";
-    pen.drawImage(paint(canvas, picture.p.data, side, 0.5, 0.5), 0, 0, size, size);
+    pen.drawImage(paint(canvas, values, side, most, unit ? 0 : 0.5), 0, 0, size, size);
     pen.strokeStyle = `rgb(${rgb(canvas, "--ink")})`;
     pen.lineWidth = 2;
-    border(pen, picture.p.data, side, size / side);
+    border(pen, values, side, size / side, unit ? 0 : 0.5);
     const to = ([x, y]) => [(x / picture.limit + 1) * (size / 2), (1 - y / picture.limit) * (size / 2)];
     dots(pen, picture.held_points, picture.held_labels, to, false);
     dots(pen, picture.points, picture.labels, to, true);
     if (followed !== null && followed !== undefined) ring(pen, to([picture.points.data[2 * followed], picture.points.data[2 * followed + 1]]));
+    canvas.dataset.unit = unit ? unit.name : "";
     canvas.setAttribute("aria-label", `The plane coloured by P(class 1), with ${picture.labels.data.length} samples; the table has their numbers`);
     if (!said.textContent) said.textContent = LEGEND;
   }
@@ -99,13 +111,13 @@ export function plane() {
     pen.stroke();
   }
 
-  return { node, update };
+  return { node, update, large };
 }
 
 const LEGEND = "● class 1, ■ class 0; hollow ones are held out, the ringed one is followed";
 
-// The line where P = 0.5, cell by cell between the middles of the picture's points.
-function border(pen, p, side, size) {
+// The line where it is at `level`, cell by cell between the middles of the picture's points.
+function border(pen, p, side, size, level) {
   pen.beginPath();
   for (let i = 0; i + 1 < side; i++) {
     for (let j = 0; j + 1 < side; j++) {
@@ -113,7 +125,7 @@ function border(pen, p, side, size) {
       const cuts = [];
       for (let k = 0; k < 4; k++) {
         const [a, b] = [corners[k], corners[(k + 1) % 4]];
-        const [u, v] = [p[a[0] * side + a[1]] - 0.5, p[b[0] * side + b[1]] - 0.5];
+        const [u, v] = [p[a[0] * side + a[1]] - level, p[b[0] * side + b[1]] - level];
         if (u < 0 !== v < 0) {
           const t = u / (u - v);
           cuts.push([(a[1] + t * (b[1] - a[1]) + 0.5) * size, (a[0] + t * (b[0] - a[0]) + 0.5) * size]);

@@ -1,6 +1,6 @@
 // The settings of a small model: what it learns, what it is, and how it learns.
 
-import { button, h, put } from "./dom.js";
+import { button, h, put, s } from "./dom.js";
 import { short } from "./number.js";
 
 const NAMES = { coffee: "coffee shop (a line)", one: "by hand, one sample", three: "by hand, three samples", "two-features": "by hand, two features", moons: "moons", circles: "circles", xor: "xor", spiral: "spiral", gaussians: "two clouds" };
@@ -18,7 +18,7 @@ export function settings(place, answer, configure, rate) {
   for (const set of place.fields) set(answer);
 }
 
-function build(place, { setup, choices, presets }, configure, rate) {
+function build(place, { setup, choices, presets, thumbnails }, configure, rate) {
   const fields = [];
   const points = choices.points.includes(setup.data);
   const field = (label, control, ...more) => h("label", { class: "field" }, h("span", {}, label), control, more);
@@ -59,6 +59,7 @@ function build(place, { setup, choices, presets }, configure, rate) {
 
   put(
     place,
+    h("div", { class: "thumbs", role: "group", "aria-label": "Data to play with" }, Object.entries(thumbnails).map(([name, thumb]) => button([picture(thumb), h("span", {}, NAMES[name] || name)], () => configure({ data: name }), { class: "thumb", "aria-pressed": String(setup.data === name) }))),
     h(
       "div",
       { class: "row settings" },
@@ -73,6 +74,15 @@ function build(place, { setup, choices, presets }, configure, rate) {
     h("div", { class: "row settings" }, layers(setup, configure), read),
   );
   return fields;
+}
+
+// A few of the samples, small.
+function picture({ at, label }) {
+  const dots = Array.from({ length: at.shape[0] }, (_, i) => {
+    const [x, y] = [4 + 56 * at.data[2 * i], 40 - 36 * at.data[2 * i + 1]];
+    return s("circle", { cx: x.toFixed(1), cy: y.toFixed(1), r: at.shape[0] > 20 ? 1.7 : 2.8, class: label ? (label.data[i] > 0 ? "one" : "zero") : "sample" });
+  });
+  return s("svg", { viewBox: "0 0 64 44", "aria-hidden": "true" }, dots);
 }
 
 function batches({ batch }) {

@@ -77,6 +77,7 @@ export function axesOf({ x, y, ticksX, ticksY }, width, height, name) {
 }
 
 function plain(value) {
+  if (Math.abs(value) >= 1e4 && Math.abs(value) < 1e7) return `${plain(value / 1000)}k`; // room is short beside the axis
   return short(value).replace(/(\.\d*?)0+(?=$|e)/, "$1").replace(/\.(?=$|e)/, "");
 }
 

@@ -3,6 +3,7 @@
 import { ask, asks, go, remember } from "../lib/ask.js";
 import { about, askTraced, bars, judged, where } from "../lib/asked.js";
 import { addressBox } from "../lib/address.js";
+import { caller } from "../lib/called.js";
 import { failed } from "../lib/failed.js";
 import { copies } from "../lib/copy.js";
 import { button, h, put, scrolls, trouble } from "../lib/dom.js";
@@ -18,7 +19,9 @@ function render({ model, el }) {
   const bar = h("div", {});
   const wait = h("div", {});
   const body = h("div", {});
-  put(el, h("div", { class: "head" }, h("h1", {}, "Cell")), bar, crumbs, wait, body);
+  const title = h("h1", {}, "Cell");
+  let called = caller({});
+  put(el, h("div", { class: "head" }, title), bar, crumbs, wait, body);
   change({});
   return () => (asked += 1);
 
@@ -54,11 +57,14 @@ function render({ model, el }) {
 
   function show(answer) {
     put(bar, where(answer, (changed) => change(changed)), addressBox(model, () => about(state), answer.address, visit));
+    called = caller(answer.words);
+    put(title, `${answer.receipt.title}, ${answer.run}`);
+    title.title = answer.address;
     put(crumbs, trail.slice(-8).map((each, i, all) => [button(each, () => back(trail.length - all.length + i), { class: "link" }), h("span", { class: "quiet", "aria-hidden": "true" }, " \u203a ")]), h("strong", {}, answer.address));
     const r = answer.receipt;
     put(
       body,
-      h("section", { class: "panel equation" }, h("p", { class: "big" }, h("span", { class: "address" }, r.address), " = ", h("strong", { class: "number", title: full(r.value) }, full(r.value)), h("span", { class: "quiet" }, ` ${r.quantity}, ${r.dtype}`)), equation(r), judged(r), r.notes.map((note) => h("p", { class: "quiet" }, note)), before(answer)),
+      h("section", { class: "panel equation" }, h("p", { class: "big" }, h("span", { class: "address", title: r.address }, r.address), " = ", h("strong", { class: "number", title: full(r.value) }, full(r.value)), h("span", { class: "quiet", title: r.operation || null }, ` ${r.quantity}, ${r.dtype}`)), equation(r), judged(r), r.notes.map((note) => h("p", { class: "quiet" }, note)), before(answer)),
       h("div", { class: "cell-columns" }, h("section", { class: "panel" }, h("h2", {}, "It stands here"), own(answer)), answer.sources.length ? h("section", { class: "panel" }, h("h2", {}, "Made of the cells that are lit"), h("div", { class: "grid-matrices" }, answer.sources.map(source))) : null),
       r.terms.length ? h("section", { class: "panel" }, h("h2", {}, "The arithmetic"), terms(r, answer.closed), answer.within ? h("details", {}, h("summary", {}, "further within the fused operation, whose own numbers have no address"), h("div", scrolls("The numbers of it"), h("pre", { class: "within" }, answer.within))) : null) : null,
       reverse(answer),
@@ -72,10 +78,14 @@ function render({ model, el }) {
     change({ address });
   }
 
+  // The rule as symbols, the same with its numbers, and what comes of it.
   function equation(r) {
-    const names = Object.entries(r.names);
     const given = ["given", "closed box"].includes(r.verdict);
-    return h("div", { class: "formula" }, given ? h("p", {}, r.symbols) : formula(r.symbols), names.length ? h("p", { class: "quiet small" }, names.map(([symbol, name], i) => [i ? ", " : "", h("em", {}, symbol), " = ", h("span", { class: kind(name) }, name)])) : null, r.terms.length ? h("div", scrolls("The numbers of it"), figures(r)) : null);
+    const names = Object.entries(r.names);
+    const meant = names.length ? h("p", { class: "quiet small meant" }, names.map(([symbol, name], i) => [i ? ", " : "", h("em", {}, symbol), " is ", h("span", { class: kind(name), title: name }, called.tensor(name))])) : null;
+    const line = (label, ...shown) => h("div", { class: "rule-line" }, h("span", { class: "label" }, label), h("div", {}, shown));
+    if (given || !r.terms.length) return h("div", { class: "formula" }, given ? h("p", {}, r.symbols) : formula(r.symbols), meant);
+    return h("div", scrolls("The rule", "formula rule"), line("in symbols", formula(r.symbols), meant), line("in numbers", figures(r)), line("result", math(op("="), value(short(r.total)))));
   }
 
   // symbols → numbers → result
@@ -93,7 +103,6 @@ function render({ model, el }) {
     if (parts[1]?.textContent === "+") parts.splice(1, 1);
     const more = r.terms.length - shown.length + r.others.count;
     if (more) parts.push(op("+"), op("\u2026"));
-    parts.push(op("="), value(short(r.total)));
     return math(...parts);
   }
 
@@ -103,9 +112,9 @@ function render({ model, el }) {
     const read = r.terms[0].factors.filter((f) => Number.isFinite(number(f.value)));
     const own = read.find((f) => last(f.address) === last(r.address));
     const power = (f) => m("msup", {}, name("e"), value(short(f.value)));
-    if (!own) return math(op("="), value(short(r.total)));
+    if (!own) return math(op("="), op("\u2026"));
     const sum = read.slice(0, 5).flatMap((f, i) => (i ? [op("+"), power(f)] : [power(f)]));
-    return math(op("="), fraction(power(own), row(...sum, ...(read.length > 5 ? [op("+"), op("\u2026")] : []))), op("="), value(short(r.total)));
+    return math(op("="), fraction(power(own), row(...sum, ...(read.length > 5 ? [op("+"), op("\u2026")] : []))));
   }
 
   function product(term) {
@@ -131,7 +140,7 @@ function render({ model, el }) {
   function source(one) {
     const lit = [];
     for (let i = 0; i < one.cells.shape[0]; i++) lit.push([one.cells.data[2 * i], one.cells.data[2 * i + 1]]);
-    const given = (tile) => ({ title: `${one.symbol ? one.symbol + " = " : ""}${tile.name}`, lit, size: Math.max(3, Math.min(12, Math.floor(300 / Math.max(...tile.values.shape)))), labels: true });
+    const given = (tile) => ({ title: `${one.symbol ? one.symbol + " is " : ""}${called.tensor(tile.name)}`, lit, size: Math.max(3, Math.min(12, Math.floor(300 / Math.max(...tile.values.shape)))), labels: true });
     return h("div", {}, movable(one.matrix, given), h("p", { class: "quiet small" }, `${count(one.count)} cell${one.count === 1 ? "" : "s"} read`));
   }
 
@@ -162,7 +171,7 @@ function render({ model, el }) {
 
   function written(term, closed) {
     const shown = term.detail ? term.factors.filter((f) => term.detail.includes(`[${f.address}]`)) : term.factors.filter((f) => Number.isFinite(number(f.value))).slice(0, 8);
-    const parts = [...coefficient(term).map((c) => digits(c)), ...shown.map((f) => h("span", { class: "factor" }, digits(f.value), " ", closed.includes(f.address) ? h("span", { class: "address quiet" }, f.address) : button(f.address, () => visit(f.address), { class: `link address ${kind(f.address.split("[")[0])}` })))];
+    const parts = [...coefficient(term).map((c) => digits(c)), ...shown.map((f) => h("span", { class: "factor" }, digits(f.value), " ", closed.includes(f.address) ? h("span", { class: "address quiet", title: f.address }, called(f.address)) : button(called(f.address), () => visit(f.address), { title: f.address, class: `link address ${kind(f.address.split("[")[0])}` })))];
     if (!parts.length) return term.label;
     return h("span", { class: "written" }, term.detail ? null : h("span", { class: "quiet" }, `${term.label} of `), parts.map((part, i) => [i ? (term.detail ? " \u00b7 " : ", ") : "", part]));
   }
@@ -173,9 +182,9 @@ function render({ model, el }) {
   }
 
   function reverse(answer) {
-    const used = answer.used_by.length ? h("p", {}, "Read by ", answer.used_by.slice(0, 12).map((u, i) => [i ? ", " : "", h("span", { class: "quiet" }, `${u.operation.replace(/^_+/, "")} \u2192 `), button(u.name, () => visit(u.name), { class: "link address" })]), answer.used_by.length > 12 ? ` and ${answer.used_by.length - 12} more` : "", ".") : null;
+    const used = answer.used_by.length ? h("p", {}, "Read by ", answer.used_by.slice(0, 12).map((u, i) => [i ? ", " : "", button(called(u.name), () => visit(u.name), { class: "link address", title: u.name }), h("span", { class: "quiet", title: u.operation }, ` (${u.words})`)]), answer.used_by.length > 12 ? ` and ${answer.used_by.length - 12} more` : "", ".") : null;
     if (!answer.grad) return h("section", { class: "panel" }, h("h2", {}, "The reverse: where it went"), used, h("p", { class: "quiet" }, answer.no_grad));
-    const rows = answer.arrivals.map((a) => ({ label: h("span", {}, h("span", { class: "quiet" }, a.operation === "ones_like" ? "the backward pass begins here " : `back from ${a.module || a.operation} `), button(a.address, () => visit(a.address), { class: "link address" })), value: a.value }));
+    const rows = answer.arrivals.map((a) => ({ label: h("span", {}, h("span", { class: "quiet", title: a.operation }, a.operation === "ones_like" ? "the backward pass begins here " : `back from ${a.module || a.words} `), button(called(a.address), () => visit(a.address), { class: "link address", title: a.address })), value: a.value }));
     if (answer.arrivals.length > 1 && answer.rounding) rows.push({ label: "rounding", value: answer.rounding, kind: "others" });
     return h("section", { class: "panel" }, h("h2", {}, "The reverse: where it went"), used, h("p", { class: "big" }, "\u2202loss/\u2202 = ", signed(answer.grad.value), " ", button(answer.grad.address, () => visit(answer.grad.address), { class: "link address" }), " ", h("span", { class: `badge ${answer.grad.verdict.replaceAll(" ", "-")}` }, answer.grad.verdict)), h("p", { class: "quiet" }, answer.arrivals.length > 1 ? "The gradient is the sum of what came back. An addition passes a gradient on as it is, so later readers of the same sum are listed too:" : "It was used once; this came back:"), bars(rows), h("p", { class: "row" }, button("Who is it from? Open the receipt", () => go(model, "receipt", { ...about(state), address: answer.grad.address }))));
   }

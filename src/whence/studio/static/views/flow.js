@@ -1,37 +1,52 @@
-// View 4: the model left to right, a ribbon for each token; a block opens in place, a head opens.
+// View 4: the model left to right, a ribbon for each token; a block opens between its neighbours, a
+// head shows who reads whom, the right end writes on, and backward the same picture shows gradients.
 
 import { asks, go, remember } from "../lib/ask.js";
+import { arcs } from "../lib/arcs.js";
 import { about, askTraced, where } from "../lib/asked.js";
 import { failed } from "../lib/failed.js";
 import { copies } from "../lib/copy.js";
 import { button, h, put, s, scrolls, trouble } from "../lib/dom.js";
-import { addressOf, matrix, visible } from "../lib/matrix.js";
+import { matrix, visible } from "../lib/matrix.js";
 import { formula } from "../lib/mathml.js";
 import { digits, full, probability } from "../lib/number.js";
+import { strips } from "../lib/strips.js";
+import { writing } from "../lib/writing.js";
+
+const [CELL, TALL, BETWEEN] = [18, 22, 30]; // pixels: a cell's width, a token's height, a ribbon's length
 
 function render({ model, el }) {
-  let state = { example: 0, open: "", head: 0, ...model.get("params") };
+  let state = { example: 0, open: "", head: 0, backward: false, ...model.get("params") };
   let asked = 0;
+  let shown = null; // the answer that is drawn
+  let from = 0; // the first of the columns that are drawn
   const bar = h("div", {});
   const wait = h("div", {});
   const body = h("div", {});
-  put(el, h("div", { class: "head" }, h("h1", {}, "Flow")), bar, wait, body);
+  const foot = h("div", {});
+  const writes = writing(model, state.run, (text) => change({ text, example: 0 }));
+  put(el, h("div", { class: "head" }, h("h1", {}, "Flow")), bar, wait, body, foot);
   change({});
-  return () => (asked += 1);
+  const wider = new ResizeObserver(() => shown && fits(shown) !== shown.fits && draw(shown, false));
+  wider.observe(el);
+  return () => {
+    asked += 1;
+    writes.stop();
+    wider.disconnect();
+  };
 
   async function change(changes) {
     if (asked && !asks(model)) return;
+    const opened = "open" in changes && changes.open !== state.open;
     state = { ...state, ...changes };
     const mine = ++asked;
     const params = about(state);
-    if (state.example) params.example = state.example;
-    if (state.open) params.open = state.open;
-    if (state.head) params.head = state.head;
+    for (const name of ["example", "open", "head", "backward"]) if (state[name]) params[name] = state[name];
     remember(model, params);
     body.dataset.busy = "";
     try {
       const answer = (mine === 1 && model.get("answer")) || (await askTraced(model, "flow", params, wait));
-      if (mine === asked) show(answer);
+      if (mine === asked) show(answer, opened);
     } catch (error) {
       if (mine !== asked) return;
       if (!bar.childElementCount) return failed(model, el, error, h("h1", {}, "Flow"));
@@ -41,11 +56,43 @@ function render({ model, el }) {
     el.dataset.ready = String(mine);
   }
 
-  function show(answer) {
+  function show(answer, opened) {
+    if (answer.text) state.text = answer.text; // the sentence it began with, so that going on keeps it
+    state.step = answer.step;
     const example = h("select", { "aria-label": "Example", onchange: () => change({ example: Number(example.value) }) }, Array.from({ length: Math.min(64, answer.examples) }, (_, i) => h("option", { value: i }, `example ${i}`)));
     example.value = answer.example;
-    put(bar, where(answer, (changed) => change({ ...changed, example: 0 })), h("p", { class: "row quiet" }, answer.examples > 1 ? example : null, h("span", {}, "loss ", digits(answer.loss)), h("span", {}, answer.notes.join("; "))));
-    put(body, stream(answer), answer.open ? inside(answer) : h("p", { class: "quiet" }, "Click a module's name to open it in place; click a cell to open its arithmetic."), copies(answer));
+    const way = (name, on) => button(name, () => change({ backward: on }), { "aria-pressed": String(answer.backward === on) });
+    const modes = h("span", { class: "row tight", role: "group", "aria-label": "What the picture shows" }, way("Values, forward", false), way("Gradients, backward", true));
+    put(bar, where(answer, (changed) => change({ ...changed, example: 0 })), h("div", { class: "row quiet flow-bar" }, modes, answer.examples > 1 ? example : null, h("span", {}, "loss ", digits(answer.loss)), h("span", {}, answer.notes.join("; "))));
+    draw(answer, opened);
+    put(foot, copies(answer));
+    if (asks(model)) writes.update(answer);
+  }
+
+  function draw(answer, opened) {
+    shown = answer;
+    shown.fits = fits(answer);
+    const hint = answer.backward ? "\u2202loss/\u2202 each number: how fast the loss grows with it (\u25b2 orange) or falls (\u25bc blue). It flows from the right to the left. Click a cell to open its arithmetic." : "Point at a cell for its number, click it for its arithmetic; click a module\u2019s name to open it in place.";
+    put(body, h("div", { class: "row flow-hint" }, h("p", { class: "quiet small" }, hint), pager(answer)), stream(answer, opened));
+    if (opened && answer.open) body.querySelector(".flow-inside")?.scrollIntoView({ block: "nearest", inline: "center", behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
+  }
+
+  // How many numbers of each token fit, so that the whole model is as wide as the page.
+  function fits(answer) {
+    const stages = answer.stages.filter((stage) => stage.tile).length || 1;
+    const room = el.clientWidth - 80 - (answer.predictions.length ? 150 : 0) - (answer.text ? 270 : 0);
+    return Math.max(4, Math.min(16, Math.floor((room / stages - BETWEEN) / CELL)));
+  }
+
+  function pager(answer) {
+    const widest = Math.max(...answer.stages.map((stage) => stage.tile?.values.shape[1] ?? 0));
+    const count = answer.fits;
+    if (widest <= count) return null;
+    const turn = (by) => {
+      from = Math.max(0, Math.min(widest - count, from + by * count));
+      draw(answer, false);
+    };
+    return h("span", { class: "row tight" }, button("\u2190", () => turn(-1), { class: "small", "aria-label": "Earlier numbers of each token", disabled: from === 0 }), h("span", { class: "quiet small number" }, `numbers ${from} to ${Math.min(widest, from + count) - 1}`), button("\u2192", () => turn(1), { class: "small", "aria-label": "Further numbers of each token", disabled: from + count >= widest }));
   }
 
   function pick(address) {
@@ -53,14 +100,12 @@ function render({ model, el }) {
   }
 
   // The residual stream: one column for each module, one ribbon for each token.
-  function stream(answer) {
+  function stream(answer, opened) {
     const stages = answer.stages.filter((stage) => stage.tile);
-    const rows = Math.max(...stages.map((stage) => stage.tile.values.shape[0]), 1);
-    const tall = Math.max(14, Math.min(20, Math.floor(560 / rows)));
     const tokens = (stage) => h("div", { class: "flow-tokens" }, h("div", { class: "flow-name quiet" }, stages.at(-1).stream ? (stage.stream ? "target" : "source") : "tokens"), h("div", { class: "flow-rows" }, Array.from({ length: stage.tile.values.shape[0] }, (_, i) => h("span", { class: "flow-token", title: stage.tile.row_labels?.[i] }, visible(stage.tile.row_labels?.[i] ?? String(i))))));
-    const between = (a, b) => (a.stream === b.stream ? ribbons(a, b, tall) : [crossing(a), tokens(b)]);
-    const columns = stages.map((stage, i) => [i ? between(stages[i - 1], stage) : tokens(stage), column(stage, tall, answer)]);
-    return h("div", scrolls("The model from left to right", "flow-scroll"), h("div", { class: "flow", style: { "--tall": `${tall}px` } }, columns, predictions(answer, tall)));
+    const between = (a, b) => (a.stream === b.stream ? ribbons(a, b) : [crossing(a), tokens(b)]);
+    const columns = stages.map((stage, i) => [i ? between(stages[i - 1], stage) : tokens(stage), column(stage, answer), stage.name.split("#")[0] === answer.open ? inside(answer, opened) : null]);
+    return h("div", scrolls("The model from left to right", "flow-scroll"), h("div", { class: `flow${answer.backward ? " backward" : ""}`, style: { "--tall": `${TALL}px` } }, columns, predictions(answer), asks(model) ? writes.node : null));
   }
 
   // From one text to another no token leads to a token: each of the target reads all of the source.
@@ -68,86 +113,32 @@ function render({ model, el }) {
     return h("div", { class: "flow-cross quiet small" }, h("span", {}, `all ${before.tile.rows} vectors are read by each token of the target, through cross-attention \u2192`));
   }
 
-  function column(stage, tall, answer) {
+  function column(stage, answer) {
     const path = stage.name.split("#")[0];
     const open = path === answer.open;
     const title = stage.opens ? button(open ? `${path} \u25be` : `${path} \u25b8`, () => change({ open: open ? "" : path, head: 0 }), { class: "link stage-name", "aria-expanded": String(open), title: stage.module }) : h("span", { class: "stage-name", title: stage.module }, path);
-    const wide = Math.max(2, Math.min(5, Math.floor(150 / stage.tile.values.shape[1])));
-    return h("div", { class: `flow-stage${open ? " open" : ""}` }, h("div", { class: "flow-name" }, title, h("span", { class: "quiet small" }, `${stage.tile.rows}\u00d7${stage.tile.columns}${stage.tile.values.shape[1] < stage.tile.columns ? `, first ${stage.tile.values.shape[1]}` : ""}`)), strips(stage.tile, wide, tall));
+    return h("div", { class: `flow-stage${open ? " open" : ""}` }, h("div", { class: "flow-name" }, title, h("span", { class: "quiet small" }, `${stage.tile.columns} numbers`)), strips(stage.tile, { from, count: answer.fits, wide: CELL, tall: TALL, pick }));
   }
 
-  // One strip of colours for each token.
-  function strips(tile, wide, tall) {
-    const [rows, columns] = tile.values.shape;
-    const values = tile.values.data;
-    const most = values.reduce((m, x) => (Number.isFinite(x) ? Math.max(m, Math.abs(x)) : m), 0) || 1;
-    const said = h("span", { class: "flow-said number", "aria-live": "off" });
-    const canvas = h("canvas", { class: "flow-cells", tabindex: "0", role: "img", "aria-label": `${tile.name}: ${rows} tokens, ${columns} numbers each; arrow keys move, Enter opens`, style: { width: `${columns * wide}px`, height: `${rows * tall}px` } });
-    let cursor = [0, 0];
-    const draw = () => {
-      const scale = Math.max(1, window.devicePixelRatio || 1);
-      const colours = getComputedStyle(canvas);
-      canvas.width = columns * wide * scale;
-      canvas.height = rows * tall * scale;
-      const pen = canvas.getContext("2d");
-      pen.scale(scale, scale);
-      for (let r = 0; r < rows; r++) {
-        for (let c = 0; c < columns; c++) {
-          const x = values[r * columns + c];
-          pen.globalAlpha = Number.isFinite(x) ? Math.abs(x) / most : 0.1;
-          pen.fillStyle = colours.getPropertyValue(x < 0 ? "--neg" : "--pos").trim();
-          pen.fillRect(c * wide, r * tall + 1, wide, tall - 2);
-        }
-      }
-    };
-    const tell = ([r, c]) => {
-      cursor = [r, c];
-      said.textContent = `${addressOf(tile, r, c)} = ${full(values[r * columns + c])}`;
-      canvas.title = said.textContent;
-    };
-    const at = (event) => {
-      const box = canvas.getBoundingClientRect();
-      return [Math.min(rows - 1, Math.max(0, Math.floor(((event.clientY - box.top) / box.height) * rows))), Math.min(columns - 1, Math.max(0, Math.floor(((event.clientX - box.left) / box.width) * columns)))];
-    };
-    canvas.addEventListener("pointermove", (event) => tell(at(event)));
-    canvas.addEventListener("click", (event) => pick(addressOf(tile, ...at(event))));
-    canvas.addEventListener("keydown", (event) => {
-      const way = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key];
-      if (way) {
-        event.preventDefault();
-        tell([Math.min(rows - 1, Math.max(0, cursor[0] + way[0])), Math.min(columns - 1, Math.max(0, cursor[1] + way[1]))]);
-      } else if (event.key === "Enter") pick(addressOf(tile, ...cursor));
-    });
-    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => canvas.isConnected && draw());
-    requestAnimationFrame(draw);
-    return h("div", { class: "flow-rows" }, canvas, said);
-  }
-
-  // From each token's strip to its next one.
-  function ribbons(before, after, tall) {
+  // From each token's strip to its next one; backward they lead the other way.
+  function ribbons(before, after) {
     const [a, b] = [before.tile.values.shape[0], after.tile.values.shape[0]];
     const rows = Math.min(a, b);
-    return h("div", { class: "flow-between", "aria-hidden": "true" }, h("div", { class: "flow-name" }), s("svg", { width: 22, height: Math.max(a, b) * tall }, Array.from({ length: rows }, (_, i) => s("rect", { x: 0, y: i * tall + 1, width: 22, height: tall - 2, class: "ribbon" }))));
+    const tip = (i) => (shown.backward ? `M${BETWEEN} ${i * TALL + 4}H9L2 ${(i + 0.5) * TALL}L9 ${(i + 1) * TALL - 4}H${BETWEEN}Z` : `M0 ${i * TALL + 4}H${BETWEEN - 9}L${BETWEEN - 2} ${(i + 0.5) * TALL}L${BETWEEN - 9} ${(i + 1) * TALL - 4}H0Z`);
+    return h("div", { class: "flow-between", "aria-hidden": "true" }, h("div", { class: "flow-name" }), s("svg", { width: BETWEEN, height: Math.max(a, b) * TALL }, Array.from({ length: rows }, (_, i) => s("path", { d: tip(i), class: "ribbon" }))));
   }
 
-  function predictions(answer, tall) {
+  function predictions(answer) {
     if (!answer.predictions.length) return null;
-    return h(
-      "div",
-      { class: "flow-out" },
-      h("div", { class: "flow-name quiet" }, "likeliest next"),
-      h(
-        "div",
-        { class: "flow-rows" },
-        answer.predictions.map((p) => p === null ? h("span", { class: "flow-next", style: { height: `${tall}px` }, title: "padding: nothing is predicted here" }) : h("span", { class: "flow-next", style: { height: `${tall}px` }, title: p.target === null ? null : `target '${visible(p.target)}': P = ${full(p.p_target)}` }, p.tokens.map((token, i) => h("span", { class: token === p.target ? "hit" : null, style: { opacity: 0.35 + 0.65 * p.p[i] } }, visible(token))), h("span", { class: "quiet number" }, probability(p.p[0])))),
-      ),
-    );
+    const row = (p) => (p === null ? h("span", { class: "flow-next", title: "padding: nothing is predicted here" }) : h("span", { class: "flow-next", title: p.target === null ? null : `target '${visible(p.target)}': P = ${full(p.p_target)}` }, p.tokens.map((token, i) => h("span", { class: token === p.target ? "hit" : null, style: { opacity: 0.35 + 0.65 * p.p[i] } }, visible(token))), h("span", { class: "quiet number" }, probability(p.p[0]))));
+    return h("div", { class: "flow-out" }, h("div", { class: "flow-name quiet" }, "likeliest next"), h("div", { class: "flow-rows" }, answer.predictions.map(row)));
   }
 
-  function inside(answer) {
-    const heads = answer.attention.map((one) => attention(answer, one));
+  // What a module made inside, between it and the next one.
+  function inside(answer, opened) {
+    const heads = answer.backward ? [] : answer.attention.map((one) => attention(answer, one));
     const parts = answer.inside.map((each) => matrix(each.tile, { title: each.name.slice(answer.open.length + 1), role: each.role, size: Math.max(3, Math.min(9, Math.floor(230 / each.tile.values.shape[1]))), labels: false, pick }));
-    return h("section", { class: "panel inside", "aria-label": `inside ${answer.open}` }, h("div", { class: "head" }, h("h2", {}, `Inside ${answer.open}`), button("Close", () => change({ open: "" }), { class: "small" })), heads, h("h2", {}, "In order"), h("div", { class: "grid-matrices" }, parts));
+    return h("section", { class: `panel flow-inside${opened ? " opens" : ""}`, "aria-label": `inside ${answer.open}` }, h("div", { class: "head" }, h("h2", {}, `Inside ${answer.open}`), button("Close", () => change({ open: "" }), { class: "small" })), heads, h("h2", {}, "In order"), h("div", { class: "grid-matrices" }, parts));
   }
 
   function attention(answer, one) {
@@ -160,12 +151,13 @@ function render({ model, el }) {
       "div",
       { class: "attention" },
       h("div", { class: "row" }, h("h2", {}, one.module), h("span", { class: "row tight", role: "group", "aria-label": "Head" }, tabs)),
-      h("div", { class: "att" }, [
+      one.weights ? arcs(one.weights, pick) : null,
+      h("details", { class: "behind att-steps", "data-local": "", open: true }, h("summary", {}, "step by step: query times key, softmax, weighted values"), h("div", { class: "att" }, [
         stage("1", "query times key", draw("q", "query q", "q"), draw("k", "key k", "k"), draw("products", "q\u00b7k\u1d40, recomputed")),
         stage("2", h("span", {}, "scale and mask ", one.scale === null ? null : h("span", { class: "quiet" }, `\u00d7 ${one.scale}; crossed out: not to be read`)), draw("scores", "scores")),
         stage("3", h("span", {}, "softmax ", formula("e^x[i] / \u03a3\u2096 e^x[k]")), draw("weights", "weights: each row adds up to 1"), draw("dropped", "after dropout")),
         stage("4", "weighted values", draw("v", "value v", "v"), draw("mixed", "weights \u00b7 v")),
-      ]),
+      ])),
     );
   }
 }

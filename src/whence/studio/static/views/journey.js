@@ -3,10 +3,14 @@
 
 import { ask, asks, first, remember } from "../lib/ask.js";
 import { copies } from "../lib/copy.js";
-import { button, h, put, scrolls, trouble } from "../lib/dom.js";
+import { button, h, paced, put, scrolls, trouble } from "../lib/dom.js";
+import { dial } from "../lib/dial.js";
 import { markdown } from "../lib/markdown.js";
 import { failed } from "../lib/failed.js";
 import { digits } from "../lib/number.js";
+import { progress } from "../lib/progress.js";
+
+const DONE = "whence-lessons-done"; // in this browser's memory: the lessons that were read to the end
 
 function render({ model, el }) {
   let params = { ...(model.get("params") || {}) };
@@ -28,20 +32,39 @@ function render({ model, el }) {
     params = Object.fromEntries(Object.entries({ ...(fresh ? {} : params), ...changes }).filter(([, value]) => (Array.isArray(value) ? value.length : value)));
     const mine = ++asked;
     forth.setAttribute("aria-busy", "true");
-    const wait = setTimeout(() => put(wrong, h("p", { class: "quiet" }, "The experiment is running …")), 400);
+    const over = progress(model, params.lesson || 0, wrong);
     try {
       const found = await ask(model, "journey", params);
       if (mine !== asked || gone) return;
-      put(wrong);
+      over();
       show(found, fresh);
       remember(model, params);
     } catch (error) {
       if (mine !== asked || gone) return;
       params = before;
+      over();
       put(wrong, trouble(error));
     } finally {
-      clearTimeout(wait);
+      over();
       forth.removeAttribute("aria-busy");
+    }
+  }
+
+  function finished() {
+    try {
+      return JSON.parse(localStorage.getItem(DONE) || "[]");
+    } catch {
+      return []; // no memory here, as in a notebook that forbids it
+    }
+  }
+
+  function finish(n) {
+    const done = finished();
+    if (done.includes(n)) return;
+    try {
+      localStorage.setItem(DONE, JSON.stringify([...done, n]));
+    } catch {
+      // then the tick is gone with the page
     }
   }
 
@@ -53,12 +76,20 @@ function render({ model, el }) {
       put(told);
     }
     el.querySelector("h1").textContent = `${found.lesson} · ${found.title}`;
-    put(list, found.lessons.map((each) => h("li", {}, h("a", { href: "#", title: each.about, "aria-current": each.n === found.lesson ? "true" : null, onclick: (event) => (event.preventDefault(), go({ lesson: each.n }, true)) }, h("span", { class: "no" }, each.n), h("span", {}, each.title)))));
+    if (found.cell >= found.last) finish(found.lesson);
+    const done = finished();
+    put(list, found.lessons.map((each) => h("li", { "data-done": done.includes(each.n) ? "" : null }, h("a", { href: "#", title: each.about, "aria-current": each.n === found.lesson ? "true" : null, onclick: (event) => (event.preventDefault(), go({ lesson: each.n }, true)) }, h("span", { class: "no" }, each.n), h("span", {}, each.title), done.includes(each.n) ? h("span", { class: "done", title: "read to the end" }, h("span", { "aria-hidden": "true" }, "\u2713"), h("span", { class: "hidden" }, "finished")) : null))));
     for (const cell of found.cells) {
       const key = JSON.stringify(cell);
       const old = nodes.get(cell.cell);
       if (old?.key === key) continue;
-      const node = h("div", { "data-cell": cell.cell, class: cell.kind }, drawn(cell));
+      if (old?.node.redraw) {
+        old.node.redraw(cell); // the slider under the hand stays
+        old.key = key;
+        continue;
+      }
+      const node = h("div", { "data-cell": cell.cell, class: cell.kind });
+      put(node, drawn(cell, node));
       const held = old?.node.contains(document.activeElement);
       if (old) old.node.replaceWith(node);
       else told.append(node);
@@ -88,13 +119,14 @@ function render({ model, el }) {
     el.dataset.ready = "";
   }
 
-  function drawn(cell) {
+  function drawn(cell, node) {
     const code = cell.source && cell.kind === "code" ? h("details", { class: "code" }, h("summary", {}, "the experiment"), h("pre", {}, h("code", {}, cell.source)), numbers(cell)) : null;
     const said = cell.markdown ? markdown(cell.cell ? cell.markdown : cell.markdown.replace(/^# .*\n/, ""), light) : [];
+    if (cell.kind === "exercise" && cell.blanks.length && cell.blanks.every((blank) => blank.ends)) return dials(cell, node);
+    if (cell.kind === "exercise") return exercise(cell, said);
     if (cell.svg) return [code, picture(cell)];
     if (cell.kind === "question") return question(cell);
     if (cell.kind === "answer") return h("div", { class: `result ${cell.right === false ? "wrong" : "right"}` }, said);
-    if (cell.kind === "exercise") return exercise(cell, said);
     return [code, said, cell.kind === "code" && cell.text && !cell.markdown ? h("pre", {}, cell.text) : null];
   }
 
@@ -113,6 +145,23 @@ function render({ model, el }) {
   // Where the answer to a question stands: the next stop behind it.
   function reveal(cell) {
     return cell === answer.cell ? answer.next : answer.cell;
+  }
+
+  // Numbers that are moved: the picture and the verdict follow.
+  function dials(cell, node) {
+    const seen = h("div", { class: "dial-seen" });
+    const result = h("div", { role: "status" });
+    const ask_ = paced(() => {
+      const others = (params.values || []).filter((text) => !text.startsWith(`${cell.cell}:`));
+      go({ values: [...others, ...cell.blanks.map((blank, i) => `${cell.cell}:${blank.name}=${all[i].value()}`)] });
+    }, 120);
+    const all = cell.blanks.map((blank) => dial(blank, ask_));
+    node.redraw = (now) => {
+      if (now.svg) put(seen, picture(now, false));
+      put(result, now.tried ? h("div", { class: `result ${now.right ? "right" : "wrong"}` }, markdown(now.markdown, light)) : h("p", { class: "quiet small" }, "Move it: the picture follows."));
+    };
+    node.redraw(cell);
+    return h("div", { class: "asked" }, all.map((each) => each.node), seen, result, h("details", { class: "code" }, h("summary", {}, "how it is checked"), h("pre", {}, h("code", {}, cell.source))));
   }
 
   function exercise(cell, said) {
@@ -174,14 +223,14 @@ function numbers(cell) {
 }
 
 // The library's own drawing, as nodes, without what could run or restyle the page.
-function picture(cell) {
+function picture(cell, draws = true) {
   const plain = cell.svg.replace(/<style[\s\S]*?<\/style>/g, "").replace(/ style="[^"]*"/g, "");
   const parsed = new DOMParser().parseFromString(plain, "image/svg+xml").documentElement;
   for (const node of [...parsed.querySelectorAll("style, script, foreignObject")]) node.remove();
   for (const node of [parsed, ...parsed.querySelectorAll("*")]) for (const { name } of [...node.attributes]) if (/^on|^style$|href$/i.test(name)) node.removeAttribute(name);
   for (const curve of parsed.querySelectorAll("path.curve, polyline.curve")) curve.setAttribute("pathLength", "1");
   const svg = document.importNode(parsed, true);
-  svg.classList.add("draws");
+  svg.classList.toggle("draws", draws);
   const [heads, ...rows] = cell.table;
   const behind = heads?.length ? h("details", { class: "behind" }, h("summary", {}, "Table"), h("div", scrolls("The picture as a table"), h("table", {}, h("thead", {}, h("tr", {}, heads.map((name) => h("th", { scope: "col" }, name)))), h("tbody", {}, rows.slice(0, 200).map((row) => h("tr", {}, row.map((x) => h("td", {}, typeof x === "number" ? digits(x) : x)))))))) : null;
   return h("figure", { class: "picture" }, svg, behind);

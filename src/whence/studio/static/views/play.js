@@ -25,11 +25,11 @@ function render({ model, el }) {
   let saved = 0;
   let timer = null;
 
-  const net = network((name) => go({ open: params.open === name ? "" : name }));
-  const losses = chart({ title: "Loss", height: 170 });
   const surface = plane();
+  const net = network((name) => go({ open: params.open === name ? "" : name }), (unit) => surface.large(unit));
+  const losses = chart({ title: "Loss", height: 150 });
   const line = fit();
-  const parts = Object.fromEntries(["said", "form", "facts", "place", "picture", "lines", "opened", "dead", "table", "foot", "error"].map((name) => [name, h("div", { class: `play-${name}` })]));
+  const parts = Object.fromEntries(["said", "form", "scale", "facts", "place", "picture", "lines", "opened", "dead", "table", "foot", "error"].map((name) => [name, h("div", { class: `play-${name}` })]));
   const play = button("Play", toggle, { class: "primary play-button" });
   const steps = {
     operation: button("Operation", operation, { title: "one value, slope or update of the next step" }),
@@ -49,8 +49,8 @@ function render({ model, el }) {
     bar,
     parts.error,
     parts.facts,
-    h("div", { class: "play-main" }, h("div", { class: "panel" }, h("h2", {}, "Network"), net.node, parts.dead), h("div", { class: "panel" }, h("h2", { class: "answers" }, "What it answers"), parts.picture)),
-    h("div", { class: "columns" }, h("div", { class: "panel" }, losses.node), h("div", { class: "panel" }, h("h2", {}, "The next step"), parts.lines)),
+    h("div", { class: "play-main" }, h("div", { class: "panel" }, h("h2", { class: "answers" }, "What it answers"), parts.picture), h("div", { class: "panel play-side" }, losses.node, h("h2", {}, "Network"), net.node, parts.scale, parts.dead)),
+    h("div", { class: "panel" }, h("h2", {}, "The next step"), parts.lines),
     parts.opened,
     parts.table,
     parts.foot,
@@ -97,6 +97,7 @@ function render({ model, el }) {
     else if (parts.picture.firstChild !== kind.node) put(parts.picture, kind.node);
     kind?.update(picture, found.sample);
     put(parts.table, kind ? h("details", { class: "behind" }, h("summary", {}, "Samples and weights as tables"), h("div", { class: "columns" }, h("div", scrolls("Samples"), tableOf(found.table)), h("div", scrolls("Weights"), weightsOf(found.network)))) : weightsOf(found.network));
+    put(parts.scale, scaleOf(found));
     put(parts.lines, linesOf(found));
     put(parts.dead, found.dead.map((each) => h("p", { class: "dead" }, h("strong", {}, "✕ "), each.why, each.receipt ? h("details", {}, h("summary", {}, "the arithmetic"), receipt(each.receipt, (name) => go({ open: name }))) : null)));
     put(parts.opened, openedOf(found));
@@ -232,6 +233,15 @@ function weightsOf({ weights, layers }) {
 
 function findWeight({ weights, layers }, name) {
   return [...weights, ...layers.flat().map((unit) => unit.bias)].find((w) => w.name === name);
+}
+
+// A standardised input: what the figure in its box is in the unit people use.
+function scaleOf({ scale, network }) {
+  const [input] = network.inputs;
+  if (!scale || !input) return null;
+  const x = number(input.value);
+  const km = scale.mean + x * scale.deviation;
+  return h("p", { class: "quiet small" }, `${input.name} ${digits(x).textContent} is ${short(km)} km, standardised: (${short(km)} \u2212 ${short(scale.mean)}) / ${short(scale.deviation)}, so that the mean, ${short(scale.mean)} km, is 0 and one deviation, ${short(scale.deviation)} km, is 1.`);
 }
 
 function capital(text) {

@@ -1,109 +1,138 @@
-// View 1: all runs, with what each is doing; start, compare, fork, delete.
+// View 1: all runs, with what each is doing; start, find, sort, group, tag, compare, fork, delete.
 
-import { ask, command, commands, first, go } from "../lib/ask.js";
+import { ask, command, commands, first, go, remember } from "../lib/ask.js";
 import { copies } from "../lib/copy.js";
 import { dialog } from "../lib/dialog.js";
 import { append, button, h, put, scrolls, trouble } from "../lib/dom.js";
+import { dropped } from "../lib/dropped.js";
 import { failed } from "../lib/failed.js";
 import { forkDialog, startForm } from "../lib/forms.js";
-import { bytes, count, digits } from "../lib/number.js";
-import { sparkline } from "../lib/scales.js";
+import { bytes, count } from "../lib/number.js";
+import { SORTS, grouped, lastOf, matching, sorted } from "../lib/runlist.js";
+import { runRow } from "../lib/runrow.js";
 
-const COLUMNS = ["", "run", "state", "steps", "loss", "bits/byte", "tokens/s", "disk", ""];
+const COLUMNS = ["", "run", "state", "steps", "loss", "validation", "bits/byte", "tokens/s", "disk", ""];
+const MEANT = { loss: "of the last batch, nats per token", validation: "the lowest loss on validation, nats per token", "bits/byte": "the lowest on validation" };
 const EVERY = 2000;
+const MOST = 8; // runs that are compared at once
 
 function render({ model, el }) {
+  let params = { find: "", sort: "", group: "", ...model.get("params") };
+  let answer = null;
   const chosen = new Set();
   const rows = new Map();
   const live = commands(model);
-  const train = button("Train a model", toggle, { class: "primary", "aria-expanded": "false" });
-  const compare = button("Compare", () => go(model, "compare", pair()), { disabled: true, title: "choose two runs" });
+  const train = button("Train a model", () => toggle(), { class: "primary", "aria-expanded": "false" });
+  const compare = button("Compare", () => go(model, "compare", pair()), { disabled: true, title: `choose two to ${MOST} runs` });
   const place = h("div", {});
   const said = h("div", { "aria-live": "polite" });
+  const find = h("input", { type: "search", value: params.find, placeholder: "name, tag, model, setting\u2026", "aria-label": "Find runs", oninput: () => keep({ find: find.value }) });
+  const group = h("select", { "aria-label": "Group by", onchange: () => keep({ group: group.value }) });
+  const shown = h("span", { class: "quiet", "aria-live": "polite" });
+  const tools = h("div", { class: "row run-tools", hidden: true }, h("label", { class: "field" }, h("span", {}, "find"), find), h("label", { class: "field" }, h("span", {}, "group by"), group), shown);
+  const heads = COLUMNS.map((name, i) => h("th", { scope: "col" }, name in SORTS ? button(name, () => sortBy(name), { class: "sort", title: MEANT[name] || null }) : h("span", { class: "hidden" }, i ? "what can be done" : "chosen")));
   const body = h("tbody", {});
-  const table = h("table", { class: "wide runs" }, h("thead", {}, h("tr", {}, COLUMNS.map((name, i) => h("th", { scope: "col" }, name || h("span", { class: "hidden" }, i ? "what can be done" : "chosen"))))), body);
+  const table = h("table", { class: "wide runs" }, h("thead", {}, h("tr", {}, heads)), body);
   const foot = h("div", {});
-  const none = h("p", { class: "quiet" }, "No runs here yet. Train one: a small model takes a minute.");
-  put(el, h("div", { class: "head" }, h("h1", {}, "Runs"), live ? h("div", { class: "row" }, compare, train) : null), place, said, none, h("div", scrolls("Runs"), table), foot);
+  const none = h("p", { class: "quiet" }, "No runs here yet. Train one: a small model takes a minute. Or drop a text file on this page.");
+  put(el, h("div", { class: "head" }, h("h1", {}, "Runs"), live ? h("div", { class: "row" }, compare, train) : null), place, said, tools, none, h("div", scrolls("Runs"), table), foot);
   none.hidden = table.hidden = true;
+  const undrop = live ? dropped(el, (file) => toggle(file)) : () => {};
 
   function pair() {
-    const [a, b] = [...chosen];
-    return { a, b };
+    const [a, b, ...more] = [...chosen];
+    return { a, b, ...(more.length ? { more } : {}) };
   }
 
-  function toggle() {
-    const open = place.childElementCount === 0;
+  // Open the form or close it; a file that was dropped opens it anew.
+  function toggle(file) {
+    const open = Boolean(file) || place.childElementCount === 0;
     train.setAttribute("aria-expanded", String(open));
-    put(place, open ? startForm(model) : null);
-    if (open) place.querySelector("select")?.focus();
+    put(place, open ? startForm(model, file) : null);
+    if (open) place.scrollIntoView({ block: "nearest" });
   }
 
   function choose(name, on) {
     if (on) chosen.add(name);
     else chosen.delete(name);
-    compare.disabled = chosen.size !== 2;
+    compare.disabled = chosen.size < 2 || chosen.size > MOST;
+    put(compare, chosen.size > 2 ? `Compare ${chosen.size} runs` : "Compare");
   }
 
-  function show(answer) {
+  function keep(changes) {
+    params = { ...params, ...changes };
+    find.value = params.find;
+    remember(model, Object.fromEntries(Object.entries(params).filter(([, value]) => value)));
+    if (answer) order();
+  }
+
+  // The first click sorts, the second the other way round, the third as before: the newest first.
+  function sortBy(name) {
+    const [up, down] = [name, `-${name}`];
+    const [one, other] = SORTS[name][1] ? [down, up] : [up, down];
+    keep({ sort: params.sort === one ? other : params.sort === other ? "" : one });
+  }
+
+  function show(found) {
+    answer = found;
     put(said);
-    none.hidden = answer.runs.length > 0;
-    table.hidden = !answer.runs.length;
+    const runs = found.runs;
+    none.hidden = runs.length > 0;
+    table.hidden = !runs.length;
+    tools.hidden = runs.length < 2;
+    const groups = ["model", "text", "state", "tag", ...found.differs];
+    if (group.options.length !== groups.length + 1) put(group, h("option", { value: "" }, "nothing"), groups.map((name) => h("option", { value: name }, name.includes(".") ? `${lastOf(name)} (${name})` : lastOf(name))));
+    group.value = groups.includes(params.group) ? params.group : "";
     for (const [name, row] of rows) {
-      if (answer.runs.some((run) => run.name === name)) continue;
+      if (runs.some((run) => run.name === name)) continue;
       row.node.remove();
       row.why.remove();
       rows.delete(name);
       choose(name, false);
     }
-    const order = [];
-    answer.runs.forEach((run) => {
+    for (const run of runs) {
       if (!rows.has(run.name)) rows.set(run.name, makeRow(run.name));
-      const row = rows.get(run.name);
-      row.fill(run);
-      order.push(row.node, ...(row.why.isConnected || run.trouble ? [row.why] : []));
+      rows.get(run.name).fill(run);
+    }
+    order();
+    if (!foot.childElementCount) append(foot, [copies(found)]);
+  }
+
+  // Put the rows in their places; one that is there already stays untouched, and so does the focus.
+  function order() {
+    const runs = sorted(matching(answer.runs, params.find), params.sort);
+    put(shown, runs.length < answer.runs.length ? `${count(runs.length)} of ${count(answer.runs.length)} runs` : `${count(runs.length)} runs`);
+    COLUMNS.forEach((name, i) => {
+      const on = params.sort.replace(/^-/, "") === name && name;
+      heads[i].toggleAttribute("aria-sort", Boolean(on));
+      if (on) heads[i].setAttribute("aria-sort", params.sort.startsWith("-") ? "descending" : "ascending");
     });
-    order.forEach((node, i) => body.children[i] === node || body.insertBefore(node, body.children[i] || null));
-    if (!foot.childElementCount) append(foot, [copies(answer)]);
+    const old = new Map([...body.querySelectorAll(".group-row")].map((node) => [node.dataset.group, node]));
+    const wanted = grouped(runs, group.value).flatMap(([name, members]) => {
+      const head = name === "" && !group.value ? [] : [old.get(name) || h("tr", { class: "group-row", "data-group": name }, h("th", { scope: "colgroup", colspan: COLUMNS.length }, name))];
+      return [...head, ...members.flatMap((run) => (run.trouble ? [rows.get(run.name).node, rows.get(run.name).why] : [rows.get(run.name).node]))];
+    });
+    for (const node of [...body.children]) if (!wanted.includes(node)) node.remove();
+    wanted.forEach((node, i) => body.children[i] === node || body.insertBefore(node, body.children[i] || null));
   }
 
   function makeRow(name) {
-    const cells = COLUMNS.map((label) => h("td", { "data-label": label || null }));
-    const node = h("tr", { "data-run": name }, cells);
-    const told = h("td", { colspan: COLUMNS.length - 1 });
-    const why = h("tr", { class: "why-row", "data-why": name }, h("td", {}), told);
-    // What is wrong with a run stands below it, as wide as the table.
-    function tell(message) {
-      if (!message) return why.remove();
-      put(told, trouble(message));
-      node.after(why);
-    }
-    const tick = h("input", { type: "checkbox", "aria-label": `choose ${name} to compare`, onchange: (event) => choose(name, event.target.checked) });
-    let last = "";
-    return {
-      node,
-      why,
-      fill(run) {
-        const now = JSON.stringify([run.state, run.done, run.steps, run.bytes, run.trouble, run.bits_per_byte]);
-        if (now === last) return;
-        last = now;
-        node.dataset.state = run.state;
-        const [, who, state, steps, loss, bits, speed, disk, acts] = cells;
-        put(state, h("span", { class: `state ${run.state}` }, run.state));
-        tell(run.trouble);
-        if (!acts.childElementCount && live) put(acts, h("div", { class: "row tight" }, run.model && run.model !== "ngram" ? button("Fork", () => forkDialog(model, el, name, node.done, node.done), { class: "small" }) : null, button("Delete", () => removeDialog(name, node.size), { class: "small danger", "aria-label": `Delete ${name}` })));
-        node.done = run.done || 0;
-        node.size = run.bytes;
-        if (live && run.model && !tick.isConnected) cells[0].append(tick);
-        if (!who.childElementCount) put(who, run.model ? h("a", { class: "name", href: `#/live?run=${encodeURIComponent(name)}`, onclick: (event) => (event.preventDefault(), go(model, "live", { run: name })) }, name) : h("span", { class: "name" }, name), h("div", { class: "quiet small" }, run.model ? `${run.model} on ${run.text}` : "", run.origin ? [h("br", {}), run.origin] : null));
-        if (!run.model) return;
-        put(steps, count(run.done), h("span", { class: "quiet" }, ` of ${count(run.steps)}`), h("progress", { max: run.steps, value: run.done, "aria-label": "steps done" }));
-        put(loss, h("div", { class: "row tight" }, sparkline(run.spark.step.data, run.spark.loss.data), digits(run.loss)));
-        put(bits, digits(run.bits_per_byte));
-        put(speed, run.tokens_per_second === null ? "–" : count(run.tokens_per_second));
-        put(disk, bytes(run.bytes));
+    return runRow(name, COLUMNS, {
+      live,
+      open: () => go(model, "live", { run: name }),
+      fork: (done) => forkDialog(model, el, name, done, done),
+      remove: (size) => removeDialog(name, size),
+      choose: (on) => choose(name, on),
+      find: (word) => keep({ find: word }),
+      tags: async (tags) => {
+        try {
+          await command(model, "tag", { run: name, tags });
+          await refresh();
+        } catch (error) {
+          put(said, trouble(error));
+        }
       },
-    };
+    });
   }
 
   function removeDialog(name, size) {
@@ -121,29 +150,30 @@ function render({ model, el }) {
 
   let timer = null;
   let gone = false;
-  async function refresh(answer) {
+  async function refresh(found) {
     clearTimeout(timer);
     try {
-      show(answer || (await ask(model, "runs", {})));
+      show(found || (await ask(model, "runs", {})));
     } catch (error) {
       put(said, trouble(error));
     }
-    if (!gone && live) timer = setTimeout(() => (document.hidden ? wait() : refresh()), EVERY);
+    if (!gone && live) wait();
   }
   function wait() {
     timer = setTimeout(() => (document.hidden ? wait() : refresh()), EVERY);
   }
 
   first(model, "runs", {})
-    .then((answer) => {
-      if (!answer.runs.length && live) toggle();
-      return refresh(answer);
+    .then((found) => {
+      if (!found.runs.length && live) toggle();
+      return refresh(found);
     })
     .catch((error) => failed(model, el, error, h("h1", {}, "Runs")))
     .finally(() => (el.dataset.ready = ""));
   return () => {
     gone = true;
     clearTimeout(timer);
+    undrop();
   };
 }
 
