@@ -197,7 +197,7 @@ FORMS = {
     "it rose": (lambda: taught(2.0), "rose by 2.000"),
     "it fell": (lambda: taught(-2.0), "fell by 2.000"),
     "the largest leads": (lambda: sized("reveal(", 4, 3, 2), "It is c)"),
-    "two sizes as good": (lambda: sized("reveal(", 4, 3, 2.99), "other first weights could reverse"),
+    "two sizes as good": (lambda: sized("reveal(", 4, 3, 2.99), "first weights could reverse"),
     "bits fall": (lambda: sized("falls = ", 4, 3, 2), "fall from size to size"),
     "bits don't fall": (lambda: sized("falls = ", 4, 2, 3), "don't even fall"),
     "only A is sound": (lambda: called("BCD"), "It is a)"),
@@ -208,7 +208,7 @@ FORMS = {
     "only fast": (lambda: paced(0.1), "D takes 10."),
     "the cure costs loss": (lambda: proved((2.0, 2.1), (1.0, 1.1), "cured"), "It is b)"),
     "the finding goes": (lambda: proved((2.0, 2.1), (1.0, 1.1), "cured"), "the fault is gone"),
-    "the finding stays": (lambda: proved((2.0, 2.1), (1.0, 1.1), "worse"), "the fault is still there"),
+    "the finding stays": (lambda: proved((2.0, 2.1), (1.0, 1.1), "worse"), "fault is still there"),
     "the cure saves loss": (lambda: proved((1.0, 1.1), (2.0, 2.1), "cured"), "It is a)"),
     "seeds can't tell": (lambda: proved((1.0, 2.1), (2.0, 1.1), "cured"), "It is c)"),
 }
