@@ -145,9 +145,14 @@ class Trace:
         head, _, quantity = name.rpartition(".")
         if quantity in ("grad", "update", "after") and head:
             return getattr(self[head], quantity)
-        if not self.losses and "loss" in (name, head):
+        if not self.has_backward and "loss" in (name, head):
             raise WhenceError(f"{name!r} isn't there: {self.without_a_loss()}.")
         raise unknown(name, self.names())
+
+    @property
+    def has_backward(self) -> bool:
+        """Whether a backward pass ran in the step."""
+        return bool(self.losses or self._gradients)
 
     def without_a_loss(self) -> str:
         """Say what a step without a backward pass has, and what it lacks."""
@@ -278,7 +283,7 @@ class Trace:
 
     def no_gradient(self, name: str, cells: Cells) -> WhenceError:
         """Make the error for a number without a gradient: it says what there is instead."""
-        if not self.losses:
+        if not self.has_backward:
             return WhenceError(f"{name} has no gradient: {self.without_a_loss()}.")
         base = name.partition("[")[0].partition("#")[0]
         own = [n for n, ref in self._names.items() if ref in self._gradients and ref is not cells]

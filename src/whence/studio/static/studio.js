@@ -1,6 +1,6 @@
 // The shell: an address for every view, the bar above, and one view at a time.
 
-import { button, h, put, trouble } from "./lib/dom.js";
+import { button, h, printable, put, trouble } from "./lib/dom.js";
 import { enter } from "./lib/secret.js";
 import { pageModel } from "./page_model.js";
 
@@ -74,6 +74,8 @@ function nav(view, params) {
     h("nav", { "aria-label": "Views" }, names.filter((name) => !VIEWS[name].run).map(link)),
     params.run ? h("nav", { class: "of-run", "aria-label": `Views of ${params.run}` }, h("span", { class: "run-name" }, params.run), names.filter((name) => VIEWS[name].run).map(link)) : null,
   );
+  const here = bar.querySelector(".of-run [aria-current]");
+  if (here) here.parentNode.scrollLeft = here.offsetLeft - here.parentNode.clientWidth / 2; // on a phone they scroll
 }
 
 async function show() {
@@ -90,7 +92,7 @@ async function show() {
   leave?.();
   leave = null;
   nav(view, params);
-  document.title = `${params.run ? params.run + " · " : ""}${VIEWS[view]?.title || view} · Whence`;
+  document.title = printable(`${params.run ? params.run + " · " : ""}${VIEWS[view]?.title || view} · Whence`);
   const title = VIEWS[view]?.title || view;
   const el = h("section", { class: "view", "data-view": view, tabindex: "-1", "aria-label": params.run ? `${title} of ${params.run}` : title });
   put(main, el);
