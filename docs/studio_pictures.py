@@ -29,19 +29,19 @@ VIEWS = {
     "live": ("#/live?run=stories-1", ".strip td.p"),
     "prediction": ("#/prediction?run=stories-1&prompt=Once%20upon%20a", "[data-ready]"),
     "flow": (
-        "#/flow?run=stories-1&step=500&text=The%20king%20had%20a&open=blocks.0",
+        "#/flow?run=stories-1&step=100&text=The%20king%20had%20a&open=blocks.0",
         "[data-ready]",
     ),
     "cell": (
-        "#/cell?run=stories-1&step=500&address=logits[0,5,3]",
+        "#/cell?run=stories-1&step=100&address=logits[0,5,3]",
         "[data-ready]",
     ),
     "receipt": (
-        "#/receipt?run=stories-1&step=500&address=blocks.0.mlp.up.weight[3,7]",
+        "#/receipt?run=stories-1&step=100&address=blocks.0.mlp.up.weight[3,7]",
         "[data-ready]",
     ),
-    "play": ("#/play", "[data-ready]"),
-    "journey": ("#/journey", "[data-ready]"),
+    "play": ("#/play?data=moons&step=60", "[data-ready]"),
+    "journey": ("#/journey?lesson=7&cell=15", ".dial input"),
     "compare": ("#/compare?a=stories-1&b=slower", "[data-ready] .line"),
 }
 LOOKS = {

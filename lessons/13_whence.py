@@ -126,7 +126,7 @@ The word *sleeps* in the owl's lines accounts for {owl_share:.0%} of that step{"
 # Now ask about something the model says: after *the owl sleeps* comes *by*. Every step of the training moved that probability a
 # little, up or down, and every step was made by a few **windows**, short pieces of the text. Add up what each window did, over the whole training.
 
-# %%
+# %% takes 2 s
 lesson_of = influence(run, "the owl sleeps", " by")
 best = lesson_of.largest(4)
 rise = lesson_of.curve[-1] - lesson_of.curve[0]

@@ -40,7 +40,7 @@ guess = ask(
 )
 guess
 
-# %%
+# %% takes 5 s
 shops = COFFEE_SHOP[1]
 scale = Scale.of([[d] for d, _ in shops])
 x, y = Matrix(scale.inside([[d] for d, _ in shops])), Matrix([[m] for _, m in shops])
@@ -99,7 +99,7 @@ and how many tokens?""",
 # N is the number of parameters and D the number of tokens. E is what remains whatever you add: the part of a text that nobody can predict. Such a law is worth something
 # only if it says in advance how well a larger model will do. So we fit it to three sizes, let it predict a fourth, and only then train the fourth.
 
-# %%
+# %% takes 5 s
 law = scaling(seeds=(0,), steps=80, widths=(16, 24, 32), larger=48)
 curves(law.drawing.title, law.drawing.curves, x=law.drawing.x, y=law.drawing.y)
 
@@ -120,7 +120,7 @@ rule of thumb: 20 tokens for each parameter (Hoffmann and others, [2022](https:/
 # The activations of a batch come on top. All of this can be known *before* a run, because the shapes can be worked out without any numbers. Below we plan models of
 # published sizes on this computer. None of them is ever built.
 
-# %%
+# %% takes 3 s
 published = {
     "GPT-2 small (2019)": gpt2_config(n_layers=12, n_heads=12, d_model=768, context_length=1024),
     "GPT-2 XL (2019)": gpt2_config(n_layers=48, n_heads=25, d_model=1600, context_length=1024),

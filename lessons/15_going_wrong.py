@@ -4,7 +4,7 @@
 # Most trainings go wrong before they go right. They rarely crash. The loss falls a little less than it might, or it falls beautifully and the model is useless.
 # How do you find out what is wrong? Look at the numbers, go back to the step where they went astray, and try the cure next to a training without it.
 
-# %%
+# %% takes 3 s
 import random
 from dataclasses import replace
 
@@ -74,7 +74,7 @@ curves(
     top=6,
 )
 
-# %%
+# %% takes 3 s
 found = {name: diagnose(run, seconds=30) for name, run in runs.items()}
 acts = {name: [f for f in seen if f.level == "act"] for name, seen in found.items()}
 rows = [
@@ -141,7 +141,7 @@ guess_proof = ask(
 )
 guess_proof
 
-# %%
+# %% takes 5 s
 rule = next(r for r in RULES if r.name == "sees-the-future")
 proof = try_change(runs["B"], leak, rule, seeds=2)
 with_mask = sum(proof.with_change) / len(proof.with_change)
@@ -175,7 +175,7 @@ The loss goes from {without_mask:.3f} to {with_mask:.3f}. The verdict is *{proof
 #
 # Give D a rate with which the doctor finds nothing to act on.
 
-# %%
+# %% takes 2 s
 rate = 1.0  # your turn: the rate
 if 0 < rate <= 10:
     mine = trained(

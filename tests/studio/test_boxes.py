@@ -40,6 +40,16 @@ def test_fractions_keep_off_their_bars(studio, page, view, query, wide):
         assert fraction["below"] - fraction["above"] >= 4  # room for the bar, and beside it
 
 
+def test_the_bar_of_a_root_begins_where_its_hook_ends(studio, page):
+    open_view(page, studio, "receipt", "run=bottles&step=7&address=head.weight[3,7]")
+    hook, under = (page.locator(f".root > {each}").bounding_box() for each in ("mo", ".under"))
+    letter = page.locator(".root .hatted").bounding_box()
+    assert abs(hook["x"] + hook["width"] - under["x"]) <= 3
+    assert letter["y"] >= under["y"] + 1  # below the bar
+    assert under["x"] <= letter["x"] + 1
+    assert letter["width"] <= under["width"]
+
+
 def overlaps(a: list[float], b: list[float]) -> bool:
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 

@@ -67,6 +67,37 @@ def test_an_encoder_decoder_predicts_where_it_predicts(pairs):
     assert [row["target"] for row in shown["predictions"]] == [*target, "\n"]
 
 
+@pytest.mark.parametrize("kind", ["lstm", "gru"])
+def test_a_recurrent_layer_opens_into_its_gates(kind, tmp_path):
+    """As its formula makes them of torch's own states, token by token."""
+    run = make(tmp_path / kind, RUNGS[kind], steps=2)
+    finish(run)
+    text = "9 bottles"
+    asked = {"run": kind, "step": 1, "text": text, "open": "layers.0"}
+    inside = answer("flow", asked, tmp_path)["inside"]
+    found = {row["words"]: row["tile"] for row in inside if "words" in row}
+    trace = run.at(1).trace(text)
+    weights = {n: trace[f"layers.0.{n}"].value for n in ("read.weight", "recall.weight")}
+    bias = {n: trace[f"layers.0.{n}"].value for n in ("read.bias", "recall.bias")}
+    h = trace["layers.0"].value[0]  # what torch.lstm and torch.gru returned
+    before = torch.cat([torch.zeros(1, h.shape[1]), h[:-1]])
+    x = trace["embed"].value[0] @ weights["read.weight"].T + bias["read.bias"]
+    u = before @ weights["recall.weight"].T + bias["recall.bias"]
+    if kind == "lstm":
+        i, f, g, o = (x + u).chunk(4, -1)
+        want = {"input gate i": i.sigmoid(), "forget gate f": f.sigmoid()}
+        want |= {"candidate g": g.tanh(), "output gate o": o.sigmoid()}
+    else:
+        (r, z, n), (r_h, z_h, n_h) = x.chunk(3, -1), u.chunk(3, -1)
+        reset = (r + r_h).sigmoid()
+        want = {"reset gate r": reset, "update gate z": (z + z_h).sigmoid()}
+        want["candidate n"] = (n + reset * n_h).tanh()
+    for words, values in want.items():
+        assert found[words]["row_labels"] == list(text)
+        got = torch.tensor(found[words]["values"])
+        torch.testing.assert_close(got, values, rtol=1e-4, atol=1e-5)
+
+
 def test_no_ribbon_leads_from_the_source_to_the_target(pairs, studio, page):
     shutil.copytree(pairs.path, studio.folder / "pairs")
     open_view(page, studio, "flow", "run=pairs&step=5")
@@ -89,7 +120,7 @@ def test_it_begins_with_a_sentence_and_writes_on(studio, page):
     page.get_by_label("Text instead of the batch").fill("99 b")
     page.get_by_label("Text instead of the batch").press("Enter")
     expect(page.locator(".flow-token")).to_have_count(4)
-    page.get_by_label("Temperature").fill("0.5")
+    page.get_by_role("slider", name="Temperature").fill("0.5")
     step = int(page.get_by_label("Step", exact=True).input_value())
     ids = torch.tensor([run.tokenizer.encode("99 b").tolist()])
     with torch.no_grad():
@@ -100,11 +131,11 @@ def test_it_begins_with_a_sentence_and_writes_on(studio, page):
     page.get_by_role("button", name="Write one token").click()
     expect(page.locator(".flow-token")).to_have_count(5)
     expect(page.locator(".flow-token").last).to_have_text(drawn)
-    page.get_by_role("button", name="Write on").click()
+    page.get_by_role("button", name="Write on", exact=True).click()
     expect(page.locator(".flow-token")).to_have_count(7)
     page.get_by_role("button", name="Pause").click()
-    page.get_by_role("button", name="Back").click()
-    expect(page.get_by_role("button", name="Write on")).to_be_visible()
+    page.get_by_role("button", name="Back", exact=True).click()
+    expect(page.get_by_role("button", name="Write on", exact=True)).to_be_visible()
 
 
 def test_a_cell_is_wide_enough_to_point_at(studio, page):

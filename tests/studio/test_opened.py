@@ -2,11 +2,13 @@
 
 import re
 import shlex
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
 from playwright.sync_api import expect
 
+from tests.runs.tiny import RECIPE, finish, make
 from tests.studio.pages import number, open_view
 from whence import Run
 from whence.cli import main
@@ -166,6 +168,14 @@ def test_a_cell_is_called_as_people_call_it(studio, page, trace):
     expect(heading).to_have_attribute("title", "blocks.0.norm1.pow[0,3,5]")
     lines = page.locator(".rule-line .label")
     expect(lines).to_have_text(["in symbols", "in numbers", "result"])
+    cast = replace(RECIPE, hardware=replace(RECIPE.hardware, precision="bf16"))
+    finish(make(studio.folder / "narrow", cast, steps=3))
+    open_view(page, studio, "cell", "run=narrow&step=1&address=logits[0,5,3]")
+    meant = page.locator(".meant")
+    rounded = [f"{each}, rounded to bfloat16" for each in ("a is norm", "b is head.weight")]
+    expect(meant).to_have_text(", ".join(rounded))
+    raw = meant.locator("span").evaluate_all("all => all.map(each => each.title)")
+    assert all("to_copy" in name for name in raw)
     open_view(page, studio, "cell", "run=bottles&step=7&address=head.weight[3,7].grad")
     read_by = page.get_by_text("Read by").inner_text()
     assert not re.search(r"foreach|_to_copy|\.optimizer\.|fused_", read_by)

@@ -11,15 +11,16 @@ from whence.models.ngram.config import NGramConfig
 from whence.models.seq2seq.config import ClassifierConfig
 from whence.runs.tasks.pairs import Pairs
 from whence.studio.answers.attention import attention
+from whence.studio.answers.gates import gates, over_time
 from whence.studio.answers.names import in_order, under
 from whence.studio.answers.place import open_run
 from whence.studio.answers.strip import first_words
-from whence.studio.answers.tiles import ribbon
+from whence.studio.answers.tiles import TOKENS, WIDE, ribbon
 from whence.studio.answers.traces import Asked
 from whence.why import Numbers, Trace
 from whence.why.recording.storage import Ref
 
-TOKENS, WIDE, LIKELIEST, INSIDE = 64, 48, 3, 24
+LIKELIEST, INSIDE = 3, 24
 COLOURS = ("q", "k", "v")
 LOSSES = ("nll_loss_forward", "nll_loss_nd", "nll_loss2d_forward")
 COPIES = ("to_copy", "clone", "copy", "detach")
@@ -110,7 +111,8 @@ def _sentence(folder: Path, run: str) -> str:
     text = first_words(opened)
     if isinstance(opened.task, Pairs):
         return text
-    return opened.tokenizer.decode(opened.tokenizer.encode(text)[: config.context_length].tolist())
+    room = max(1, config.context_length * 3 // 4)  # the rest is left to write on in
+    return opened.tokenizer.decode(opened.tokenizer.encode(text)[:room].tolist())
 
 
 def _gradient(t: Trace, tile: dict[str, Any], example: int) -> dict[str, Any] | None:
@@ -180,8 +182,8 @@ def _inside(t: Trace, path: str, example: int) -> list[dict[str, Any]]:
             continue
         seen.add(key)
         rows.append({"name": name, "role": _role(name), "tile": cut})
-    rows += [r for base, names in steps.items() if (r := _over_time(t, base, names, example))]
-    return rows[:INSIDE]
+    rows += [r for base, names in steps.items() if (r := over_time(t, base, names, example))]
+    return (rows + gates(t, path, example))[:INSIDE]
 
 
 def _is_step(t: Trace, name: str) -> bool:
@@ -192,37 +194,6 @@ def _is_step(t: Trace, name: str) -> bool:
     parts = module.split(".")
     above = (".".join(parts[:i]) for i in range(1, len(parts) + 1))
     return any("Norm" in _kind(t, path) or "Dropout" in _kind(t, path) for path in above)
-
-
-def _over_time(t: Trace, base: str, names: list[str], example: int) -> dict[str, Any] | None:
-    """What a recurrent module made anew for each token: one row for each."""
-    ids = t.labels.ids_of(t[names[0]].ref)
-    if ids is None or len(names) != ids.shape[1]:
-        return None
-    columns = t[names[0]].shape[1]
-    at = example * columns + np.arange(min(columns, WIDE))
-    values = np.stack([t[name].ref.gather(at) for name in names[:TOKENS]])
-    decode = t.labels.decode
-    tokens = ids[min(example, len(ids) - 1), : len(values)]
-    cut = {
-        "name": base,
-        "names": names[:TOKENS],
-        "opens": True,
-        "shape": list(t[names[0]].shape),
-        "dtype": str(t[names[0]].ref.dtype).removeprefix("torch."),
-        "leads": 1,
-        "lead": 0,
-        "index": [],
-        "rows": len(names),
-        "columns": columns,
-        "first": example * columns,
-        "top": 0,
-        "left": 0,
-        "values": values.astype(np.float32),
-        "row_labels": decode and [decode(int(token)) for token in tokens],
-        "column_labels": None,
-    }
-    return {"name": base, "role": "", "tile": cut}
 
 
 def _role(name: str) -> str:

@@ -11,6 +11,7 @@ from whence.why import Number, Numbers, Trace
 from whence.why.recording.storage import Ref
 
 MOST = 128
+TOKENS, WIDE = 64, 48  # of the flow: rows, and numbers of each
 
 
 def tile(

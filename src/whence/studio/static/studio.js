@@ -74,6 +74,8 @@ function nav(view, params) {
     h("nav", { "aria-label": "Views" }, names.filter((name) => !VIEWS[name].run).map(link)),
     params.run ? h("nav", { class: "of-run", "aria-label": `Views of ${params.run}` }, h("span", { class: "run-name" }, params.run), names.filter((name) => VIEWS[name].run).map(link)) : null,
   );
+  const here = bar.querySelector(".of-run [aria-current]");
+  if (here) here.parentNode.scrollLeft = here.offsetLeft - here.parentNode.clientWidth / 2; // on a phone they scroll
 }
 
 async function show() {

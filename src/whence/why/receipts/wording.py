@@ -96,8 +96,8 @@ def spoken(trace: Trace, name: str) -> tuple[str, str] | None:
         name: a tensor's name, such as `head.to_copy#2`.
 
     Returns:
-        The module or weight and the operation in words ("head", "rounded to bfloat16 (2)"); `None`
-        where a module, a variable or an optimizer named it.
+        The module or weight and the operation in words ("norm", "rounded to bfloat16"; of several
+        the second is "product (2)"); `None` where a module, a variable or an optimizer named it.
     """
     ref = trace[name].ref if name in trace else None
     if not isinstance(ref, Ref) or not any(
@@ -107,6 +107,9 @@ def spoken(trace: Trace, name: str) -> tuple[str, str] | None:
     call = _maker(trace, name)
     if call is None:
         return None
+    source = call.values.get("self")
+    if call.op.name == "_to_copy" and isinstance(source, Ref):
+        return trace.name_of(source), operation(call)
     plain, _, again = name.partition("#")
     raw = call.op.name.removeprefix("_foreach_").removeprefix("_")
     place, found, part = plain.rpartition(raw)

@@ -12,7 +12,7 @@ export function dial({ name, what, value, ends }, moved) {
   const many = log ? POSITIONS : Math.round((high - low) / step);
   const at = (i) => (log ? Number((low * (high / low) ** (i / many)).toPrecision(2)) : Number((low + i * step).toFixed(Math.max(0, -Math.floor(Math.log10(step))))));
   const place = (x) => Math.max(0, Math.min(many, Math.round(log ? (Math.log(x / low) / Math.log(high / low)) * many : (x - low) / step)));
-  const shown = h("output", { class: "dial-value number" }, String(at(place(Number(value)))));
+  const shown = h("span", { class: "dial-value number" }, String(at(place(Number(value)))));
   const input = h("input", {
     type: "range",
     min: 0,

@@ -40,8 +40,15 @@ export function fraction(above, below) {
   return m("mfrac", {}, m("mrow", { class: "above" }, above), m("mrow", { class: "below-bar" }, below));
 }
 
+// The letter with its hat as one, which every font sets right; an accent over it runs into it where
+// the font isn't made for formulas.
 export function hat(text) {
-  return m("mover", { accent: "true" }, name(text), op("^"));
+  return m("mi", { class: "hatted" }, `${text}\u0302`);
+}
+
+// The bar of the root is the style's, for the same reason: a root that doesn't stretch misses it.
+export function root(...under) {
+  return m("mrow", { class: "root" }, m("mo", { stretchy: "false", lspace: "0", rspace: "0" }, "\u221a"), m("mrow", { class: "under" }, ...under));
 }
 
 const TOKEN = /\s*([\u03a3\u220f][\u2096\u1d62\u2c7c\u209c\u2099]?|\d+(?:\.\d+)?(?:e[+-]?\d+)?|[\p{L}_][\p{L}\p{N}_]*(?:\[[^\]]*\])?|\u221a|\S)/gu;

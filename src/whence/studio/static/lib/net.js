@@ -100,7 +100,7 @@ export function network(open, look) {
     );
     items = found;
     svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
-    svg.style.setProperty("min-width", `${Math.min(width, 620)}px`);
+    svg.style.setProperty("min-width", `${Math.min(width, 440)}px`);
     svg.style.setProperty("max-width", `${width * 1.35}px`);
     put(svg, edges, boxes);
     if (at >= 0) point(Math.min(at, items.length - 1));

@@ -28,6 +28,7 @@ export function progress(model, lesson, node) {
   }
   const timer = setTimeout(look, 400);
   return () => {
+    if (over) return; // what stands there now is another's
     over = true;
     clearTimeout(timer);
     put(node);

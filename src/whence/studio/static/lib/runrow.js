@@ -5,7 +5,7 @@ import { bytes, count, digits } from "./number.js";
 import { lastOf, said } from "./runlist.js";
 import { sparkline } from "./scales.js";
 
-const SHOWN = 4; // settings that differ, beside a name
+const SHOWN = 3; // settings that differ, beside a name
 
 // `does`: {live, open, fork, remove, choose(on), tags(list), find(word)}: what can be done with it.
 export function runRow(name, columns, does) {
@@ -70,7 +70,7 @@ export function runRow(name, columns, does) {
 }
 
 function settingsOf(run) {
-  const all = Object.entries(run.settings || {}).filter(([name, value]) => value !== null && !/^(data|hardware|record)\./.test(name));
+  const all = Object.entries(run.settings || {}).filter(([name, value]) => value !== null && !/^(data|hardware|record)\.|^steps$|^model\.kind$/.test(name));
   if (!all.length) return [];
   const one = ([name, value]) => h("span", { class: "setting", title: `${name} = ${said(value)}` }, `${lastOf(name)} ${said(value)}`);
   return [all.slice(0, SHOWN).map(one), all.length > SHOWN ? h("span", { class: "setting", title: all.slice(SHOWN).map(([name, value]) => `${name} = ${said(value)}`).join("\n") }, `and ${all.length - SHOWN} more`) : null];

@@ -13,7 +13,7 @@ const PAUSE = 250; // ms between two tokens that are written
 export function writing(model, run, read) {
   const list = h("ol", { class: "next-list" });
   const said = h("p", { class: "quiet small", role: "status" });
-  const heat = h("output", { class: "number" }, "1");
+  const heat = h("span", { class: "number" }, "1");
   const slider = h("input", { type: "range", min: 0, max: 2, step: 0.05, value: 1, "aria-label": "Temperature", oninput: () => ((heat.textContent = slider.value), look()) });
   const seed = h("input", { type: "number", min: 0, value: 0, "aria-label": "Seed of the draws", onchange: () => look() });
   const one = button("Write one token", () => write(), { class: "primary" });
@@ -88,7 +88,7 @@ export function writing(model, run, read) {
   }
 
   function update(answer) {
-    node.hidden = !answer.text || !answer.predictions.length || answer.text.includes("\t");
+    node.hidden = !answer.text || !answer.predictions.length;
     if (node.hidden) return stop();
     const same = answer.text === ours && answer.step === step;
     [step, window_] = [answer.step, Math.min(answer.window, 64)];

@@ -137,7 +137,7 @@ function render({ model, el }) {
   // What a module made inside, between it and the next one.
   function inside(answer, opened) {
     const heads = answer.backward ? [] : answer.attention.map((one) => attention(answer, one));
-    const parts = answer.inside.map((each) => matrix(each.tile, { title: each.name.slice(answer.open.length + 1), role: each.role, size: Math.max(3, Math.min(9, Math.floor(230 / each.tile.values.shape[1]))), labels: false, pick }));
+    const parts = answer.inside.map((each) => matrix(each.tile, { title: each.words || each.name.slice(answer.open.length + 1), role: each.role, size: Math.max(3, Math.min(9, Math.floor(230 / each.tile.values.shape[1]))), labels: false, pick }));
     return h("section", { class: `panel flow-inside${opened ? " opens" : ""}`, "aria-label": `inside ${answer.open}` }, h("div", { class: "head" }, h("h2", {}, `Inside ${answer.open}`), button("Close", () => change({ open: "" }), { class: "small" })), heads, h("h2", {}, "In order"), h("div", { class: "grid-matrices" }, parts));
   }
 

@@ -205,11 +205,13 @@ function render({ model, el }) {
     svg.classList.toggle("paused", on); // prose pauses the drawing
   }
 
+  const over = asks(model) ? progress(model, params.lesson || 0, wrong) : () => {};
   first(model, "journey", params)
-    .then((found) => gone || show(found, true))
-    .catch((error) => failed(model, el, error, h("h1", {}, "Journey")));
+    .then((found) => (over(), gone || show(found, true)))
+    .catch((error) => (over(), failed(model, el, error, h("h1", {}, "Journey"))));
   return () => {
     gone = true;
+    over();
   };
 }
 

@@ -6,7 +6,7 @@ import { about, askTraced, bars, judged, where } from "../lib/asked.js";
 import { failed } from "../lib/failed.js";
 import { copies, copyable } from "../lib/copy.js";
 import { button, h, put, trouble } from "../lib/dom.js";
-import { fraction, hat, m, math, name, op, row } from "../lib/mathml.js";
+import { fraction, hat, math, name, op, root, row } from "../lib/mathml.js";
 import { count, digits, full, number, short, signed, sum } from "../lib/number.js";
 import { trimmed } from "../lib/terms.js";
 
@@ -65,7 +65,7 @@ function render({ model, el }) {
     const share = h("div", {});
     put(title, `${answer.receipt.title}, ${answer.run}`);
     title.title = answer.receipt.address;
-    put(body, answer.receipt.sentence ? h("p", { class: "said" }, answer.receipt.sentence) : null, answer.head ? head(answer) : plain(answer), lines(answer), h("section", { class: "panel" }, h("div", { class: "head" }, h("h2", {}, "Who it came from"), ways(answer, share)), share), copies(answer));
+    put(body, answer.receipt.sentence ? h("p", { class: "said sentence" }, trimmed(answer.receipt.sentence)) : null, answer.head ? head(answer) : plain(answer), lines(answer), h("section", { class: "panel" }, h("div", { class: "head" }, h("h2", {}, "Who it came from"), ways(answer, share)), share), copies(answer));
     groups(answer, share);
   }
 
@@ -90,7 +90,7 @@ function render({ model, el }) {
   }
 
   function rule(kind) {
-    if (kind === "adam") return math(name("new"), op("="), name("old"), op("\u2212"), name("rate"), op("\u00b7"), fraction(hat("m"), row(m("msqrt", {}, hat("v")), op("+"), name("\u03b5"))), op("\u2212"), name("rate"), op("\u00b7"), name("decay"), op("\u00b7"), name("old"));
+    if (kind === "adam") return math(name("new"), op("="), name("old"), op("\u2212"), name("rate"), op("\u00b7"), fraction(hat("m"), row(root(hat("v")), op("+"), name("\u03b5"))), op("\u2212"), name("rate"), op("\u00b7"), name("decay"), op("\u00b7"), name("old"));
     if (kind === "muon") return math(name("new"), op("="), name("old"), op("\u2212"), name("rate"), op("\u00b7"), name("orthogonal"), op("("), name("momentum"), op("\u00b7"), name("past"), op("+"), name("gradient"), op(")"), op("\u2212"), name("rate"), op("\u00b7"), name("decay"), op("\u00b7"), name("old"));
     if (kind !== "sgd") return null; // one of the user's own: nothing is claimed
     return math(name("new"), op("="), name("old"), op("\u2212"), name("rate"), op("\u00b7"), op("("), name("momentum"), op("\u00b7"), name("past"), op("+"), name("gradient"), op("+"), name("decay"), op("\u00b7"), name("old"), op(")"));
@@ -103,7 +103,7 @@ function render({ model, el }) {
 
   // The kinds of terms, and what rounding left over.
   function lines(answer) {
-    const rows = answer.lines.map((line) => ({ label: h("span", {}, h("span", { class: "mono" }, line.symbol), line.address ? [" with ", link(line.address), " = ", digits(line.factor)] : h("span", { class: "quiet" }, ` ${count(line.terms)} terms`)), value: line.value }));
+    const rows = answer.lines.map((line) => ({ label: h("span", {}, h("span", {}, line.symbol), line.address ? [" with ", link(line.address), " = ", digits(line.factor)] : h("span", { class: "quiet" }, ` ${count(line.terms)} terms`)), value: line.value }));
     rows.push({ label: "rounding", value: answer.receipt.residual, kind: "others" });
     return h("section", { class: "panel" }, h("h2", {}, answer.head ? "What was added" : "What it is the sum of"), bars(rows), judged(answer.receipt), answer.receipt.notes.map((note) => h("p", { class: "quiet small" }, note)));
   }
