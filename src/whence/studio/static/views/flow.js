@@ -97,7 +97,7 @@ function render({ model, el }) {
       from = Math.max(0, Math.min(widest - count, from + by * count));
       keeping(el, () => draw(answer, false));
     };
-    return h("span", { class: "row tight" }, button("\u2190", () => turn(-1), { class: "small", "aria-label": "Earlier numbers of each token", disabled: from === 0 }), h("span", { class: "quiet small number" }, `numbers ${from} to ${Math.min(widest, from + count) - 1}`), button("\u2192", () => turn(1), { class: "small", "aria-label": "Further numbers of each token", disabled: from + count >= widest }));
+    return h("span", { class: "row tight" }, button("\u2190", () => turn(-1), { class: "small", "data-local": "", "aria-label": "Earlier numbers of each token", disabled: from === 0 }), h("span", { class: "quiet small number" }, `numbers ${from} to ${Math.min(widest, from + count) - 1}`), button("\u2192", () => turn(1), { class: "small", "data-local": "", "aria-label": "Further numbers of each token", disabled: from + count >= widest }));
   }
 
   function pick(address) {
