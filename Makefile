@@ -59,8 +59,9 @@ notebooks: $(VENV)/installed-dev
 	$(BIN)/jupytext --quiet --to ipynb --update-metadata '$(KERNEL)' lessons/*.py
 	mkdir -p notebooks && mv lessons/*.ipynb notebooks/
 
-# A static site that opens from the disk: build/docs/index.html.
+# A static site that opens from the disk: build/docs/index.html. It plays the lessons that have changed, so that their numbers are there.
 docs: $(VENV)/installed-dev
+	$(BIN)/python docs/played.py
 	$(BIN)/python -m sphinx -q -W --keep-going -b html docs build/docs
 	@echo "open build/docs/index.html"
 

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import jupytext
@@ -9,6 +10,9 @@ import jupytext
 from whence import __version__
 
 HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
+from played import kept  # noqa: E402
+
 ROOT = HERE.parent
 MADE = HERE / "_made"  # pages made from files elsewhere; never committed
 
@@ -35,11 +39,13 @@ suppress_warnings = ["docutils", "ref.python", "myst.xref_missing"]
 
 
 def lesson_pages(folder: Path) -> list[str]:
-    """Write each lesson as a page: its prose, and its code as code."""
+    """Write each lesson as a page: as docs/played.py kept it, else its prose and its code."""
     names = []
     for script in sorted((ROOT / "lessons").glob("*.py")):
-        page = jupytext.writes(jupytext.read(script), fmt="md")
-        page = re.sub(r"\A---\n.*?\n---\n", "", page, flags=re.DOTALL)
+        page = kept(script)
+        if page is None:
+            page = jupytext.writes(jupytext.read(script), fmt="md")
+            page = re.sub(r"\A---\n.*?\n---\n", "", page, flags=re.DOTALL)
         (folder / f"{script.stem}.md").write_text(page, encoding="utf-8")
         names.append(script.stem)
     return names

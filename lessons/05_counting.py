@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from whence.data import open_source, prepare
-from whence.experiments.smoothing import matters_more, over_blocks
+from whence.experiments.smoothing import over_blocks
 from whence.lessons import ask, bars, check, grid, reveal, say
 from whence.models.ngram.model import NGram, NGramConfig
 from whence.models.ngram.sparsity import sparsity
@@ -119,7 +119,6 @@ careful = {name: float(np.exp(-given.mean())) for name, given in cleverer.items(
 unigram_ppl, bigram_ppl, trigram_ppl = adding.values()
 # In nats per word, with 95 % intervals over stretches of the text:
 by_order = over_blocks(plain["bigram"] - plain["trigram"])
-by_smoothing = over_blocks(cleverer["trigram"] - plain["trigram"])
 shares = sparsity(NGram(NGramConfig(order=3), size).fit(train), test)
 known = shares[2].matched
 
@@ -148,15 +147,11 @@ of those only once. This is called **sparsity**. It is why counting can't simply
 # ## What is often said wrong
 
 # %%
-more = {
-    "smoothing": "Smoothing matters more than length here.",
-    "order": "Length matters more than smoothing here.",
-}.get(matters_more(by_order, by_smoothing), "Which matters more, this text doesn't settle.")
 helps = careful["trigram"] < careful["bigram"]
 say(f"""
 *"The more context, the lower the perplexity."* A well-known textbook (Jurafsky and Martin, [Speech and Language Processing](https://web.stanford.edu/~jurafsky/slp3/3.pdf),
 chapter 3) shows that for unigrams, bigrams and trigrams. It holds when the counts are smoothed well. With Kneser-Ney the second word of
-context {"helps here too" if helps else "doesn't help here"}: {careful["bigram"]:.1f} for the bigram, {careful["trigram"]:.1f} for the trigram. With add-one {"it hurts" if by_order > 0 else "it helps" if by_order < 0 else "this text doesn't tell"}: {bigram_ppl:.1f} and {trigram_ppl:.1f}. {more}
+context {"helps here too" if helps else "doesn't help here"}: {careful["bigram"]:.1f} for the bigram, {careful["trigram"]:.1f} for the trigram. With add-one {"it hurts" if by_order > 0 else "it helps" if by_order < 0 else "this text doesn't tell"}: {bigram_ppl:.1f} and {trigram_ppl:.1f}.{" Context helps when counts are smoothed well." if helps and by_order > 0 else ""}
 """)
 
 # %% [markdown]

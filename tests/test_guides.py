@@ -88,3 +88,18 @@ def test_the_python_of_a_page_runs(name, desk):
         if "run" not in known and "attention(run" in block:
             exec("from whence import Run\nrun = Run.open('runs/mine')", known)
         exec(block, known)
+
+
+def test_the_files_that_pages_name_are_there():
+    """Every `folder/file.py` of a page, below the root, `src/whence` or a package's own folder."""
+    pages = [*PAGES, ROOT / "CONTRIBUTING.md", *(ROOT / "docs/decisions").glob("*.md")]
+    source = [*(ROOT / "src/whence").rglob("*.py"), *(ROOT / "src/whence").rglob("*.js")]
+    there = [path.relative_to(ROOT).as_posix() for path in source]
+    gone = []
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        for name in re.findall(r"`((?:[a-z_]+/)+[a-z_0-9]+\.(?:py|js))`", text):
+            ours = any(path.endswith(f"/{name}") or path == name for path in there)
+            if not ours and not (ROOT / name).is_file() and page.stem != "add-model":
+                gone.append(f"{page.name}: {name}")
+    assert gone == []

@@ -35,7 +35,7 @@ def test_nothing_else_is_pinned():
 
 
 def test_the_table_of_verbs_in_the_readme_is_that_of_the_help():
-    section = read("README.md").partition("## Every verb")[2].partition("\n## ")[0]
+    section = read("README.md").partition("## All commands")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| ([a-z ]+) \| (`.*`) \|$", section, re.MULTILINE)
     table = {purpose: re.findall(r"`([^`]+)`", verbs) for purpose, verbs in rows}
     assert table == {purpose: list(verbs) for purpose, verbs in GROUPS.items()}

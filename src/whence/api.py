@@ -43,7 +43,16 @@ def rewind(run: Run, step: int, approximate: bool = False) -> Moment:
         approximate: go on where a replayed loss differs from the record, and say how far off.
 
     Example:
-        >>> rewind(Run.open("runs/mine"), 31).trace()["loss"].why()  # doctest: +SKIP
+        >>> import tempfile
+        >>> from whence.data import text_source
+        >>> from whence import GPTConfig, Recipe, Run
+        >>> tiny = GPTConfig(n_layers=1, n_heads=2, d_model=16, context_length=16)
+        >>> cats = text_source("cats", lambda: ["the cat sat on the mat. " * 99])
+        >>> run = Run.create(Recipe(model=tiny, steps=3), f"{tempfile.mkdtemp()}/tiny", cats)
+        >>> events = list(run.train())
+        >>> moment = rewind(run, 2)
+        >>> moment.recorded == run.steps[2]["loss"]
+        True
     """
     from whence.runs.replay import go_to
     from whence.why.history import moments

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 
 from tests.cli.command import TINY, whence
 from whence.cli import terminal
-from whence.cli.screen import Screen, one_line, visible
+from whence.cli.screen import Screen
 from whence.cli.terminal import Console
 from whence.errors import shell_word
 from whence.runs.run import Run
+from whence.visible import one_line, visible
 
 NAME = "b] x[bold]y \x1b]0;owned\x07\x9b31m\u202e"  # in a folder "runs[": the path holds [/b]
 LINE = "the [/b] cat [link=http://evil.example]sat[/link] \x1b[2J\x9b2J on [red] :bug: mats.\n"

@@ -23,7 +23,7 @@ def test_list(capsys):
 def test_straight_through(capsys):
     assert whence("lesson", "0", "--yes") == 0
     printed = capsys.readouterr().out
-    for words in ("The slope at the dial's place is −27", "It is a) up", "▂▁", "Not yet"):
+    for words in ("The slope at this setting of the dial is −27", "It is a) up", "▂▁", "Not yet"):
         assert words in printed
     assert "](#" not in printed
     assert "say(" not in printed
@@ -57,10 +57,10 @@ def test_a_learner_predicts_and_tries_again(learner, capsys):
     left = learner("x", "b", "", "", "", "0,01", "fast", "0.05")
     assert whence("lesson", "0") == 0
     printed = capsys.readouterr().out
-    assert "'x' is no answer" in printed
+    assert "'x' isn't an answer" in printed
     assert "You predicted b)" in printed
     assert "You crawl" in printed
-    assert "'fast' is no number" in printed
+    assert "'fast' isn't a number" in printed
     assert "After 5 steps the error is 2.025·10⁻⁹" in printed
     assert left == []
 

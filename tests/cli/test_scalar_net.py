@@ -157,7 +157,7 @@ def test_nets_that_cannot_be():
         net("one", epochs=0)
     with pytest.raises(WhenceError, match="each must be 1 or more"):
         net("one", hidden=(0,))
-    with pytest.raises(WhenceError, match="is no activation"):
+    with pytest.raises(WhenceError, match="isn't an activation"):
         MLP([], "gelu")
     assert initial([2, 3, 1], seed=1) == initial([2, 3, 1], seed=1)
 
@@ -217,10 +217,10 @@ def test_constant_and_repeated_features():
     ("text", "says"),
     [
         ("", "is empty"),
-        ("x,y\n1,2\n3,b\n", "row 3, column 'y': 'b' is no number"),
+        ("x,y\n1,2\n3,b\n", "row 3, column 'y': 'b' isn't a number"),
         ("x,y\n1,2\n3,\n", "row 3, column 'y': the cell is empty"),
         ("x,y\n1,2\n3\n", "row 3: 1 cells where the first line has 2"),
-        ("x,y\n1,2\n3,inf\n", "row 3, column 'y': 'inf' is no number"),
+        ("x,y\n1,2\n3,inf\n", "row 3, column 'y': 'inf' isn't a number"),
         ("x\n1\n2\n", "one column"),
         ("x,y\n1,2\n", "one row of numbers"),
         ("km,km\n1,2\n2,3\n", "two columns called 'km'"),
@@ -293,9 +293,9 @@ def test_one_parameter_by_name(capsys):
     assert check["address"] == "W2[0,3]"
     assert "all 1 agree" in printed(capsys, gradcheck, "mlp", parameter="b3")
     for model, wrong in (("net", "w9"), ("mlp", "W2[9,9]"), ("mlp", "W2[0]")):
-        with pytest.raises(WhenceError, match="is no parameter"):
+        with pytest.raises(WhenceError, match="isn't a parameter"):
             gradcheck(model, parameter=wrong)
-    with pytest.raises(WhenceError, match="is no run"):
+    with pytest.raises(WhenceError, match="isn't a run"):
         gradcheck("nothing")
 
 

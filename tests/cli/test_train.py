@@ -254,9 +254,12 @@ def test_bad_input_is_one_sentence(words, message, tmp_path, monkeypatch, capsys
 @pytest.mark.parametrize(
     ("recipe", "message"),
     [
-        ("steps = ", "is no recipe"),
-        ("step = 5", "step is no field of the recipe: did you mean steps?"),
-        ("[model]\nn_layer = 2", "model.n_layer is no field of the recipe: did you mean n_layers?"),
+        ("steps = ", "isn't a recipe"),
+        ("step = 5", "step isn't a field of the recipe: did you mean steps?"),
+        (
+            "[model]\nn_layer = 2",
+            "model.n_layer isn't a field of the recipe: did you mean n_layers",
+        ),
         ("steps = 'many'", "steps is 'many': it must be a whole number"),
         ("[model]\nkind = 'gpt3'", "model 'gpt3' is unknown: did you mean gpt?"),
         ("model = 3", "model is 3: it must be a table of fields"),

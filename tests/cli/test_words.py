@@ -6,7 +6,7 @@ from tests.cli.command import whence
 from whence.cli import VERBS
 
 REFUSED = {
-    "train --stepz 3": "--stepz is no flag of 'whence train': did you mean --steps?",
+    "train --stepz 3": "--stepz isn't a flag of 'whence train': did you mean --steps?",
     "train --model gpt2 --model.n-layer 3": "did you mean --model.n-layers?",
     "train --steps x": "--steps is 'x': give a whole number.",
     "train --optimizer.learning-rate abc": "--optimizer.learning-rate is 'abc': give a number.",
@@ -17,7 +17,7 @@ REFUSED = {
     "generate runs/x a b": "'b' is one argument too many",
     "evaluate": "'whence evaluate' needs PATH (the run's folder, such as runs/topics-1): ",
     "fork x": "needs --step INT (the first step that may differ) and --out PATH (the new run's ",
-    "runs --foo": "--foo is no flag of 'whence runs': 'whence runs --help' lists them.",
+    "runs --foo": "--foo isn't a flag of 'whence runs': 'whence runs --help' lists them.",
 }
 
 

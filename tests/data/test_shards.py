@@ -99,7 +99,7 @@ def test_more_than_65536_tokens_take_four_bytes_each(tmp_path):
 
 @pytest.mark.parametrize("validation", [-0.1, 1, 1.5, float("nan")])
 def test_a_share_out_of_range(validation, tmp_path):
-    with pytest.raises(WhenceError, match="is no share"):
+    with pytest.raises(WhenceError, match="isn't a share"):
         prepare(made(), "chars", None, validation, tmp_path)
 
 

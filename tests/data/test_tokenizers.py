@@ -118,7 +118,7 @@ def test_an_id_outside_the_vocabulary_is_an_error(kind, bad):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_unknown_name_is_an_error(kind):
-    with pytest.raises(WhenceError, match=f"is no token of this {kind} tokenizer"):
+    with pytest.raises(WhenceError, match=f"isn't a token of this {kind} tokenizer"):
         trained(kind).id("no such token at all")
 
 

@@ -35,12 +35,10 @@ def neuron(after: float, straight: float) -> str:
     return said(3, "reveal(", **{**made, "after": after, "straight": straight})
 
 
-def counts(order: Interval, method: Interval, marker: str = "reveal(") -> str:
+def counts(order: Interval, careful: float = 4.0, marker: str = "reveal(") -> str:
     made = {"unigram_ppl": 9.0, "bigram_ppl": 5.0, "trigram_ppl": 7.0, "known": 0.5, "size": 100}
-    made |= {"by_order": order, "by_smoothing": method, "careful": {"bigram": 4.5, "trigram": 4.0}}
-    from whence.experiments.smoothing import matters_more
-
-    return said(5, marker, matters_more=matters_more, **made)
+    made |= {"by_order": order, "careful": {"bigram": 5.0, "trigram": careful}}
+    return said(5, marker, **made)
 
 
 def passed(*steps: int | None) -> str:
@@ -77,6 +75,11 @@ def looked(chosen: str, right: float = 1.0, steady: bool = False) -> str:
     made |= {"tired": "tired", "wide": "wide"}
     made |= {"weights": torch.ones(1, 1), "chosen": chosen, "accuracy": right, "steady": steady}
     return said(9, "outcome = ", **made)
+
+
+def silenced(*lost: float) -> str:
+    without = {f"head {i}": 1.0 - share for i, share in enumerate(lost)}
+    return said(10, "reveal(", lost=lost, without=without, accuracy=1.0)
 
 
 KNOWN = {"uniform": 6.0, "unigram": 4.5, "bigram": 3.5, "gzip": 2.8, "xz": 2.6}
@@ -143,12 +146,12 @@ FORMS = {
     "a start below zero": (lambda: line(-5, 20), "It is a)"),
     "the step goes too far": (lambda: neuron(4.95, 4.65), "which is too far"),
     "the step stops short": (lambda: neuron(3.0, 2.5), "which is not yet 4"),
-    "add-one spoils it": (lambda: counts(sure(1), sure(2)), "drowns what was really counted"),
-    "text enough": (lambda: counts(sure(-1), sure(2)), "enough text here for the second word"),
-    "a short text": (lambda: counts(sure(0), sure(2)), "changes its sign"),
-    "smoothing": (lambda: counts(sure(1), sure(2), "more = "), "Smoothing matters more"),
-    "order": (lambda: counts(sure(-1), sure(0.1), "more = "), "Length matters more"),
-    "neither": (lambda: counts(sure(0), sure(0), "more = "), "this text doesn't settle"),
+    "add-one spoils it": (lambda: counts(sure(1)), "drowns what was really counted"),
+    "text enough": (lambda: counts(sure(-1)), "enough text here for the second word"),
+    "a short text": (lambda: counts(sure(0)), "changes its sign"),
+    "context helps smoothed": (lambda: counts(sure(1), 4.0, "helps = "), "Context helps when"),
+    "context helps not": (lambda: counts(sure(1), 6.0, "helps = "), "doesn't help here"),
+    "unsettled": (lambda: counts(sure(0), 4.0, "helps = "), "this text doesn't tell"),
     "both are learned": (lambda: passed(9, 4), "love at 4, we at 9"),
     "one isn't": (lambda: passed(None, 4), "love at 4, we never"),
     "starts differ": (lambda: firsts(we=5, love=7), "it depends on the start"),
@@ -172,6 +175,9 @@ FORMS = {
     "it looks elsewhere": (lambda: looked("tired"), "goes with the answer"),
     "it looks at the same": (lambda: looked("animal", steady=True), "several heads fetched"),
     "it hasn't learned": (lambda: looked("tired", right=0.3), "explains nothing"),
+    "each head is missed": (lambda: silenced(0.2, 0.3), "It is a)"),
+    "some heads are": (lambda: silenced(0.0, 0.3), "It is b)"),
+    "no head is": (lambda: silenced(0.0, 0.01), "It is c)"),
     "a GPT beats the pairs": (lambda: beaten(3.0), "It is c)"),
     "a GPT beats nothing": (lambda: beaten(7.0), "has beaten none of them"),
     "a GPT beats all": (lambda: beaten(2.0), "It is e)"),
@@ -189,10 +195,7 @@ FORMS = {
     "it rose": (lambda: taught(2.0), "rose by 2.000"),
     "it fell": (lambda: taught(-2.0), "fell by 2.000"),
     "the largest leads": (lambda: sized("reveal(", 4, 3, 2), "It is c)"),
-    "two sizes as good": (
-        lambda: sized("reveal(", 4, 3, 2.99),
-        "other first weights could reverse",
-    ),
+    "two sizes as good": (lambda: sized("reveal(", 4, 3, 2.99), "first weights could reverse"),
     "bits fall": (lambda: sized("falls = ", 4, 3, 2), "fall from size to size"),
     "bits don't fall": (lambda: sized("falls = ", 4, 2, 3), "don't even fall"),
     "only A is sound": (lambda: called("BCD"), "It is a)"),
@@ -203,10 +206,7 @@ FORMS = {
     "only fast": (lambda: paced(0.1), "D takes 10."),
     "the cure costs loss": (lambda: proved((2.0, 2.1), (1.0, 1.1), "cured"), "It is b)"),
     "the finding goes": (lambda: proved((2.0, 2.1), (1.0, 1.1), "cured"), "the fault is gone"),
-    "the finding stays": (
-        lambda: proved((2.0, 2.1), (1.0, 1.1), "worse"),
-        "the fault is still there",
-    ),
+    "the finding stays": (lambda: proved((2.0, 2.1), (1.0, 1.1), "worse"), "fault is still there"),
     "the cure saves loss": (lambda: proved((1.0, 1.1), (2.0, 2.1), "cured"), "It is a)"),
     "seeds can't tell": (lambda: proved((1.0, 2.1), (2.0, 1.1), "cured"), "It is c)"),
 }

@@ -2,12 +2,16 @@
 
 import math
 import re
+import runpy
 from pathlib import Path
 
 import pytest
 
 from whence.errors import WhenceError
 from whence.lessons import Play, lesson, lessons
+from whence.lessons.talk import bold_words
+
+DOCS = Path(__file__).parents[2] / "docs"
 
 # For each lesson: values that solve its exercise, and values that don't, with a word of the hint.
 RIGHT = {
@@ -248,7 +252,8 @@ def test_no_figure_is_written_as_a_program_writes_it(plays, n):
     """7.8·10⁻⁵, not 7.81335e-05."""
     for output in played(plays, n).outputs.values():
         prose = re.sub(r"```.*?```|`[^`]*`", "", output.markdown, flags=re.DOTALL)
-        assert not re.search(r"\de[-+]?\d", prose + output.svg), output
+        drawn = re.sub(r"<style.*?</style>|<[^>]*>", " ", output.svg, flags=re.DOTALL)
+        assert not re.search(r"\de[-+]?\d", prose + drawn), output
 
 
 @pytest.mark.parametrize("n", NUMBERS)
@@ -258,6 +263,16 @@ def test_what_is_said_wrong_has_a_source(n):
     parts = re.split(r"^## ", prose, flags=re.MULTILINE)
     (section,) = (part for part in parts if part.startswith("What is often said wrong"))
     assert re.search(r"\]\(https?://", section)
+
+
+@pytest.mark.parametrize("n", NUMBERS)
+def test_its_page_in_the_site_has_its_numbers_and_pictures(plays, n):
+    play = played(plays, n)
+    page = runpy.run_path(str(DOCS / "played.py"))["page"](play)
+    for output in play.outputs.values():
+        assert bold_words(output.markdown) in page
+        assert output.svg in page
+    assert page.startswith("% ")
 
 
 @pytest.mark.parametrize("n", NUMBERS)
@@ -319,7 +334,7 @@ def test_bad_input():
     for bad in ("__import__('os')", "nan", float("inf"), None):
         with pytest.raises(WhenceError, match="number"):
             play.run(exercise.index, values={"rate": bad})
-    with pytest.raises(WhenceError, match="'z' is no answer"):
+    with pytest.raises(WhenceError, match="'z' isn't an answer"):
         play.run(question.index, choice="z")
     with pytest.raises(WhenceError, match="no cell 99"):
         play.run(99)

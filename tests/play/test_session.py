@@ -169,8 +169,8 @@ def test_points_are_seeded_and_can_be_told_apart(shape):
         ({"data": "moons", "features": ("x9",)}, "no feature"),
         ({"data": "moons", "samples": 1}, "samples is 1"),
         ({"edits": ["0:w9=1"]}, "no weight 'w9'"),
-        ({"edits": ["w1=1"]}, "is no edit"),
-        ({"edits": ["0:w1=inf"]}, "is no edit"),
+        ({"edits": ["w1=1"]}, "isn't an edit"),
+        ({"edits": ["0:w1=inf"]}, "isn't an edit"),
         ({"step": 10**6}, "out of reach"),
     ],
 )

@@ -44,31 +44,38 @@ def silent(port: int, say: bytes) -> socket.socket:
     return made
 
 
+HALVES = [
+    b"",
+    b"GET / HT",
+    b"POST /enter HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 9\r\n\r\nx",
+    b"GET /events HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: upgrade\r\nupgrade: websocket\r\n"
+    b"sec-websocket-version: 13\r\nsec-websocket-key: " + b"a" * 22 + b"==\r\n\r\n",
+]
+
+
 @pytest.mark.skipif(os.name == "nt", reason="the number of files isn't limited there")
-@pytest.mark.parametrize(
-    "say",
-    [b"", b"GET / HT", b"POST /enter HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 9\r\n\r\nx"],
-)
-def test_half_open_connections(small, say):
+def test_half_open_connections(small):
     process, port, code = small
     base = f"http://127.0.0.1:{port}"
-    held = [silent(port, say) for _ in range(200)]
-    try:
-        with httpx.Client(base_url=base, trust_env=False, timeout=20) as client:
-            client.headers["origin"] = base
-            secret = client.post("/enter", content=code).json()["secret"]
-            held += [silent(port, say) for _ in range(200)]
-            headers = {"x-whence-secret": secret}
-            assert client.post("/ask/runs", json={}, headers=headers).status_code == 200
-            # The page's own connection isn't the one that makes room for others.
-            held += [silent(port, say) for _ in range(200)]
-            assert client.post("/ask/runs", json={}, headers=headers).status_code == 200
-    finally:
-        for each in held:
-            each.close()
+    secret = ""
+    for say in HALVES:
+        held = [silent(port, say) for _ in range(200)]
+        try:
+            with httpx.Client(base_url=base, trust_env=False, timeout=20) as client:
+                client.headers["origin"] = base
+                secret = secret or client.post("/enter", content=code).json()["secret"]
+                held += [silent(port, say) for _ in range(200)]
+                headers = {"x-whence-secret": secret}
+                assert client.post("/ask/runs", json={}, headers=headers).status_code == 200
+                # The page's own connection isn't the one that makes room for others.
+                held += [silent(port, say) for _ in range(200)]
+                assert client.post("/ask/runs", json={}, headers=headers).status_code == 200
+        finally:
+            for each in held:
+                each.close()
     process.terminate()
     _, errors = process.communicate(timeout=60)
-    assert len(errors.splitlines()) <= 2, errors[:2000]
+    assert len(errors.splitlines()) <= 8, errors[:2000]  # of 2,400 connections
 
 
 def test_one_who_says_nothing_is_sent_away(studio, monkeypatch):

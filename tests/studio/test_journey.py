@@ -66,7 +66,7 @@ def test_an_exercise_checks_itself(journey, page):
     box.fill("a lot")
     expect(cell.get_by_role("status")).to_have_count(0)  # that was of another entry
     box.press("Enter")
-    expect(page.get_by_role("alert")).to_contain_text("is no number")
+    expect(page.get_by_role("alert")).to_contain_text("isn't a number")
     expect(cell.get_by_role("status")).to_have_count(0)
     page.context.watch.errors.clear()
 

@@ -49,7 +49,7 @@ def test_a_weight_is_typed_in_and_a_link_keeps_it(play, page, context, studio):
     expect(view.locator("[data-open=w1]")).to_contain_text("∂loss/∂z1")
     box.fill("1e")
     page.get_by_role("button", name="Set", exact=True).click()
-    expect(page.get_by_role("alert")).to_contain_text("is no number")
+    expect(page.get_by_role("alert")).to_contain_text("isn't a number")
     box.fill("3,5")
     box.press("Enter")
     expect(view.locator(".net .edge .weight").first).to_have_text("▲ +3.5")

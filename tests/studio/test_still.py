@@ -1,12 +1,17 @@
 """Stills and reports from a file, with every request blocked but that for the file."""
 
 import re
+from dataclasses import replace
 
 import pytest
 from playwright.sync_api import expect
 
+from tests.cli.test_hostile_text import CODES
+from tests.runs.tiny import RECIPE, finish
 from whence.cli import main
+from whence.data import text_source
 from whence.play import at
+from whence.runs.run import Run
 from whence.studio.bundle import module
 from whence.studio.still import Shown, Still
 
@@ -67,6 +72,20 @@ def test_names_stay_text(opened, tmp_path):
     page = opened(path)
     expect(page.locator("[data-view=play][data-ready]")).to_be_visible()
     assert page.title() == text
+
+
+def test_a_report_and_its_page_hold_no_codes(opened, tmp_path):
+    """What a terminal or a reader acts on is written out, in the file and where it is drawn."""
+    text = text_source("\x1b]0;t\x07", lambda: ["\x1b[2J <b>\x9b31m \u202etac\u202c cats.\n" * 60])
+    recipe = replace(RECIPE, steps=4, record=replace(RECIPE.record, sample_every=1))
+    finish(Run.create(recipe, tmp_path / "run", text))
+    assert main(["report", str(tmp_path / "run"), "--html", str(tmp_path / "out.html")]) == 0
+    assert not CODES.search((tmp_path / "out.html").read_text(encoding="utf-8"))
+    page = opened(tmp_path / "out.html")
+    expect(page.locator("[data-view=live][data-ready]")).to_be_visible()
+    drawn = page.locator("body").evaluate("node => node.textContent + node.innerHTML")
+    assert "\\u001b[2J" in drawn
+    assert not CODES.search(re.sub("<script.*", "", drawn, flags=re.DOTALL))
 
 
 def test_report_of_a_run(opened, tmp_path, tiny_run, capsys):

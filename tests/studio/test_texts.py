@@ -15,7 +15,7 @@ from whence.runs.recipe import Data
 from whence.runs.run import Run
 from whence.runs.settings import flat
 from whence.studio.answers import ANSWERS, answer
-from whence.studio.commands import COMMANDS, command
+from whence.studio.commands import COMMANDS, _kept, command
 from whence.studio.texts import Texts
 
 SECRET = "the password of the database is hunter2 " * 80
@@ -138,6 +138,17 @@ def test_links_and_pipes(folder, secret, tmp_path):
     with pytest.raises(WhenceError, match="may not read"):
         Texts(folder, [secret]).check(["/dev/zero"])
     assert [s["name"] for s in answer("form", {}, texts)["sources"]][3:] == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links and pipes need rights there")
+def test_what_lies_in_a_kept_texts_place_is_neither_read_nor_written(folder, secret):
+    (folder / "texts").mkdir()
+    os.mkfifo(folder / "texts" / "cats.txt")
+    (folder / "texts" / "cats-2.txt").symlink_to(secret)
+    (folder / "texts" / "cats-3.txt").symlink_to(folder / "nowhere")
+    kept = [_kept(Texts(folder), SECRET, "cats.txt").name for _ in range(2)]
+    assert kept == ["cats-4.txt", "cats-4.txt"]
+    assert not (folder / "nowhere").exists()
 
 
 def test_a_kept_text_can_be_chosen_again(folder, ended):

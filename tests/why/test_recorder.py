@@ -202,7 +202,7 @@ def test_tied_weights_have_both_names_and_one_gradient_with_both_uses():
     receipts = [t.why(f"head.weight[{row},1].grad") for row in rows]
     for row, receipt in zip(rows, receipts, strict=True):
         assert receipt.total == pytest.approx(model.embed.weight.grad[row, 1].item(), rel=1e-5)
-    # Both uses of a row whose token was read; a use that sends back exactly 0 is no term.
+    # Both uses of a row whose token was read; a use that sends back exactly 0 isn't a term.
     assert {len(receipt.terms) for receipt in receipts} == {1, 2}
 
 

@@ -147,38 +147,6 @@ def test_gradients_of_functions_are_offered_by_their_names():
     assert torch.equal(t[name].value, t.result)
 
 
-KERNELS = {"aten::_transformer_encoder_layer_fwd", "aten::_native_multi_head_attention",
-           "aten::mkldnn_rnn_layer", "aten::addmm", "aten::bmm",
-           "aten::_scaled_dot_product_flash_attention_for_cpu"}  # fmt: skip
-
-
-@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode, torch.enable_grad])
-def test_in_evaluation_the_same_kernels_run(mode):
-    torch.manual_seed(0)
-    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True, dropout=0.1)
-    encoder = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False).eval()
-    heads, memory = nn.MultiheadAttention(8, 2, batch_first=True).eval(), nn.LSTM(8, 4)
-    x = torch.randn(3, 5, 8)
-    for model in (encoder, lambda x: heads(x, x, x)[0], lambda x: memory(x)[0], plain_of(8)):
-
-        def step(model=model) -> Tensor:
-            with mode():
-                return model(x)
-
-        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as alone:
-            expected = step()
-        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as recorded:
-            t = trace(step)
-        assert torch.equal(t.result, expected)
-        kernels = [{e.name for e in p.events() or ()} & KERNELS for p in (alone, recorded)]
-        assert kernels[0] == kernels[1] != set()
-        assert not balance(t, numbers=200, each=10).wrong
-
-
-def plain_of(width: int) -> nn.Module:
-    return nn.Sequential(nn.Linear(width, 5), nn.LayerNorm(5), nn.GELU(), nn.Linear(5, 3)).eval()
-
-
 def in_a_thread(work: Callable[[], Any]) -> Any:
     results: list[Any] = []
     thread = threading.Thread(target=lambda: results.append(work()))
@@ -203,6 +171,51 @@ def test_a_forward_pass_in_another_thread_is_said():
     assert receipt.value == model(x)[0, 1].item()
     assert t.unseen() == ["output"]
     assert "made by operations that weren't recorded: output" in str(balance(t, numbers=50))
+
+
+def test_what_another_thread_made_is_named_as_far_as_it_can_be_told():
+    torch.manual_seed(0)
+    model, x = nn.Linear(4, 3), torch.randn(2, 4)
+
+    def loss_too() -> None:
+        loss = in_a_thread(lambda: model(x).square().mean())
+        loss.backward()
+
+    def without_autograd() -> Tensor:
+        with torch.no_grad():
+            return in_a_thread(lambda: quietly(model)).tanh()
+
+    def outside_of_modules() -> Tensor:
+        y = in_a_thread(lambda: quietly(lambda x: x * 2))
+        return y.tanh()
+
+    def quietly(made: Callable[[Tensor], Tensor]) -> Tensor:
+        with torch.no_grad():  # autograd is off in each thread by itself
+            return made(x)
+
+    t = trace(loss_too, model=model)
+    assert t.unseen() == ["output", "loss"]
+    assert t.why("loss").verdict == "not recorded"
+    assert model.weight.grad is not None
+    assert t.why("weight[1,2].grad").value == model.weight.grad[1, 2].item()
+    assert trace(without_autograd, model=model).unseen() == ["output"]
+    t = trace(outside_of_modules)
+    assert t.unseen() == []
+    assert t.why("y[0,1]").verdict == "given"
+
+
+def test_flexible_attention_with_gradients_is_refused_by_torch_traced_or_not():
+    from torch.nn.attention.flex_attention import flex_attention
+
+    q = torch.randn(1, 2, 8, 4, requires_grad=True)
+    for step in (lambda: flex_attention(q, q, q), lambda: trace(lambda: flex_attention(q, q, q))):
+        with pytest.raises(NotImplementedError, match="does not support backward on CPU"):
+            step()
+    still = q.detach()
+    t = trace(lambda: flex_attention(still, still, still))
+    assert torch.allclose(t.result, nn.functional.scaled_dot_product_attention(*[still] * 3))
+    assert not t.closed()
+    assert not balance(t, numbers=200, each=10).wrong
 
 
 @pytest.mark.parametrize("asked", [False, True], ids=["backward", "autograd.grad"])

@@ -18,43 +18,43 @@ from whence.scale.team import is_one_of_many
 GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     "train": {
         "train": ("whence.cli.train:train", "train a model on your text, or on a built-in one"),
-        "plan": ("whence.cli.plan:plan", "what a training will take: memory, time, what fits"),
-        "resume": ("whence.cli.train:resume", "go on with a run from its last checkpoint"),
+        "plan": ("whence.cli.plan:plan", "what a training will need: memory, time, what fits"),
+        "resume": ("whence.cli.train:resume", "continue a run from its last checkpoint"),
         "sweep": ("whence.cli.sweep:sweep_command", "train one recipe at several settings"),
         "control": ("whence.cli.control:control", "pause, slow, step or stop a training elsewhere"),
         "runs": ("whence.cli.runs:runs", "list runs; 'whence runs remove NAME' deletes one"),
-        "generate": ("whence.cli.generate:generate", "let a trained model write"),
+        "generate": ("whence.cli.generate:generate", "write text with a trained model"),
         "chat": ("whence.cli.chat:chat", "talk to a model that was trained to talk"),
-        "serve": ("whence.cli.serve:serve", "answer programs as OpenAI's API does"),
-        "import": ("whence.cli.import_:import_", "make a run of a model that others trained"),
-        "export": ("whence.cli.export:export", "write a model so that other programs load it"),
+        "serve": ("whence.cli.serve:serve", "serve a model through OpenAI's API"),
+        "import": ("whence.cli.import_:import_", "turn a model that others trained into a run"),
+        "export": ("whence.cli.export:export", "write a model for other programs"),
         "evaluate": ("whence.cli.evaluate:evaluate", "measure a model on all of a text"),
     },
     "look inside": {
-        "why": ("whence.cli.why:why", "open any number of any training step: whence?"),
+        "why": ("whence.cli.why:why", "open any number in any training step"),
         "spikes": ("whence.cli.spikes:spikes", "the steps that stand out, and how to open each"),
         "doctor": ("whence.cli.doctor:doctor", "what is wrong with a run, and what to do"),
         "biography": (
             "whence.cli.biography:biography",
-            "tell the life of one weight, step by step",
+            "the history of one weight, step by step",
         ),
         "influence": (
             "whence.cli.influence:influence",
             "which training windows moved a prediction",
         ),
         "growth": ("whence.cli.growth:growth", "how P of each token of a text grew over the steps"),
-        "report": ("whence.cli.report:report", "a run as one HTML file to send to anyone"),
+        "report": ("whence.cli.report:report", "a run as one HTML file to send around"),
         "probability": ("whence.cli.probability:probability", "P of a text, token by token"),
         "prefer": ("whence.cli.judge:prefer", "minimal pairs: which of two texts is likelier"),
-        "attention": ("whence.cli.look:attention", "who reads whom in a text, head by head"),
-        "silence": ("whence.cli.look:silence", "what each head and part is for: silence it"),
-        "context": ("whence.cli.judge:context", "loss by position: what more context buys"),
-        "embed": ("whence.cli.embed:embed", "how alike an encoder finds texts, or a word in them"),
+        "attention": ("whence.cli.look:attention", "which token reads which, head by head"),
+        "silence": ("whence.cli.look:silence", "what each head and part is for: leave it out"),
+        "context": ("whence.cli.judge:context", "loss by position: how much more context helps"),
+        "embed": ("whence.cli.embed:embed", "how similar texts, or a word in them, are to a model"),
     },
     "go back": {
         "rewind": ("whence.cli.rewind:rewind", "go back to the exact state before any step"),
-        "fork": ("whence.cli.fork:fork", "make a run that differs from another from some step on"),
-        "compare": ("whence.cli.compare:compare", "put two runs side by side"),
+        "fork": ("whence.cli.fork:fork", "branch a run at a step and change something"),
+        "compare": ("whence.cli.compare:compare", "compare two runs"),
         "what-if": ("whence.cli.whatif:what_if", "replay a run without some of its text"),
         "verify": (
             "whence.cli.verify:verify",
@@ -71,7 +71,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
             "whence.cli.play:play",
             "a small model at any step, on points, a line or by hand",
         ),
-        "rates": ("whence.cli.rates:rates", "what five learning rates do, and a range test"),
+        "rates": ("whence.cli.rates:rates", "try five learning rates, and a range test"),
         "gradcheck": ("whence.cli.gradcheck:gradcheck", "check gradients by finite differences"),
         "classify": ("whence.cli.classify:classify", "learn classes: spam or not, topics, digits"),
         "count": ("whence.cli.count:count", "count which word follows which, every number shown"),
@@ -79,7 +79,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "ladder": ("whence.cli.ladder:ladder", "every kind of model on one text, one table"),
         "experiment": (
             "whence.cli.experiment:put",
-            "put a question to small models trained for it",
+            "answer a question with small models",
         ),
     },
     "learn": {
@@ -89,7 +89,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     "studio": {
         "studio": (
             "whence.cli.studio:studio",
-            "see, train and open runs in a page of this machine",
+            "see, train and open runs in your browser",
         ),
     },
 }
@@ -203,7 +203,7 @@ def _help() -> str:
         lines += [f"  {verb:<{width}}{what}" for verb, (_, what) in verbs.items()]
     return "\n".join(
         [
-            "Train models, from a two-parameter line to a GPT, and ask of any number: whence?",
+            "Train models, from a line to a GPT, and ask of any number where it came from.",
             "",
             "usage: whence COMMAND ...    'whence COMMAND --help' says what it takes",
             *lines,

@@ -37,17 +37,17 @@ def biography(
     model: str | None = None,
     json: bool = False,
 ) -> None:
-    """Tell the life of one weight: its first value, every step's change, and the largest opened.
+    """Show one weight's history: its first value, each step's change, the largest ones opened.
 
-    Such as `whence biography runs/mine 'blocks.0.mlp.up.weight[3,7]'`. The run is replayed once;
-    what that takes is said first.
+    For example `whence biography runs/mine 'blocks.0.mlp.up.weight[3,7]'`. The run is replayed
+    once; how long that takes is said first.
 
     Args:
         run: the run's folder.
         address: an element of a parameter.
         largest: how many of the largest changes to trace and open.
         top: how many tokens and lines of text to show for each.
-        approximate: go on where a replayed loss differs from the record.
+        approximate: continue if a replayed loss differs from the record.
         model: of a watched loop: module:function that builds its model.
         json: print JSON.
     """

@@ -43,12 +43,12 @@ def chat(
 ) -> None:
     """Talk to a model that was trained to talk, such as an imported one.
 
-    Each line is a turn; `/help` lists what else there is. Ctrl-C ends an answer. Without a terminal
+    Each line is a turn; `/help` lists the commands. Ctrl-C ends an answer. Without a terminal
     it reads the turns from standard input.
 
     Args:
         run: the run's folder, such as runs/smollm-1.
-        system: what the model is told about itself ahead of the conversation.
+        system: instructions that the model reads before the conversation.
         temperature: 0 always takes the likeliest token; without it, what the model's makers advise.
         top_p: draw only from the fewest tokens that together have probability p.
         top_k: draw only from the k most likely tokens.
@@ -128,14 +128,14 @@ def command(talk: Chat, line: str) -> None:
         off = value == "off" and name in ("top-p", "top-k")
         talk.settings[setting] = None if off else _number(value, kind)
     else:
-        raise WhenceError(f"/{name} is no command: /help lists them.")
+        raise WhenceError(f"/{name} isn't a command: /help lists them.")
 
 
 def _number(text: str, kind: Callable[[str], float]) -> float:
     try:
         return kind(text)
     except ValueError as error:
-        raise WhenceError(f"{text!r} is no number.") from error
+        raise WhenceError(f"{text!r} isn't a number.") from error
 
 
 def show_tokens(talk: Chat) -> None:

@@ -38,7 +38,7 @@ def classify(
         learning_rate: their length (0.1 for text; 0.003 for images).
         decay: how strongly the weights of words are held near 0.
         hidden: for images, the units of each hidden layer.
-        ask: a text of your own to put in a class.
+        ask: a text of your own to classify.
         seed: which quarter is held out, and for images the starting weights.
         json: print one JSON object.
     """

@@ -23,11 +23,11 @@ def compare(
     points: int = 12,
     json: bool = False,
 ) -> None:
-    """Show what differs between two runs, where they part, and what came of it.
+    """Show what differs between two runs, where they part, and how they end.
 
     Args:
         a: a run's folder.
-        b: another's.
+        b: another run's folder.
         points: rows of the loss curves.
         json: print JSON instead of tables.
     """

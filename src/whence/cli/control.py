@@ -19,15 +19,15 @@ def control(
     stop: bool = False,
     pace: float | None = None,
 ) -> None:
-    """Ask a training in another terminal, or one that the studio started, to pause or go on.
+    """Pause, slow down, step or stop a training in another terminal or in the studio.
 
     Args:
         run: the run's folder.
         pause: wait before the next step.
-        play: go on, as fast as it goes or as the pace says.
+        play: continue, as fast as possible or at the given pace.
         step: do one step, then wait.
-        stop: save after this step, and end.
-        pace: at most so many steps a second; 0: as fast as it goes.
+        stop: save after this step and stop.
+        pace: the most steps a second; 0: as fast as possible.
     """
     opened = Run.open(run)
     if sum((pause, play, step, stop, pace is not None)) != 1:

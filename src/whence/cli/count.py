@@ -34,20 +34,20 @@ def count(
     seed: int = 0,
     json: bool = False,
 ) -> None:
-    """Count which word follows which in a text's sentences, and read the probabilities off.
+    """Count which word follows which in a text's sentences, and show the probabilities.
 
     P(word | before) = (count + k) / (total + k · outcomes). Outcomes are the text's words and the
-    end of a sentence, which the full stop is.
+    end of a sentence, which a full stop marks.
 
     Args:
         text: a text, or a file or built-in one.
         order: 2 looks at the word before (a bigram), 3 at two, 1 at none.
         add: k, what is added to each count; 1 is Laplace's.
         unknown: count `<UNK>`, any other word, among the outcomes.
-        lower: take "The" and "the" for the same word.
+        lower: treat "The" and "the" as the same word.
         lines: each line is a sentence, such as a name.
-        after: show what follows these words only.
-        ask: a sentence whose probability is worked out, word by word.
+        after: only show what follows these words.
+        ask: a sentence whose probability is computed, word by word.
         write: how many sentences to draw.
         seed: of the draws.
         json: print one JSON object.

@@ -32,14 +32,14 @@ def doctor(
 ) -> int:
     """Say what is wrong with a run, worst first, with the numbers and the step to open.
 
-    It ends with code 1 where something should be done, else with 0.
+    The exit code is 1 if something should be done, and 0 otherwise.
 
     Args:
         run: the folder of a run, or of a loop that was watched.
-        seconds: what going back to steps and measuring there may take, about.
-        json: print JSON instead of words.
+        seconds: about how long going back to steps and measuring there may take.
+        json: print JSON instead of text.
         prove: try the advice: train with the one change and without it, and say what came of it.
-        seeds: how many trainings of each, with other seeds.
+        seeds: how many trainings of each, with different seeds.
         model: for a loop that was watched: `module:function` that builds its model, to do stored
             steps again.
     """

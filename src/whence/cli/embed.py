@@ -28,7 +28,7 @@ def embed(
         run: a run, best of `--model encoder` or `seq2seq`, which read both ways; others read back
             only.
         texts: two texts or more.
-        word: compare this word, which stands in each of the texts.
+        word: compare this word, which must be in each of the texts.
         json: print JSON instead of a table.
     """
     from whence.runs.questions.embed import cosines, unknown

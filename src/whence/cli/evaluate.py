@@ -30,12 +30,12 @@ def evaluate(
 ) -> None:
     """Measure a model on all of a text: loss, perplexity, bits per byte.
 
-    It measures as training does, in windows side by side, so the figures are the same.
+    It measures as training does, in adjacent windows, so the figures are the same.
 
     Args:
         run: the run's folder, such as runs/topics-1.
         text: files, folders, `-` or a built-in text; none: the run's validation part.
-        checkpoint: `best` (on validation), `last`, or any step: one that is not saved is replayed.
+        checkpoint: `best` (on validation), `last`, or any step, which is replayed if not saved.
         overlap: let windows overlap by half, so that each token but the first few is predicted
             with at least half a window before it; `whence ladder` measures so.
         json: print JSON instead of a table.

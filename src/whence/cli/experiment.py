@@ -42,7 +42,7 @@ def put(
         seeds: how many runs of each variant.
         steps: of training.
         text: for those that read a text: a file, a folder or a built-in one (again for another).
-        run: put the question to this run's model instead, where it makes sense (order, induction).
+        run: ask this run's model instead, where that makes sense (order, induction).
         svg: also write the drawing to this file, of those that have one.
         threads: CPU threads; models as small as these are fastest on one.
         json: print JSON instead of a table.

@@ -27,9 +27,9 @@ def export(
     dtype: Dtype = "auto",
     checkpoint: str = "best",
 ) -> None:
-    """Write a run's model so that other programs load it, unchanged.
+    """Write a run's model so that other programs can load it.
 
-    A GPT goes out as the published layout that it is a setting of: gpt2, llama, qwen2, qwen3, or
+    A GPT is exported in the published layout that it is a case of: gpt2, llama, qwen2, qwen3, or
     arcee for the form `modern`. `whence train --exportable` keeps a new model to these.
 
     Args:
@@ -38,7 +38,7 @@ def export(
             (a file of llama.cpp), `safetensors` (the weights by their names here), or `onnx`.
         out: where; without it under `exports/`, by the run's name.
         dtype: fp32, fp16, bf16, and in GGUF q8_0 and q4_0; auto: fp32, in GGUF fp16.
-        checkpoint: `best` (on validation), `last`, or any step: one that is not saved is replayed.
+        checkpoint: `best` (on validation), `last`, or any step, which is replayed if not saved.
     """
     from whence.interop.exporting import export_model
 

@@ -23,9 +23,10 @@ def fork(
     train: bool = True,
     json: bool = False,
 ) -> None:
-    """Make a run that is another up to a step and differs from there on, and train it.
+    """Branch a run at a step, change something, and train the new run.
 
-    Such as `whence fork runs/mine --step 4300 --set optimizer.learning-rate=1e-4 --out runs/half`.
+    For example
+    `whence fork runs/mine --step 4300 --set optimizer.learning-rate=1e-4 --out runs/half`.
 
     Args:
         run: the run's folder.
@@ -35,8 +36,8 @@ def fork(
         skip_batch: numbers of batches to leave out; those after them move up.
         freeze: modules or weights that stay as they are, such as blocks.0.
         weight: weights to set in the state before the step, as 'head.weight[3,7]=0'.
-        approximate: fork also where the replay to the step differs from the record.
-        train: train it at once; --no-train leaves that to 'whence resume'.
+        approximate: fork even if the replay to the step differs from the record.
+        train: train it right away; --no-train leaves that to 'whence resume'.
         json: print one JSON line for each event instead of the display.
     """
     from whence.cli.train import watch
@@ -85,4 +86,4 @@ def _number(name: str, text: str) -> float:
     try:
         return float(text)
     except ValueError as error:
-        raise WhenceError(f"{name} = {text!r} is no number.") from error
+        raise WhenceError(f"{name} = {text!r} isn't a number.") from error

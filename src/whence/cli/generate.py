@@ -43,28 +43,28 @@ def generate(
     checkpoint: str = "best",
     json: bool = False,
 ) -> None:
-    r"""Let a trained model continue a prompt.
+    r"""Continue a prompt with a trained model.
 
-    The same seed gives the same text. Standard output holds the text alone, so it can be piped.
+    The same seed gives the same text. Only the text goes to standard output, so it can be piped.
 
     Args:
         run: the run's folder, such as runs/topics-1.
         prompt: the text to continue; `-` reads it from standard input.
         max_tokens: how many tokens to write.
-        temperature: below 1 the likely become likelier, above 1 the unlikely do.
+        temperature: below 1 favours likely tokens more, above 1 less.
         greedy: always take the most likely token (the same as temperature 0).
-        beam: search for the likeliest line to go on with, keeping so many beginnings at each token,
+        beam: search for the likeliest continuation, keeping this many beginnings at each token,
             as is usual for pairs (`--model seq2seq`).
         top_k: draw only from the k most likely tokens.
         top_p: draw only from the fewest tokens that together have probability p.
         min_p: draw only from tokens at least p times as likely as the likeliest.
         seed: chooses the draws.
-        stop: end before this string (give it again for another); `\n` stands for a new line.
+        stop: stop before this string (may be given several times); `\n` stands for a new line.
         samples: how many texts to write.
         stream: print each token as it is drawn; by default on a terminal.
         show_probabilities: print for each token what it was drawn from, before and after filtering.
         candidates: how many of the likeliest tokens --show-probabilities prints.
-        checkpoint: `best` (on validation), `last`, or any step: one that is not saved is replayed.
+        checkpoint: `best` (on validation), `last`, or any step, which is replayed if not saved.
         json: print JSON.
     """
     if candidates < 1:

@@ -26,7 +26,7 @@ def gradcheck(
         model: line, net, mlp (four layers, tanh, on tensors), spam, or the folder of a run.
         parameter: which one, for example w1, change, or blocks.0.attn.qkv.weight[3,7]; without an
             index the one whose gradient is largest.
-        count: how many parameters to draw where none is named.
+        count: how many parameters to draw if none is named.
         step: how far to change it, to either side.
         seed: which parameters are drawn.
         json: print one JSON object.

@@ -23,7 +23,7 @@ def growth(
     Args:
         run: the run's folder.
         text: the text; it begins as after a line break.
-        most: at so many checkpoints, spread evenly.
+        most: the most checkpoints to measure at, spread evenly.
         json: print JSON instead of a table.
     """
     from whence.runs.questions.growth import growth as measure

@@ -16,7 +16,7 @@ def import_(
     out: Path | None = None,
     text: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = (),
 ) -> None:
-    """Make a run at step 0 of a model that others trained: it writes, opens and trains like any.
+    """Turn a model that others trained into a run at step 0, like any other run.
 
     Layouts: GPT-2, Llama, Mistral, Arcee, Qwen2 and Qwen3.
 

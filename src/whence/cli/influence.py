@@ -29,10 +29,10 @@ def influence(
     approximate: bool = False,
     json: bool = False,
 ) -> None:
-    """Ask which training windows moved the prediction of what comes after a prompt.
+    """Show which training windows moved the prediction of what comes after a prompt.
 
-    Such as `whence influence runs/mine "we love" --next " deep"`. The run is replayed and swept
-    backward; what that takes is said first. 'whence what-if' shows what would have been without
+    For example `whence influence runs/mine "we love" --next " deep"`. The run is replayed and swept
+    backward; how long that takes is said first. 'whence what-if' shows what would have been without
     some text.
 
     Args:
@@ -41,7 +41,7 @@ def influence(
         next: what comes after it.
         step: account for the steps before this one; none: for all.
         top: how many windows to show, of those that raised it and of those that lowered it.
-        approximate: go on where a replayed loss differs from the record.
+        approximate: continue if a replayed loss differs from the record.
         json: print JSON.
     """
     from whence.why.history.influence import describe, influence_cost

@@ -29,9 +29,9 @@ def prefer(
 
     Args:
         run: the run's folder, such as runs/topics-1.
-        pairs: a file with lines of better text, tab, worse text (and where wanted a tab and what
-            they differ in); none: 40 pairs of English.
-        checkpoint: `best` (on validation), `last`, or any step: one that is not saved is replayed.
+        pairs: a file with lines of better text, tab, worse text (and, if you like, a tab and
+            what they differ in); none: 40 pairs of English.
+        checkpoint: `best` (on validation), `last`, or any step, which is replayed if not saved.
         all_pairs: print each pair, the clearest mistake first.
         json: print JSON instead of a table.
     """
@@ -68,13 +68,13 @@ def context(
     svg: Path | None = None,
     json: bool = False,
 ) -> None:
-    """Measure the loss by position in the window: what each doubling of the context buys.
+    """Measure the loss by position in the window: how much each doubling of the context helps.
 
     Args:
         run: the run's folder, such as runs/topics-1.
         text: files, folders, `-` or a built-in text; none: the run's validation part.
-        checkpoint: `best` (on validation), `last`, or any step: one that is not saved is replayed.
-        tokens: at most so many tokens of the text are read.
+        checkpoint: `best` (on validation), `last`, or any step, which is replayed if not saved.
+        tokens: the most tokens of the text to read.
         svg: also write the drawing to this file.
         json: print JSON instead of a table.
     """

@@ -36,15 +36,15 @@ def ladder(
 ) -> None:
     """Train every kind of model on a text for the same time, and compare them in one table.
 
-    Bits per byte are measured on the last tenth of the text, which none has seen.
+    Bits per byte are measured on the last tenth of the text, which none of them has seen.
 
     Args:
         text: files, folders, `-` or a built-in text.
-        seconds_each: how long each model trains; counted ones take what they need.
+        seconds_each: how long each model trains; counted ones take as long as they need.
         rungs: which models; none: all of them.
         out: folder for the runs; without it a free name under `runs/`. The same words again go on
             with a ladder that was broken off.
-        html: also write a report with drawings, one file that needs nothing else.
+        html: also write a report with drawings, one self-contained file.
         entropy: the source's true entropy in bits per byte, where you know it; that of the
             built-in stories is known.
         seed: of everything drawn.

@@ -29,7 +29,7 @@ def lesson(
 
     Args:
         which: its number, or a word of its title.
-        yes: run straight through, without waiting for answers.
+        yes: run without waiting for answers.
         json: print one JSON line for each cell, without waiting.
     """
     found = find(which)
@@ -51,7 +51,7 @@ def journey(
     Args:
         first: the lesson to begin with.
         list: only list the lessons.
-        yes: run straight through, without waiting for answers.
+        yes: run without waiting for answers.
     """
     known = lessons()
     console = _console()

@@ -51,11 +51,11 @@ def line(
         example: without a CSV, which built-in table: a coffee shop's takings by distance, or house
             prices by size, rooms and age.
         target: the column to predict, by its name.
-        steps: the most steps to take; the fit ends earlier once nothing moves any more.
+        steps: the most steps to take; the fit ends earlier if nothing moves any more.
         learning_rate: the length of a step, for standardised features.
         scale: standardise the features inside; without it the rate must fit their units.
         turn: turn the features inside to the directions in which they vary, so that one rate suits
-            them all; nothing said: where descent would take more than 20,000 steps without.
+            them all; by default, if descent would take more than 20,000 steps without.
         predict: features of a case never seen, for example 2.3 for the coffee shop.
         json: print one JSON object.
     """

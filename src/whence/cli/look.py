@@ -38,12 +38,12 @@ def attention(
 
     Args:
         run: the run's folder, such as runs/topics-1.
-        text: what the model reads; of a model of pairs, source, tab, target.
+        text: what the model reads; for a model of pairs: source, tab, target.
         layer: which layer's head to draw, from 1; none: the head that chooses most.
         head: which of its heads, from 1.
         token: show what this token reads in every head, such as `it`; its last occurrence.
         svg: also write the picture to this file.
-        checkpoint: `best` (on validation), `last`, or any step: one that is not saved is replayed.
+        checkpoint: `best` (on validation), `last`, or any step, which is replayed if not saved.
         json: print JSON: every weight.
     """
     from whence.lessons.attending import attention_picture
@@ -158,8 +158,8 @@ def silence(
     Args:
         run: the run's folder, such as runs/topics-1.
         heads: silence single heads, too; --no-heads: whole parts only.
-        tokens: at most so many tokens of the validation part are read each time.
-        checkpoint: `best` (on validation), `last`, or any step: one that is not saved is replayed.
+        tokens: the most tokens of the validation part to read each time.
+        checkpoint: `best` (on validation), `last`, or any step, which is replayed if not saved.
         json: print JSON instead of a table.
     """
     from whence.experiments.silence import silence as by_silence

@@ -44,14 +44,14 @@ def net(
         hidden: units of each hidden layer, with weights drawn from the seed; 4 for a CSV.
         activation: what each hidden unit applies.
         learning_rate: the length of a step (0.1, for two features 0.05).
-        epochs: how often all samples are gone through.
+        epochs: the number of passes through all samples.
         batch: update once an epoch, on the mean over all samples, instead of after each sample.
-        seed: which starting weights, where they are drawn.
+        seed: of the starting weights, if they are drawn.
         weights: a JSON file with your own starting weights, such as
             `{"w1": [[2]], "b1": [-3], "w2": [[1.5]], "b2": [0.5]}`: of each layer a row of weights
             for each input, and the biases of its units.
         show: every-step prints each pre-activation, activation, gradient and update.
-        rerun: where a unit died, train again with a smaller rate.
+        rerun: if a unit died, train again with a smaller rate.
         two_engines: train on Values and on torch in float64 and print the largest difference.
         model: with --two-engines: this network, or a GPT of 4,192 parameters on text.
         json: print one JSON object.

@@ -23,7 +23,7 @@ All flags of 'whence train' say what is planned: 'whence train --help' lists the
 
 
 def plan(words: list[str]) -> None:
-    """Print what a recipe will take."""
+    """Print what a recipe will need."""
     from whence.scale.machines import MACHINES, machine
 
     if "-h" in words or "--help" in words:

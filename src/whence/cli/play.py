@@ -43,18 +43,18 @@ def play(
     """Show a small model after some steps, and the arithmetic of the step that comes next.
 
     Args:
-        data: what is learnt: a line, a network worked by hand, or points in the plane.
+        data: what is learned: a line, a network worked by hand, or points in the plane.
         step: how many updates are done.
         hidden: units of each hidden layer.
         activation: what they apply.
         optimizer: what moves the weights.
         learning_rate: of its optimizer.
         batch: samples of one update; 0 for all.
-        noise: of points.
-        samples: how many points; a quarter is held out.
-        features: what is read of a point: x1 x2 x1² x2² x1·x2 "sin πx1" "sin πx2".
+        noise: of the points.
+        samples: how many points; a quarter of them is held out.
+        features: what is read from a point: x1 x2 x1² x2² x1·x2 "sin πx1" "sin πx2".
         seed: of points, starting weights and order.
-        edits: numbers typed in on the way, as 3:w1=0.5 (from step 3 on, w1 is 0.5).
+        edits: weights set on the way, as 3:w1=0.5 (from step 3 on, w1 is 0.5).
         open: only print the receipts of this number, such as w1.
         json: print one JSON object.
     """

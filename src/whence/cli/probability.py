@@ -29,15 +29,15 @@ def probability(
     checkpoint: str = "best",
     json: bool = False,
 ) -> None:
-    """Work out the probability of a text: a product of one factor for each token.
+    """Compute the probability of a text: a product of one factor for each token.
 
     P(w1 … wn) = P(w1) · P(w2 | w1) · P(w3 | w1 w2) · …, the first after a line break. Logarithms
     are natural ones, so that the product is a sum.
 
     Args:
         run: the run's folder, such as runs/topics-1.
-        text: the text, or a file of it; of a model of pairs, source, tab, target.
-        checkpoint: `best` (on validation), `last`, or any step: one that is not saved is replayed.
+        text: the text or a file; for a model of pairs: source, tab, target.
+        checkpoint: `best` (on validation), `last`, or any step, which is replayed if not saved.
         json: print JSON instead of a table.
     """
     from whence.runs.questions.scores import score

@@ -29,9 +29,9 @@ def rates(
     steps: int = 100,
     json: bool = False,
 ) -> None:
-    """Train the same line at several learning rates and say what each did; then propose a rate.
+    """Train the same line at several learning rates and say what each one did; then suggest a rate.
 
-    Of a run the range test is made on its own recipe and text, from its first weights.
+    For a run, the range test uses its own recipe and text, from its initial weights.
 
     Args:
         csv: a CSV of two or more columns of numbers, without it the coffee shop's; or the folder

@@ -18,7 +18,7 @@ def reach(run: Run, step: int | None, approximate: bool = False, quiet: bool = F
 
     Args:
         run: the run.
-        step: none: the last one done. A saved step needs no record.
+        step: none: the last one. A saved step needs no record.
         approximate: go on where a loss differs from the record.
         quiet: show nothing.
     """

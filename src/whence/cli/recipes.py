@@ -58,7 +58,7 @@ class TrainArguments:
         export_metrics: also write the record as `csv`, or for `tensorboard`, `wandb` or `trackio`.
         start: a run to begin with the weights and the tokenizer of.
         processes: train in so many processes on this machine; on several, by torchrun.
-        restarts: how often all processes are started again where one dies.
+        restarts: how often to start all processes again if one dies.
         exportable: keep the model to what 'whence export' can write for other programs: no
             bigram_embedding, rotary or learned positions with their usual norm.
         recipe: what is trained and how.
@@ -171,7 +171,7 @@ def read_recipe(path: Path) -> Recipe:
     except FileNotFoundError as error:
         raise WhenceError(f"there is no recipe {path}.") from error
     except (ValueError, OSError) as error:
-        raise WhenceError(f"{path} is no recipe: {error}.") from error
+        raise WhenceError(f"{path} isn't a recipe: {error}.") from error
     return Recipe.from_dict(tree.get("recipe", tree))
 
 

@@ -15,13 +15,13 @@ def report(
 ) -> None:
     """Write a run's curves, samples, predictions, flow and receipts as one HTML file.
 
-    The file opens in any browser, needs neither a network nor Whence, and talks to nobody.
+    The file opens in any browser and needs neither a network nor Whence.
 
     Args:
         run: the folder of the run.
         html: the file to write.
-        prompt: what the prediction table goes on from; nothing: the text's beginning.
-        step: the step whose flow and receipts are shown; nothing: the last one.
+        prompt: what the prediction table continues; none: the text's beginning.
+        step: the step whose flow and receipts are shown; none: the last one.
     """
     from whence.studio.report import report as page
 

@@ -32,16 +32,16 @@ def rewind(
 ) -> None:
     """Go back to the state before a step, to the bit, and show it.
 
-    The nearest checkpoint before the step is loaded and the steps between are done again; each loss
-    is compared with the record.
+    The nearest checkpoint before the step is loaded and the steps in between are repeated; each
+    loss is compared with the record.
 
     Args:
         run: the run's folder, such as runs/topics-1.
         step: from 0 to the number of steps done.
-        approximate: go on where a loss differs from the record, and say how far off it is.
-        prompt: also let the model of that moment continue this text.
+        approximate: continue if a loss differs from the record, and say by how much.
+        prompt: also continue this text with the model of that step.
         model: of a watched loop: module:function that builds its model.
-        json: print JSON instead of words.
+        json: print JSON instead of text.
     """
     from whence.generate import generate
     from whence.runs.replay import estimate

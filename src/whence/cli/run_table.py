@@ -7,9 +7,9 @@ from rich.cells import cell_len, chop_cells
 from rich.padding import Padding
 from rich.text import Text
 
-from whence.cli.screen import one_line
 from whence.cli.terminal import Console
 from whence.errors import in_bytes
+from whence.visible import one_line
 
 HEADS = ("run", "state", "model", "text", "steps", "bits/byte", "disk")
 TEXT, NUMBERS = HEADS.index("text"), 2  # the column that may be cut, and how many end in numbers

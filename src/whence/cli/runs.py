@@ -5,7 +5,6 @@ from pathlib import Path
 
 from whence.cli.document import strict
 from whence.cli.run_table import print_runs
-from whence.cli.screen import one_line
 from whence.cli.terminal import Console
 from whence.cli.words import call
 from whence.data.kept import clear, kept_bytes, kept_folder
@@ -14,6 +13,7 @@ from whence.runs.removal import run_to_remove
 from whence.runs.store.files import disk_use
 from whence.runs.summary import Summary, runs_in, state_of_summary, summary_of
 from whence.runs.tags import set_tags, tags_of
+from whence.visible import one_line
 
 
 def runs(words: list[str]) -> None:

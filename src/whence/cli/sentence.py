@@ -55,13 +55,13 @@ def sentence(
         model: `scalars` (three numbers a word, 36 for the usual vocabulary), `mlp`, `rnn`, `gpt`.
         vocabulary: the words that can be said; without it twelve, and those of the sentence.
         end: make `<EOS>` the last target.
-        mean: go down the mean over the targets instead of the sum.
+        mean: minimize the mean over the targets instead of the sum.
         learning_rate: of plain gradient descent.
         steps: how many updates.
         show: steps to open: every logit, exponential, probability, gradient and update.
-        seed: of the first weights.
-        weights: a JSON file with the first weights, a list for each parameter.
-        notes: instead of training, work out the fixed logits of the notes.
+        seed: of the initial weights.
+        weights: a JSON file with the initial weights, a list for each parameter.
+        notes: instead of training, compute with the fixed logits of the notes.
         json: print JSON instead of tables.
     """
     from whence.experiments.sentence import learn, make_model, open_sentence
@@ -246,7 +246,7 @@ def _show_notes(as_json: bool) -> None:
     console.print(
         f"loss: {parts} = {loss:.6f}; mean {loss / 4:.6f}, perplexity {perplexity(loss / 4):.6f}\n"
         f"The logit 2.1 of 'we' makes P = {first:.6f} here. 0.891 is its sigmoid, "
-        f"{1 / (1 + math.exp(-2.1)):.6f}, which is no probability among words.\n"
+        f"{1 / (1 + math.exp(-2.1)):.6f}, which isn't a probability among words.\n"
         f"Only 8 of the 12 words have a logit: with 0 for the other four P(we) is {wider:.6f}."
     )
 

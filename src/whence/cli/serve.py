@@ -22,16 +22,16 @@ def serve(
     waiting: int = 64,
     context_length: int | None = None,
 ) -> None:
-    """Answer programs as OpenAI's API does: chat, completions and embeddings.
+    """Serve a model through OpenAI's API: chat, completions and embeddings.
 
-    `OpenAI(base_url="http://127.0.0.1:8000/v1", api_key="none")` is a client of it. The model's
-    name is the run's. Texts of several clients are written side by side.
+    `OpenAI(base_url="http://127.0.0.1:8000/v1", api_key="none")` is a client for it. The model's
+    name is that of the run. Several clients are served at once.
 
     Args:
         run: the run's folder, such as runs/smollm-1.
-        port: where it listens.
-        host: 127.0.0.1 is this machine alone; others need an --api-key.
-        api_key: what clients must send; without it everybody on this machine is let in.
+        port: the port to listen on.
+        host: 127.0.0.1 is reached from this machine only; others need an --api-key.
+        api_key: what clients must send; without it, anybody on this machine may connect.
         seats: how many texts are written at once.
         waiting: how many more may wait; beyond that a client is told to try later.
         context_length: how many tokens a prompt and its answer may have together; without it as

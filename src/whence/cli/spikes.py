@@ -28,7 +28,7 @@ def spikes(
 
     Args:
         run: the run's folder.
-        threshold: from which z a step stands out.
+        threshold: the z from which a step stands out.
         top: how many to show.
         json: print JSON.
     """

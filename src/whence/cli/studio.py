@@ -17,10 +17,10 @@ def studio(
     allow: tuple[Path, ...] = (),
     model: str | None = None,
 ) -> None:
-    """Serve the studio, a page to watch, train and open runs in, until Ctrl-C.
+    """Serve the studio, a page for watching, training and opening runs, until Ctrl-C.
 
-    It listens on this machine alone. The address works once, for one browser; the next one is
-    printed then. What was started from the page trains on when the page or the studio is closed.
+    It listens on this machine only. The address works once, for one browser; then the next one is
+    printed. A training that was started from the page goes on when page or studio is closed.
 
     Args:
         runs: the folder of runs.
@@ -32,7 +32,7 @@ def studio(
             stored steps.
     """
     if runs.exists() and not runs.is_dir():
-        raise WhenceError(f"{runs} is no folder: name one with --runs.")
+        raise WhenceError(f"{runs} isn't a folder: name one with --runs.")
     if model is not None:
         from whence.studio.answers.place import BUILD
 

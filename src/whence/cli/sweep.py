@@ -29,10 +29,10 @@ def sweep_command(
     out: Path | None = None,
     json: bool = False,
 ) -> None:
-    """Train a recipe at each combination of some settings, and say which came out best.
+    """Train a recipe with each combination of some settings, and say which is best.
 
-    Such as `whence sweep my.toml --set optimizer.learning-rate=1e-3,3e-3,1e-2 --seeds 3`. Ctrl-C
-    stops it; the same command with --out goes on.
+    For example `whence sweep my.toml --set optimizer.learning-rate=1e-3,3e-3,1e-2 --seeds 3`.
+    Ctrl-C stops it; the same command with --out continues it.
 
     Args:
         recipe: a recipe (.toml), a text, or a built-in text; none: the default recipe.

@@ -11,7 +11,7 @@ from rich.console import ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
 
-from whence.cli.screen import visible
+from whence.visible import visible
 
 
 class Console(rich_console.Console):

@@ -95,15 +95,15 @@ def resume(
     processes: int = 1,
     restarts: int = 0,
 ) -> None:
-    """Go on with a run from its last checkpoint, with the same bits as if it had never stopped.
+    """Continue a run from its last checkpoint, with the same bits as if it had never stopped.
 
     Args:
         run: the run's folder, such as runs/topics-1.
         steps: the run's new length in steps.
         json: print one JSON line for each event instead of the display.
         export_metrics: also write the record as `csv`, or for `tensorboard`, `wandb` or `trackio`.
-        processes: train in so many processes on this machine.
-        restarts: how often all processes are started again where one dies.
+        processes: the number of processes to train in, on this machine.
+        restarts: how often to start all processes again if one dies.
     """
     _check_formats(export_metrics)
     opened = Run.open(run)

@@ -23,13 +23,13 @@ def verify(
 ) -> int:
     """Replay a run and compare every loss and checkpoint with the record, bit by bit.
 
-    It ends with code 0 where all is equal, 1 where something differs.
+    The exit code is 0 if everything is equal, 1 if something differs.
 
     Args:
         run: the run's folder.
-        steps: replay a sample of at least so many steps, spread over the run; none: all of them.
-        repair: put aside what is damaged instead, so that the rest can be used and resumed.
-        json: print JSON instead of words.
+        steps: replay a sample of at least this many steps, spread over the run; none: all of them.
+        repair: set aside what is damaged, so that the rest can be used and resumed.
+        json: print JSON instead of text.
     """
     from whence.runs.verify import verify as verify_run
 

@@ -26,11 +26,11 @@ def what_if(
 
     Args:
         run: the run's folder.
-        without: the text, as it stands in the training text; all its places count.
+        without: the text, exactly as in the training text; every occurrence counts.
         step: compare the states before this step; none: at the end.
-        since: windows of the steps before this one stay.
+        since: keep the windows of the steps before this one.
         prompt: also compare what comes after this text; none: after the first half of the text.
-        top: so many of the likeliest tokens.
+        top: how many of the likeliest tokens to show.
         json: print JSON instead of tables.
     """
     from whence.runs.questions.whatif import what_if as ask

@@ -51,8 +51,8 @@ def why(
 ) -> int:
     """Open any number of any training step into the arithmetic that made it.
 
-    Such as `whence why runs/mine 'blocks.0.mlp.up.weight[3,7].update' --step 31`. The run is taken
-    back to that step, and the step is done again with every number recorded.
+    For example `whence why runs/mine 'blocks.0.mlp.up.weight[3,7].update' --step 31`. The run is
+    taken back to that step, and the step is repeated with every number recorded.
 
     Args:
         run: the run's folder.
@@ -62,17 +62,17 @@ def why(
         answer: the number of an answer of `whence chat` or `whence serve`: the model that gave it
             reads it again, up to the token that is asked about. The run may be left out.
         token: which token of the answer, from 1.
-        step: from 0 to the number of steps done; none: the last one done.
+        step: from 0 to the number of steps done; none: the last one.
         text: instead of the step's batch, let the model of that step read this text (forward and
             backward, no update); `-` reads standard input.
         depth: how many levels to open.
-        top: how many terms or groups to show; the rest is summed up.
+        top: how many terms or groups to show; the rest is added up.
         digits: significant digits of the numbers shown.
         exact: show every digit, and the raw names of operations, one at a time.
         largest: open the number of the tensor at the address that is furthest from 0; without an
             address, the weight that this step moved furthest.
         by: group what the number is made of.
-        seconds: how long --by path follows paths; it says so where that wasn't enough for all.
+        seconds: how long --by path follows paths; it says so if that wasn't enough for all.
         line: instead, what this line of the training text moved most in the step: its number, or
             `worst` for the line with the most loss above the batch's mean.
         row: the same, of a table or of pairs.
@@ -88,7 +88,7 @@ def why(
         interactive: go on asking about the step, which stays in memory: numbers of what to open
             next, addresses, back, /text to search.
         numbers: how many numbers --balance draws.
-        approximate: go on where a replayed loss differs from the record.
+        approximate: continue if a replayed loss differs from the record.
         model: of a watched loop: module:function that builds its model.
         json: print JSON.
     """

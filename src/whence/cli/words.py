@@ -183,7 +183,7 @@ def sentence(box: str, command: str) -> str:
 
     Example:
         >>> sentence("- Error ----\nUnrecognized options: --stepz", "whence train")
-        "--stepz is no flag of 'whence train': 'whence train --help' lists them."
+        "--stepz isn't a flag of 'whence train': 'whence train --help' lists them."
     """
     plain = box.translate({ord(border): " " for border in "│╭╮╰╯"}).replace("─", "-")
     title, *blocks = (" ".join(block.split()) for block in re.split(r"(?<=\s)-{4,}", plain))
@@ -194,7 +194,7 @@ def sentence(box: str, command: str) -> str:
             return f"{word!r} is one argument too many: '{command} --help' says what it takes."
         near = re.search(r"Perhaps you meant: .*?(--[^\s,]+)", text)
         hint = f"did you mean {near[1]}?" if near else f"'{command} --help' lists them."
-        return f"{word} is no flag of '{command}': {hint}"
+        return f"{word} isn't a flag of '{command}': {hint}"
     if found := re.match(r"Error parsing (\S+): (.*)", message):
         given = re.findall(r"'([^']*)'", found[2])
         kind = re.search(rf"{re.escape(found[1])} (?:\{{None\}}\|)?(\{{?\[)?([A-Z]+)\b", text)

@@ -27,6 +27,12 @@ class Part(NamedTuple):
         targets: int64 [B, T], the token after each; −100 where it isn't counted.
         starts: int64 [B], where in the training tokens each window's first input stands.
         seed: for dropout, a function of (seed, step, part).
+
+    Example:
+        >>> import torch
+        >>> ids = torch.tensor([[1, 2]])
+        >>> Part(inputs=ids, targets=ids + 1, starts=np.array([0]), seed=0).targets
+        tensor([[2, 3]])
     """
 
     inputs: Tensor

@@ -78,7 +78,7 @@ def prepare(
     """
     if not 0 <= validation < 1:
         raise WhenceError(
-            f"validation = {validation} is no share: give 0 (none) or more, and less than 1."
+            f"validation = {validation} isn't a share: give 0 (none) or more, and less than 1."
         )
     folder = Path(folder)
     texts = [text for text in (source, validation_source) if text is not None]

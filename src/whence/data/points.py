@@ -79,7 +79,7 @@ def points(shape: str, n: int = 200, noise: float = 0.1, seed: int = 0) -> Point
         True
     """
     if shape not in SHAPES:
-        raise WhenceError(f"{shape!r} is no shape of points: use one of {', '.join(SHAPES)}.")
+        raise WhenceError(f"{shape!r} isn't a shape of points: use one of {', '.join(SHAPES)}.")
     if n < 2 or not 0.0 <= noise <= 10.0:
         raise WhenceError("Points need 2 of them or more, and a noise between 0 and 10.")
     draw = random.Random(f"{shape} {seed}")
@@ -118,6 +118,6 @@ def features(where: list[Point], names: tuple[str, ...] = ("x1", "x2")) -> list[
     """
     unknown = [name for name in names if name not in FEATURES]
     if unknown or not names:
-        what = f"{unknown[0]!r} is no feature" if unknown else "no feature is chosen"
+        what = f"{unknown[0]!r} isn't a feature" if unknown else "no feature is chosen"
         raise WhenceError(f"{what}: use some of {', '.join(FEATURES)}.")
     return [[FEATURES[name](x, y) for name in names] for x, y in where]

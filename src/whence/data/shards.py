@@ -33,6 +33,12 @@ class Dataset:
         files: of a text of several files, the name of each and the line that it begins on.
         validation_source: the name of a second text, all of which `validation` is; None where
             `validation` is the end of the first.
+
+    Example:
+        >>> from whence.data.tokenizers import train_tokenizer
+        >>> ids, chars = np.array([0, 1]), train_tokenizer("chars", lambda: ["ab"])
+        >>> Dataset(ids, ids[:0], chars, "ab", "", 2, 0, "").train.tolist()
+        [0, 1]
     """
 
     train: np.ndarray
@@ -72,6 +78,15 @@ def open_dataset(folder: Path, verify: bool = False) -> Dataset:
 
     Raises:
         WhenceError: a file is missing, damaged, of the wrong size or of a newer version.
+
+    Example:
+        >>> import tempfile
+        >>> from whence.data import open_dataset, prepare, text_source
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     cats = text_source("cats", lambda: ["a cat " * 9])
+        ...     _ = prepare(cats, "chars", None, 0.1, Path(folder))
+        ...     open_dataset(Path(folder)).tokenizer.vocab_size
+        4
     """
     folder = Path(folder)
     path, tokens = folder / "tokens.json", folder / "tokens.bin"

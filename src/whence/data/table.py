@@ -46,7 +46,7 @@ def read_table(path: str | Path, target: str | None = None) -> Table:
 
     Raises:
         WhenceError: if the file cannot be read, has no numbers, fewer than two columns, a cell that
-            is no number or a row of another length; the sentence names row and column.
+            isn't a number or a row of another length; the sentence names row and column.
     """
     path = Path(path)
     try:
@@ -109,7 +109,7 @@ def _checked(path: Path, number: int, row: list[str], names: list[str]) -> list[
     for name, cell in zip(names, row, strict=True):
         x = _number(cell)
         if x is None:
-            what = f"{cell!r} is no number" if cell else "the cell is empty"
+            what = f"{cell!r} isn't a number" if cell else "the cell is empty"
             raise WhenceError(f"{path}, row {number}, column {name!r}: {what}; fill or remove it.")
         numbers.append(x)
     return numbers

@@ -44,7 +44,7 @@ def diagnose(
         The findings, worst first, what was looked at, and what could not be judged.
 
     Raises:
-        WhenceError: the folder is no run.
+        WhenceError: the folder isn't a run.
 
     Example:
         >>> print(diagnose("runs/mine"))  # doctest: +SKIP

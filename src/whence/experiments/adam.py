@@ -242,11 +242,12 @@ def valley_conclusion(name: str, gap: Interval) -> str:
         name: which.
         gap: ln of SGD's height over Adam's, start by start.
     """
-    factor = math.exp(min(700.0, abs(gap.mean)))
+    ratio = math.exp(min(700.0, abs(gap.mean)))
+    factor = f"{ratio:.0f}" if 10 <= ratio < 1e6 else f"{ratio:.2g}"
     if gap > 0:
-        return f"In {name}, Adam ends lower than SGD, by a factor of about {factor:.2g}."
+        return f"In {name}, Adam ends lower than SGD, by a factor of about {factor}."
     if gap < 0:
-        return f"In {name}, SGD ends lower than Adam, by a factor of about {factor:.2g}."
+        return f"In {name}, SGD ends lower than Adam, by a factor of about {factor}."
     return f"In {name}, these starts leave open which of the two ends lower."
 
 

@@ -57,6 +57,10 @@ class Event:
         distribution: what the token was drawn from, when asked for.
         finished: why the sample ended ("length", or "stop" at a stop string or a token that ends a
             text), or None while it goes on.
+
+    Example:
+        >>> Event(sample=0, index=3, token_id=None, text="", finished="length").finished
+        'length'
     """
 
     sample: int
@@ -242,7 +246,15 @@ def encode_prompt(tokenizer: Tokenizer, prompt: str | Sequence[int]) -> list[int
 
 
 def device_of(model: object) -> torch.device:
-    """Where a model's parameters are; the CPU for one without."""
+    """Where a model's parameters are; the CPU for one without.
+
+    Args:
+        model: any object.
+
+    Example:
+        >>> device_of(nn.Linear(2, 2)).type
+        'cpu'
+    """
     if isinstance(model, nn.Module):
         return next((p.device for p in model.parameters()), torch.device("cpu"))
     return torch.device("cpu")

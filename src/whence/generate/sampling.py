@@ -66,6 +66,11 @@ def temper(logits: Tensor, temperature: float) -> Tensor:
     Example:
         >>> temper(torch.tensor([1.0, 2.0]), 0.5), temper(torch.tensor([1.0, 2.0]), 0)
         (tensor([2., 4.]), tensor([-inf, 2.]))
+
+    Formula: z / T, so that P(i) ∝ e^(zᵢ/T).
+
+    Source:
+        Ackley, Hinton and Sejnowski, "A learning algorithm for Boltzmann machines", 1985.
     """
     if temperature == 0:
         likeliest = logits.argmax(-1, keepdim=True)
@@ -83,6 +88,13 @@ def keep_top_k(logits: Tensor, k: int) -> Tensor:
     Example:
         >>> keep_top_k(torch.tensor([1.0, 3.0, 2.0]), 2)
         tensor([-inf, 3., 2.])
+
+    Args:
+        logits: [..., V].
+        k: 1 or more.
+
+    Source:
+        Fan, Lewis and Dauphin, "Hierarchical neural story generation", 2018.
     """
     k = min(k, logits.shape[-1])
     least = logits.topk(k).values[..., -1:]
@@ -95,6 +107,13 @@ def keep_top_p(logits: Tensor, p: float) -> Tensor:
     Example:
         >>> keep_top_p(torch.tensor([0.5, 0.2, 0.3]).log(), 0.7).exp()
         tensor([0.5000, 0.0000, 0.3000])
+
+    Args:
+        logits: [..., V].
+        p: from 0 to 1.
+
+    Source:
+        Holtzman et al., "The curious case of neural text degeneration", 2020.
     """
     probabilities, order = logits.softmax(-1).sort(descending=True, stable=True)
     likelier = probabilities.cumsum(-1) - probabilities  # what the tokens ahead add up to
@@ -108,6 +127,14 @@ def keep_min_p(logits: Tensor, p: float) -> Tensor:
     Example:
         >>> keep_min_p(torch.tensor([0.6, 0.1, 0.3]).log(), 0.4).exp()
         tensor([0.6000, 0.0000, 0.3000])
+
+    Args:
+        logits: [..., V].
+        p: from 0 to 1.
+
+    Source:
+        Nguyen et al., "Turning up the heat: min-p sampling for creative and coherent LLM outputs",
+        2025.
     """
     probabilities = logits.softmax(-1)
     drop = probabilities < p * probabilities.amax(-1, keepdim=True)
@@ -150,6 +177,11 @@ def pick(filtered: Tensor, sampling: Sampling, generator: torch.Generator) -> Te
         >>> rows = torch.tensor([[0.0, 9.0]])
         >>> pick(rows, Sampling(temperature=0), torch.Generator().manual_seed(0))
         tensor([1])
+
+    Args:
+        filtered: [B, V], −∞ for what a filter dropped.
+        sampling: its temperature; at 0 the likeliest token is taken.
+        generator: what the times are drawn from.
     """
     if sampling.temperature == 0:
         return filtered.argmax(-1)
@@ -171,6 +203,13 @@ class Candidate:
         after: probability after the filters, from which the token is drawn; 0 if dropped.
         dropped_by: "temperature" (0 keeps one token), "top_k", "top_p", "min_p", or None.
         drawn: whether this is the token that was taken.
+
+    P = exp / Σ exp, before and after the filters.
+
+    Example:
+        >>> one = Candidate(7, 2.0, 2.0, 1.0, 0.88, 1.0, dropped_by=None, drawn=True)
+        >>> one.before, one.after
+        (0.88, 1.0)
     """
 
     token_id: int
@@ -210,7 +249,13 @@ class Distribution:
 
     @classmethod
     def of(cls, logits: Tensor, sampling: Sampling, drawn: int) -> "Distribution":
-        """The distribution of the token `drawn`, picked from logits [V] by these settings."""
+        """The distribution of the token `drawn`, picked from logits [V] by these settings.
+
+        Args:
+            logits: [V].
+            sampling: temperature and filters.
+            drawn: the id that was taken.
+        """
         stages = _stages(logits, sampling)
         scaled = logits / sampling.temperature if sampling.temperature else logits
         dropped_by, kept = {}, scaled

@@ -81,7 +81,7 @@ def _weight_files(folder: Path) -> dict[str, Path]:
             raise WhenceError(f"{index} has no weight_map: fetch it again.")
         for name in table.values():
             if not isinstance(name, str) or Path(name).name != name:
-                raise WhenceError(f"{index} names {name!r}, which is no file beside it.")
+                raise WhenceError(f"{index} names {name!r}, which isn't a file beside it.")
         return {tensor: folder / name for tensor, name in table.items()}
     single = folder / "model.safetensors"
     if single.is_file():

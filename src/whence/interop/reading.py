@@ -109,7 +109,7 @@ def read_json(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise WhenceError(f"{path} can't be read ({error.strerror or error}).") from error
     if len(raw) > LARGEST_JSON:
-        raise WhenceError(f"{path} is larger than {LARGEST_JSON >> 20} MB: it is no such file.")
+        raise WhenceError(f"{path} is larger than {LARGEST_JSON >> 20} MB: it isn't such a file.")
     try:
         found = json.loads(raw)
     except (ValueError, RecursionError) as error:

@@ -52,7 +52,7 @@ def render(
         add_generation_prompt: end with what stands before an answer.
 
     Raises:
-        WhenceError: where the template is no template, refuses the messages, or takes too long.
+        WhenceError: where the template isn't a template, refuses the messages, or takes too long.
 
     Example:
         >>> render("{% for m in messages %}{{ m.role }}: {{ m.content }}{% endfor %}",

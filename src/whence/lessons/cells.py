@@ -38,6 +38,11 @@ class Blank:
         value: what stands there before.
         what: what is to be filled in.
         ends: the smallest and the largest value of a slider; none: it is typed.
+
+    Example:
+        >>> exercise = next(c for c in lesson(0).cells if c.kind == "exercise")
+        >>> exercise.blanks
+        [Blank(name='rate', value=0.02, what='the rate')]
     """
 
     name: str
@@ -56,6 +61,10 @@ class Cell:
         source: Markdown, or Python.
         markdown: whether `source` is Markdown, which needs no run.
         seconds: how long it takes, about: `# %% takes 12 s`; 0: no time to speak of.
+
+    Example:
+        >>> lesson(0).cells[0].kind
+        'prose'
     """
 
     index: int
@@ -100,6 +109,13 @@ class Lesson:
     Example:
         >>> lesson(1).title
         'A line'
+
+    Attributes:
+        n: its number.
+        title: what it is called.
+        about: its first sentence.
+        path: its script.
+        cells: in order.
     """
 
     n: int

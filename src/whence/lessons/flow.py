@@ -16,6 +16,10 @@ class Box:
         value: the number in it, written out.
         below: a smaller line, such as a gradient.
         colour: which colour, from 0.
+
+    Example:
+        >>> Box("loss", "49", "slope 1").value
+        '49'
     """
 
     name: str

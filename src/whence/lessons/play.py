@@ -194,7 +194,7 @@ def read_blank(blank: Blank, value: Any) -> float | str:
             else float(value)
         )
     except (TypeError, ValueError):
-        raise WhenceError(f"{value!r} is no number: {blank.name} must be one.") from None
+        raise WhenceError(f"{value!r} isn't a number: {blank.name} must be one.") from None
     if not math.isfinite(number):
         raise WhenceError(f"{blank.name} must be a finite number.")
     return number

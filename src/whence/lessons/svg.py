@@ -4,9 +4,10 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from html import escape
 from pathlib import Path
 from typing import Any
+
+from whence.visible import escape
 
 WIDTH = 680
 COLOURS = 6

@@ -22,6 +22,10 @@ class Said:
     """Prose in Markdown whose numbers a run has filled in.
 
     A link `[the error](#error)` is a word that lights up the picture's block `error`.
+
+    Example:
+        >>> Said("Look at [the error](#error).")._repr_markdown_()
+        'Look at [the error](#error).'
     """
 
     markdown: str
@@ -101,6 +105,10 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
         | x | y |
         |---|---:|
         | one | 2.5 |
+
+    Args:
+        columns: their names.
+        rows: of numbers or words.
     """
     cells = [list(map(_cell, columns)), *(list(map(_cell, row)) for row in rows)]
     lines = ["| " + " | ".join(row) + " |" for row in cells]
@@ -123,6 +131,10 @@ class Question:
         text: what is asked.
         choices: the answers to choose from.
         mine: the letter of the learner's choice, or "" as long as there is none.
+
+    Example:
+        >>> Question("Does it rise?", ("yes", "no")).letters
+        ['a', 'b']
     """
 
     text: str
@@ -137,7 +149,8 @@ class Question:
         """
         letter = letter.strip().lower()
         if letter and letter not in self.letters:
-            raise WhenceError(f"{letter!r} is no answer: choose one of {', '.join(self.letters)}.")
+            known = ", ".join(self.letters)
+            raise WhenceError(f"{letter!r} isn't an answer: choose one of {known}.")
         self.mine = letter
 
     @property
@@ -168,7 +181,7 @@ def ask(text: str, *choices: str, mine: str = "") -> Question:
         mine: the letter of the learner's choice.
 
     Raises:
-        WhenceError: where `mine` is no letter of a choice.
+        WhenceError: where `mine` isn't a letter of a choice.
 
     Example:
         >>> ask("Does it rise?", "yes", "no", mine="b").letters
@@ -187,6 +200,10 @@ class Answer:
         question: what was asked.
         letter: of the right choice.
         why: what the experiment showed.
+
+    Example:
+        >>> Answer(Question("Does it rise?", ("yes", "no"), "a"), "b", "It fell.").right
+        False
     """
 
     question: Question
@@ -237,7 +254,17 @@ def reveal(question: Question, letter: str, why: str) -> Answer:
 
 @dataclass(frozen=True)
 class Checked:
-    """Whether an exercise is solved, a sentence on it, and a picture of what was tried."""
+    """Whether an exercise is solved, a sentence on it, and a picture of what was tried.
+
+    Attributes:
+        right: whether it is solved.
+        why: the sentence.
+        picture: of what was tried.
+
+    Example:
+        >>> Checked(False, "Count again.").markdown
+        '✗ **Not yet.** Count again.'
+    """
 
     right: bool
     why: str

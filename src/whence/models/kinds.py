@@ -48,6 +48,10 @@ class Kind:
         task: what it is trained to do, a name in `whence.runs.tasks.TASKS`.
         usual: what its recipe sets otherwise than a GPT's, as nested plain values.
         rungs: its places on the ladder: a name, and the settings that differ there.
+
+    Example:
+        >>> KINDS["lstm"].about, KINDS["lstm"].task  # doctest: +ELLIPSIS
+        ('...', 'text')
     """
 
     config: ModelConfig

@@ -33,7 +33,7 @@ def labelled(what: str) -> list[Labelled]:
         return _code()
     if not Path(what).exists():
         raise WhenceError(
-            f"{what!r} is no file or folder; give one, or one of spam, code, chapters and images."
+            f"{what!r} isn't a file or folder; give one, or one of spam, code, chapters and images."
         )
     return read_folder(what) if Path(what).is_dir() else read_labelled(what)
 

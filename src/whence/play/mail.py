@@ -43,11 +43,11 @@ def read_folder(folder: str | Path, most: int = 2000, seed: int = 0) -> list[Lab
         >>> read_folder("nowhere")
         Traceback (most recent call last):
         ...
-        whence.errors.WhenceError: nowhere is no folder.
+        whence.errors.WhenceError: nowhere isn't a folder.
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise WhenceError(f"{folder} is no folder.")
+        raise WhenceError(f"{folder} isn't a folder.")
     found = []
     for part in sorted(folder.iterdir()):
         if part.name.startswith("."):

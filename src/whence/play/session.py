@@ -49,7 +49,7 @@ def read_edit(text: str) -> Edit:
     except ValueError:
         value = math.nan
     if found is None or not math.isfinite(value):
-        raise WhenceError(f"{text[:60]!r} is no edit: write step:weight=number, as 3:w1=0.5.")
+        raise WhenceError(f"{text[:60]!r} isn't an edit: write step:weight=number, as 3:w1=0.5.")
     return Edit(int(found[1]), found[2], value)
 
 

@@ -52,7 +52,7 @@ def subject_of(model: str) -> Subject:
         return _mlp()
     if Path(model).is_dir():
         return _run(model)
-    raise WhenceError(f"{model!r} is no run; give one, or one of line, net, mlp and spam.")
+    raise WhenceError(f"{model!r} isn't a run; give one, or one of line, net, mlp and spam.")
 
 
 def _values(parameters: list[Any]) -> dict[str, tuple[Any, tuple[int, ...] | None]]:
@@ -92,7 +92,7 @@ class _Elements(dict[str, Any]):
         index = tuple(int(i) for i in found[2].split(",")) if found else ()
         shape = () if tensor is None else tuple(tensor.shape)
         if not index or len(index) != len(shape) or any(map(int.__ge__, index, shape)):
-            raise WhenceError(f"{name!r} is no parameter; there are {_few(self.named)}.")
+            raise WhenceError(f"{name!r} isn't a parameter; there are {_few(self.named)}.")
         return tensor, index
 
 
@@ -124,7 +124,7 @@ def chosen(subject: Subject, parameter: str | None, count: int, seed: int) -> li
             names = list(everything)
             return names if len(names) <= count else sorted(draw.sample(names, k=count))
         if parameter not in everything:
-            raise WhenceError(f"{parameter!r} is no parameter; there are {_few(everything)}.")
+            raise WhenceError(f"{parameter!r} isn't a parameter; there are {_few(everything)}.")
         return [parameter]
     if parameter is not None and parameter not in everything.named:
         _ = everything[parameter]  # says so where there is no such one

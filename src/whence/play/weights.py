@@ -20,7 +20,7 @@ def read_layers(path: Path, inputs: int, outputs: int) -> Layers:
         outputs: how many the last one must give.
 
     Raises:
-        WhenceError: the file can't be read, or what it holds is no such network.
+        WhenceError: the file can't be read, or what it holds isn't such a network.
 
     Example:
         >>> import tempfile
@@ -61,5 +61,5 @@ def _matrix(path: Path, name: str, rows: Any) -> list[list[float]]:
         raise WhenceError(f"{path}: {name} must be a list of rows of numbers, all of one length.")
     for x in (x for row in rows for x in row):
         if isinstance(x, bool) or not isinstance(x, int | float) or not math.isfinite(x):
-            raise WhenceError(f"{path}: {name} holds {x!r}, which is no finite number.")
+            raise WhenceError(f"{path}: {name} holds {x!r}, which isn't a finite number.")
     return [[float(x) for x in row] for row in rows]

@@ -57,6 +57,10 @@ class Others:
         value: what they add up to.
         size: what their sizes add up to.
         bad: how many of them aren't finite.
+
+    Example:
+        >>> Others(count=2, value=0.5, size=1.5).bad
+        0
     """
 
     count: int = 0

@@ -54,8 +54,17 @@ def compare(a: Run, b: Run, points: int = 12) -> Comparison:
         WhenceError: where a record is damaged.
 
     Example:
-        >>> compare(Run.open("runs/mine"), Run.open("runs/half")).first_difference  # doctest: +SKIP
-        4301
+        >>> import tempfile
+        >>> from whence.data import text_source
+        >>> from whence import GPTConfig, Recipe, Run, fork
+        >>> tiny = GPTConfig(n_layers=1, n_heads=2, d_model=16, context_length=16)
+        >>> cats = text_source("cats", lambda: ["the cat sat on the mat. " * 99])
+        >>> run = Run.create(Recipe(model=tiny, steps=3), f"{tempfile.mkdtemp()}/tiny", cats)
+        >>> events = list(run.train())
+        >>> slow = fork(run, 1, f"{run.path}-slow", {"optimizer.learning_rate": 1e-4})
+        >>> events = list(slow.train())
+        >>> compare(run, slow).first_difference
+        2
     """
     one, other = a.steps.column("loss"), b.steps.column("loss")
     shared = min(len(one), len(other))

@@ -33,6 +33,10 @@ class Data:
 
     Raises:
         WhenceError: where a number lies outside its range.
+
+    Example:
+        >>> Data("my.txt", tokenizer="bytes").source
+        ('my.txt',)
     """
 
     source: tuple[str, ...] = ("topics",)
@@ -95,6 +99,10 @@ class Record:
 
     Raises:
         WhenceError: where a number lies outside its range.
+
+    Example:
+        >>> Record(evaluate_every=100, sample_tokens=0).evaluate_every
+        100
     """
 
     evaluate_every: int | None = None
@@ -160,6 +168,10 @@ class Change:
 
     Raises:
         WhenceError: where a number lies outside its range.
+
+    Example:
+        >>> Change(skip_batches=(4300,), freeze=("embed",)).freeze
+        ('embed',)
     """
 
     skip_batches: tuple[int, ...] = ()

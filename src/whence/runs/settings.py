@@ -51,7 +51,7 @@ def from_settings(base: T, tree: Mapping[str, Any], where: str) -> T:
     changes: dict[str, Any] = {}
     for name, value in tree.items():
         if name not in hints:
-            raise WhenceError(f"{where}{name} is no field of the recipe{nearest(name, hints)}")
+            raise WhenceError(f"{where}{name} isn't a field of the recipe{nearest(name, hints)}")
         old = getattr(base, name)
         if is_dataclass(old) and not isinstance(old, type):
             if not isinstance(value, Mapping):

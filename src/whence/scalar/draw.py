@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from whence.scalar.graph import topological
 from whence.scalar.ops import POW
+from whence.visible import escape
 
 if TYPE_CHECKING:
     from whence.scalar.value import Value

@@ -31,6 +31,10 @@ def mean(values: Iterable[Any]) -> Value:
 
     Raises:
         WhenceError: if there are no values.
+
+    Example:
+        >>> mean([1.0, 2.0, 6.0]).data
+        3.0
     """
     values = list(values)
     if not values:
@@ -47,6 +51,11 @@ def dot(a: Sequence[Any], b: Sequence[Any], start: Any = 0.0) -> Value:
     Example:
         >>> dot([Value(2), Value(3)], [10, 100], start=1).data
         321.0
+
+    Args:
+        a: a row of numbers or Values.
+        b: another, of the same length.
+        start: what the sum begins with.
     """
     if len(a) != len(b):
         raise WhenceError(f"A row of {len(a)} cannot be multiplied with a row of {len(b)}.")
@@ -65,12 +74,22 @@ def _values(row: Sequence[Any]) -> Sequence[Value]:
 
 
 def maximum(values: Iterable[Any]) -> Value:
-    """Return the largest value; the first of equal ones gets the gradient."""
+    """Return the largest value; the first of equal ones gets the gradient.
+
+    Example:
+        >>> maximum([1.0, 3.0, 2.0]).data
+        3.0
+    """
     return max(map(as_value, values))
 
 
 def minimum(values: Iterable[Any]) -> Value:
-    """Return the smallest value; the first of equal ones gets the gradient."""
+    """Return the smallest value; the first of equal ones gets the gradient.
+
+    Example:
+        >>> minimum([1.0, 3.0, 2.0]).data
+        1.0
+    """
     return min(map(as_value, values))
 
 
@@ -80,7 +99,15 @@ def pick(values: Sequence[Any], index: Any) -> Value:
     With a plain integer it is `values[index]` and makes no node.
 
     Raises:
-        WhenceError: if the index is no whole number or outside the row.
+        WhenceError: if the index isn't a whole number or outside the row.
+
+    Args:
+        values: a row of numbers or Values.
+        index: a whole number from 0, or a Value that holds one.
+
+    Example:
+        >>> pick([10.0, 20.0], 1).data
+        20.0
     """
     k = index._data if isinstance(index, Value) else float(index)
     if not (k == int(k) and 0 <= k < len(values)):
@@ -123,7 +150,15 @@ def softmax(logits: Sequence[Any]) -> list[Value]:
 
 
 def highest(values: Sequence[Any]) -> Value:
-    """Return the largest value as a chain of `max` nodes, which a recorded graph can follow."""
+    """Return the largest value as a chain of `max` nodes, which a recorded graph can follow.
+
+    Args:
+        values: numbers or Values, at least one.
+
+    Example:
+        >>> highest([1.0, 3.0, 2.0]).data
+        3.0
+    """
     best, *others = map(as_value, values)
     for v in others:
         best = best.max(v)
@@ -153,6 +188,10 @@ def binary_cross_entropy(logit: Any, target: Any) -> Value:
     Example:
         >>> round(binary_cross_entropy(Value(0), 1).data, 4)
         0.6931
+
+    Args:
+        logit: z, a number or a Value.
+        target: t.
     """
     z = as_value(logit)
     m = z.relu().detach()

@@ -12,6 +12,15 @@ def topological(root: Value) -> list[Value]:
     """Return every computed number that `root` was made from, inputs first, leaves left out.
 
     No recursion: a chain may be as long as memory allows.
+
+    Args:
+        root: the number to start from, such as a loss.
+
+    Example:
+        >>> from whence.scalar import Value
+        >>> a = Value(2)
+        >>> [v.data for v in topological((a + 1) * a)]
+        [3.0, 6.0]
     """
     order: list[Value] = []
     begun, ended = object(), object()  # marks: it waits for its inputs, it is in `order`

@@ -130,7 +130,15 @@ class Matrix:
         return _paired(self, other, lambda a, b: a**b)
 
     def sum(self, dim: int | None = None, keepdim: bool = True) -> Any:
-        """Return the sum of all elements as a `Value`, or along one dimension as a matrix."""
+        """Return the sum of all elements as a `Value`, or along one dimension as a matrix.
+
+        Args:
+            dim: 0 adds up the rows, 1 the columns; None takes all elements.
+            keepdim: must stay True, as a matrix keeps both of its dimensions.
+
+        Raises:
+            WhenceError: where `keepdim` is False.
+        """
         if dim is None:
             return total(v for row in self.rows for v in row)
         if not keepdim:

@@ -13,7 +13,12 @@ from whence.scalar.value import Value
 
 
 class Module:
-    """Something with parameters."""
+    """Something with parameters.
+
+    Example:
+        >>> Module().parameters()
+        []
+    """
 
     def parameters(self) -> list[Value]:
         """Return every number that training may change."""
@@ -59,7 +64,17 @@ class Neuron(Module):
 
 
 class Layer(Module):
-    """`nout` neurons that read the same inputs."""
+    """`nout` neurons that read the same inputs.
+
+    Args:
+        nin: how many inputs each neuron reads.
+        nout: how many neurons there are.
+        **kwargs: as `Neuron` takes them.
+
+    Example:
+        >>> len(Layer(3, 2).parameters())  # 2 neurons, each 3 weights and a bias
+        8
+    """
 
     def __init__(self, nin: int, nout: int, **kwargs: Any) -> None:
         self.neurons = [Neuron(nin, **kwargs) for _ in range(nout)]

@@ -69,6 +69,21 @@ class Adam:
 
     Source:
         Kingma and Ba, "Adam: a method for stochastic optimization", 2015.
+
+    Args:
+        parameters: the numbers to move.
+        learning_rate: the rate.
+        beta1: β₁, the share that m keeps.
+        beta2: β₂, the share that v keeps.
+        epsilon: ε.
+
+    Example:
+        >>> from whence.scalar import Value
+        >>> p = Value(1.0)
+        >>> p.grad = 100.0
+        >>> Adam([p], learning_rate=0.1).step()
+        >>> round(p.data, 6)
+        0.9
     """
 
     def __init__(

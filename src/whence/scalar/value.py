@@ -365,7 +365,20 @@ class Value:
 
 
 def many(op: Op, inputs: Iterable[Value], operands: tuple[float, ...], z: float) -> Value:
-    """Return the value that `op` made from any number of inputs."""
+    """Return the value that `op` made from any number of inputs.
+
+    Args:
+        op: what was done.
+        inputs: the numbers that it read.
+        operands: their values as it read them.
+        z: the result.
+
+    Example:
+        >>> from whence.scalar import ops
+        >>> inputs = (Value(0), Value(2), Value(3))
+        >>> many(ops.DOT, inputs, (0.0, 2.0, 3.0), 6.0).data
+        6.0
+    """
     inputs = tuple(inputs)
     # What is made from a watched number (see `watch`) is watched too.
     kinds = set(map(type, inputs)) - {Value}
@@ -383,6 +396,10 @@ def as_value(number: Any) -> Value:
 
     Raises:
         TypeError: if it is neither a `Value` nor a number.
+
+    Example:
+        >>> as_value(2).data
+        2.0
     """
     if isinstance(number, Value):
         return number

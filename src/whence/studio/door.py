@@ -5,10 +5,10 @@ import hmac
 import os
 import secrets
 import stat
-from html import escape
 from pathlib import Path
 
 from whence.errors import WhenceError
+from whence.visible import escape
 
 OPENER = ".studio.html"
 

@@ -1,7 +1,6 @@
 """A run's report: which views stand in it, and what stands there where scripts are off."""
 
 from contextlib import suppress
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from whence.runs.settings import flat
 from whence.studio.answers import answer
 from whence.studio.answers.place import origin_of
 from whence.studio.still import Shown, Still
+from whence.visible import escape
 
 ROWS = 25
 

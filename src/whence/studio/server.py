@@ -185,6 +185,7 @@ class Server(uvicorn.Server):
         config = uvicorn.Config(
             app,
             http=Connection,
+            ws="none",  # else a try at one, by anyone, is an error and a line of it
             loop="asyncio",
             backlog=AT_ONCE,
             log_level="error",

@@ -5,7 +5,6 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from whence.data.files import written_whole
 from whence.studio.answers import answer
 from whence.studio.bundle import script, style
 from whence.studio.wire import split
+from whence.visible import escape, visible
 
 PAGE = (
     "html{background:#fbfbfa}@media (prefers-color-scheme:dark){html{background:#14171a}}"
@@ -113,7 +113,7 @@ def _baked(name: str, params: Mapping[str, Any], folder: Path) -> dict[str, Any]
 
 def _json(value: Any) -> str:
     """JSON that may stand inside of a script element: no `<` of it can end that."""
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    text = visible(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 

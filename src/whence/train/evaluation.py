@@ -115,7 +115,15 @@ MOST_LOGITS = (
 
 
 def no_progress(done: int, total: int) -> None:
-    """Tell nobody."""
+    """Tell nobody.
+
+    Args:
+        done: so many parts.
+        total: of so many.
+
+    Example:
+        >>> no_progress(1, 2)
+    """
 
 
 @torch.inference_mode()

@@ -5,7 +5,16 @@ from typing import Any, NamedTuple, Protocol
 
 
 class Batches(Protocol):
-    """What the loop draws from: `batches[step]` is a pure function of the step."""
+    """What the loop draws from: `batches[step]` is a pure function of the step.
+
+    Args:
+        step: which batch, from 0.
+
+    Example:
+        >>> batches: Batches = {0: [(1.0, "the whole batch")]}
+        >>> batches[0]
+        [(1.0, 'the whole batch')]
+    """
 
     def __getitem__(self, step: int, /) -> Iterable[tuple[float, Any]]:
         """Give the parts of one batch, each with its share of the batch's tokens."""
@@ -25,7 +34,12 @@ class Optimizer(Protocol):
 
 
 class Step(NamedTuple):
-    """One finished training step: its number, from 0, and the loss before its update."""
+    """One finished training step: its number, from 0, and the loss before its update.
+
+    Example:
+        >>> Step(0, 4.2).loss
+        4.2
+    """
 
     step: int
     loss: Any

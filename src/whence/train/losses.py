@@ -17,6 +17,8 @@ def mean_squared_error(prediction: Tensor, target: Tensor) -> Tensor:
     Example:
         >>> mean_squared_error(torch.tensor([300.0]), torch.tensor([580.0])).item()
         78400.0
+
+    Formula: 1/n · Σ (prediction − target)².
     """
     return (prediction - target).square().mean()
 
@@ -71,6 +73,15 @@ def next_token_loss(model, part, label_smoothing: float = 0.0) -> Tensor:
         model: tokens [B, T] → logits [B, T, V].
         part: has `inputs` [B, T], `targets` [B, T] and `seed`.
         label_smoothing: see `cross_entropy`.
+
+    Loss = −1/(B·T) · Σ ln P(target | tokens before it).
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> ids = torch.tensor([[0, 1]])
+        >>> part = SimpleNamespace(inputs=ids, targets=ids, seed=0)
+        >>> round(next_token_loss(lambda tokens: torch.zeros(1, 2, 4), part).item(), 4)  # ln 4
+        1.3863
     """
     seed_dropout(part)
     return cross_entropy(model(part.inputs), part.targets, label_smoothing)
@@ -81,6 +92,17 @@ def seed_dropout(part) -> None:
 
     Args:
         part: has `inputs` and `seed`.
+
+    mask = f(seed): the same part gets the same mask whenever it is read.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> part = SimpleNamespace(inputs=torch.zeros(1), seed=7)
+        >>> seed_dropout(part)
+        >>> first = torch.rand(1)
+        >>> seed_dropout(part)
+        >>> torch.equal(torch.rand(1), first)
+        True
     """
     if part.inputs.device.type == "cpu":
         torch.default_generator.manual_seed(part.seed)
@@ -89,7 +111,7 @@ def seed_dropout(part) -> None:
 
 
 def perplexity(loss: float) -> float:
-    """Return `e^loss`: how many equally likely tokens would be as hard to predict.
+    """Return PPL = e^loss: how many equally likely tokens would be as hard to predict.
 
     Example:
         >>> round(perplexity(2.941226 / 4), 6)

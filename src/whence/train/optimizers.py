@@ -69,6 +69,18 @@ class Moving:
 
     Where the model is split among processes, they are this process's shares; `owners` are the
     parameters as PyTorch knows them.
+
+    θ ← θ − rate · f(gradient, state) is what a rule does with them.
+
+    Attributes:
+        names: of the parameters.
+        params: their tensors, to be changed in place.
+        grads: their gradients.
+        owners: the parameters as PyTorch knows them.
+        rates: the learning rate of each.
+        kept: the optimizer's state.
+        step: how many updates there have been, this one included.
+        matmul_dtype: what matrix products are computed in.
     """
 
     names: list[str]
@@ -410,6 +422,12 @@ def rule_of(config: OptimizerConfig) -> str:
     Example:
         >>> rule_of(AdamWConfig())
         'adam'
+
+    Args:
+        config: of the optimizer.
+
+    Source:
+        `whence.why.rules` has the formulas, θ ← θ − η·(…), by these names.
     """
     return RULES.get(type(config), "")
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from html import escape
+
+from whence.visible import escape
 
 _STYLE = (
     "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;"
@@ -99,4 +100,4 @@ class Page:
 
 
 def _inline(words: str) -> str:
-    return re.sub(r"`([^`]*)`", r"<code>\1</code>", escape(words, quote=False))
+    return re.sub(r"`([^`]*)`", r"<code>\1</code>", escape(words))

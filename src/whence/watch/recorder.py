@@ -133,7 +133,7 @@ class Recorder:
 
     @property
     def loss(self) -> Any:
-        """The loss function that `watch` was given, for the loop to call where it is no module.
+        """The loss function that `watch` was given, for the loop to call where it isn't a module.
 
         Raises:
             WhenceError: none was given.
@@ -158,7 +158,11 @@ class Recorder:
     def log(self, *, loss: float | Tensor | None = None, grad_norm: float | None = None) -> None:
         """Tell the loss, or the gradient's norm before it was clipped, of a step.
 
-        It is that of the step that is going on or, between two steps, of the last.
+        It belongs to the step that is going on or, between two steps, to the last one.
+
+        Args:
+            loss: one number, or a tensor of one.
+            grad_norm: before clipping.
 
         Raises:
             WhenceError: it isn't one number, or no step has begun.

@@ -91,7 +91,7 @@ def story(run: Path, address: str, built: Any, largest: int = 3) -> Story:
         largest: how many of the largest changes are opened.
 
     Raises:
-        WhenceError: the address is no element of a parameter, or no step is stored.
+        WhenceError: the address isn't an element of a parameter, or no step is stored.
     """
     numbers = stored_steps(run)
     if not numbers:
@@ -124,7 +124,7 @@ def _weight(past: Past, address: str) -> tuple[int, tuple[int, ...]]:
     inside = all(-s <= i < s for i, s in zip(index, shape, strict=False))
     if parsed.quantity or len(index) != len(shape) or not inside:
         raise WhenceError(
-            f"{address!r} is no element of {parsed.name}, whose shape is {[*shape]}: give "
+            f"{address!r} isn't an element of {parsed.name}, whose shape is {[*shape]}: give "
             f"{len(shape)} indices alone."
         )
     return number, index

@@ -49,8 +49,8 @@ def watch(
             with the update of the last. Behind the update of one that isn't torch's, call `step()`.
         out: the folder for the record and for crash reports, not there yet; none: one in `runs/`.
             Of several processes each has its own, with `-rankN` behind its name.
-        loss: the loop's loss function, so that receipts go on to the targets; one that is no module
-            is to be called as `recorder.loss`.
+        loss: the loop's loss function, so that receipts go on to the targets; call one that isn't
+            a module as `recorder.loss`.
         steps: at most so many of the last steps are kept in memory.
         memory: bytes that they may take; none: a quarter of what the machine has free, at most
             2 GB. The steps since the last snapshot are kept in any case.

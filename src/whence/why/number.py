@@ -70,7 +70,11 @@ class Numbers:
 
     @property
     def after(self) -> Numbers:
-        """The same parameter or moment behind the step."""
+        """The same parameter or moment behind the step.
+
+        Raises:
+            WhenceError: where it is neither a parameter nor one of the optimizer's tensors.
+        """
         found = self.trace.after_of(self.name)
         if found is None:
             raise WhenceError(
@@ -81,7 +85,11 @@ class Numbers:
 
     @property
     def update(self) -> Numbers:
-        """What this step added: after − before."""
+        """What this step added: after − before.
+
+        Raises:
+            WhenceError: where the step was refused before its update.
+        """
         after = self.after.ref
         if self.trace.refused and after is self.ref:
             raise WhenceError(
@@ -148,6 +156,14 @@ class Number:
         trace: the step it belongs to.
         ref: the tensor it stands in.
         at: its place in that tensor, counted row by row.
+
+    Example:
+        >>> import torch
+        >>> from whence.why import trace
+        >>> w = torch.ones(2, requires_grad=True)
+        >>> t = trace(lambda: (w * torch.tensor([3.0, 4.0])).sum().backward())
+        >>> float(t.number("loss"))
+        7.0
     """
 
     def __init__(self, trace: Trace, ref: Cells, at: int, name: str | None = None):
@@ -270,7 +286,12 @@ class Number:
         return explain(self, top, depth, raw, context, source(self) if context else "")
 
     def attribution(self, by: str = "token", *, seconds: float | None = None) -> Attribution:
-        """Group what it is made of by token, position, example, where, head or module."""
+        """Group what it is made of by token, position, example, where, head or module.
+
+        Args:
+            by: what to group by.
+            seconds: give up after so long; None: never.
+        """
         return attribution(self, by, seconds)
 
     def blame(self, by: str = "token", *, seconds: float | None = None) -> Attribution:

@@ -42,7 +42,7 @@ def trace(
         fn: runs the step: forward, backward, optimizer.step(), as much of it as is wanted.
         model: gives names to parameters and modules; else the one that `fn` refers to is found.
         optimizer: gives names to moments; likewise. One that isn't torch's gives its tensors by
-            `state()`: name of the parameter and kind → tensor.
+            `state_dict()`: name of the parameter and kind → tensor.
         tokens: the token ids [B, T] that went in, one for each part of the batch; else those of
             the first embedding are taken.
         decode: token id → its text.
@@ -132,7 +132,7 @@ def trace(
     if refused:
         done.refused = refused
         done.notes.append(f"traced up to where the step was refused: {refused}")
-    elif not done.losses:
+    elif not done.has_backward:
         done.notes.append(done.without_a_loss())
     if compiled:
         done.notes.append(

@@ -145,9 +145,14 @@ class Trace:
         head, _, quantity = name.rpartition(".")
         if quantity in ("grad", "update", "after") and head:
             return getattr(self[head], quantity)
-        if not self.losses and "loss" in (name, head):
+        if not self.has_backward and "loss" in (name, head):
             raise WhenceError(f"{name!r} isn't there: {self.without_a_loss()}.")
         raise unknown(name, self.names())
+
+    @property
+    def has_backward(self) -> bool:
+        """Whether a backward pass ran in the step."""
+        return bool(self.losses or self._gradients)
 
     def without_a_loss(self) -> str:
         """Say what a step without a backward pass has, and what it lacks."""
@@ -195,7 +200,11 @@ class Trace:
 
     @property
     def loss(self) -> Number:
-        """The tensor that `backward()` was called on first; of a batch in parts, the sum."""
+        """The tensor that `backward()` was called on first; of a batch in parts, the sum.
+
+        Raises:
+            WhenceError: where `backward()` was not called.
+        """
         if not self.losses:
             raise WhenceError("This step has no loss: backward() was not called in it.")
         return Numbers(self, self._names.get("loss", self.losses[0]), "loss")[()]
@@ -274,7 +283,7 @@ class Trace:
 
     def no_gradient(self, name: str, cells: Cells) -> WhenceError:
         """Make the error for a number without a gradient: it says what there is instead."""
-        if not self.losses:
+        if not self.has_backward:
             return WhenceError(f"{name} has no gradient: {self.without_a_loss()}.")
         base = name.partition("[")[0].partition("#")[0]
         own = [n for n, ref in self._names.items() if ref in self._gradients and ref is not cells]
@@ -321,7 +330,12 @@ class Trace:
         return head + tail.rpartition("]")[2]
 
     def users(self, ref: Cells, at: int) -> list[tuple[str, str]]:
-        """List the operations that read a number: (operation, name of its output)."""
+        """List the operations that read a number: (operation, name of its output).
+
+        Args:
+            ref: the tensor that holds the number.
+            at: its place there, counted row by row.
+        """
         if not isinstance(ref, Ref):
             return []
         place, found = ref.places(np.array([at])), []
@@ -341,7 +355,12 @@ class Trace:
         return found
 
     def number_at(self, ref: Cells, at: int) -> Number:
-        """Return the number at a place of a recorded tensor."""
+        """Return the number at a place of a recorded tensor.
+
+        Args:
+            ref: the tensor.
+            at: the place, counted row by row.
+        """
         return Number(self, ref, at)
 
     def after_of(self, name: str) -> Ref | None:

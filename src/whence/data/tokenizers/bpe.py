@@ -30,7 +30,7 @@ class BPETokenizer(Vocabulary):
         file: the text of a tokenizer.json in Hugging Face's format.
 
     Raises:
-        WhenceError: the file is no byte-level BPE without a prefix space.
+        WhenceError: the file isn't a byte-level BPE without a prefix space.
 
     Example:
         >>> tokenizer = train_bpe(["low lower lowest " * 9], 260)
@@ -138,7 +138,7 @@ def _check_layout(record: dict) -> None:
         or not splitter.get("use_regex", True)
     ):
         raise WhenceError(
-            "This tokenizer.json is no byte-level BPE as in GPT-2 (its model, normalizer or "
+            "This tokenizer.json isn't a byte-level BPE as in GPT-2 (its model, normalizer or "
             "pre-tokenizer differ): only that layout can be read."
         )
 

@@ -124,7 +124,7 @@ class Vocabulary:
         if found is None:
             near = difflib.get_close_matches(token, shown, n=3, cutoff=0.5)
             hint = f" The nearest: {', '.join(map(repr, near))}." if near else ""
-            raise WhenceError(f"{token!r} is no token of this {self.kind} tokenizer.{hint}")
+            raise WhenceError(f"{token!r} isn't a token of this {self.kind} tokenizer.{hint}")
         return found
 
     def encode(self, text: str) -> np.ndarray:

@@ -68,6 +68,9 @@ class GPT(nn.Module):
         Args:
             tokens: ids below vocab_size.
             cache: what was read before; the tokens are appended to it.
+
+        Raises:
+            WhenceError: where the text is longer than the model can read.
         """
         T, start = tokens.shape[1], 0 if cache is None else cache.length
         if start + T > self.config.context_length:

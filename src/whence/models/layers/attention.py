@@ -112,7 +112,16 @@ class Attention(nn.Module):
 
 
 def split_heads(x: Tensor, n_heads: int) -> Tensor:
-    """[B, T, H·d] → [B, H, T, d]."""
+    """[B, T, H·d] → [B, H, T, d].
+
+    Args:
+        x: [B, T, D], with D = H·d.
+        n_heads: H.
+
+    Example:
+        >>> split_heads(torch.zeros(2, 5, 12), 3).shape
+        torch.Size([2, 3, 5, 4])
+    """
     return x.unflatten(2, (n_heads, -1)).transpose(1, 2)
 
 
@@ -162,16 +171,37 @@ def softmax_of_visible(scores: Tensor) -> Tensor:
         >>> softmax_of_visible(torch.tensor([[0.0, -math.inf], [-math.inf, -math.inf]]))
         tensor([[1., 0.],
                 [0., 0.]])
+
+    P(s) = e^(score_s) / Σ e^(score), over the keys that may be read.
     """
     blind = scores.isneginf().all(-1, keepdim=True)
     return scores.masked_fill(blind, 0.0).softmax(-1).masked_fill(blind, 0.0)
 
 
 def future(T: int, S: int, device: torch.device | None = None) -> Tensor:
-    """[T, S], True where key s lies after query t; the last query is at the last key."""
+    """[T, S], True where key s lies after query t; the last query is at the last key.
+
+    Args:
+        T: how many queries.
+        S: how many keys; future[t, s] = (s > t + S − T).
+        device: where it is needed.
+
+    Example:
+        >>> future(2, 3)
+        tensor([[False, False,  True],
+                [False, False, False]])
+    """
     return torch.ones(T, S, dtype=torch.bool, device=device).triu(S - T + 1)
 
 
 def heads_see(visible: Tensor) -> Tensor:
-    """[B, S] or [B, T, S] → [B, 1, 1 or T, S], the same for every head."""
+    """[B, S] or [B, T, S] → [B, 1, 1 or T, S], the same for every head.
+
+    Args:
+        visible: True where a key may be read.
+
+    Example:
+        >>> heads_see(torch.tensor([[True, False]])).shape
+        torch.Size([1, 1, 1, 2])
+    """
     return visible[:, None, None] if visible.dim() == 2 else visible[:, None]

@@ -45,6 +45,9 @@ class NGram(nn.Module):
         >>> bigram = bigram.fit(np.array([ids[w] for w in words]))
         >>> np.exp(bigram.log_probs(np.array([[ids["like"]]])))[0, ids["to"]]
         np.float32(0.5)
+
+    Raises:
+        WhenceError: where the vocabulary is empty, or the start mark lies outside of it.
     """
 
     def __init__(self, config: NGramConfig, vocab_size: int, start: int | None = None):

@@ -65,7 +65,7 @@ class NGramGPT(nn.Module):
         self.config = config
         self.vocab_size = vocab_size
         self.gpt = GPT(config, vocab_size)
-        self._counted: tuple[NGram, ...] = ()  # in a tuple: it is no part of the weights
+        self._counted: tuple[NGram, ...] = ()  # in a tuple: it isn't a part of the weights
 
     def fit(self, tokens: np.ndarray) -> Self:
         """Count the text that is going to be trained on.

@@ -71,6 +71,13 @@ class CarriedState:
     Attributes:
         states: for each layer, h (and c), each [B, D].
         length: how many tokens were read.
+
+    hₜ = f(hₜ₋₁, xₜ) needs no token before t − 1, so this is all that writing has to keep.
+
+    Example:
+        >>> import torch
+        >>> CarriedState([(torch.zeros(1, 8),)]).length
+        0
     """
 
     def __init__(self, states: list[State]) -> None:

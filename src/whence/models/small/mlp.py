@@ -16,14 +16,29 @@ ACTIVATIONS = ("relu", "tanh", "sigmoid")
 
 
 def activate(name: str, x: Any) -> Any:
-    """Return relu, tanh or σ of every element."""
+    """Return relu, tanh or σ of every element.
+
+    σ(z) = max(0, z), tanh z, or 1 / (1 + e^−z).
+
+    Args:
+        name: one of `ACTIVATIONS`.
+        x: a matrix of either engine.
+
+    Raises:
+        WhenceError: where there is no such activation.
+
+    Example:
+        >>> import torch
+        >>> activate("relu", torch.tensor([-1.0, 2.0]))
+        tensor([0., 2.])
+    """
     if name == "relu":
         return x.relu()
     if name == "tanh":
         return x.tanh()
     if name == "sigmoid":
         return x.sigmoid()
-    raise WhenceError(f"{name!r} is no activation: use one of {', '.join(ACTIVATIONS)}.")
+    raise WhenceError(f"{name!r} isn't an activation: use one of {', '.join(ACTIVATIONS)}.")
 
 
 class MLP:
@@ -47,7 +62,7 @@ class MLP:
     def __init__(self, layers: Sequence[tuple[Any, Any]], activation: str = "relu") -> None:
         if activation not in ACTIVATIONS:
             raise WhenceError(
-                f"{activation!r} is no activation: use one of {', '.join(ACTIVATIONS)}."
+                f"{activation!r} isn't an activation: use one of {', '.join(ACTIVATIONS)}."
             )
         self.layers = list(layers)
         self.activation = activation
@@ -90,6 +105,9 @@ def initial(sizes: Sequence[int], activation: str = "relu", seed: int = 0) -> Nu
     Example:
         >>> [len(W) for W, b in initial([2, 16, 1])]
         [2, 16]
+
+    Raises:
+        WhenceError: where a layer has no units, or there are fewer than two sizes.
     """
     if any(size < 1 for size in sizes) or len(sizes) < 2:
         raise WhenceError(f"Layers of sizes {list(sizes)} cannot be built: each must be 1 or more.")
@@ -109,6 +127,13 @@ def half_squared_error(model: Any, part: tuple[Any, Any]) -> Any:
     Args:
         model: gives predictions `[N, outputs]`.
         part: inputs `[N, inputs]` and targets `[N, outputs]`, of the model's engine.
+
+    Loss = 1/n · Σ (ŷ − y)² / 2.
+
+    Example:
+        >>> import torch
+        >>> half_squared_error(lambda x: 2 * x, (torch.tensor([[1.0]]), torch.tensor([[4.0]])))
+        tensor(2.)
     """
     x, y = part
     return ((model(x) - y) ** 2).sum() / (2.0 * y.shape[0])

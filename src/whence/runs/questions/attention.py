@@ -70,7 +70,7 @@ def attention(run: Run, text: str, at: int | Literal["best", "last"] = "best") -
     """
     model = run.model(at)
     if isinstance(model, Seq2Seq) and "\t" not in text:
-        raise WhenceError(f"{text!r} is no pair: write source, tab, target.")
+        raise WhenceError(f"{text!r} isn't a pair: write source, tab, target.")
     if not text:
         raise WhenceError("there is no text to read: give a few words.")
     ids = encode_prompt(run.tokenizer, text)

@@ -41,7 +41,7 @@ def export_metrics(run: Run, form: str) -> Path:
         choices = ", ".join(FORMATS)
         raise WhenceError(f"metrics can't be exported as {form!r}: choose from {choices}.")
     try:
-        with redirect_stdout(sys.stderr):  # what those programs say is no output of ours
+        with redirect_stdout(sys.stderr):  # what those programs say isn't an output of ours
             return writers[form](run)
     except ImportError as error:
         raise WhenceError(f"{form} is not installed: run 'pip install whence[{form}]'.") from error

@@ -68,7 +68,7 @@ def growth(
     else:
         source, tab, target = text.partition("\t")
         if not tab or not target:
-            raise WhenceError(f"{text!r} is no pair: write source, tab, target.")
+            raise WhenceError(f"{text!r} isn't a pair: write source, tab, target.")
         first, ids = len(encode_prompt(tokenizer, source + tab)), encode_prompt(tokenizer, text)
         kept = ids[: first + length]
     before = kept[:first] or encode_prompt(tokenizer, "")

@@ -95,7 +95,7 @@ def score_by(run: Run, model: Any, text: str) -> Scores:
     else:
         source, tab, target = text.partition("\t")
         if not tab or not target:
-            raise WhenceError(f"{text!r} is no pair: write source, tab, target.")
+            raise WhenceError(f"{text!r} isn't a pair: write source, tab, target.")
         target = target if target.endswith("\n") else target + "\n"
         head = encode_prompt(tokenizer, source + tab)
         ids, first = head + encode_prompt(tokenizer, target), len(head)

@@ -163,7 +163,7 @@ class Header:
             changes = tuple(_expect(c, str) for c in _expect(origin["changes"], list))
             how = origin.get("how", "fork")
             if how not in get_args(How):
-                raise TypeError(f"{str(how)[:60]!r}, which is no kind of origin")
+                raise TypeError(f"{str(how)[:60]!r}, which isn't a kind of origin")
             origin = Origin(_expect(origin["run"], str), _count(origin["step"]), changes, how)
         pins = {name: _expect(tree["pins"][name], str) for name in PINNED}
         segments = [
@@ -199,5 +199,5 @@ def _expect(value: Any, kind: type) -> Any:
 
 def _count(value: Any) -> int:
     if not 0 <= _expect(value, int) < 2**63:
-        raise TypeError(f"{value}, which is no count")
+        raise TypeError(f"{value}, which isn't a count")
     return value

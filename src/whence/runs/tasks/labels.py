@@ -104,7 +104,7 @@ class Labels(Text):
             label, _, rest = line.partition("\t")
             if label not in self.config.classes or not rest.strip() or "\t" in rest:
                 raise WhenceError(
-                    f"{short(line)} is no labelled text: write its class "
+                    f"{short(line)} isn't a labelled text: write its class "
                     f"({', '.join(self.config.classes)}), a tab, and the text."
                 )
         tokens = np.asarray(self.dataset.tokenizer.encode("\n".join(lines) + "\n"))
@@ -211,7 +211,7 @@ class Labels(Text):
             label = tokenizer.decode(line[:tab])
             if label not in numbers:
                 raise WhenceError(
-                    f"{label!r} is no class of this run, which knows {', '.join(numbers)}: if it "
+                    f"{label!r} isn't a class of this run, which knows {', '.join(numbers)}: if it "
                     "stands only at the text's end, which is held out, shuffle the lines."
                 )
             texts.append(self._cut(line[tab + 1 : -1]))

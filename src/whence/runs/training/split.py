@@ -66,7 +66,7 @@ def restore(session: Session, folder: Path, step: int) -> None:
         state.pop(name)
     memory: dict[str, Any] = {}
     with safe_open(path / PARTS[1], framework="pt") as file:
-        for name in file.keys():  # noqa: SIM118  # it is no dictionary
+        for name in file.keys():  # noqa: SIM118  # it isn't a dictionary
             owner = session.optimizer.named[name.rpartition(".")[0]]
             memory[name] = torch.zeros_like(owner)
     state |= memory

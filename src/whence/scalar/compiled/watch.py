@@ -83,7 +83,7 @@ def watched_class(guards: list[Guard]) -> type[Value]:
     def as_index(v: Value) -> int:
         number = taken(v)
         if number != int(number):
-            raise TypeError(f"{number!r} is no whole number, so it cannot be an index")
+            raise TypeError(f"{number!r} isn't a whole number, so it cannot be an index")
         return int(number)
 
     members: dict[str, Any] = {f"__r{sign}__": reflected(sign) for sign in _SIGNS}

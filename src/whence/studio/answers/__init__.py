@@ -114,7 +114,7 @@ def checked(function: Callable[..., Any], params: Mapping[str, Any]) -> dict[str
     names = [p.name for p in known]
     for name in params:
         if name not in names:
-            raise WhenceError(f"{name} is no parameter here{nearest(name, names)}")
+            raise WhenceError(f"{name} isn't a parameter here{nearest(name, names)}")
     for p in known:
         if p.default is p.empty and p.name not in params:
             raise WhenceError(f"{p.name} is missing: give it.")

@@ -27,13 +27,13 @@ def path_of(folder: Path, run: str) -> Path:
         >>> path_of(Path("runs"), "../secret")
         Traceback (most recent call last):
         ...
-        whence.errors.WhenceError: '../secret' is no run's name: give the name of a folder in runs.
+        whence.errors.WhenceError: '../secret' isn't a run's name: name a folder in runs.
     """
     bad = not run or run.startswith(".") or len(run) > 200 or any(c in '/\\:*?"<>|' for c in run)
     path = folder / run
     bad = bad or any(ord(c) < 32 or 0xD800 <= ord(c) < 0xE000 for c in run) or path.name != run
     if bad or os.path.islink(path):
-        raise WhenceError(f"{run[:80]!r} is no run's name: give the name of a folder in {folder}.")
+        raise WhenceError(f"{run[:80]!r} isn't a run's name: name a folder in {folder}.")
     return path
 
 

@@ -99,7 +99,7 @@ def make_recipe(source: str, model: str, settings: dict[str, Any], texts: Texts)
         texts.check([source])
     made = Recipe.from_dict(nested(settings), with_source(usual(Recipe(), model), source))
     if made.data.source != (source,):
-        raise WhenceError("data.source is no setting here: choose a text of the list.")
+        raise WhenceError("data.source isn't a setting here: choose a text of the list.")
     texts.check(made.data.validation_source)
     return made
 

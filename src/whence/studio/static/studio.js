@@ -1,6 +1,6 @@
 // The shell: an address for every view, the bar above, and one view at a time.
 
-import { button, h, put, trouble } from "./lib/dom.js";
+import { button, h, printable, put, trouble } from "./lib/dom.js";
 import { enter } from "./lib/secret.js";
 import { pageModel } from "./page_model.js";
 
@@ -92,7 +92,7 @@ async function show() {
   leave?.();
   leave = null;
   nav(view, params);
-  document.title = `${params.run ? params.run + " · " : ""}${VIEWS[view]?.title || view} · Whence`;
+  document.title = printable(`${params.run ? params.run + " · " : ""}${VIEWS[view]?.title || view} · Whence`);
   const title = VIEWS[view]?.title || view;
   const el = h("section", { class: "view", "data-view": view, tabindex: "-1", "aria-label": params.run ? `${title} of ${params.run}` : title });
   put(main, el);

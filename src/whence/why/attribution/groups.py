@@ -56,6 +56,10 @@ class Share:
         value: Σ of its terms, in the unit of the number.
         share: |value| / Σ|value| over all groups; those that aren't finite share the whole.
         terms: how many terms there are in it.
+
+    Example:
+        >>> Share("'cat' at position 2", value=-0.5, share=0.25, terms=8).share
+        0.25
     """
 
     label: str
@@ -76,6 +80,11 @@ class Attribution:
         rounding: value − Σ shares: what the operations on the way rounded.
         bound: how large that can be by rounding alone.
         notes: what a reader must know.
+
+    Example:
+        >>> one = Share("'cat' at position 2", value=0.5, share=1.0, terms=8)
+        >>> Attribution("loss", "token", 0.5, (one,), rounding=0.0, bound=1e-7).shares[0].label
+        "'cat' at position 2"
     """
 
     address: str

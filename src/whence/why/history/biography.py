@@ -57,6 +57,11 @@ class Biography:
         residual: final − (first + Σ changes), added without rounding.
         turns: the steps with the largest changes, opened, the largest first.
         notes: what a reader must know.
+
+    Example:
+        >>> life = Biography("w[0]", 0, (0.0, 0.5, 0.25), final=0.25, residual=0.0, turns=())
+        >>> life.changes
+        (0.5, -0.25)
     """
 
     address: str
@@ -116,7 +121,7 @@ def biography(
         The `Biography`.
 
     Raises:
-        WhenceError: the address is no element of a parameter, or the run has done no step.
+        WhenceError: the address isn't an element of a parameter, or the run has done no step.
 
     Example:
         >>> biography(Run.open("runs/mine"), "embed.weight[3,7]").residual  # doctest: +SKIP
@@ -149,6 +154,10 @@ def biography_cost(run: Run, largest: int = 3) -> tuple[int, float]:
     Example:
         >>> biography_cost(Run.open("runs/mine"))  # doctest: +SKIP
         (2000, 71.5)
+
+    Args:
+        run: the run.
+        largest: how many steps would be opened.
     """
     begin, end = _span(run)
     each = statistics.median(run.steps.column("seconds")[begin:end])
@@ -171,7 +180,7 @@ def find_weight(moment: Moment, address: str) -> tuple[str, tuple[int, ...]]:
     """Find the parameter and the index that an address means.
 
     Raises:
-        WhenceError: it is no element of a parameter.
+        WhenceError: it isn't an element of a parameter.
     """
     parsed = Address.parse(address)
     named = dict(moment.model.named_parameters())

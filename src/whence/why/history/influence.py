@@ -162,6 +162,10 @@ def influence_cost(run: Run, step: int | None = None) -> tuple[int, float]:
     Example:
         >>> influence_cost(Run.open("runs/mine"))  # doctest: +SKIP
         (2000, 180.0)
+
+    Args:
+        run: the run.
+        step: up to which step; None: all of them.
     """
     begin = run.origin.step if run.origin else 0
     end = len(run.steps) if step is None else step

@@ -87,7 +87,7 @@ def _class(moment: Moment, name: str) -> int | None:
     classes = task.config.classes
     if name not in classes:
         raise WhenceError(
-            f"{name!r} is no class of this run: give --next one of {', '.join(classes)}."
+            f"{name!r} isn't a class of this run: give --next one of {', '.join(classes)}."
         )
     return classes.index(name)
 

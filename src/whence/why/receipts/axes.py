@@ -69,10 +69,17 @@ def stand_there(indices: Ref, axes: Axes) -> bool:
 def vote(apart: tuple[Axis, ...], mixed: tuple[Axis, ...]) -> None:
     """Note that an operation kept these numbers apart as examples are, and mixed those."""
     for axis in apart:
+        if axis.stream is None or axis.role not in (B, T):
+            continue
+        # A dimension of one row, or of one column, isn't told apart from any other of size 1.
         crossed = any(m.stream is axis.stream and m.role != axis.role for m in mixed)
-        if axis.stream is not None and axis.role in (B, T) and crossed:
+        if crossed or 1 in axis.stream.ids.shape:
             axis.stream.row_votes += axis.role == B
             axis.stream.column_votes += axis.role == T
+    for axis in mixed:
+        if axis.stream is not None and axis.role in (B, T) and 1 in axis.stream.ids.shape:
+            axis.stream.row_votes += axis.role == T
+            axis.stream.column_votes += axis.role == B
 
 
 def join(a: Axes, b: Axes) -> None:

@@ -65,6 +65,13 @@ class Balance:
         rows: one for each operation.
         closed: operations without a rule, and how often each ran.
         unseen: tensors that were made by operations which weren't recorded.
+
+    Example:
+        >>> import torch
+        >>> from whence.why import balance, trace
+        >>> found = balance(trace(lambda: torch.ones(3).sum()), numbers=10)
+        >>> found.wrong, found.closed
+        ([], {})
     """
 
     rows: list[Row]

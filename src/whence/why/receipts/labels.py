@@ -291,10 +291,15 @@ def _segments(ops: list[Op]) -> list[list[Op]]:
 
 
 def _first_batch(ops: list[Op]) -> int:
-    """The rows of the first matrix product's left factor: the examples, for a plain network."""
+    """The rows of the first matrix product's left factor: the examples, for a plain network.
+
+    Of a layer over [examples, positions, numbers], whose rows are every position of every example,
+    the examples are those of the tensor before it was laid out for the product.
+    """
     for op in ops:
         if op.name in ("mm", "addmm"):
             values = op.call(0).values
             left: Ref = values["mat1" if "mat1" in values else "self"]
-            return left.size[0]
+            same = [ref for ref in left.version.seen if ref.numel == left.numel]
+            return max([left, *same], key=lambda ref: len(ref.size)).size[0]
     return 0

@@ -132,7 +132,8 @@ class Layouts:
             several = [s for s in several if np.array_equal(s.ids, same)]
         if len(several) == 1:
             return shaped(ref.size, several[0])
-        if not self.streams and ref.size[:1] == (self.batch,) and len(ref.size) < 3:
+        images = len(ref.size) > 2 and ref.dtype.is_floating_point
+        if not self.streams and ref.size[:1] == (self.batch,) and (len(ref.size) < 3 or images):
             return ((Axis(B, self.batch),), *plain(ref)[1:])
         return None
 
@@ -147,10 +148,7 @@ class Layouts:
         streams = {axis.stream for _, axes in known for several in axes for axis in several}
         streams.discard(None)
         only = streams.pop() if len(streams) == 1 else None
-        joined = call.name in ("cat", "stack")
         broadcast = known and all(broadcasts(s.size, output.size) for s, _ in known)
-        if joined and only is not None and (axes := shaped(output.size, only)) is not None:
-            return axes  # its steps, put together again
         if broadcast:
             return merged(known, output, only)
         for source, axes in known:

@@ -10,6 +10,7 @@ from whence.why.receipts.axes import (
     OTHER,
     Axes,
     Axis,
+    B,
     T,
     count,
     join,
@@ -88,6 +89,53 @@ def padded(layouts: Layouts, call: Call) -> Axes | None:
     return tuple(result)
 
 
+def stacked(layouts: Layouts, call: Call) -> Axes | None:
+    """Several of one shape put side by side along a new dimension: the steps of a recurrence."""
+    axes = _of_any(layouts, call["tensors"])
+    if axes is None:
+        return None
+    dim = call["dim"] % (len(axes) + 1)
+    return (*axes[:dim], (_missing(axes, len(call["tensors"])),), *axes[dim:])
+
+
+def joined(layouts: Layouts, call: Call) -> Axes | None:
+    """Several put one behind the other: along that dimension, what all of them run over in turn."""
+    sources: list[Ref] = [ref for ref in call["tensors"] if ref.numel]
+    axes = _of_any(layouts, sources)
+    if axes is None:
+        return None
+    dim = call["dim"] % len(axes)
+    several = [layouts.axes(ref) for ref in sources]
+    along = [
+        (Axis(OTHER, ref.size[dim]),) if each is None else each[dim]
+        for ref, each in zip(sources, several, strict=True)
+    ]
+    whole = Axis(OTHER, sum(ref.size[dim] for ref in sources))
+    if all(len(a) == 1 and a[0].role == OTHER and a[0].size == 1 for a in along):
+        whole = _missing((*axes[:dim], *axes[dim + 1 :]), len(sources))
+    else:
+        known = [(i, a[0]) for i, a in enumerate(along) if len(a) == 1 and a[0].role != OTHER]
+        starts = {axis.start - sum(ref.size[dim] for ref in sources[:i]) for i, axis in known}
+        if len(starts) == len({(a.role, a.stream) for _, a in known}) == 1:
+            whole = replace(known[0][1], size=whole.size, start=starts.pop())
+    return (*axes[:dim], (whole,), *axes[dim + 1 :])
+
+
+def _of_any(layouts: Layouts, sources: list[Ref]) -> Axes | None:
+    """The axes of the first tensor of which they are known."""
+    return next((a for ref in sources if (a := layouts.axes(ref)) is not None), None)
+
+
+def _missing(axes: Axes, many: int) -> Axis:
+    """What steps run over that were put together again: the columns, where only rows are there."""
+    there = {a.role: a.stream for several in axes for a in several if a.stream is not None}
+    for own, other, dim in ((B, T, 1), (T, B, 0)):
+        stream = there.get(own)
+        if stream is not None and other not in there and stream.ids.shape[dim] == many:
+            return Axis(other, many, 0, stream)
+    return Axis(OTHER, many)
+
+
 def looked_up(layouts: Layouts, call: Call) -> Axes | None:
     """An embedding: what the tokens run over, and the vector."""
     indices: Ref = call["indices"]
@@ -109,8 +157,9 @@ def _nothing(layouts: Layouts, call: Call) -> Axes | None:
     return None
 
 
-def _norm_backward(layouts: Layouts, call: Call) -> Axes | None:
-    return like(layouts, call, "input") if call.slot == 0 else None
+def _first(name: str) -> Callable[[Layouts, Call], Axes | None]:
+    """The first output runs over what an argument does; statistics and weights' gradients don't."""
+    return lambda layouts, call: like(layouts, call, name) if call.slot == 0 else None
 
 
 def _attention(layouts: Layouts, call: Call) -> Axes | None:
@@ -139,6 +188,9 @@ FORMS: dict[str, Callable[[Layouts, Call], Axes | None]] = {
     "addmm": lambda layouts, call: product(layouts, call, "mat1", "mat2"),
     "baddbmm": lambda layouts, call: product(layouts, call, "batch1", "batch2"),
     "linear": lambda layouts, call: like(layouts, call, "input"),
+    "stack": stacked,
+    "cat": joined,
+    "nll_loss_backward": lambda layouts, call: like(layouts, call, "self"),
     "embedding": looked_up,
     "embedding_dense_backward": _nothing,
     **dict.fromkeys(
@@ -160,8 +212,22 @@ FORMS: dict[str, Callable[[Layouts, Call], Axes | None]] = {
         ),
         reduction,
     ),
-    "native_layer_norm_backward": _norm_backward,
-    "_fused_rms_norm_backward": _norm_backward,
+    **dict.fromkeys(
+        (
+            "native_layer_norm_backward",
+            "_fused_rms_norm_backward",
+            "native_batch_norm",
+            "native_batch_norm_backward",
+            "native_group_norm_backward",
+            "convolution",
+            "convolution_backward",
+        ),
+        _first("input"),
+    ),
+    "max_pool2d_with_indices": lambda layouts, call: like(layouts, call, "self"),
+    "max_pool2d_with_indices_backward": lambda layouts, call: like(layouts, call, "self"),
+    "avg_pool2d": lambda layouts, call: like(layouts, call, "self"),
+    "avg_pool2d_backward": lambda layouts, call: like(layouts, call, "self"),
     "_scaled_dot_product_flash_attention_for_cpu": _attention,
     "gather": picked,
     "constant_pad_nd": padded,

@@ -42,9 +42,7 @@ class Stream:
             return True
         if self.column_votes > self.row_votes:
             return False
-        if 1 in self.ids.shape:  # one example, or windows of one token
-            return self.ids.shape[1] != 1 or self.ids.shape[0] == 1
-        return None
+        return True if self.ids.shape[0] == 1 else None  # one example, as a text that is read
 
     @property
     def examples(self) -> int:

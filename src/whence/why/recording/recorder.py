@@ -9,8 +9,8 @@ from __future__ import annotations
 import functools
 import threading
 from collections import Counter
-from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -106,7 +106,7 @@ class Recorder(TorchDispatchMode):
             return NotImplemented  # it runs on what it wraps, and comes here again
         if _is_composite(func) and all(map(is_plain, flatten(args, Tensor))):
             # Inference mode leaves these whole.
-            with _Again(self):
+            with _views_seen(), _Again(self):
                 return func._op_dk(DispatchKey.CompositeImplicitAutograd, *args, **kwargs)
         node, inside = torch._C._current_autograd_node(), threading.get_ident() in self._backward
         if node is None:
@@ -237,6 +237,18 @@ def _has_no_memory(result: Any) -> bool:
     """Whether an operation only worked out a shape: it made no number."""
     made = flatten(result, Tensor)
     return bool(made) and all(tensor.is_meta for tensor in made)
+
+
+@contextmanager
+def _views_seen() -> Iterator[None]:
+    """Let views know whose views they are, as they do outside of a mode.
+
+    By that some operations choose among kernels: a matrix product asks whether a weight's transpose
+    wants a gradient.
+    """
+    known = torch._C._dispatch_tls_local_exclude_set().remove(DispatchKey.ADInplaceOrView)
+    with torch._C._ForceDispatchKeyGuard(torch._C._dispatch_tls_local_include_set(), known):
+        yield
 
 
 class _Again:

@@ -1,5 +1,14 @@
 // Building nodes: text is always text, so that nothing a user wrote is ever read as markup.
 
+// Control characters but tab and newline, marks that reorder lines, halves of characters: as
+// `whence.visible` writes them out for terminals and reports.
+const HOSTILE = /[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]|\r(?!\n)/gu;
+
+export function printable(text) {
+  return String(text).replace(HOSTILE, (found) => `\\u${found.codePointAt(0).toString(16).padStart(4, "0")}`);
+}
+
+const SAID = new Set(["title", "aria-label", "alt", "placeholder"]); // attributes that a person is told
 const SVG = "http://www.w3.org/2000/svg";
 
 export function h(tag, attributes, ...children) {
@@ -19,7 +28,7 @@ export function fill(node, attributes, children) {
     if (name.startsWith("on") && typeof value === "function") node.addEventListener(name.slice(2), value);
     else if (name === "style") for (const [key, each] of Object.entries(value)) node.style.setProperty(key, each);
     else if (name === "value" || name === "checked") node[name] = value;
-    else node.setAttribute(name, value === true ? "" : String(value));
+    else node.setAttribute(name, value === true ? "" : SAID.has(name) ? printable(value) : String(value));
   }
   append(node, children);
   return node;
@@ -28,7 +37,7 @@ export function fill(node, attributes, children) {
 export function append(node, children) {
   for (const child of children.flat(Infinity)) {
     if (child === null || child === undefined || child === false) continue;
-    node.append(child instanceof Node ? child : document.createTextNode(String(child)));
+    node.append(child instanceof Node ? child : document.createTextNode(printable(child)));
   }
   return node;
 }

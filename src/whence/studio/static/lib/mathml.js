@@ -1,5 +1,7 @@
 // Formulas as MathML: m("mfrac", {}, …) builds, and formula("Σₖ a[i,k]·b[k,j]") reads.
 
+import { printable } from "./dom.js";
+
 const NS = "http://www.w3.org/1998/Math/MathML";
 const BELOW = { "\u2096": "k", "\u1d62": "i", "\u2c7c": "j", "\u209c": "t", "\u2099": "n" };
 
@@ -9,7 +11,7 @@ export function m(tag, attributes, ...children) {
     if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
     else if (value !== null && value !== undefined) node.setAttribute(name, value);
   }
-  for (const child of children.flat(Infinity)) if (child !== null && child !== undefined) node.append(child instanceof Node ? child : document.createTextNode(String(child)));
+  for (const child of children.flat(Infinity)) if (child !== null && child !== undefined) node.append(child instanceof Node ? child : document.createTextNode(printable(child)));
   return node;
 }
 

@@ -1,7 +1,7 @@
 // A matrix as a heat map: hover and keyboard tell each number, a click opens it, a table stands
 // behind. It draws one tile of at most 128 × 128 numbers, and says which.
 
-import { button, h, scrolls } from "./dom.js";
+import { button, h, printable, scrolls } from "./dom.js";
 import { full, number, short } from "./number.js";
 
 const QUANTITIES = [".grad", ".update", ".after"];
@@ -96,7 +96,7 @@ export function matrix(tile, options) {
     const column = tile.column_labels?.[c];
     if (row !== undefined && row !== null) words.push(`\u00b7 '${visible(row)}'`);
     if (column !== undefined && column !== null) words.push(`\u2192 '${visible(column)}'`);
-    said.textContent = words.join(" ");
+    said.textContent = printable(words.join(" "));
     canvas.title = said.textContent;
     draw();
   }

@@ -2,7 +2,7 @@
 
 import { ask } from "./ask.js";
 import { copies } from "./copy.js";
-import { button, h, put, scrolls, trouble } from "./dom.js";
+import { button, h, printable, put, scrolls, trouble } from "./dom.js";
 import { count, full, probability } from "./number.js";
 
 // `pick(step)` is called where a column is chosen. Returns { node, refresh }.
@@ -53,7 +53,7 @@ function draw(answer, pick) {
     cell.tabIndex = 0;
     cell.focus();
   }
-  const tell = (i, j) => (said.textContent = `before step ${count(steps[j])}: P(${JSON.stringify(answer.tokens[i])}) = ${full(values[i + j * answer.tokens.length])}`);
+  const tell = (i, j) => (said.textContent = printable(`before step ${count(steps[j])}: P(${JSON.stringify(answer.tokens[i])}) = ${full(values[i + j * answer.tokens.length])}`));
 
   const rows = answer.tokens.map((token, i) => {
     cells.push(
