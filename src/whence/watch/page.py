@@ -100,4 +100,4 @@ class Page:
 
 
 def _inline(words: str) -> str:
-    return re.sub(r"`([^`]*)`", r"<code>\1</code>", escape(words, quote=False))
+    return re.sub(r"`([^`]*)`", r"<code>\1</code>", escape(words))
