@@ -272,7 +272,7 @@ def test_added_tokens_are_shown_and_decoded():
 
 
 def test_another_layout_is_refused():
-    with pytest.raises(WhenceError, match="no byte-level BPE"):
+    with pytest.raises(WhenceError, match="a byte-level BPE"):
         BPETokenizer(changed(lambda record: record.update(pre_tokenizer=None)))
 
 

@@ -128,10 +128,10 @@ def test_the_verb(run, capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("/what", "no command"),
+        ("/what", "a command"),
         ("/why", "no answer yet"),
         ("/tokens", "no answer yet"),
-        ("/temperature hot", "no number"),
+        ("/temperature hot", "a number"),
     ],
 )
 def test_what_the_verb_refuses(run, capsys, monkeypatch, line, said):

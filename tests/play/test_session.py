@@ -166,7 +166,7 @@ def test_points_are_seeded_and_can_be_told_apart(shape):
         ({"rate": 0.0}, "rate is 0"),
         ({"rate": float("nan")}, "rate is nan"),
         ({"activation": "gelu"}, "activation is 'gelu'"),
-        ({"data": "moons", "features": ("x9",)}, "no feature"),
+        ({"data": "moons", "features": ("x9",)}, "a feature"),
         ({"data": "moons", "samples": 1}, "samples is 1"),
         ({"edits": ["0:w9=1"]}, "no weight 'w9'"),
         ({"edits": ["w1=1"]}, "isn't an edit"),

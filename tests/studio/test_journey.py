@@ -100,7 +100,7 @@ def test_numbers_in_the_prose_are_the_run_s(tmp_path):
         ({"lesson": 99}, "no lesson '99'"),
         ({"lesson": 3, "cell": 999}, "no cell 999"),
         ({"lesson": 3, "choices": ["c"]}, "choices has 'c'"),
-        ({"lesson": 3, "cell": 6, "choices": ["6:z"]}, "no answer"),
+        ({"lesson": 3, "cell": 6, "choices": ["6:z"]}, "an answer"),
     ],
 )
 def test_refusals(params, said, tmp_path):
