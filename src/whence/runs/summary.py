@@ -210,7 +210,7 @@ def _keep(path: Path, found: Summary, now: Stamps) -> None:
 def _read(path: Path, now: Stamps) -> Summary | None:
     try:
         with open_file(path) as file:
-            line = file.read(1 << 16)
+            line = file.read(1 << 20)
         record = Lines(path, {}).read_line(line, 2)
         then = record.pop("stamps")
         if record.pop("schema") != SCHEMA or not (then == now or are_of_copy(then, now)):
