@@ -28,7 +28,7 @@ def page(play: Play) -> str:
             parts.append(f"```python\n{cell.source}\n```")
         if output.svg:
             parts.append(f"```{{raw}} html\n<figure>{output.svg}</figure>\n```")
-        elif output.markdown:
+        if output.markdown:
             parts.append(bold_words(output.markdown))
     return "\n\n".join(parts) + "\n"
 

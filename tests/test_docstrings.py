@@ -26,7 +26,7 @@ LITERATURE = re.compile(
 )
 FORMULA = re.compile(r"[=←≈∝·√Σ→]")
 # How many public names lack each part. Whoever completes one lowers the number.
-MISSING = {"sentence": 0, "arguments": 33, "raises": 0, "example": 81, "source": 0}
+MISSING = {"sentence": 0, "arguments": 27, "raises": 0, "example": 80, "source": 0}
 
 
 def shown_modules() -> list[str]:
@@ -135,7 +135,7 @@ def test_what_is_missing_only_gets_less(part):
     lacks = globals()[f"lacks_{part}"]
     asked = public() if part in ("example", "source") else callables()
     missing = sorted(name for name, thing in asked.items() if lacks(thing))
-    assert len(missing) == MISSING[part], f"{len(missing)} of {len(asked)} lack it:\n" + "\n".join(
+    assert len(missing) <= MISSING[part], f"{len(missing)} of {len(asked)} lack it:\n" + "\n".join(
         missing
     )
 

@@ -105,7 +105,7 @@ def test_the_receipt_it_shows_is_what_the_command_prints(tmp_path, monkeypatch, 
     command = next(line for line in README.splitlines() if line.startswith("whence why runs/mine"))
     assert whence(*shlex.split(command, comments=True)[1:]) == 0
     printed = capsys.readouterr().out
-    (shown,) = re.findall(r"The first of these.*?```\n(.*?)```", README, re.DOTALL)
+    (shown,) = re.findall(r"The first command, for a small run.*?```\n(.*?)```", README, re.DOTALL)
     # The built-in text is that of the reader's Python, so only the words are compared.
     plain = lambda text: [re.sub(r"[█▏▎▍▌▋▊▉ ]+", " ", FIGURE.sub("#", line))  # noqa: E731
                           for line in text.splitlines()]  # fmt: skip

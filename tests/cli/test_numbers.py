@@ -209,19 +209,19 @@ def test_each_line_of_classify_is_one_moment(capsys):
 
 
 def test_cross_entropy_is_scikit_learns():
-    from whence.cli import classify
+    from whence.play import classifying
     from whence.play.messages import MESSAGES
     from whence.play.words import WordClassifier
 
     model = WordClassifier(MESSAGES)
     for i, p in enumerate(model.parameters()):
         p.data = math.sin(i)
-    found = classify._moment(model, MESSAGES, 0.3, 0, lambda text: None)
+    found = classifying._measured(model, MESSAGES, 0.3, 0)
     probabilities = [model.probabilities(line.text) for line in MESSAGES]
     expected = log_loss([line.label for line in MESSAGES], probabilities, labels=model.labels)
-    assert found["cross_entropy"] == pytest.approx(expected)
+    assert found.cross_entropy == pytest.approx(expected)
     weights = [w.data for w in model.weights[0].values()]
-    assert found["loss"] - expected == pytest.approx(0.15 * np.square(weights).sum())
+    assert found.loss - expected == pytest.approx(0.15 * np.square(weights).sum())
 
 
 # --- train and evaluate ---------------------------------------------------------------------------

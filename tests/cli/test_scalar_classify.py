@@ -108,7 +108,7 @@ def test_images(capsys):
 
 
 def test_bad_files(tmp_path):
-    with pytest.raises(WhenceError, match="is no file"):
+    with pytest.raises(WhenceError, match="isn't a file"):
         labelled("nothing.tsv")
     path = tmp_path / "bad.tsv"
     for text, says in (

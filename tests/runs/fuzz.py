@@ -30,8 +30,8 @@ from whence.runs.questions.whatif import what_if
 from whence.runs.repair import repair
 from whence.runs.run import Run
 from whence.runs.store.curves import Curves
-from whence.runs.summary import summary_of
 from whence.runs.verify import verify
+from whence.studio.answers.runs import runs
 from whence.studio.stream import Streams
 
 LONGEST = 1000  # characters: more than a sentence fills a screen
@@ -45,7 +45,7 @@ async def _first_event(path: Path) -> str:
 
 
 READERS: dict[str, Callable[[Path], Any]] = {
-    "summary": lambda path: summary_of(path),
+    "the page's list": lambda path: runs(path.parent),
     "page": lambda path: asyncio.run(_first_event(path)),
     "list": lambda path: [(run.state, run.disk_use) for run in list_runs(path.parent)],
     "record": lambda path: [Run.open(path).steps, Run.open(path).evals, Run.open(path).samples],

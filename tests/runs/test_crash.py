@@ -1,6 +1,5 @@
 """Kills (many more by `python -m tests.runs.kills`), full disks and a second process."""
 
-import ast
 import os
 import subprocess
 import sys
@@ -8,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.runs import cuts
+from tests.runs.forked import forked
 from tests.runs.tiny import losses, make
+from whence.errors import WhenceError
 from whence.runs.run import Run
 
 ROOT = Path(__file__).parents[2]
@@ -30,20 +32,18 @@ def python(*words: object, **options) -> subprocess.Popen[str]:
 @POSIX
 @pytest.mark.slow
 def test_twenty_kills_lose_nothing():
-    process = python("-m", "tests.runs.kills", "--kills", 20, "--seed", 1)
-    said, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, said
-    assert ast.literal_eval(said)["kills"] >= 20
+    """A sample of `python -m tests.runs.kills`, of as many kinds as so many kills come to."""
+    kills = pytest.importorskip("tests.runs.kills")
+    assert kills.harness(20, 1, ["gpt", "lstm", "ngram", "seq2seq"])["kills"] >= 20
 
 
 @POSIX
 @pytest.mark.slow
 def test_a_fault_at_every_so_many_operations():
     """A sample of `python -m tests.runs.every`."""
-    process = python("-m", "tests.runs.every", "--every", 97, "--first", 11)
-    said, _ = process.communicate(timeout=500)
-    assert process.returncode == 0, said
-    assert said.count("killed") == 1
+    every = pytest.importorskip("tests.runs.every")
+    assert list(every.disturb(97, 11)) == []
+    assert set(every.COUNTS) == set(every.KINDS)
 
 
 @POSIX
@@ -51,38 +51,26 @@ def test_a_fault_at_every_so_many_operations():
 @pytest.mark.skipif(sys.platform != "linux", reason="the simulated disk lies in /dev/shm")
 def test_a_plug_pulled_at_every_so_many_operations():
     """A sample of `python -m tests.runs.power`."""
-    process = python("-m", "tests.runs.power", "--every", 61, "--first", 40)
-    said, _ = process.communicate(timeout=500)
-    assert process.returncode == 0, said
-    assert said.count("'strict'") == 1
+    power = pytest.importorskip("tests.runs.power")
+    assert list(power.power(61, 40)) == []
+    assert set(power.COUNTS) == {"moments", *power.KINDS}
 
 
 @pytest.mark.slow
 def test_a_sample_of_cuts_is_told_by_every_reader():
     """A sample of `python -m tests.runs.cuts`."""
-    process = python("-m", "tests.runs.cuts", "--every", 23, "--first", 4)
-    said, _ = process.communicate(timeout=500)
-    assert process.returncode == 0, said
-    assert ": 0 silent" in said
+    n, silent = cuts.silent(23, 4)
+    assert n > 10
+    assert silent == []
 
 
 TRAIN = """
 import sys
-from whence.errors import WhenceError
 from whence.runs.run import Run
-limit = int(sys.argv[2])
-if limit:
-    import resource, signal
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-try:
-    for event in Run.open(sys.argv[1]).train():
-        if type(event).__name__ == "Stepped" and len(sys.argv) > 3:
-            print("stepped", flush=True)
-            sys.stdin.read()
-except WhenceError as error:
-    print(error)
-    sys.exit(2)
+for event in Run.open(sys.argv[1]).train():
+    if type(event).__name__ == "Stepped":
+        print("stepped", flush=True)
+        sys.stdin.read()
 """
 
 
@@ -91,15 +79,36 @@ except WhenceError as error:
 def test_no_room_to_write_is_told_and_loses_nothing(tmp_path, whole, limit):
     """A file-size limit stands for a full disk: run.toml, the record or a checkpoint can't grow."""
     run = make(tmp_path / "run")
-    process = python("-c", TRAIN, run.path, limit)
-    said, _ = process.communicate(timeout=100)
-    assert process.returncode == 2, said
+    said = refused_elsewhere(run, limit)
     assert "can't be written" in said
     assert "File too large" in said
     assert not list(run.path.rglob("*.part"))
     for _ in Run.open(run.path).train():
         pass
     assert losses(run) == losses(whole)
+
+
+def refused_elsewhere(run: Run, limit: int) -> str:
+    """Train in another process whose files can't grow beyond a limit; give what refuses it."""
+    import resource
+    import signal
+
+    read_end, write_end = os.pipe()
+    if not (pid := forked()):
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+        try:
+            for _ in run.train():
+                pass
+        except WhenceError as error:
+            os.write(write_end, str(error).encode())
+        finally:
+            os._exit(0)
+    os.close(write_end)
+    with os.fdopen(read_end) as said:
+        told = said.read()
+    os.waitpid(pid, 0)
+    return told
 
 
 @pytest.mark.skipif(
@@ -115,10 +124,8 @@ def test_a_full_disk_is_told_and_loses_nothing(tmp_path, whole):
         pytest.skip("this machine doesn't let root mount a tmpfs")
     try:
         run = make(disk / "run")
-        process = python("-c", TRAIN, run.path, 0)
-        said, _ = process.communicate(timeout=100)
-        assert process.returncode == 2, said
-        assert "No space left" in said or "of disk and" in said
+        with pytest.raises(WhenceError, match=r"No space left|of disk and"):
+            list(run.train())
         subprocess.run(["mount", "-o", "remount,size=4m", disk], check=True)
         for _ in Run.open(run.path).train():
             pass
@@ -129,14 +136,12 @@ def test_a_full_disk_is_told_and_loses_nothing(tmp_path, whole):
 
 def test_a_second_process_is_refused(tmp_path):
     run = make(tmp_path / "run")
-    first = python("-c", TRAIN, run.path, 0, "wait", stdin=subprocess.PIPE)
+    first = python("-c", TRAIN, run.path, stdin=subprocess.PIPE)
     assert first.stdout
     assert first.stdout.readline() == "stepped\n"
     assert Run.open(run.path).state == "training"
-    second = python("-c", TRAIN, run.path, 0)
-    said, _ = second.communicate(timeout=100)
-    assert second.returncode == 2
-    assert "another process is training" in said
+    with pytest.raises(WhenceError, match="another process is training"):
+        next(Run.open(run.path).train())
     first.kill()
     first.communicate()
     assert Run.open(run.path).state == "stopped"  # the lock dies with its process

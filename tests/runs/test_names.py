@@ -10,61 +10,69 @@ from pathlib import Path
 import pytest
 
 from tests.runs.tiny import RECIPE, SOURCE, finish, make
-from whence.data import text_source
+from whence.data import cutting, text_source
 from whence.errors import WhenceError
 from whence.runs.run import Run
 from whence.runs.store.aside import TakenError, sweep
-from whence.runs.training import creation
 from whence.runs.verify import verify
 
 ROOT = Path(__file__).parents[2]
 CREATE = """
-import sys, time
+import os, sys, time
 from dataclasses import replace
 from tests.runs.tiny import RECIPE, SOURCE
 from whence.runs.run import Run
 data = replace(RECIPE.data, tokenizer=sys.argv[1])
 print("ready", flush=True)
-time.sleep(float(sys.stdin.readline()))
-run = Run.create(replace(RECIPE, data=data, steps=3), source=SOURCE)
-for event in run.train():
-    pass
-print(run.path)
+for line in sys.stdin:
+    folder, wait = line.split()
+    os.chdir(folder)
+    time.sleep(float(wait))
+    run = Run.create(replace(RECIPE, data=data, steps=3), source=SOURCE)
+    for event in run.train():
+        pass
+    print(run.path, flush=True)
 """
 
 
-@pytest.mark.parametrize("offset", [0.0, 0.01, 0.05])
-def test_two_creations_of_one_text_at_once(tmp_path, offset):
-    """Different tokenizers, as two people at one machine would: each has its own run."""
+@pytest.fixture(scope="module")
+def both(tmp_path_factory):
+    """Two processes that create and train a run, with different tokenizers, when they are told."""
     environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"}
-    both = [
+    made = [
         subprocess.Popen(
             [sys.executable, "-c", CREATE, kind],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            cwd=tmp_path,
+            cwd=tmp_path_factory.mktemp("names"),
             env=environment,
         )
         for kind in ("chars", "bytes")
     ]
-    for process in both:
+    for process in made:
         assert process.stdout
         assert process.stdout.readline() == "ready\n"
-    said = []
-    for process, wait in zip(both, (0.0, offset), strict=True):
-        assert process.stdin
-        process.stdin.write(f"{wait}\n")
-        process.stdin.flush()
-    for process in both:
-        said.append(process.communicate(timeout=100)[0].strip())
+    yield made
+    for process in made:
+        process.communicate(timeout=100)
         assert process.returncode == 0
+
+
+@pytest.mark.parametrize("offset", [0.0, 0.01, 0.05])
+def test_two_creations_of_one_text_at_once(both, tmp_path_factory, offset):
+    """Different tokenizers, as two people at one machine would: each has its own run."""
+    folder = tmp_path_factory.mktemp("offset")
+    for process, wait in zip(both, (0.0, offset), strict=True):
+        process.stdin.write(f"{folder} {wait}\n")
+        process.stdin.flush()
+    said = [process.stdout.readline().strip() for process in both]
     assert sorted(said) == [str(Path("runs/bottles-1")), str(Path("runs/bottles-2"))]
     for path, kind in zip(said, ("chars", "bytes"), strict=True):
-        run = Run.open(tmp_path / path)
+        run = Run.open(folder / path)
         assert run.recipe.data.tokenizer == kind
         assert verify(run).exact
-    assert sorted(p.name for p in (tmp_path / "runs").iterdir()) == ["bottles-1", "bottles-2"]
+    assert sorted(p.name for p in (folder / "runs").iterdir()) == ["bottles-1", "bottles-2"]
 
 
 @pytest.mark.slow
@@ -83,7 +91,7 @@ def test_two_commands_at_once_lose_nothing():
 def test_the_next_name_is_taken_where_another_was_first(tmp_path, monkeypatch):
     """The other one ends between the choice of the name and the end of making it."""
     monkeypatch.chdir(tmp_path)
-    prepare = creation.prepare
+    prepare = cutting.prepare
     began = threading.Event()
 
     def slow(*arguments, **options):
@@ -92,7 +100,7 @@ def test_the_next_name_is_taken_where_another_was_first(tmp_path, monkeypatch):
             make(Path("runs/bottles-1"), seed=1)
         return prepare(*arguments, **options)
 
-    monkeypatch.setattr(creation, "prepare", slow)
+    monkeypatch.setattr(cutting, "prepare", slow)
     run = Run.create(RECIPE, source=SOURCE)
     assert run.path == Path("runs/bottles-2")
     assert Run.open("runs/bottles-1").recipe.seed == 1

@@ -20,7 +20,7 @@ from whence.runs.store.lines import encode_line
 from whence.runs.summary import runs_in, state_of_summary, summary_of
 from whence.studio.answers.runs import runs
 
-N_RUNS = 40
+N_RUNS = 12
 COUNTER = Path("/proc/self/io")
 _opened: list[str] | None = None
 
@@ -76,7 +76,7 @@ def test_the_first_look_at_a_folder_reads_no_record(never_listed, by):
     with opened_files() as names:
         assert len(LISTS[by](never_listed)) == N_RUNS
     files = {Path(name).name.partition(".json.")[0] for name in names if name.endswith("json")}
-    assert files <= {SUMMARY, "control.json", "trouble.json"}
+    assert files <= {SUMMARY, "control.json", "trouble.json", "tags.json"}
     assert not [name for name in names if Path(name).name.startswith(("steps", "evals", "run."))]
 
 

@@ -153,7 +153,11 @@ def test_a_cell_is_wide_enough_to_point_at(studio, page):
 
 def test_a_block_opens_between_its_neighbours_and_shows_who_reads_whom(studio, page):
     open_view(page, studio, "flow", "run=bottles&step=7")
-    page.get_by_role("button", name="blocks.0").click()
+    block = page.get_by_role("button", name="blocks.0")
+    block.focus()
+    page.keyboard.press("Enter")
+    expect(block).to_have_attribute("aria-expanded", "true")
+    expect(block).to_be_focused()
     order = "all => all.map(e => e.className.split(' ').find(c => /^flow-(stage|inside)/.test(c)))"
     expect(page.locator(".flow-inside")).to_be_visible()
     found = page.locator(".flow-stage, .flow-inside").evaluate_all(order)

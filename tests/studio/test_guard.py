@@ -182,14 +182,14 @@ def test_sizes(known, stranger):
 def test_names_stay_inside(known, run):
     reply = known.post("/ask/live", json={"run": run})
     assert reply.status_code == 422
-    assert "no run's name" in reply.json()["message"]
+    assert "isn't a run's name" in reply.json()["message"]
 
 
 def test_links_out_of_the_folder(studio, known, tmp_path):
     (tmp_path / "outside").mkdir()
     os.symlink(tmp_path / "outside", studio.folder / "link")
     reply = known.post("/ask/live", json={"run": "link"})
-    assert "no run's name" in reply.json()["message"]
+    assert "isn't a run's name" in reply.json()["message"]
 
 
 @pytest.mark.parametrize("path", ["/static/../server.py", "/static/%2e%2e/server.py"])

@@ -15,6 +15,7 @@ from whence.lessons.svg import (
     sparkline,
     ticks,
 )
+from whence.lessons.talk import in_print
 
 Points = Sequence[tuple[float, float]]
 LEFT, RIGHT, PLOT = 70, WIDTH - 24, 250
@@ -181,7 +182,7 @@ def bars(
                     slug(f"{title_of} {name}") if several else slug(name),
                     [mark, label(at[0], top + thick - 3, text, "", at[1])],
                     colour,
-                    f"{title_of} {name}: {v!r}".strip(),
+                    f"{title_of} {name}: {in_print(repr(v))}".strip(),
                 )
             )
         parts.append(group(slug(name), drawn))

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 
 from whence.lessons.svg import WIDTH, Picture, document, figure, group, label, slug
+from whence.lessons.talk import in_print
 
 
 def grid(
@@ -76,7 +77,7 @@ def grid(
                     f"{slug(name)}-{slug(columns[j])}",
                     cell,
                     4 if (v or 0) < 0 else colour,
-                    f"{name}, {columns[j]}: {v!r}",
+                    f"{name}, {columns[j]}: {in_print(repr(v))}",
                 )
             )
         parts.append(group(slug(name), drawn))

@@ -276,6 +276,10 @@ class Recipe:
 
         Raises:
             WhenceError: for an unknown name (with the nearest one) or a value that doesn't fit.
+
+        Args:
+            tree: the fields, nested.
+            base: what holds where nothing is said; none: the default recipe.
         """
         tree = {name: dict(v) if isinstance(v, Mapping) else v for name, v in tree.items()}
         base = base or cls()
@@ -327,6 +331,11 @@ def choose(what: str, name: Any, table: Mapping[str, Any]) -> Any:
     Example:
         >>> choose("optimizer", "sgd", OPTIMIZERS).learning_rate
         0.1
+
+    Args:
+        what: what is chosen, for the error.
+        name: of the kind.
+        table: the kinds by name.
     """
     if isinstance(name, str) and name in table:
         return table[name]
@@ -341,5 +350,9 @@ def kind_of(config: Any, table: Mapping[str, Any]) -> str:
     Example:
         >>> kind_of(MuonConfig(learning_rate=0.03), OPTIMIZERS)
         'muon'
+
+    Args:
+        config: a configuration.
+        table: the kinds by name.
     """
     return next(name for name, other in table.items() if type(other) is type(config))

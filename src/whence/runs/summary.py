@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from whence.errors import WhenceError
 from whence.models.kinds import MODELS
 from whence.runs.folder import RunFolder, State
 from whence.runs.recipe import kind_of
+from whence.runs.settings import flat
 from whence.runs.store.files import SCHEMA, SUMMARY, disk_use, open_file, refuse_links
 from whence.runs.store.lines import Lines, encode_line
 from whence.runs.store.lock import is_held
@@ -50,6 +51,7 @@ class Summary:
         spark: a few (step, loss) that draw the curve.
         bytes: what the folder takes.
         origin: (run, step, how): where its first state comes from, if it wasn't drawn.
+        settings: its recipe, as one table of dotted names.
         trouble: what is wrong with it, in a sentence.
     """
 
@@ -68,6 +70,7 @@ class Summary:
     spark: tuple[tuple[int, float], ...] = ()
     bytes: int = 0
     origin: tuple[str, int, str] | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
     trouble: str | None = None
 
 
@@ -168,6 +171,7 @@ def _make(run: RunFolder) -> Summary:
         spark=tuple(zip(shown.tolist(), loss[shown].tolist(), strict=True)),
         bytes=disk_use(run.path),
         origin=(run.origin.run, run.origin.step, run.origin.how) if run.origin else None,
+        settings=flat(run.recipe.to_dict()),
         trouble=_one_line(str(trouble)) if trouble else None,
     )
 
@@ -206,7 +210,7 @@ def _keep(path: Path, found: Summary, now: Stamps) -> None:
 def _read(path: Path, now: Stamps) -> Summary | None:
     try:
         with open_file(path) as file:
-            line = file.read(1 << 16)
+            line = file.read(1 << 20)
         record = Lines(path, {}).read_line(line, 2)
         then = record.pop("stamps")
         if record.pop("schema") != SCHEMA or not (then == now or are_of_copy(then, now)):
@@ -218,7 +222,8 @@ def _read(path: Path, now: Stamps) -> Summary | None:
         if origin is not None:
             run, step, how = origin  # of an older cache it has two: then it is made anew
             origin = (str(run), int(step), str(how))
-        found = Summary(**record, spark=spark, origin=origin)
+        settings = record.pop("settings")  # summaries of before have none: they are made anew
+        found = Summary(**record, spark=spark, origin=origin, settings=dict(settings))
         if not _is_sound(found) or holds_a_link(path.parent):
             return None
         found = replace(found, bytes=found.bytes + bytes_shared(path.parent))

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from whence.errors import WhenceError
-from whence.runs.store.files import write_whole
+from whence.runs.store.files import DamagedError, parse_object, read_start, write_whole
 
 FILE = "tags.json"
 MOST, LONGEST = 20, 40  # tags of a run, characters of each
@@ -18,10 +18,9 @@ def tags_of(path: Path) -> list[str]:
         []
     """
     try:
-        found = json.loads((path / FILE).read_bytes()[: 1 << 16])
-    except (OSError, ValueError):
+        tags = parse_object(read_start(path / FILE, 1 << 16), path / FILE, "").get("tags")
+    except DamagedError:
         return []
-    tags = found.get("tags") if isinstance(found, dict) else None
     if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
         return []
     return [tag[:LONGEST] for tag in tags[:MOST]]

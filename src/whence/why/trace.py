@@ -268,6 +268,10 @@ class Trace:
 
         Raises:
             WhenceError: no gradient reached it.
+
+        Args:
+            ref: the tensor that holds the number.
+            at: its place there, counted row by row.
         """
         direct = self._gradients.get(ref)
         if direct is not None:
@@ -282,7 +286,12 @@ class Trace:
         raise self.no_gradient(self.address(ref, at), ref)
 
     def no_gradient(self, name: str, cells: Cells) -> WhenceError:
-        """Make the error for a number without a gradient: it says what there is instead."""
+        """Make the error for a number without a gradient: it says what there is instead.
+
+        Args:
+            name: what the number is called.
+            cells: the tensor that holds it.
+        """
         if not self.has_backward:
             return WhenceError(f"{name} has no gradient: {self.without_a_loss()}.")
         base = name.partition("[")[0].partition("#")[0]

@@ -4,9 +4,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from whence.errors import WhenceError, shell_word
-from whence.runs.folder import RunFolder
-from whence.runs.settings import flat
+from whence.errors import shell_word
 from whence.runs.store.curves import Curves
 from whence.runs.summary import runs_in, spark_of, summary_of
 from whence.runs.tags import tags_of
@@ -43,28 +41,12 @@ def curves_of(path: Path) -> Curves:
     return Curves(path)
 
 
-@lru_cache(512)
-def _recipe_of(path: Path, changed: int) -> dict[str, Any]:
-    """A run's recipe as one table of dotted names; empty where it has none that can be read."""
-    try:
-        return flat(RunFolder.open(path).recipe.to_dict())
-    except (WhenceError, OSError):
-        return {}
-
-
 def _differing(recipes: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Of each recipe the settings that aren't the same in all of those that can be read."""
     known = [recipe for recipe in recipes if recipe]
     names = dict.fromkeys(name for recipe in known for name in recipe)
     apart = [n for n in names if len({repr(recipe.get(n)) for recipe in known}) > 1]
     return [{n: recipe.get(n) for n in apart} if recipe else {} for recipe in recipes]
-
-
-def _recipe(path: Path) -> dict[str, Any]:
-    try:
-        return _recipe_of(path, (path / "run.toml").stat().st_mtime_ns)
-    except OSError:
-        return {}
 
 
 def _row(path: Path) -> dict[str, Any]:
@@ -93,7 +75,7 @@ def _row(path: Path) -> dict[str, Any]:
         "bits_per_byte": summary.best,
         "validation": summary.validation,
         "tags": tags_of(path),
-        "recipe": _recipe(path),
+        "recipe": summary.settings,
         "tokens_per_second": summary.tokens_per_second,
         "spark": {"step": steps, "loss": losses},
         "bytes": summary.bytes,

@@ -66,6 +66,14 @@ export function button(label, onclick, attributes) {
   return h("button", { type: "button", onclick, ...attributes }, label);
 }
 
+// Draw anew, and leave the keyboard on what is called as that was on which it stood.
+export function keeping(el, draw) {
+  const called = (node) => node.tagName + (node.getAttribute("aria-label") || node.textContent.replace(/[\u25b8\u25be]/g, "").trim());
+  const at = el.contains(document.activeElement) && document.activeElement !== el ? called(document.activeElement) : null;
+  draw();
+  if (at && !el.contains(document.activeElement)) [...el.querySelectorAll("button, input, select, canvas, [tabindex]")].find((node) => called(node) === at)?.focus({ preventScroll: true });
+}
+
 // Call at most once per frame, with the last arguments, and no more often than every `least` ms;
 // that may be a function of how long the last call took, with the layout and painting it made.
 // `soon` is the same, without waiting for what the last call cost.

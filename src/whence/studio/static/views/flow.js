@@ -6,10 +6,10 @@ import { arcs } from "../lib/arcs.js";
 import { about, askTraced, where } from "../lib/asked.js";
 import { failed } from "../lib/failed.js";
 import { copies } from "../lib/copy.js";
-import { button, h, put, s, scrolls, trouble } from "../lib/dom.js";
+import { button, h, keeping, put, s, scrolls, trouble } from "../lib/dom.js";
 import { matrix, visible } from "../lib/matrix.js";
 import { formula } from "../lib/mathml.js";
-import { digits, full, probability } from "../lib/number.js";
+import { digits, full, probability, short } from "../lib/number.js";
 import { strips } from "../lib/strips.js";
 import { writing } from "../lib/writing.js";
 
@@ -27,7 +27,7 @@ function render({ model, el }) {
   const writes = writing(model, state.run, (text) => change({ text, example: 0 }));
   put(el, h("div", { class: "head" }, h("h1", {}, "Flow")), bar, wait, body, foot);
   change({});
-  const wider = new ResizeObserver(() => shown && fits(shown) !== shown.fits && draw(shown, false));
+  const wider = new ResizeObserver(() => shown && fits(shown) !== shown.fits && keeping(el, () => draw(shown, false)));
   wider.observe(el);
   return () => {
     asked += 1;
@@ -46,7 +46,7 @@ function render({ model, el }) {
     body.dataset.busy = "";
     try {
       const answer = (mine === 1 && model.get("answer")) || (await askTraced(model, "flow", params, wait));
-      if (mine === asked) show(answer, opened);
+      if (mine === asked) keeping(el, () => show(answer, opened));
     } catch (error) {
       if (mine !== asked) return;
       if (!bar.childElementCount) return failed(model, el, error, h("h1", {}, "Flow"));
@@ -73,14 +73,19 @@ function render({ model, el }) {
     shown = answer;
     shown.fits = fits(answer);
     const hint = answer.backward ? "\u2202loss/\u2202 each number: how fast the loss grows with it (\u25b2 orange) or falls (\u25bc blue). It flows from the right to the left. Click a cell to open its arithmetic." : "Point at a cell for its number, click it for its arithmetic; click a module\u2019s name to open it in place.";
-    put(body, h("div", { class: "row flow-hint" }, h("p", { class: "quiet small" }, hint), pager(answer)), stream(answer, opened));
+    put(body, h("div", { class: "row flow-hint" }, h("p", { class: "quiet small" }, hint), pager(answer)), stream(answer, opened), asks(model) && !beside() ? writes.node : null);
     if (opened && answer.open) body.querySelector(".flow-inside")?.scrollIntoView({ block: "nearest", inline: "center", behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
+  }
+
+  // The next token stands at the right end where there is room, else below.
+  function beside() {
+    return el.clientWidth >= 1000;
   }
 
   // How many numbers of each token fit, so that the whole model is as wide as the page.
   function fits(answer) {
     const stages = answer.stages.filter((stage) => stage.tile).length || 1;
-    const room = el.clientWidth - 80 - (answer.predictions.length ? 150 : 0) - (answer.text ? 270 : 0);
+    const room = el.clientWidth - 80 - (answer.predictions.length ? 150 : 0) - (answer.text && beside() ? 270 : 0);
     return Math.max(4, Math.min(16, Math.floor((room / stages - BETWEEN) / CELL)));
   }
 
@@ -90,9 +95,9 @@ function render({ model, el }) {
     if (widest <= count) return null;
     const turn = (by) => {
       from = Math.max(0, Math.min(widest - count, from + by * count));
-      draw(answer, false);
+      keeping(el, () => draw(answer, false));
     };
-    return h("span", { class: "row tight" }, button("\u2190", () => turn(-1), { class: "small", "aria-label": "Earlier numbers of each token", disabled: from === 0 }), h("span", { class: "quiet small number" }, `numbers ${from} to ${Math.min(widest, from + count) - 1}`), button("\u2192", () => turn(1), { class: "small", "aria-label": "Further numbers of each token", disabled: from + count >= widest }));
+    return h("span", { class: "row tight" }, button("\u2190", () => turn(-1), { class: "small", "data-local": "", "aria-label": "Earlier numbers of each token", disabled: from === 0 }), h("span", { class: "quiet small number" }, `numbers ${from} to ${Math.min(widest, from + count) - 1}`), button("\u2192", () => turn(1), { class: "small", "data-local": "", "aria-label": "Further numbers of each token", disabled: from + count >= widest }));
   }
 
   function pick(address) {
@@ -105,7 +110,7 @@ function render({ model, el }) {
     const tokens = (stage) => h("div", { class: "flow-tokens" }, h("div", { class: "flow-name quiet" }, stages.at(-1).stream ? (stage.stream ? "target" : "source") : "tokens"), h("div", { class: "flow-rows" }, Array.from({ length: stage.tile.values.shape[0] }, (_, i) => h("span", { class: "flow-token", title: stage.tile.row_labels?.[i] }, visible(stage.tile.row_labels?.[i] ?? String(i))))));
     const between = (a, b) => (a.stream === b.stream ? ribbons(a, b) : [crossing(a), tokens(b)]);
     const columns = stages.map((stage, i) => [i ? between(stages[i - 1], stage) : tokens(stage), column(stage, answer), stage.name.split("#")[0] === answer.open ? inside(answer, opened) : null]);
-    return h("div", scrolls("The model from left to right", "flow-scroll"), h("div", { class: `flow${answer.backward ? " backward" : ""}`, style: { "--tall": `${TALL}px` } }, columns, predictions(answer), asks(model) ? writes.node : null));
+    return h("div", scrolls("The model from left to right", "flow-scroll"), h("div", { class: `flow${answer.backward ? " backward" : ""}`, style: { "--tall": `${TALL}px` } }, columns, predictions(answer), asks(model) && beside() ? writes.node : null));
   }
 
   // From one text to another no token leads to a token: each of the target reads all of the source.
@@ -154,7 +159,7 @@ function render({ model, el }) {
       one.weights ? arcs(one.weights, pick) : null,
       h("details", { class: "behind att-steps", "data-local": "", open: true }, h("summary", {}, "step by step: query times key, softmax, weighted values"), h("div", { class: "att" }, [
         stage("1", "query times key", draw("q", "query q", "q"), draw("k", "key k", "k"), draw("products", "q\u00b7k\u1d40, recomputed")),
-        stage("2", h("span", {}, "scale and mask ", one.scale === null ? null : h("span", { class: "quiet" }, `\u00d7 ${one.scale}; crossed out: not to be read`)), draw("scores", "scores")),
+        stage("2", h("span", {}, "scale and mask ", one.scale === null ? null : h("span", { class: "quiet" }, `\u00d7 ${short(one.scale)}; crossed out: not to be read`)), draw("scores", "scores")),
         stage("3", h("span", {}, "softmax ", formula("e^x[i] / \u03a3\u2096 e^x[k]")), draw("weights", "weights: each row adds up to 1"), draw("dropped", "after dropout")),
         stage("4", "weighted values", draw("v", "value v", "v"), draw("mixed", "weights \u00b7 v")),
       ])),

@@ -29,8 +29,8 @@ function render({ model, el }) {
   const find = h("input", { type: "search", value: params.find, placeholder: "name, tag, model, setting\u2026", "aria-label": "Find runs", oninput: () => keep({ find: find.value }) });
   const group = h("select", { "aria-label": "Group by", onchange: () => keep({ group: group.value }) });
   const shown = h("span", { class: "quiet", "aria-live": "polite" });
-  const tools = h("div", { class: "row run-tools", hidden: true }, h("label", { class: "field" }, h("span", {}, "find"), find), h("label", { class: "field" }, h("span", {}, "group by"), group), shown);
-  const heads = COLUMNS.map((name, i) => h("th", { scope: "col" }, name in SORTS ? button(name, () => sortBy(name), { class: "sort", title: MEANT[name] || null }) : h("span", { class: "hidden" }, i ? "what can be done" : "chosen")));
+  const tools = h("div", { class: "row run-tools", "data-local": "", hidden: true }, h("label", { class: "field" }, h("span", {}, "find"), find), h("label", { class: "field" }, h("span", {}, "group by"), group), shown);
+  const heads = COLUMNS.map((name, i) => h("th", { scope: "col" }, name in SORTS ? button(name, () => sortBy(name), { class: "sort", "data-local": "", title: MEANT[name] || null }) : h("span", { class: "hidden" }, i ? "what can be done" : "chosen")));
   const body = h("tbody", {});
   const table = h("table", { class: "wide runs" }, h("thead", {}, h("tr", {}, heads)), body);
   const foot = h("div", {});
