@@ -22,7 +22,8 @@ from whence.interop.exporting import export_model, write_hugging_face
 from whence.interop.huggingface import open_folder
 from whence.interop.importing import import_model
 from whence.interop.layouts import exportable, layout_of
-from whence.models import GPT, GPTConfig, RNNConfig, gpt2_config, modern_config
+from whence.models import GPT, GPTConfig, RNNConfig, gpt2_config, llama_config, modern_config
+from whence.models.layers.rope_scaling import RopeScaling
 from whence.runs.run import Run
 
 TEXT = text_source("bottles", lambda: [f"{i} bottles of beer on the wall.\n" for i in range(300)])
@@ -34,6 +35,9 @@ CLASSES = {
     "qwen3": hf.Qwen3ForCausalLM,
 }
 MORE = {
+    "llama, yarn": llama_config(
+        **SIZES, rope_scaling=RopeScaling("yarn", 4.0, 1.0, 32.0, 256, attention_factor=1.2)
+    ),
     "gpt2, relu, no biases": replace(
         gpt2_config(**SIZES), activation="relu", bias=False, qkv_bias=False
     ),

@@ -181,6 +181,7 @@ def test_a_hugging_face_model_and_its_gguf_are_the_same(tmp_path):
         (gpt2_config(**SIZES, activation="relu"), "computes the gpt2 layout with gelu_tanh"),
         (modern_config(**SIZES, qkv_bias=True), "no biases in the arcee layout"),
         (qwen3_config(**SIZES, rope_scaling=RopeScaling("llama3", 8.0)), "in its own layout"),
+        (llama_config(**SIZES, rope_scaling=RopeScaling("yarn", 8.0)), "YaRN"),
         (modern_config(**SIZES, bigram_embedding=True), "no published layout has bigram_embedding"),
     ],
 )

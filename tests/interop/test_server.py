@@ -23,6 +23,7 @@ from whence.interop.answers import find_answer, load_answer
 from whence.interop.conversation import conversation_ids
 from whence.interop.server import app as module
 from whence.interop.server.app import Service
+from whence.interop.server.engine import Job
 from whence.models import llama_config
 from whence.runs.recipe import Data, Recipe
 from whence.runs.run import Run
@@ -373,3 +374,30 @@ def test_a_run_that_holds_no_gpt(tmp_path):
     with pytest.raises(WhenceError, match="no GPT"):
         Service(other)
     assert module.LARGEST_BODY < 10_000_000
+
+
+def test_memory_bounds_how_many_are_written_at_once(run):
+    with pytest.raises(WhenceError, match="give more --memory"):
+        Service(run, memory=1000)
+    one = 2 * 2 * 2 * 128 * 16 * 4  # layers · keys and values · heads · tokens · d · bytes
+    with (
+        serving(run, seats=8, waiting=1, memory=2 * one + 1) as (service, url),
+        openai.OpenAI(base_url=url, api_key="none", max_retries=0, timeout=60) as client,
+    ):
+        assert service.engine.decoder.room.nbytes == 2 * one
+        held, go = threading.Event(), threading.Event()
+
+        def hold(piece) -> None:
+            held.set()
+            go.wait()
+
+        service.engine.submit(Job([1, 2], hold, max_tokens=2))
+        held.wait()  # the engine stands still while the first text's token is delivered
+        service.engine.submit(Job([1, 2], lambda piece: None, max_tokens=2))  # waits
+        with pytest.raises(openai.RateLimitError) as caught:
+            client.completions.create(model=run.name, prompt="99", max_tokens=2)
+        assert caught.value.type == "server_busy"
+        go.set()
+        idle(service)
+        got = client.completions.create(model=run.name, prompt="99", max_tokens=2)
+        assert got.choices[0].finish_reason == "length"

@@ -142,6 +142,22 @@ LLAMA3 = {
     "high_freq_factor": 4.0,
     "original_max_position_embeddings": 512,
 }
+YARN = {
+    "rope_type": "yarn",
+    "rope_theta": 10000.0,
+    "factor": 4.0,
+    "original_max_position_embeddings": 256,
+}
+SHORT_YARN = {
+    "rope_type": "yarn",
+    "rope_theta": 500.0,
+    "factor": 8.0,
+    "beta_fast": 4.0,
+    "beta_slow": 0.5,
+    "mscale": 1.0,
+    "mscale_all_dim": 0.5,
+    "original_max_position_embeddings": 40,
+}
 LINEAR = {"rope_type": "linear", "rope_theta": 10000.0, "factor": 2.0}
 # name: (config, model, settings)
 MODELS = {
@@ -171,6 +187,16 @@ MODELS = {
     ),
     "arcee": (hf.ArceeConfig, hf.ArceeForCausalLM, {"head_dim": 8, "num_key_value_heads": 4}),
     "qwen2": (hf.Qwen2Config, hf.Qwen2ForCausalLM, {"num_key_value_heads": 2}),
+    "qwen2, yarn": (
+        hf.Qwen2Config,
+        hf.Qwen2ForCausalLM,
+        {"num_key_value_heads": 2, "rope_parameters": SHORT_YARN},
+    ),
+    "llama, yarn": (
+        hf.LlamaConfig,
+        hf.LlamaForCausalLM,
+        {"rope_parameters": YARN, "head_dim": 32},
+    ),
     "qwen3": (
         hf.Qwen3Config,
         hf.Qwen3ForCausalLM,

@@ -21,6 +21,7 @@ def serve(
     seats: int = 8,
     waiting: int = 64,
     context_length: int | None = None,
+    memory: float | None = None,
 ) -> None:
     """Serve a model through OpenAI's API: chat, completions and embeddings.
 
@@ -36,6 +37,8 @@ def serve(
         waiting: how many more may wait; beyond that a client is told to try later.
         context_length: how many tokens a prompt and its answer may have together; without it as
             many as the model reads, 4,096 at most.
+        memory: megabytes that the keys and values of all texts may take; where they are too few for
+            all seats, fewer texts are written at once and more of them wait.
     """
     import uvicorn
 
@@ -47,13 +50,19 @@ def serve(
         raise WhenceError(f"--port is {port}: give 1 to 65535.")
     if api_key is not None and not (api_key.isascii() and api_key.strip() == api_key != ""):
         raise WhenceError("--api-key must be of ASCII characters, without spaces around it.")
+    if memory is not None and not 0 < memory < 1e9:
+        raise WhenceError(f"--memory is {memory:g} MB: give more than 0.")
     opened = Run.open(run)
     longest = getattr(opened.recipe.model, "context_length", 0)
     length = context_length or min(longest, 4096)
-    service = Service(opened, seats, waiting, length, api_key)
+    bound = None if memory is None else int(memory * 1e6)
+    service = Service(opened, seats, waiting, length, api_key, bound)
+    n_seats, each = service.engine.decoder.seats, service.seat_bytes / 1e6
     talks = "chat, completions" if chat_template(opened.tokenizer) else "completions"
     print(
-        f"{opened.name}: {talks} and embeddings at http://{host}:{port}/v1 (Ctrl-C stops)",
+        f"{opened.name}: {talks} and embeddings at http://{host}:{port}/v1 (Ctrl-C stops)\n"
+        f"memory for {n_seats} texts at once, {each:,.1f} MB each for {length:,} tokens: "
+        f"{n_seats * each:,.1f} MB; {waiting} more may wait",
         file=sys.stderr,
         flush=True,
     )

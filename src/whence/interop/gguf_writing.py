@@ -88,6 +88,10 @@ def _check(c: GPTConfig, layout: Layout) -> None:
             f"llama.cpp has Llama 3's scaling of rotary positions in its own layout, and this one "
             f"is {layout}: export it with --to hf."
         )
+    if c.rope_scaling.kind == "yarn":
+        raise WhenceError(
+            "YaRN's scaling of rotary positions can't be written to GGUF: export it with --to hf."
+        )
     biased = c.qkv_bias or c.has_out_bias
     if (layout == "qwen3" and biased) or (layout == "arcee" and (biased or c.bias)):
         raise WhenceError(

@@ -1,5 +1,6 @@
 """The published layouts, as settings of one GPT: from config.json to `GPTConfig` and back."""
 
+import math
 from typing import Any, Literal
 
 from whence.errors import WhenceError
@@ -170,9 +171,39 @@ def _read_rope(fields: Fields) -> tuple[float, RopeScaling]:
             rope.number("high_freq_factor"),
             rope.count("original_max_position_embeddings"),
         )
+    if kind == "yarn":
+        return base, _read_yarn(rope, base, fields.count("max_position_embeddings", 2048))
     raise WhenceError(
-        f"{fields.where} scales its rotary positions by {kind!r}: linear and llama3 can be read."
+        f"{fields.where} scales its rotary positions by {kind!r}: linear, llama3 and yarn can be "
+        "read."
     )
+
+
+def _read_yarn(rope: Fields, base: float, context_length: int) -> RopeScaling:
+    if base <= 1:
+        raise WhenceError(f"{rope.where} gives rope_theta as {base:g}: YaRN needs more than 1.")
+    if not rope.flag("truncate", True):
+        raise WhenceError(f"{rope.where} unsets truncate, which this GPT always does.")
+    first = rope.count("original_max_position_embeddings", context_length)
+    factor = rope.number("factor", context_length / first)
+    above, below = rope.given("mscale"), rope.given("mscale_all_dim")
+    usual = _yarn_length(factor, 1.0)
+    if above and below:
+        usual = _yarn_length(factor, rope.number("mscale"))
+        usual /= _yarn_length(factor, rope.number("mscale_all_dim"))
+    return RopeScaling(
+        "yarn",
+        factor,
+        low_freq_factor=rope.number("beta_slow", 1.0),
+        high_freq_factor=rope.number("beta_fast", 32.0),
+        original_context_length=first,
+        attention_factor=rope.number("attention_factor", usual),
+    )
+
+
+def _yarn_length(factor: float, weight: float) -> float:
+    """What YaRN multiplies queries and keys by: 0.1 · weight · ln(factor) + 1."""
+    return 1.0 if factor <= 1 else 0.1 * weight * math.log(factor) + 1.0
 
 
 def _activation(
@@ -328,6 +359,13 @@ def _written_rope(c: GPTConfig) -> dict[str, Any]:
             "low_freq_factor": s.low_freq_factor,
             "high_freq_factor": s.high_freq_factor,
             "original_max_position_embeddings": s.original_context_length,
+        }
+    if s.kind == "yarn":
+        scaling |= {
+            "beta_slow": s.low_freq_factor,
+            "beta_fast": s.high_freq_factor,
+            "original_max_position_embeddings": s.original_context_length,
+            "attention_factor": s.attention_factor,
         }
     both: dict[str, Any] = {"rope_parameters": {"rope_theta": c.rope_base, **scaling}}
     if s.kind != "none":

@@ -22,6 +22,7 @@ from whence.interop.server.engine import BusyError, Engine, Job, Piece
 from whence.interop.server.fields import ApiError, Asked, read_messages, read_settings, read_texts
 from whence.interop.server.replies import Replies, embeddings, event
 from whence.models import GPT
+from whence.models.gpt.batch_decode import seat_bytes
 from whence.runs.run import Run
 from whence.runs.trained import step_of
 
@@ -38,9 +39,11 @@ class Service:
         waiting: how many more may wait.
         length: how many tokens prompt and answer may have together; None for what the model reads.
         api_key: what clients must know; None lets everybody in.
+        memory: bytes that the keys and values of all texts may take; None for no bound. Where it
+            has no room for as many texts as asked, fewer are written at once and more wait.
 
     Raises:
-        WhenceError: where the run's model is no GPT.
+        WhenceError: where the run's model is no GPT, or memory has no room for one text.
 
     Example:
         >>> Service(Run.open("runs/smollm")).app()  # doctest: +SKIP
@@ -53,12 +56,20 @@ class Service:
         waiting: int = 64,
         length: int | None = None,
         api_key: str | None = None,
+        memory: int | None = None,
     ):
         model = run.model()
         if not isinstance(model, GPT):
             raise WhenceError(f"{run.path} holds no GPT: the server answers with GPTs alone.")
         self.run, self.model, self.tokenizer = run, model, run.tokenizer
         self.step, self.api_key = step_of(run, "best"), api_key
+        self.seat_bytes = seat_bytes(model, length or model.config.context_length)
+        if memory is not None and memory < self.seat_bytes:
+            raise WhenceError(
+                f"one text takes {self.seat_bytes / 1e6:,.1f} MB and all may take "
+                f"{memory / 1e6:,.1f}: give more --memory, or a smaller --context-length."
+            )
+        seats = seats if memory is None else min(seats, memory // self.seat_bytes)
         self.engine = Engine(model, run.tokenizer, seats, waiting, length)
         self._embedding = asyncio.Lock()
 

@@ -17,6 +17,23 @@ if TYPE_CHECKING:
     from whence.models.gpt.model import GPT
 
 
+def seat_bytes(model: "GPT", length: int) -> int:
+    """Return what the keys and values of one text take: layers · 2 · heads · length · d bytes.
+
+    Args:
+        model: its shape and the type of its weights count.
+        length: how many tokens a text may have.
+
+    Example:
+        >>> from whence.models import GPT, GPTConfig
+        >>> model = GPT(GPTConfig(), 65)
+        >>> seat_bytes(model, 64) == BatchDecoder(model, 3, 64).room.nbytes // 3
+        True
+    """
+    c = model.config
+    return c.n_layers * 2 * c.kv_heads * length * c.head_size * model.embed.weight.element_size()
+
+
 class BatchDecoder:
     """A GPT with a memory of several seats, each of which holds a text of its own length.
 

@@ -132,7 +132,8 @@ class GPT(nn.Module):
         if c.positions != "rotary":
             return None
         d, base, scaling = c.head_size, c.rope_base, c.rope_scaling
-        return Rotation(position_angles(0, length, d, base, like.device, scaling))
+        angles = position_angles(0, length, d, base, like.device, scaling)
+        return Rotation(angles, scaling.attention_factor)
 
     def _initialise(self) -> None:
         """Draw every weight; what writes to the residual stream is scaled by 1/√(2·n_layers)."""

@@ -96,28 +96,47 @@ def position_angles(
     """
     places = torch.arange(start, start + length, device=device, dtype=torch.float32)
     speeds = 1.0 / base ** (torch.arange(0, d, 2, device=device, dtype=torch.float32) / d)
-    return places[:, None] * scaled_speeds(speeds, scaling)
+    return places[:, None] * scaled_speeds(speeds, base, scaling)
 
 
-def scaled_speeds(speeds: Tensor, scaling: RopeScaling) -> Tensor:
+def scaled_speeds(speeds: Tensor, base: float, scaling: RopeScaling) -> Tensor:
     """The speeds, in radians a place, with the scaling applied.
 
     Args:
         speeds: 1 / base^(2i/d), [d/2].
+        base: of the geometric row of speeds.
         scaling: how they are lowered.
 
     Example:
-        >>> scaled_speeds(torch.tensor([1.0, 0.5]), RopeScaling("linear", factor=2.0))
+        >>> scaled_speeds(torch.tensor([1.0, 0.5]), 4.0, RopeScaling("linear", factor=2.0))
         tensor([0.5000, 0.2500])
     """
     if scaling.kind == "none":
         return speeds
     if scaling.kind == "linear":
         return speeds / scaling.factor
+    if scaling.kind == "yarn":
+        share = _yarn_share(speeds, base, scaling)
+        return speeds * (share + (1 - share) / scaling.factor)
     low, high = scaling.low_freq_factor, scaling.high_freq_factor
     turns = scaling.original_context_length * speeds / (2 * math.pi)  # in the first window
     share = ((turns - low) / (high - low)).clamp(0, 1)  # 0 is slow, 1 is quick
     return speeds * (share + (1 - share) / scaling.factor)
+
+
+def _yarn_share(speeds: Tensor, base: float, scaling: RopeScaling) -> Tensor:
+    """How far YaRN leaves each pair alone, [d/2]: 1 is quick, 0 is slow, in equal steps between."""
+    d = 2 * len(speeds)
+
+    def pair(turns: float) -> float:  # the one that turns so often in the first window
+        places = scaling.original_context_length / (2 * math.pi * turns)  # for one radian
+        return d * math.log(places) / (2 * math.log(base))
+
+    quick = max(math.floor(pair(scaling.high_freq_factor)), 0)
+    slow = min(math.ceil(pair(scaling.low_freq_factor)), d - 1)
+    pairs = torch.arange(d // 2, device=speeds.device, dtype=torch.float32)
+    # 0.001 as in the reference code: one pair that is both quick and slow
+    return 1 - ((pairs - quick) / ((slow - quick) or 0.001)).clamp(0, 1)
 
 
 def divisors(d: int, base: float, scaling: RopeScaling) -> Tensor:
@@ -128,7 +147,7 @@ def divisors(d: int, base: float, scaling: RopeScaling) -> Tensor:
         tensor([2., 2.])
     """
     speeds = 1.0 / base ** (torch.arange(0, d, 2, dtype=torch.float32) / d)
-    return speeds / scaled_speeds(speeds, scaling)
+    return speeds / scaled_speeds(speeds, base, scaling)
 
 
 class Rotation:
@@ -136,6 +155,10 @@ class Rotation:
 
     (a, b) → (a·cos θ − b·sin θ, b·cos θ + a·sin θ) with θ = t / base^(2i/d), where a = x[i] and
     b = x[i + d/2]. A product of a rotated q and a rotated k depends on how far apart they are only.
+
+    Args:
+        angles: θ for each place and pair, [T, d/2].
+        factor: what the outcome is multiplied by.
 
     Shape:
         [B, H, T, d] → [B, H, T, d]; d is even.
@@ -149,8 +172,10 @@ class Rotation:
         Su et al., "RoFormer", 2021; the order of the features is Llama's.
     """
 
-    def __init__(self, angles: Tensor) -> None:  # [T, d/2]
+    def __init__(self, angles: Tensor, factor: float = 1.0) -> None:
         cos, sin = angles.cos(), angles.sin()
+        if factor != 1:
+            cos, sin = cos * factor, sin * factor
         self.cos = torch.cat((cos, cos), dim=-1)  # [T, d]
         self.sin = torch.cat((-sin, sin), dim=-1)  # [T, d]
 
