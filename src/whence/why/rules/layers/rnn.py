@@ -248,8 +248,8 @@ def _layer(back: bool, by_example: tuple[int, ...], over_time: tuple[int, ...]) 
             value[some] = ref.gather(inside)
             slack[some] = _SAFETY * run.errors[slot]
             magnitude[some] = _magnitude(ref, inside)
-            if len(at) == 1:
-                single, _ = opener.open_element(ref, int(inside[0]))
+            if some.all():
+                single = _together(ref, inside)
         if single is not None:
             single.absolute, single.recomputed, single.exact = slack, True, False
             single.notes = [*single.notes, _NOTE]
@@ -265,6 +265,17 @@ def _layer(back: bool, by_example: tuple[int, ...], over_time: tuple[int, ...]) 
         )
 
     return opened
+
+
+def _together(ref: Ref, at: Index) -> Opened | None:
+    """Open elements of one of the formula's results, where one operation made all of them."""
+    if len(at) == 1:
+        return opener.open_element(ref, int(at[0]))[0]
+    several = ref.writers(at)
+    (op, slot, where, which), *others = several
+    if op is None or others or op.name not in opener.RULES:
+        return None
+    return opener.open_call(op.call(slot), where[np.argsort(which)])
 
 
 def _magnitude(ref: Ref, at: Index) -> np.ndarray:
