@@ -163,3 +163,21 @@ def test_only_what_is_labelled_so_changes_with_an_example_or_a_place(kind):
                 before &= place.key < middle
             assert not (moved_here & before).any(), name
     assert found > 2 or kind == "character MLP, ids not told"
+
+
+def test_a_classifiers_outcome_is_called_a_class_and_not_a_token():
+    """Class 1 of a reader of texts isn't the vocabulary's token 1."""
+    model = nn.Sequential(nn.Embedding(7, 4), nn.Flatten(), nn.Linear(12, 3))
+    tokens, classes = torch.arange(6).reshape(2, 3), torch.tensor([1, 2])
+
+    def step():
+        logits = model(tokens)
+        nn.functional.cross_entropy(logits, classes).backward()
+        return logits
+
+    t = trace(step, model=model, tokens=[tokens], decode="abcdefg".__getitem__)
+    assert [term.place.split(" expected")[0] for term in t.loss.why().terms] in (
+        ["class 1", "class 2"],
+        ["class 2", "class 1"],
+    )
+    assert "'b'" not in t.loss.why().sentence

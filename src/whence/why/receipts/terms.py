@@ -140,10 +140,12 @@ def _place(trace: Trace, elements: list[Element], call: Call | None) -> str:
             continue
         if call is not None and call.name in _PICKS and labels.decode is not None:
             read = labels.place(ref, np.array([at])).token
-            expected = labels.text(at % ref.size[-1])
-            own = "" if read is None else labels.text(int(read[0]))
+            target = at % ref.size[-1]
+            if read is None:  # what answers for no token names a class of its own
+                return f"class {target} expected, {words}"
+            own = labels.text(int(read[0]))
             where = words.removeprefix(own).removeprefix(" at ")
-            return f"{own} read, {expected} expected, at {where}" if own else f"{expected} expected"
+            return f"{own} read, {labels.text(target)} expected, at {where}"
         return words
     return ""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from whence.why.receipts.update import Update
@@ -161,9 +162,12 @@ def _titled(trace: Trace, number: Number) -> str:
         own = (f"{raw[0]}{index}, {raw[1]}" if raw[0] else f"{raw[1]}{index}") + quantity
         return f"Intermediate {own}"
     if plain == "logits" and trace.labels.decode is not None and index:
-        token = trace.labels.text(int(index.rstrip("]").rpartition(",")[2]))
+        outcome = int(index.rstrip("]").rpartition(",")[2])
         where = trace.labels.describe(number.ref, number.at).partition(" (")[0]
-        own = f"Logit of {token}" + (f" after {where}" if where else index)
+        if trace.labels.place(number.ref, np.array([number.at])).token is None:
+            own = f"Logit of class {outcome}" + (f", {where}" if where else index)
+        else:
+            own = f"Logit of {trace.labels.text(outcome)}" + (f" after {where}" if where else index)
     again = f" (#{name.partition('#')[2]})" if "#" in name else ""
     if isinstance(number.ref, Update):
         return f"Change of {_lower(own)}"
