@@ -6,6 +6,7 @@ import shutil
 import sys
 import tracemalloc
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -118,7 +119,9 @@ def test_a_copy_without_its_times_is_read_once(whole_path, tmp_path):
     os.utime(path / "steps.jsonl")
     for opened_it in (True, False):
         with opened_files() as names:
-            assert summary_of(path) == summary_of(whole_path)
+            # The text of the other one may be shared with its forks, and a copy's isn't.
+            mine, theirs = (replace(summary_of(run), bytes=0) for run in (path, whole_path))
+        assert mine == theirs
         assert any(name.endswith("steps.jsonl") for name in names) == opened_it
 
 

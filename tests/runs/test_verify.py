@@ -4,7 +4,6 @@ import errno
 import json
 import os
 import shutil
-from pathlib import Path
 
 import pytest
 
@@ -161,14 +160,14 @@ def test_a_newer_run_is_refused(own):
 def test_a_file_that_cant_be_read_just_now_is_not_taken_for_damaged(own, monkeypatch, name):
     """A disk that fails once must not cost what it holds."""
     before = {p: p.read_bytes() for p in own.path.rglob("*") if p.is_file()}
-    path, opening = own.path / name, Path.open
+    path, opening = own.path / name, os.open
 
-    def fail(self, *arguments, **options):
-        if self == path:
+    def fail(target, *arguments, **options):
+        if target == path:
             raise OSError(errno.EIO, os.strerror(errno.EIO))
-        return opening(self, *arguments, **options)
+        return opening(target, *arguments, **options)
 
-    monkeypatch.setattr(Path, "open", fail)
+    monkeypatch.setattr(os, "open", fail)
     with pytest.raises(WhenceError, match=r"Input/output error.*nothing was put aside"):
         repair(own)
     monkeypatch.undo()

@@ -231,7 +231,7 @@ def test_fork_compare_delete(studio, page):
 
 def test_damaged_runs(studio, page):
     (studio.folder / "broken").mkdir()
-    (studio.folder / "broken" / "run.toml").write_text("<script>alert(1)</script>")
+    (studio.folder / "broken" / "run.toml").write_text('checksum = "0"\n<script>alert(1)</script>')
     steps = studio.folder / "bottles" / "steps.jsonl"
     lines = steps.read_bytes().splitlines(keepends=True)
     lines[8] = lines[8].replace(b"loss", b"lost")

@@ -74,7 +74,7 @@ def scaling(
     tokens = tokenizer.encode(content)
     cut, size = int(0.9 * len(tokens)), tokenizer.vocab_size
     parts = (tokens[:cut], tokens[cut:])
-    lengths = [steps // 4, steps // 2, steps]
+    lengths = [max(1, steps // 4), max(1, steps // 2), steps]
     cells = [(w, n, s) for w in widths for n in lengths for s in seeds]
     points: list[Point] = []
     for width, length, seed in cells:

@@ -292,7 +292,12 @@ class Trace:
             name: what the number is called.
             cells: the tensor that holds it.
         """
-        if not self.has_backward:
+        made = [
+            n
+            for n, ref in self._names.items()
+            if isinstance(ref, Ref) and ref.size == cells.size and ref.version.from_behind
+        ]
+        if not made and not self.has_backward:
             return WhenceError(f"{name} has no gradient: {self.without_a_loss()}.")
         base = name.partition("[")[0].partition("#")[0]
         own = [n for n, ref in self._names.items() if ref in self._gradients and ref is not cells]
@@ -302,11 +307,6 @@ class Trace:
                 f"{name} has no gradient in this step, as that pass was run without autograd: "
                 f"{again[0]}, which is the same run again, has one."
             )
-        made = [
-            n
-            for n, ref in self._names.items()
-            if isinstance(ref, Ref) and ref.size == cells.size and ref.version.from_behind
-        ]
         near = f"; of its shape, the backward pass made {', '.join(made[:3])}" if made else ""
         return WhenceError(f"{name} has no gradient in this step: none reached it{near}.")
 

@@ -170,7 +170,7 @@ function render({ model, el }) {
       event.preventDefault();
       const value = Number(box.value.replace("−", "-").replace(",", "."));
       if (box.value.trim() && Number.isFinite(value)) edit(name, value);
-      else put(parts.error, trouble(`${box.value || "nothing"} is no number: type one, such as 0.5.`));
+      else put(parts.error, trouble(`${box.value || "nothing"} isn't a number: type one, such as 0.5.`));
     };
     return h(
       "div",
