@@ -164,12 +164,14 @@ def test_metrics_for_weights_and_biases(trained, tmp_path, monkeypatch):
     for _ in range(2):
         folder = export_metrics(run, "wandb")
     [file] = folder.glob("offline-run-*/run-*.wandb")
-    losses = []
-    for data in _leveldb_records(file.read_bytes()):
-        record = wandb_internal_pb2.Record()
-        record.ParseFromString(data)
-        items = {i.key or ".".join(i.nested_key): i.value_json for i in record.history.item}
-        losses += [float(items["loss"])] if "loss" in items else []
+    losses, end = [], time.monotonic() + 60
+    while len(losses) < len(run.steps) and time.monotonic() < end:  # wandb's process writes on
+        losses = []
+        for data in _leveldb_records(file.read_bytes()):
+            record = wandb_internal_pb2.Record()
+            record.ParseFromString(data)
+            items = {i.key or ".".join(i.nested_key): i.value_json for i in record.history.item}
+            losses += [float(items["loss"])] if "loss" in items else []
     assert losses == [step["loss"] for step in run.steps]
 
 
