@@ -148,6 +148,8 @@ def _leveldb_records(raw: bytes) -> Iterator[bytes]:
             at += 32_768 - at % 32_768
             continue
         size, kind = int.from_bytes(raw[at + 4 : at + 6], "little"), raw[at + 6]
+        if at + 7 + size > len(raw):
+            return  # not yet written
         record += raw[at + 7 : at + 7 + size]
         at += 7 + size
         if kind in (1, 4):  # whole, or the last piece
