@@ -102,3 +102,12 @@ def test_the_picture_of_the_imports_has_every_room():
     drawn = set(re.findall(r'y="\d+">(\w+)<tspan', read("docs/images/imports.svg")))
     rooms = {p.name for p in (ROOT / "src/whence").iterdir() if (p / "__init__.py").exists()}
     assert rooms <= drawn
+
+
+def test_commands_write_json_in_one_way():
+    """A NaN in what a diverging run tells is no JSON: `strict` alone writes it, as null."""
+    writing = re.compile(r"\bdumps?\(")
+    files = [
+        p.name for p in (ROOT / "src/whence/cli").glob("*.py") if writing.search(p.read_text())
+    ]
+    assert files == ["document.py"]

@@ -1,6 +1,5 @@
 """`whence journey` and `whence lesson`: lessons played in a terminal."""
 
-import json as json_text
 import sys
 from typing import Annotated
 
@@ -10,6 +9,7 @@ from rich.padding import Padding
 from rich.syntax import Syntax
 from rich.text import Text
 
+from whence.cli.document import strict
 from whence.cli.terminal import Console
 from whence.errors import WhenceError
 from whence.lessons import Cell, Lesson, Output, Play, lessons
@@ -35,7 +35,7 @@ def lesson(
     found = find(which)
     if json:
         for output in Play(found).all():
-            print(json_text.dumps(output.to_dict(), ensure_ascii=False, allow_nan=False))
+            print(strict(output.to_dict()))
         return
     _play(found, _console(), wait=not yes and sys.stdin.isatty() and sys.stdout.isatty())
 

@@ -1,7 +1,6 @@
 """`whence plan`: what a training will take, told before it begins."""
 
-import json
-
+from whence.cli.document import strict
 from whence.cli.recipes import parse_training
 from whence.cli.words import wrapped
 from whence.errors import WhenceError, in_bytes, in_flops
@@ -40,7 +39,7 @@ def plan(words: list[str]) -> None:
     planned = plan_run(arguments.recipe, arguments.recipe.data.open(), on, memory, seconds or 0)
     if arguments.json:
         where = on.name if on else "this machine"
-        print(json.dumps({"schema": SCHEMA, "on": where, **planned.to_dict()}))
+        print(strict({"schema": SCHEMA, "on": where, **planned.to_dict()}))
         return
     for name, text in rows(planned, on.name if on else "this machine").items():
         print(f"{name:<12}{text}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_module
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,11 +10,11 @@ import tyro
 from rich.table import Table
 
 from whence.cli.chart import bars
+from whence.cli.document import strict
 from whence.cli.fork import pair, plain_value
 from whence.cli.recipes import parse_training
 from whence.cli.terminal import Console
 from whence.errors import WhenceError
-from whence.receipt.figures import finite
 
 if TYPE_CHECKING:
     from whence.experiments.sweep import Point
@@ -64,8 +63,7 @@ def sweep_command(
     if json:
         rows = [vars(point) for point in found]
         runs = [{**vars(trial), "folder": str(trial.folder)} for trial in trials]
-        told = finite({"schema": 1, "points": rows, "runs": runs, "best": _verdict(found)})
-        print(json_module.dumps(told, ensure_ascii=False, allow_nan=False))
+        print(strict({"schema": 1, "points": rows, "runs": runs, "best": _verdict(found)}))
         return
     console.print(_table(found))
     console.print(_verdict(found))
