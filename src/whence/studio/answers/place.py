@@ -62,7 +62,8 @@ def origin_told(path: Path, origin: tuple[str, int, str] | None) -> str | None:
     if origin is None:
         return None
     parent, step, how = Path(origin[0]), origin[1], origin[2]
-    shown = parent.name if parent.parent == path.parent else str(parent)
+    beside = parent.resolve().parent == path.resolve().parent
+    shown = parent.name if beside else str(parent)
     if how == "fork":
         return f"fork of {shown} at step {step:,}"
     return f"{'imported from' if how == 'import' else 'started from'} {shown}"

@@ -142,7 +142,7 @@ def _place(trace: Trace, elements: list[Element], call: Call | None) -> str:
             read = labels.place(ref, np.array([at])).token
             target = at % ref.size[-1]
             if read is None:  # what answers for no token names a class of its own
-                return f"class {target} expected, {words}"
+                return f"{words}, class {target} expected"
             own = labels.text(int(read[0]))
             where = words.removeprefix(own).removeprefix(" at ")
             return f"{own} read, {labels.text(target)} expected, at {where}"
