@@ -1,9 +1,12 @@
 """Curves of a long run: every step is reached, and a stretch shows its own points."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.runs.tiny import RECIPE, finish, make
 from tests.studio.long import LOSSES, STEPS, long_run
 from tests.studio.pages import open_view
 from whence.errors import WhenceError
@@ -121,3 +124,13 @@ def test_losses_that_do_not_compare_are_told(studio, page):
     open_view(page, studio, "live", "run=bottles")
     expect(page.locator(".losses")).to_be_hidden()
     expect(page.locator(".facts")).to_contain_text("tokens/s, last 50 steps")
+
+
+def test_a_strip_of_many_checkpoints_stays_within_the_page(studio, page):
+    recipe = replace(RECIPE, steps=25, record=replace(RECIPE.record, checkpoint_every=1))
+    finish(make(studio.folder / "many", recipe))
+    page.set_viewport_size({"width": 1180, "height": 900})
+    open_view(page, studio, "live", "run=many")
+    expect(page.locator(".strip td.p").first).to_be_visible()
+    right = "each => Math.max(...each.map(one => one.getBoundingClientRect().right))"
+    assert page.locator(".live-side > *").evaluate_all(right) <= 1180
