@@ -10,7 +10,7 @@ from whence.fields import fit
 from whence.generate.sampling import Sampling
 from whence.models import MODELS
 from whence.runs.recipe import Change
-from whence.train.optimizers import OPTIMIZERS
+from whence.train.optimizers import OPTIMIZERS, AdamWConfig
 
 CONFIGS = [Recipe, Data, Record, Change, Schedule, Hardware, Sampling]
 CONFIGS += sorted({type(c) for c in (*MODELS.values(), *OPTIMIZERS.values())}, key=str)
@@ -55,3 +55,10 @@ def test_what_can_be_made_can_be_opened_again(tmp_path):
 def test_whole_numbers_become_floats_where_floats_are_wanted():
     assert isinstance(fit(1, float | None, "rate"), float)
     assert fit(None, float | None, "rate") is None
+
+
+def test_a_recipe_of_0_1_has_its_betas_under_names_of_their_own():
+    tree = Recipe(optimizer=AdamWConfig()).to_dict()
+    del tree["optimizer"]["betas"]
+    tree["optimizer"] |= {"beta1": 0.8, "beta2": 0.99}
+    assert Recipe.from_dict(tree).optimizer == AdamWConfig(betas=(0.8, 0.99))

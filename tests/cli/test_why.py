@@ -201,3 +201,10 @@ def test_every_digit_and_raw_names_on_request(trained, read):
     assert f"= {stored!r}" in exact
     assert "mm, float32" in exact
     assert f"= {stored:.6g} " in read(*words, "--digits", 6)
+
+
+def test_the_old_word_for_influence_is_understood(trained, capsys):
+    words = (trained, "the", "--next", " c", "--json")
+    assert whence("influence", *words) == whence("taught", *words) == 0
+    new, old = capsys.readouterr().out.splitlines()
+    assert json.loads(old)["influence"] == json.loads(new)["influence"]

@@ -172,3 +172,10 @@ def test_the_drawing():
     assert part.left_out == 4
     assert "4 more numbers not drawn" in str(part)
     assert Value(1).graph().left_out == 0
+
+
+def test_the_largest_terms_come_first_where_not_all_are_shown():
+    numbers = [3.0, -50.0, 1.0, 20.0, -0.5]
+    lines = total([Value(x, label=f"x{i}") for i, x in enumerate(numbers)]).why().lines(2)
+    shown = [line for line in lines if "█" in line]
+    assert [line.split()[0] for line in shown] == ["-50", "20"]

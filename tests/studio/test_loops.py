@@ -6,6 +6,7 @@ import torch
 from tests.doctor.loops import train
 from whence.errors import WhenceError
 from whence.studio.answers import answer
+from whence.studio.answers.asking import Loop
 from whence.studio.answers.place import BUILD
 
 
@@ -46,3 +47,10 @@ def test_a_step_that_is_not_stored_is_named(folder, monkeypatch):
     monkeypatch.setenv(BUILD, "tests.doctor.loops:Tiny")
     with pytest.raises(WhenceError, match="hasn't stored step 77"):
         answer("receipt", {"run": "loop", "step": 77}, folder)
+
+
+def test_the_step_before_is_offered_where_it_is_stored(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv(BUILD, "tests.doctor.loops:Tiny")
+    assert [Loop(folder / "loop", step).has_before for step in (0, 1, 5)] == [False, True, True]
+    train(tmp_path / "some", steps=9, keep="every 4")
+    assert not Loop(tmp_path / "some", 8).has_before

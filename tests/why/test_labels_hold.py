@@ -14,7 +14,7 @@ import transformers
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tests.runs.tiny import RUNGS
+from tests.runs.tiny import RUNGS, finish, make
 from tests.why.models import GPT, VOCAB, Recurrent, transformer
 from whence.models import ClassifierConfig, build, gpt2_config
 from whence.models.seq2seq.encoder import Classifier
@@ -179,3 +179,10 @@ def test_a_classifiers_outcome_is_called_a_class_and_not_a_token():
     places = {term.place for term in t.loss.why().terms}
     assert places == {"example 0, class 1 expected", "example 1, class 2 expected"}
     assert "'b'" not in t.loss.why().sentence
+
+
+def test_a_classifiers_logit_is_that_of_a_class(tmp_path):
+    run = make(tmp_path / "run", RUNGS["encoder"])
+    finish(run, steps=2)
+    t = run.at(1).trace()
+    assert t.number("logits[0,1]").why().title.startswith("Logit of class 1, example 0")
