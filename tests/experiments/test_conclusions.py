@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy.optimize import curve_fit
 
 from whence.data.table import table_of
+from whence.errors import WhenceError
 from whence.experiments import (
     adam,
     counted,
@@ -320,6 +321,11 @@ def test_scaling():
     assert "1 of 2 runs as predicted" in said((2.0, 1.9, 2.1), [1.95, 2.5], 100)
     assert "2.500, higher" in said((2.0, 1.9, 2.1), [2.5], 100)
     assert "1.500, lower" in said((2.0, 1.9, 2.1), [1.5], 100)
+
+
+def test_no_law_is_fitted_to_what_is_not_finite():
+    with pytest.raises(WhenceError, match="no law can be fitted"):
+        power_law.fit([(1e3, 1e4, 2.0), (1e4, 1e4, math.nan)])
 
 
 def test_the_law_is_scipys():

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from whence.errors import WhenceError
+
 EXPONENTS = np.linspace(0.05, 1.5, 30)  # that are tried for α and for β
 DRAWS = 400
 FREE = 5  # numbers that are fitted: E, A, α, B, β
@@ -61,6 +63,9 @@ def fit(points: Sequence[tuple[float, float, float]], seed: int = 0) -> PowerLaw
         points: (parameters N, tokens D, loss in nats) of each run.
         seed: of the draws.
 
+    Raises:
+        WhenceError: a loss isn't finite.
+
     Example:
         >>> points = [(n, d, 1 + 3 * n**-0.3 + 5 * d**-0.4) for n in (10, 40, 160, 640)
         ...     for d in (100, 400, 1600)]
@@ -72,6 +77,8 @@ def fit(points: Sequence[tuple[float, float, float]], seed: int = 0) -> PowerLaw
         Hoffmann et al., "Training Compute-Optimal Large Language Models", 2022, approach 3.
     """
     n, d, losses = (np.array(column, float) for column in zip(*points, strict=True))
+    if not np.isfinite(losses).all():
+        raise WhenceError("A loss isn't finite, so no law can be fitted: leave that run out.")
     rng = np.random.default_rng(seed)
     best = _least_squares(n, d, losses[:, None])
     fitted = _values(best, n, d)[:, 0]

@@ -157,7 +157,7 @@ def size_conclusion(law: PowerLaw) -> str:
     alpha, least, most = law.between("alpha")
     if low > 0:
         return (
-            f"More parameters lower the loss: what they take away goes as N^−{alpha:.2f} "
+            f"More parameters lower the loss: the part that size can remove falls as N^−{alpha:.2f} "
             f"[{least:.2f}, {most:.2f}]."
         )
     if factor > 0:
@@ -170,7 +170,10 @@ def data_conclusion(law: PowerLaw) -> str:
     factor, low, _ = law.between("by_data")
     beta, least, most = law.between("beta")
     if low > 0:
-        told = f"More tokens do, as D^−{beta:.2f} [{least:.2f}, {most:.2f}]."
+        told = (
+            f"More tokens lower it: the part that data can remove falls as D^−{beta:.2f} "
+            f"[{least:.2f}, {most:.2f}]."
+        )
         if law.between("by_size")[1] > 0:
             split, least, most = law.between("split")
             told += (
@@ -203,5 +206,5 @@ def test_conclusion(
         return f"{said}; trained, it came to {came}: {inside} of {len(losses)} runs as predicted."
     side = "lower" if _mean(losses) < middle else "higher"
     return (
-        f"{said}; trained, it came to {came}, {side} than predicted: the law doesn't reach so far."
+        f"{said}; trained, it came to {came}, {side} than predicted: the law doesn't hold that far."
     )

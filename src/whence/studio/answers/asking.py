@@ -106,7 +106,10 @@ def asked_of(folder: Path, run: str, step: int | None, text: str = "") -> Asked 
     if not is_watched(path):
         return Asked(folder, run, step, text)
     if text:
-        raise WhenceError(f"{run} is a watched loop: it has no text to read another one by.")
+        raise WhenceError(
+            f"{run} is a watched loop, whose tokenizer isn't known, so it can't read a text of yours: "
+            "leave the text empty."
+        )
     return Loop(path, step)
 
 
