@@ -93,8 +93,8 @@ def evidence_of_folder(folder: Path, built: Any = None, seconds: float = 20.0) -
         reason = (
             "only your code can build the model: give --model my_module:build to do its steps again"
             if stored
-            else "the loop stored no steps: watch(keep='every 100') stores some, and diagnose(recorder) "
-            "measures while the loop runs"
+            else "the loop stored no steps: watch(keep='every 100') stores some, and "
+            "diagnose(recorder) measures while the loop runs"
         )
         found.lacks = dict.fromkeys(("measured", "probes", "texts", "start", "two steps"), reason)
         return found

@@ -157,8 +157,8 @@ def size_conclusion(law: PowerLaw) -> str:
     alpha, least, most = law.between("alpha")
     if low > 0:
         return (
-            f"More parameters lower the loss: the part that size can remove falls as N^−{alpha:.2f} "
-            f"[{least:.2f}, {most:.2f}]."
+            f"More parameters lower the loss: the part that size can remove falls as "
+            f"N^−{alpha:.2f} [{least:.2f}, {most:.2f}]."
         )
     if factor > 0:
         return "Whether more parameters lower the loss is undecided here."

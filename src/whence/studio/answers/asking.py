@@ -107,8 +107,8 @@ def asked_of(folder: Path, run: str, step: int | None, text: str = "") -> Asked 
         return Asked(folder, run, step, text)
     if text:
         raise WhenceError(
-            f"{run} is a watched loop, whose tokenizer isn't known, so it can't read a text of yours: "
-            "leave the text empty."
+            f"{run} is a watched loop, whose tokenizer isn't known, so it can't read a text of "
+            "yours: leave the text empty."
         )
     return Loop(path, step)
 
