@@ -23,7 +23,7 @@ from whence.scalar.gradcheck import check_gradient
 TINY = """
     --model.n-layers 1 --model.n-heads 1 --model.d-model 8 --model.context-length 16 --batch-size 2
     --hardware.device cpu --hardware.threads 1 --hardware.precision fp32
-""".split()  # noqa: SIM905
+""".split()  # noqa: SIM905  # as it stands on a command line
 TEXTS = {
     "chinese": "天地玄黃，宇宙洪荒。日月盈昃，辰宿列張。\n" * 40,
     "arabic": "السلام عليكم ورحمة الله وبركاته\n" * 40,

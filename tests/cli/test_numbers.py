@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import log_loss
 
@@ -165,11 +165,12 @@ def test_turned_features_are_uncorrelated():
     st.floats(0.01, 1.2),
     st.integers(40, 200),
 )
+@example([1.0], 1.0011346157490044, 40)
 def test_a_verdict_survives_ten_times_the_steps(sizes, rate, steps):
     """On a quadratic bowl: what is left after n steps is Σ λ·(1 − 2·rate·λ)^2n."""
     factors = [abs(1 - 2 * rate * size) for size in sizes]
-    if any(0.999 < f < 1.001 for f in factors):
-        return  # neither here nor there within ten times the steps
+    if any(f and abs(20 * steps * math.log(f)) < math.log(12) for f in factors):
+        return  # not ten times nearer or further within ten times the steps
 
     def losses(n):
         with np.errstate(over="ignore"):

@@ -192,3 +192,25 @@ def test_backward_the_picture_holds_the_gradients(studio, page):
         want = trace[name].grad.value[0].float().numpy()
         got = tile["values"]
         assert (got == want[: got.shape[0], : got.shape[1]]).all()
+
+
+def test_a_number_that_is_not_finite_is_not_drawn_as_a_zero(studio, page):
+    page.goto(studio.address())
+    drawn = page.evaluate(
+        """async () => {
+            const { strips } = await import("/static/lib/strips.js");
+            const frame = () => new Promise(requestAnimationFrame);
+            const pictures = [];
+            for (const x of [0, NaN, 0]) {
+                const tile = { name: "x", first: 0, top: 0, left: 0, columns: 2,
+                               values: { shape: [1, 2], data: [x, 1] } };
+                const node = strips(tile, { from: 0, count: 2, wide: 18, tall: 22, pick() {} });
+                document.querySelector(".whence").append(node);
+                await frame();
+                await frame();
+                pictures.push(node.querySelector("canvas").toDataURL());
+            }
+            return pictures;
+        }"""
+    )
+    assert drawn[0] == drawn[2] != drawn[1]

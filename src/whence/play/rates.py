@@ -20,9 +20,10 @@ def verdict(losses: Sequence[float], best: float = 0.0) -> str:
         best: the lowest loss that can be reached.
 
     Returns:
-        `diverged` (it leaves, in these steps or in ten times as many), `swings` (neither nearer
-        nor further, however long), `crawls` (less than nine tenths of the way), `arrived` (less
-        than a ten-thousandth of the way left) or `on its way`.
+        `diverged` (it leaves, in these steps or in ten times as many), `swings` (no nearer, and in
+        ten times as many not ten times further: losses of batches scatter), `crawls` (less than
+        nine tenths of the way), `arrived` (less than a ten-thousandth of the way left) or `on its
+        way`.
 
     Example:
         >>> verdict([4.0, 3.9, 3.8]), verdict([4.0, 1.0, 0.0]), verdict([4.0, 16.0, 256.0])

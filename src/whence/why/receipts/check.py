@@ -224,7 +224,7 @@ def _hooked(module: nn.Module, ordinal: int, by: float, index: tuple[int, ...]):
         handle.remove()
 
 
-class _Enough(Exception):  # noqa: N818
+class _Enough(Exception):  # noqa: N818  # not an error: it ends a step early
     """All losses are known."""
 
 

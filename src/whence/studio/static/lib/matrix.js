@@ -3,6 +3,7 @@
 
 import { button, h, printable, scrolls } from "./dom.js";
 import { full, number, short } from "./number.js";
+import { crossOut, penOf } from "./pen.js";
 
 const QUANTITIES = [".grad", ".update", ".after"];
 
@@ -42,13 +43,7 @@ export function matrix(tile, options) {
   const said = h("p", { class: "said-cell number", "aria-live": "polite" }, "\u00a0");
 
   function draw() {
-    const scale = Math.max(1, Math.min(3, window.devicePixelRatio || 1));
-    const colours = getComputedStyle(canvas);
-    const colour = (name) => colours.getPropertyValue(name).trim();
-    canvas.width = columns * size * scale;
-    canvas.height = rows * size * scale;
-    const pen = canvas.getContext("2d");
-    pen.scale(scale, scale);
+    const { pen, colour } = penOf(canvas, columns * size, rows * size);
     pen.fillStyle = colour("--soft");
     pen.fillRect(0, 0, columns * size, rows * size);
     const positive = given.role ? colour(`--${given.role}`) : colour("--pos");
@@ -58,12 +53,7 @@ export function matrix(tile, options) {
       for (let c = 0; c < columns; c++) {
         const x = values[r * columns + c];
         if (!Number.isFinite(x)) {
-          pen.globalAlpha = 0.35;
-          pen.strokeStyle = colour("--quiet");
-          pen.beginPath();
-          pen.moveTo(c * size + 1, (r + 1) * size - 1);
-          pen.lineTo((c + 1) * size - 1, r * size + 1);
-          pen.stroke();
+          crossOut(pen, c * size, r * size, size, size, colour("--quiet"));
           continue;
         }
         pen.globalAlpha = most ? Math.abs(x) / most : 0;

@@ -3,6 +3,7 @@
 import { h } from "./dom.js";
 import { addressOf } from "./matrix.js";
 import { full, short } from "./number.js";
+import { crossOut, penOf } from "./pen.js";
 
 // options: from and count (which columns are drawn), wide and tall (pixels of a cell), pick(address).
 export function strips(tile, { from, count, wide, tall, pick }) {
@@ -19,18 +20,16 @@ export function strips(tile, { from, count, wide, tall, pick }) {
   let cursor = null;
 
   function draw() {
-    const scale = Math.max(1, window.devicePixelRatio || 1);
-    const colours = getComputedStyle(canvas);
-    const colour = (name) => colours.getPropertyValue(name).trim();
-    canvas.width = columns * wide * scale;
-    canvas.height = rows * tall * scale;
-    const pen = canvas.getContext("2d");
-    pen.scale(scale, scale);
+    const { pen, colour } = penOf(canvas, columns * wide, rows * tall);
     const [pos, neg] = [colour("--pos"), colour("--neg")];
     for (let r = 0; r < rows; r++) {
       for (let c = 0; c < columns; c++) {
         const x = at_(r, c);
-        pen.globalAlpha = !x ? 1 : Number.isFinite(x) ? 0.06 + 0.94 * (Math.abs(x) / most) : 0.1;
+        if (!Number.isFinite(x)) {
+          crossOut(pen, c * wide, r * tall, wide, tall, colour("--quiet"));
+          continue;
+        }
+        pen.globalAlpha = x ? 0.06 + 0.94 * (Math.abs(x) / most) : 1;
         pen.fillStyle = !x ? colour("--soft") : x < 0 ? neg : pos;
         pen.fillRect(c * wide + 0.5, r * tall + 1, wide - 1, tall - 2);
       }

@@ -120,7 +120,7 @@ class Again:
             return None
         try:
             return [[counting(s) for s in self._slopes(flat[int(place)])] for place in at]
-        except (RuntimeError, NotImplementedError):
+        except (RuntimeError, NotImplementedError):  # torch has no derivative of it
             return None
 
     def _slopes(self, element: Tensor) -> list[Tensor | None]:

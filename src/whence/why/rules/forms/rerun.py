@@ -114,7 +114,7 @@ def _with_slopes(
             ) if by and output.requires_grad and not output.is_complex() else []  # fmt: skip
         pairs = zip(by, slopes, strict=False)
         known = {n: s.numpy() for n, s in pairs if s is not None}
-    except (RuntimeError, NotImplementedError):
+    except (RuntimeError, NotImplementedError):  # torch has no derivative of it
         with torch.no_grad():
             output, known = run(call, given)[call.slot], {}
     assert output is not None
