@@ -25,8 +25,8 @@ from nltk.util import everygrams
 
 from benchmarks.timing import interleaved, ratio, table
 from whence.data import open_source
-from whence.data.stories import stories
-from whence.models.ngram.counting import count_bigrams, count_ngrams
+from whence.data.made.stories import stories
+from whence.models.ngram.counts.counting import count_bigrams, count_ngrams
 from whence.models.ngram.model import NGram, NGramConfig
 from whence.models.ngram.sparsity import sparsity
 

@@ -17,7 +17,7 @@ import numpy as np
 from benchmarks.timing import table
 from whence.data import Part
 from whence.data.batches import NOT_COUNTED
-from whence.data.sources import Source, text_source
+from whence.data.texts.sources import Source, text_source
 from whence.models import GPTConfig, LSTMConfig, ModelConfig
 from whence.runs.recipe import Data, Recipe, Record
 from whence.runs.replay import start_from

@@ -18,7 +18,7 @@ from benchmarks.llama_cpp import llama_cpp
 from whence.data import open_source, train_tokenizer
 from whence.data.tokenizers import Tokenizer
 from whence.interop.exporting import write_hugging_face
-from whence.interop.gguf_writing import write_gguf
+from whence.interop.gguf.writing import write_gguf
 from whence.interop.importing import find_model
 from whence.interop.layouts import layout_of
 from whence.interop.onnx_writing import write_onnx
@@ -34,9 +34,17 @@ FORMS = {
     "llama, Llama 3's scaling": llama_config(
         **SIZES, d_head=64, rope_base=500.0, rope_scaling=RopeScaling("llama3", 8.0, 1.0, 4.0, 512)
     ),
+    "llama, YaRN": llama_config(
+        **SIZES, rope_scaling=RopeScaling("yarn", 4.0, 1.0, 32.0, 32, attention_factor=1.2)
+    ),
     "llama, biases": llama_config(**SIZES, bias=True, qkv_bias=True),
     "qwen2": llama_config(**SIZES, n_kv_heads=2, qkv_bias=True),
     "qwen3": qwen3_config(**SIZES, n_kv_heads=2, d_head=64),
+    "qwen3, YaRN": qwen3_config(
+        **SIZES,
+        n_kv_heads=2,
+        rope_scaling=RopeScaling("yarn", 2.5, 1.0, 32.0, 40, attention_factor=0.97),
+    ),
 }
 TOKENS, WRITTEN = 60, 40
 PAGE = Path(__file__).parents[1] / "docs/guide/readers.md"

@@ -9,8 +9,6 @@ import statistics
 import subprocess
 import sys
 
-from benchmarks.timing import table
-
 PROGRAM = """
 import json, resource, statistics, sys, tempfile, time
 from pathlib import Path
@@ -21,6 +19,7 @@ from whence.runs.planning import plan_run
 from whence.runs.recipe import Recipe, usual
 from whence.runs.training.creation import resolve
 from whence.runs.training.session import assemble
+from whence.scale.limits import peak_memory
 what, kind, changes = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
 source = open_source({"seq2seq": "dates"}.get(kind, "topics"))
 recipe = Recipe.from_dict(changes, usual(Recipe(), kind))
@@ -37,9 +36,10 @@ else:
         now = time.perf_counter()
         times.append(now - clock)
         clock = now
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    # Not getrusage's: on Linux that begins with what the process that started this one had.
+    peak = peak_memory() or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(json.dumps([peak, statistics.median(times[2:])]))
-"""  # noqa: E501
+"""
 
 
 def recipes() -> list[tuple[str, dict]]:
@@ -58,29 +58,27 @@ def recipes() -> list[tuple[str, dict]]:
     return [*found, *(("gpt", {"accumulate": n}) for n in (2, 8))]
 
 
-def run(few: bool = False) -> list[dict]:
-    """The table's rows: predicted and measured, and the errors of all of them last."""
-    rows, errors = [], {"memory": [], "time": []}
+def run(few: bool = False) -> None:
+    """Print a line for each recipe as it is done: predicted, measured; and the errors of all."""
+    errors: dict[str, list[float]] = {"memory": [], "time": []}
+    print("  MB told       MB     off    ms told       ms     off  recipe")
     for kind, changes in recipes()[:: 7 if few else 1]:
         told, took = (_asked(what, kind, changes) for what in ("plan", "train"))
         memory, seconds = (a / b - 1 for a, b in zip(told, took, strict=True))
         errors["memory"].append(abs(memory))
         errors["time"].append(abs(seconds))
-        rows.append(
-            {
-                "recipe": f"{kind} {json.dumps(changes)}",
-                "MB told": f"{told[0] / 1e6:.0f}",
-                "MB": f"{took[0] / 1e6:.0f}",
-                "off": f"{memory:+.1%}",
-                "ms told": f"{1e3 * told[1]:.1f}",
-                "ms": f"{1e3 * took[1]:.1f}",
-                "off ": f"{seconds:+.1%}",
-            }
+        print(
+            f"{told[0] / 1e6:9.0f} {took[0] / 1e6:8.0f} {memory:+7.1%} "
+            f"{1e3 * told[1]:10.1f} {1e3 * took[1]:8.1f} {seconds:+7.1%}  {kind} "
+            f"{json.dumps(changes)}",
+            flush=True,
         )
     for name, of in (("median", statistics.median), ("worst", max)):
-        last = {"recipe": f"{name} of {len(errors['time'])}", "off": f"{of(errors['memory']):.1%}"}
-        rows.append(dict.fromkeys(rows[0], "") | last | {"off ": f"{of(errors['time']):.1%}"})
-    return rows
+        told = {what: of(some) for what, some in errors.items()}
+        print(
+            f"{name} error of {len(errors['time'])}: memory {told['memory']:.1%}, "
+            f"time {told['time']:.1%}"
+        )
 
 
 def _asked(what: str, kind: str, changes: dict) -> list[float]:
@@ -90,8 +88,8 @@ def _asked(what: str, kind: str, changes: dict) -> list[float]:
 
 
 def main() -> None:
-    """Print the table."""
-    table(run("--few" in sys.argv))
+    """Print the table, line by line."""
+    run("--few" in sys.argv)
 
 
 if __name__ == "__main__":

@@ -86,7 +86,7 @@ def invent(run, steps: int) -> None:
 
 
 def every_line(folder: Path) -> None:
-    from whence.runs.store.lines import Lines
+    from whence.runs.store.records.lines import Lines
 
     assert len(list(Lines(folder / "runs/long/steps.jsonl", {"step": int}))) > STEPS
 
@@ -109,7 +109,7 @@ def list_older(folder: Path) -> None:
 
 
 def list_in_the_studio(folder: Path) -> None:
-    from whence.studio.answers.runs import runs
+    from whence.studio.answers.training.runs import runs
 
     assert len(runs(folder / "runs")["runs"]) == RUNS + 1
 
@@ -146,7 +146,7 @@ def fork(folder: Path) -> None:
 
 
 def draw(folder: Path) -> None:
-    from whence.runs.store.curves import Curves, thin
+    from whence.runs.store.records.curves import Curves, thin
 
     assert len(thin(Curves(folder / "runs/long")["loss"], 500))
 
@@ -159,7 +159,7 @@ def export(folder: Path) -> None:
 
 
 def without_index(folder: Path) -> None:
-    from whence.runs.store.record import Logs
+    from whence.runs.store.records.record import Logs
 
     path = folder / "runs/long/steps.index"
     path.unlink()
@@ -187,7 +187,7 @@ def alone(task: str, folder: Path) -> None:
     """Print the seconds and the megabytes of one task, without what importing takes."""
     import whence.runs.fork
     import whence.runs.summary
-    import whence.studio.answers.runs  # noqa: F401
+    import whence.studio.answers.training.runs  # noqa: F401
     from whence.scale.hardware import Hardware
 
     with Hardware(device="cpu").in_force():

@@ -18,7 +18,7 @@ import torch
 from whence.runs.recipe import Recipe
 from whence.runs.run import Run
 from whence.runs.store.checkpoints import copied, save_checkpoint
-from whence.runs.store.record import Logs
+from whence.runs.store.records.record import Logs
 from whence.runs.store.retention import Spacing
 from whence.runs.training.events import Stepped
 from whence.runs.training.saver import Saver

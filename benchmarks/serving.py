@@ -1,16 +1,18 @@
 """The server: tokens per second of one client and of eight at once, of the same real model."""
 
+import statistics
 import threading
 import time
 from importlib.metadata import PackageNotFoundError
+from typing import get_args
 
-import torch
-
+from benchmarks.timing import ratio, table
 from whence.errors import WhenceError
 from whence.generate.sampling import Sampling
 from whence.interop.importing import find_model
 from whence.interop.server.engine import Engine, Job
 from whence.models import GPT
+from whence.scale.weights import Weights, store
 
 CLIENTS, READ, WRITTEN, ROUNDS = 8, 64, 64, 3
 
@@ -41,27 +43,35 @@ def seconds(engine: Engine, clients: int) -> float:
     return time.perf_counter() - started
 
 
+def row(weights: Weights) -> dict[str, str]:
+    """One client and eight by turns, the median of some rounds."""
+    found = find_model("smollm")
+    model = GPT(found.config, found.tokenizer.vocab_size).eval()
+    model.load_state_dict(found.weights())
+    store(model, weights)
+    engine = Engine(model, found.tokenizer, seats=CLIENTS, length=READ + WRITTEN + 1)
+    seconds(engine, 1)
+    took: dict[int, list[float]] = {1: [], CLIENTS: []}
+    for _ in range(ROUNDS):
+        for clients, times in took.items():
+            times.append(seconds(engine, clients))
+    engine.close()
+    rates = {n: f"{n * WRITTEN / statistics.median(times):.0f}" for n, times in took.items()}
+    gain = CLIENTS / ratio(took[CLIENTS], took[1])
+    return {
+        "weights": weights,
+        "1 client, tokens/s": rates[1],
+        f"{CLIENTS} clients, tokens/s in all": rates[CLIENTS],
+        "ratio": f"{gain:.2f}",
+    }
+
+
 def main() -> None:
-    """Print both figures and their ratio, the best of some rounds side by side."""
+    """Print a row for each way of storing the weights."""
     try:
-        found = find_model("smollm")
+        find_model("smollm")
     except (WhenceError, PackageNotFoundError) as error:
         print(f"left out: {error}")
         return
-    model = GPT(found.config, found.tokenizer.vocab_size).eval()
-    model.load_state_dict(found.weights())
-    engine = Engine(model, found.tokenizer, seats=CLIENTS, length=READ + WRITTEN + 1)
-    seconds(engine, 1)
-    best = {1: float("inf"), CLIENTS: float("inf")}
-    for _ in range(ROUNDS):
-        for clients in best:
-            best[clients] = min(best[clients], seconds(engine, clients))
-    engine.close()
-    rates = {clients: clients * WRITTEN / took for clients, took in best.items()}
-    print(
-        f"SmolLM2-135M, fp32, {READ} tokens read and {WRITTEN} written, "
-        f"{torch.get_num_threads()} threads"
-    )
-    for clients, rate in rates.items():
-        print(f"  {clients} at once: {rate:.1f} tokens/s in all")
-    print(f"  ratio {rates[CLIENTS] / rates[1]:.2f}")
+    print(f"SmolLM2-135M, {READ} tokens read and {WRITTEN} written by each client")
+    table([row(weights) for weights in get_args(Weights)])

@@ -1,10 +1,11 @@
-"""The studio: first paint on a long run, opening a receipt, and what watching costs a training.
+"""The studio: first paint and readiness on long runs, a receipt, and what watching costs.
 
 Each in a real Chromium on this machine, which therefore also pays for drawing.
 """
 
 import asyncio
 import json
+import shutil
 import statistics
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from whence.data import text_source
 from whence.models import GPTConfig
 from whence.runs.recipe import Data, Recipe, Record
 from whence.runs.run import Run
-from whence.runs.store.record import Logs
+from whence.runs.store.records.record import Logs
 from whence.runs.training.events import Stepped
 from whence.studio.answers import ANSWERS
 
@@ -40,7 +41,7 @@ def main() -> None:
         long_run(folder)
         served = Served(folder)
         try:
-            for measure in (first_paint, receipt, watching):
+            for measure in (first_paint, ready, receipt, watching):
                 rows = measure(browser, served, folder)
                 if rows:
                     table(rows)
@@ -113,6 +114,17 @@ def long_run(folder: Path) -> None:
     )
 
 
+# Go somewhere and wait for a node, in the page itself: seen from outside it is looked for at ever
+# longer intervals, the last of half a second.
+SEEN = """([hash, selector]) => new Promise((resolve) => {
+    const look = () => document.querySelector(selector) && (watch.disconnect(), resolve());
+    const watch = new MutationObserver(look);
+    watch.observe(document, { subtree: true, childList: true, attributes: true });
+    if (hash) location.hash = hash;
+    look();
+})"""
+
+
 def first_paint(browser: Browser, served: Served, folder: Path) -> list[dict]:
     """From the click to the drawn curve of a run that the studio hasn't read yet; then again."""
     seconds = []
@@ -121,11 +133,55 @@ def first_paint(browser: Browser, served: Served, folder: Path) -> list[dict]:
         page = context.new_page()
         start = time.perf_counter()
         page.goto(f"{served.address()}#/live?run=long")
-        page.wait_for_selector("[data-view=live][data-step='10000'] .chart .line")
+        page.evaluate(SEEN, [None, "[data-view=live][data-step='10000'] .chart .line"])
         seconds.append(time.perf_counter() - start)
         context.close()
     told = f"{seconds[0]:.2f} / {statistics.median(seconds):.2f}"
     return [row("first paint, 10,000 steps", "first / median s", told)]
+
+
+LONG = 12_000
+VIEWS = {  # what a view is asked, and the seconds within which it should be ready
+    "prediction": ("run=ready&prompt=the%20cat", 0.7),
+    "receipt": ("run=ready", 0.7),
+    "cell": ("run=ready", 0.7),
+    "flow": ("run=ready", 1.5),
+    "compare": ("a=ready&b=other", 0.7),
+}
+
+
+def ready(browser: Browser, served: Served, folder: Path) -> list[dict]:
+    """From the click to the answer on the page, the first that a studio is asked about a run.
+
+    The run has 12,000 real steps and the checkpoints that a run has where nobody chose; the step is
+    the last one, as where a link names none. Each time the studio is a new one, a few seconds old.
+    """
+    run = made(folder, "ready", LONG)
+    for _ in run.train():
+        pass
+    shutil.copytree(run.path, folder / "other")
+    rows = []
+    for view, (query, most) in VIEWS.items():
+        seconds = [once_ready(browser, folder, view, query) for _ in range(ROUNDS)]
+        told = f"{statistics.median(seconds):.2f} ({min(seconds):.2f} … {max(seconds):.2f})"
+        rows.append(row(f"{view} ready, {LONG:,} steps", f"s, at most {most}", told))
+    return rows
+
+
+def once_ready(browser: Browser, folder: Path, view: str, query: str) -> float:
+    fresh = Served(folder)
+    context = browser.new_context(viewport={"width": 1280, "height": 800})
+    try:
+        page = context.new_page()
+        page.goto(f"{fresh.address()}#/runs")
+        page.wait_for_selector("[data-view=runs][data-ready]")
+        time.sleep(4)  # a person reads the list meanwhile
+        start = time.perf_counter()
+        page.evaluate(SEEN, [f"#/{view}?{query}", f"[data-view={view}][data-ready]"])
+        return time.perf_counter() - start
+    finally:
+        context.close()
+        fresh.close()
 
 
 def receipt(browser: Browser, served: Served, folder: Path) -> list[dict]:

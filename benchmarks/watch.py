@@ -1,7 +1,7 @@
 """What watching someone's loop costs: a step with and without, a snapshot, a dump, going back.
 
 By a GPT of the main recipe's shape, and one of 10 million parameters at 8 × 256, each in a plain
-loop. Side by side in one process, block by block in turn.
+loop. Side by side in one process, step by step in turn.
 """
 
 from __future__ import annotations
@@ -22,8 +22,7 @@ from whence.models import GPT, GPTConfig
 from whence.runs.recipe import Recipe
 from whence.watch import Recorder, open_step, watch
 
-BLOCK, ROUNDS = 2, 20  # steps in a block, and pairs of blocks
-SNAPSHOTS = 10**9  # told apart: none falls into a block
+PAIRS, SNAPSHOTS = 60, 8  # pairs of steps; steps between two snapshots, which are told apart
 
 
 class Loop:
@@ -45,7 +44,7 @@ class Loop:
         self.optimizer.step()
         return loss
 
-    def seconds(self, recorder: Recorder | None, steps: int = BLOCK) -> float:
+    def seconds(self, recorder: Recorder | None, steps: int = 1) -> float:
         """How long a few steps take; a watched loop tells its loss, too."""
         start = time.perf_counter()
         for _ in range(steps):
@@ -55,53 +54,56 @@ class Loop:
         return time.perf_counter() - start
 
 
-def sizes() -> Iterator[tuple[str, Loop]]:
-    """The two shapes."""
+def sizes() -> Iterator[tuple[str, Loop, Loop]]:
+    """The two shapes, each twice."""
     recipe = Recipe()
     assert isinstance(recipe.model, GPTConfig)
-    yield "default GPT", Loop(recipe.model, 256, recipe.batch_size, recipe.model.context_length)
     large = GPTConfig(n_layers=6, n_heads=6, d_model=384, context_length=256)
-    yield "10 M GPT, 8 × 256", Loop(large, 256, 8, 256)
+    for name, config, batch in (
+        ("default GPT", recipe.model, recipe.batch_size),
+        ("10 M GPT, 8 × 256", large, 8),
+    ):
+        loop, twin = (Loop(config, 256, batch, config.context_length) for _ in range(2))
+        yield name, loop, twin
 
 
-def measure(name: str, loop: Loop, folder: Path) -> Iterator[dict]:
+def measure(name: str, loop: Loop, twin: Loop, folder: Path) -> Iterator[dict]:
     """Measure one shape."""
-    yield _paired(name, loop, folder)
-    with _watched(loop, folder / "snapshots") as recorder:
+    with _watched(loop, folder) as recorder:
+        yield _paired(name, twin, loop, recorder)
         yield _snapshot(name, loop, recorder)
-    with _watched(loop, folder / "memory", snapshot_every=8) as recorder:
-        yield _memory(name, loop, recorder)
+        yield _memory(name, recorder)
         yield from _going_back(name, loop, recorder)
 
 
-def _watched(loop: Loop, out: Path, snapshot_every: int = SNAPSHOTS) -> Recorder:
+def _watched(loop: Loop, out: Path) -> Recorder:
     return watch(
-        loop.model, loop.optimizer, out=out, snapshot_every=snapshot_every, spike=6.0,
+        loop.model, loop.optimizer, out=out, snapshot_every=SNAPSHOTS, spike=6.0,
         tell=lambda sentence: None,
     )  # fmt: skip
 
 
-def _paired(name: str, loop: Loop, folder: Path) -> dict:
-    """Time steps watched and unwatched, in turn."""
+def _paired(name: str, plain: Loop, loop: Loop, recorder: Recorder) -> dict:
+    """Time a watched loop's steps against those of its twin, in turn, once its memory is full."""
     times: dict[str, list[float]] = {"on": [], "off": []}
-    loop.seconds(None)
-    for number in range(2 * ROUNDS):
-        kind = "on" if (number + number // 2) % 2 == 0 else "off"
-        if kind == "off":
-            times[kind].append(loop.seconds(None))
-            continue
-        with _watched(loop, folder / f"paired-{number}") as recorder:
-            loop.seconds(recorder, 1)  # the first step copies the state
-            times[kind].append(loop.seconds(recorder))
+    plain.seconds(None)
+    loop.seconds(recorder, 32)
+    for number in range(PAIRS):
+        turns = [("on", lambda: loop.seconds(recorder)), ("off", lambda: plain.seconds(None))]
+        for kind, step in turns[:: 1 if number % 2 else -1]:
+            times[kind].append(step())
+        while (
+            recorder.steps[-1] + 1
+        ) % SNAPSHOTS < 2:  # one with a snapshot comes, or has just been
+            loop.seconds(recorder)
     ratios = [a / b for a, b in zip(times["on"], times["off"], strict=True)]
-    on, off = (1e3 * statistics.median(times[kind]) / BLOCK for kind in ("on", "off"))
+    on, off = (1e3 * statistics.median(times[kind]) for kind in ("on", "off"))
     ratio = statistics.median(ratios)
     return _row(name, "a step, watched / not", f"{on:.2f} ms", f"{off:.2f} ms", f"{ratio:.4f}")
 
 
 def _snapshot(name: str, loop: Loop, recorder: Recorder) -> dict:
     """A snapshot of the recorder against a plain copy of the same tensors."""
-    loop.seconds(recorder, 1)
     world = recorder.at(-1).world
     tensors = [*world.parameters, *_state(loop.optimizer)]
     taken, copied = [], []
@@ -118,9 +120,8 @@ def _snapshot(name: str, loop: Loop, recorder: Recorder) -> dict:
     return _row(name, "a snapshot / its copy alone", f"{a:.2f} ms", f"{b:.2f} ms", f"{ratio:.3f}")
 
 
-def _memory(name: str, loop: Loop, recorder: Recorder) -> dict:
+def _memory(name: str, recorder: Recorder) -> dict:
     """What the ring says it takes, against the tensors that it holds."""
-    loop.seconds(recorder, 32)
     kept, told = recorder.memory, recorder.most_memory
     return _row(name, "memory of 32 steps / told", in_bytes(kept), in_bytes(told),
                 f"{kept / told:.3f}")  # fmt: skip
@@ -159,8 +160,8 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix="watch-"))
     try:
         rows = []
-        for i, (name, loop) in enumerate(sizes()):
-            rows += list(measure(name, loop, folder / str(i)))
+        for i, (name, loop, twin) in enumerate(sizes()):
+            rows += list(measure(name, loop, twin, folder / str(i)))
         table(rows)
     finally:
         shutil.rmtree(folder)

@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ from torch.nn import functional as F
 from benchmarks.timing import ratio, table
 from benchmarks.why_kinds.limits import write
 from benchmarks.why_kinds.survey import survey
+from whence.cli.inside.conversation import PATHS, Conversation
+from whence.cli.terminal import Console
 from whence.data import WindowBatches
 from whence.models import MODELS as RUNGS
 from whence.models import GPTConfig, build
@@ -254,7 +257,7 @@ def cost(batch: int, rounds: int = 5) -> None:
             t = trace(step, model=model, optimizer=moving, tell=told.append)
             recorded.append(time.perf_counter() - start)
             if len(plain) <= rounds:
-                del t
+                del t  # or two of them are kept at a time
         count = sum(p.numel() for p in model.parameters())
         seconds = f"plain {statistics.median(plain[1:]):.2f} s, traced "
         seconds += f"{statistics.median(recorded[1:]):.2f} s"
@@ -265,6 +268,8 @@ def cost(batch: int, rounds: int = 5) -> None:
         )
         if name == "AdamW":
             table([*opening(t), *updates(t)])
+            print()
+            table(conversation(t))
         else:
             table(updates(t))
 
@@ -293,9 +298,25 @@ def updates(t: Trace) -> list[dict]:
         receipt = t.why(name)
         seconds.append(time.perf_counter() - start)
     rows.append(_row(name, len(receipt.terms) + receipt.others.count, seconds, receipt.verdict))
-    start = time.perf_counter()
-    shares = t.number(name).attribution("token").shares
-    rows.append(_row("the same by token", len(shares), [time.perf_counter() - start], "rounded"))
+    for way in ("token", "path"):
+        start = time.perf_counter()
+        found = t.number(name).attribution(way, seconds=PATHS)
+        seconds = [time.perf_counter() - start]
+        rows.append(_row(f"the same by {way}", len(found.shares), seconds, "rounded"))
+        print("\n".join(f"by {way}: {note}" for note in found.notes if way == "path"))
+    return rows
+
+
+def conversation(t: Trace) -> list[dict]:
+    """Time the answers of `whence why --interactive`, printing included, to lines of a user."""
+    screen = Console(file=StringIO(), width=100)
+    held = Conversation(t, screen)
+    held.open("blocks.3.mlp.up.weight[3,7].update")
+    rows = []
+    for line in ("1", "back", "/attn.q", "by token", "blocks.2.attn.q.weight", "blocks.3.norm1"):
+        start = time.perf_counter()
+        held.answer(line)
+        rows.append({"said": line, "ms": f"{1e3 * (time.perf_counter() - start):.0f}"})
     return rows
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from whence.cli.display import Display
-from whence.cli.recipes import parse_training
+from whence.cli.training.display import Display
+from whence.cli.training.recipes import parse_training
 from whence.runs.run import Run
 
 IMAGES = Path(__file__).parent / "images"
@@ -48,6 +48,6 @@ if __name__ == "__main__":
     elif sys.argv[1:2] == ["doctor"]:
         from docs.doctor_pictures import main as draw_faults
 
-        draw_faults()
+        draw_faults(sys.argv[2:])
     else:
         main(sys.argv[1:])

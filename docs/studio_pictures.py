@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Page, sync_playwright
 
 from tests.studio.chromium import MISSING, launch
 from whence.models import GPTConfig
@@ -28,6 +28,7 @@ VIEWS = {
     "runs": ("#/runs", ".sparkline"),
     "live": ("#/live?run=stories-1", ".strip td.p"),
     "prediction": ("#/prediction?run=stories-1&prompt=Once%20upon%20a", "[data-ready]"),
+    "chat": ("#/chat?run=stories-1&max_tokens=80", "[data-ready]"),
     "flow": (
         "#/flow?run=stories-1&step=100&text=The%20king%20had%20a&open=blocks.0",
         "[data-ready]",
@@ -88,6 +89,18 @@ def train(folder: Path) -> None:
         pass
 
 
+def talk(page: Page) -> None:
+    """Let the model answer, and look at a token that could well have been another."""
+    page.get_by_label("Your message").fill("In a house by the sea there lived")
+    page.get_by_role("button", name="Send").click()
+    page.locator("[data-view=chat][data-ready='1']").wait_for(timeout=120_000)
+    tokens = page.locator(".talk-token")
+    unsure = tokens.evaluate_all(
+        "all => all.map(each => parseFloat(each.style.getPropertyValue('--unsure')))"
+    )
+    tokens.nth(unsure.index(max(unsure))).hover()
+
+
 def take(address: Callable[[], str]) -> None:
     """Take each view in each look."""
     IMAGES.mkdir(exist_ok=True)
@@ -97,13 +110,17 @@ def take(address: Callable[[], str]) -> None:
             sys.exit(MISSING)
         for look, (width, scheme) in LOOKS.items():
             context = browser.new_context(
-                viewport={"width": width, "height": 800}, color_scheme=scheme
+                viewport={"width": width, "height": 800},
+                color_scheme=scheme,
+                reduced_motion="reduce",  # a curve that is still being drawn would be half a curve
             )
             page = context.new_page()
             for name, (view, there) in VIEWS.items():
                 page.goto("about:blank")
                 page.goto(address() + view)
                 page.locator(there).first.wait_for(timeout=120_000)
+                if name == "chat":
+                    talk(page)
                 page.wait_for_timeout(500)
                 tall = page.evaluate("document.documentElement.scrollHeight")
                 clip = {"x": 0, "y": 0, "width": width, "height": min(TALL, tall)}

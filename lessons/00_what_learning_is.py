@@ -9,7 +9,7 @@
 
 # %%
 from whence import Value
-from whence.lessons import ask, check, curves, figure, reveal, say
+from whence.lessons import ask, check, curves, figure, moving, reveal, say
 
 
 def error(dial):
@@ -79,12 +79,15 @@ last_dial, last_error = places[-1]
 
 # %%
 hill = [(x / 50, error(Value(x / 50)).data) for x in range(201)]
-curves(
+moving(
     "The error is a valley, and each step goes downhill",
     {"error": hill},
+    [
+        ({"steps": (d, e)}, f"step {i}: the dial is at {d:.4f}, the error is {figure(e)}")
+        for i, (d, e) in enumerate(places)
+    ],
     x="dial",
     y="error",
-    points={"steps": places},
 )
 
 # %%
@@ -98,9 +101,9 @@ the error is {last_error:.6f}. Nobody told the machine that the right setting is
 # %% [markdown]
 # ## What is often said wrong
 #
-# *"Gradient descent finds the best solution"* ([a guide for beginners](https://www.machinelearningman.com/post/best-explanation-of-gradient-descent-for-beginners)).
-# It finds the bottom of the valley it starts in. Here is ground with two valleys, and the same loop with the same rate
-# from two starting points.
+# *"When … the gradient is zero, we reached the minimum error!"* ([a guide for beginners](https://www.machinelearningman.com/post/best-explanation-of-gradient-descent-for-beginners);
+# "gradient" is another word for slope.) You reached the bottom of the valley you started in. It may not be the lowest one. Here is ground with two valleys, and
+# the same loop with the same rate from two starting points.
 
 
 # %%

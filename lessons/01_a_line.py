@@ -8,7 +8,7 @@
 # `start + change · distance`.
 
 # %%
-from whence.lessons import Box, ask, check, curves, flow, reveal, say, table
+from whence.lessons import Box, ask, check, curves, descent, figure, flow, reveal, say, table
 from whence.models.small.line import COFFEE_SHOP, Line, Scale, least_squares, squared_error
 from whence.scalar import SGD, Matrix, Value, mse
 from whence.train.loop import train
@@ -93,6 +93,32 @@ curves(
     points={"shops": shops},
 )
 
+# %% [markdown]
+# Every setting of the two dials has its error, so the errors form a surface over them. Watch the training as a ball that rolls down this surface.
+
+
+# %%
+def mean_error(start, change):
+    return sum((start + change * d - t) ** 2 for d, t in shops) / len(shops)
+
+
+seen = [0, 1, 2, 3, 4, 5, 7, 10, 15, 25, 40, 59]
+descent(
+    "The loss over the two dials, and the way down",
+    mean_error,
+    x=("start", 0, 700),
+    y=("change", -200, 0),
+    way=[
+        (
+            fits[i].start,
+            fits[i].change[0],
+            f"step {i}: start {fits[i].start:.1f}, change {fits[i].change[0]:.1f}, "
+            f"loss {figure(mean_error(fits[i].start, fits[i].change[0]))}",
+        )
+        for i in seen
+    ],
+)
+
 # %%
 closed = least_squares([[d] for d in distances], takings)
 away = fit.predict([2.3])
@@ -121,10 +147,10 @@ reveal(
 # %% [markdown]
 # ## What is often said wrong
 #
-# *"Backward, step, done."* In PyTorch, slopes **add up** until you clear them. Forgetting that is on Andrej Karpathy's list of
-# [the most common neural net mistakes](https://x.com/karpathy/status/1013244313327681536), and PyTorch's forum explains
-# [again and again](https://discuss.pytorch.org/t/why-do-we-need-to-set-the-gradients-manually-to-zero-in-pytorch/4903)
-# why they are not cleared for you. See what happens to the fit:
+# *"Why do we need to set the gradients manually to zero?"* That is a [question on PyTorch's forum](https://discuss.pytorch.org/t/why-do-we-need-to-set-the-gradients-manually-to-zero-in-pytorch/4903),
+# and many people take it for granted that each step begins with fresh slopes. It doesn't: in PyTorch, as here, slopes **add up** until you clear them.
+# Forgetting to clear them is on Andrej Karpathy's list of [the most common neural net mistakes](https://x.com/karpathy/status/1013244313327681536).
+# See what happens to the fit:
 
 
 # %%

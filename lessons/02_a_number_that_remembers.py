@@ -84,7 +84,7 @@ say(f"""
 ```
 
 It lists what was added up. Here that is a single term: *the slope that arrives from the right* times *the slope of this one step*.
-The residual is what rounding left over: {receipt.residual:g}.
+The last line says what rounding left over: {"nothing, so the sum is exact" if receipt.residual == 0 else f"{receipt.residual:g}"}.
 """)
 
 # %% [markdown]
@@ -118,14 +118,11 @@ only: a move of 0.001 changes the loss by {small:.3f} times that much. That is w
 # %% [markdown]
 # ## What is often said wrong
 #
-# *"Backpropagation is how a network learns."* The textbook [Deep Learning](https://www.deeplearningbook.org/contents/mlp.html)
-# (Goodfellow, Bengio and Courville, section 6.5) warns that the word is often taken to mean the whole learning algorithm.
-# But backpropagation changes no dial. It only finds the slopes: *a* is still 2. Turning the dials is the job of another part, the **optimizer**.
+# The walk back is called **backpropagation**. *"Backpropagation … is a mechanism used to update the weights"*
+# ([an answer on a forum](https://intellipaat.com/community/4160/updating-weights-in-backpropagation-algorithm)). But it changes no dial. It only finds the
+# slopes: *a* is still 2. Turning the dials is the job of another part, the **optimizer**. The textbook
+# [Deep Learning](https://www.deeplearningbook.org/contents/mlp.html) (Goodfellow, Bengio and Courville, section 6.5) warns of this mix-up.
 #
-# ## Your turn
-#
-
-# %% [markdown]
 # ## Your turn
 #
 # The same formula, (a · b + 1)², but now *a* = 4 and *b* = 1. Work out the slope for *a* by hand.

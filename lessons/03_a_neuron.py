@@ -8,7 +8,7 @@
 # Put a second unit behind it, one without a relu, and you have a network. This one has one input, one hidden neuron, one output, and four dials.
 
 # %%
-from whence.lessons import Box, ask, check, curves, flow, reveal, say, table
+from whence.lessons import Box, ask, check, curves, flow, moving, reveal, say, table
 from whence.models.small.mlp import MLP, half_squared_error
 from whence.scalar import SGD, Matrix
 from whence.scalar.dead import cause, dead_units, snapshot
@@ -99,7 +99,7 @@ reveal(
     f"""
 The dials are now w1 = {new_w1:g}, b1 = {new_b1:g}, w2 = {new_w2:g} and b2 = {new_b2:g}. The prediction is **{after:g}** and the
 loss {after_loss:g}. Two things made the difference. First, all four dials moved at once: their slopes alone would have brought the prediction
-to {straight:g}{", so the rate was too large" if straight > 4 else ""}. Second, dials multiply one another: a larger w2 met a larger h, and that did the rest{", which is too far" if after > 4 else ", which is not yet 4" if after < 4 else ""}.
+to {straight:g}{", so the rate was too large" if straight > 4 else ""}. Second, dials multiply one another: a larger w2 met a larger h, and that did the rest.{" It went too far." if after > 4 else " It isn't 4 yet." if after < 4 else ""}
 """,
 )
 
@@ -155,11 +155,33 @@ curves(
 # %%
 say(f"""
 After update {fatal} all three lines lie below 0, and they stay flat. relu gives 0 for every sample, and where relu gives 0 its slope
-is 0 too. So w1 and b1 get no slope and never move again. Nor does w2, which is multiplied by 0. The unit is **dead**. What is left answers w2 · 0 + b2 = b2,
+is 0 too. So w1 and b1 get no slope and never move again. Nor does w2: its slope has the factor h, which is 0. The unit is **dead**. What is left always answers w2 · 0 + b2 = b2,
 whatever the input: {predictions[0]:.4f}, {predictions[1]:.4f}, {predictions[2]:.4f}.
 
 An **epoch** is one pass through all the samples. The mean loss of each epoch was {", ".join(f"{v:.4f}" for v in epoch_losses)}.
 """)
+
+# %% [markdown]
+# The same death once more, step by step: three dots for the three inputs, on the curve of the relu. On the flat part to the left there is no slope.
+
+# %%
+into = [[now.z[0][k][0] for k in range(3)] for now in moments[:6]]
+reach = max(abs(z) for row in into for z in row)
+moving(
+    "A unit dies",
+    {"relu": [(-reach, 0.0), (0.0, 0.0), (reach, reach)]},
+    [
+        (
+            {f"x = {x:g}": (z, max(0.0, z)) for x, z in zip(inputs, row)},
+            f"after update {i}: into the relu go {', '.join(f'{z:.2f}' for z in row)}"
+            + (". All are below 0: the unit is dead" if max(row) < 0 else ""),
+        )
+        for i, row in enumerate(into)
+    ],
+    x="what goes in",
+    y="what comes out",
+    trail=False,
+)
 
 # %%
 receipt = cause(moments[fatal - 1], moments[fatal], 0, 0)
@@ -189,14 +211,14 @@ After 300 epochs each:
 
 The unit {"lives at 0.09: a rate smaller by a tenth made the difference" if alive else "dies too at 0.09: a rate smaller by a tenth wasn't enough"}. At 0.1 it is still dead, and more training
 doesn't bring it back. The best constant answer would be the mean, {sum(answers) / 3:g}, but b2 doesn't even settle there, because
-each sample pulls it its own way.
+each sample pulls it a different way.
 """)
 
 # %% [markdown]
 # ## What is often said wrong
 #
-# *"Once a neuron gets negative input, it will always output zero"* ([topoin.info](https://topoin.info/dying-relu-causes-and-solutions-leaky-relu/)
-# on dying ReLUs). One sample isn't enough. A unit is dead only when what goes into its relu is negative for **every** sample.
+# *"Once a neuron gets negative, it's unlikely for it to recover"* ([A Practical Guide to ReLU](https://medium.com/@danqing/a-practical-guide-to-relu-b83ca804f1f7),
+# copied into many courses). One sample isn't enough for that. A unit is dead only when what goes into its relu is negative for **every** sample.
 
 # %%
 closed = gentle_moments[0].z[0][0][0]
@@ -208,7 +230,7 @@ It died at rate 0.1 only when the last of the three had closed.
 # %% [markdown]
 # ## Your turn
 #
-# Back to one input. Somewhere between crawling and dying lies a good rate: find one that brings the mean loss of the 60th epoch
+# Back to the three samples. Somewhere between crawling and dying lies a good rate. Find one that brings the mean loss of the 60th epoch
 # below 0.0001.
 
 # %%
@@ -236,8 +258,4 @@ check(
 # %% [markdown]
 # **Further.** `whence net one --show every-step` prints each product; `whence net` tells this death in full; `whence net
 # two-features` has a weight that never moves, and why. In the studio, *Play* has
-# both: type other weights, and see whether the unit lives.
-
-# Back to the machine above. Somewhere between crawling and dying lies a good rate. Find one that brings the mean loss of the 60th epoch
-# below 0.0001.
 # both: type in other weights and see whether the unit lives.

@@ -14,6 +14,7 @@ from whence.scalar import Value, binary_cross_entropy, cross_entropy, nll, softm
 # %% [markdown]
 # Measure the **surprise**. If you were sure of something and it happened, you aren't surprised at all. If you thought it nearly
 # impossible and it happened, you are very surprised. If you gave something the probability p and it happened, your surprise is −ln p.
+# (`ln` is the natural logarithm, a key on most calculators. ln 1 is 0: no surprise. The nearer p comes to 0, the larger −ln p becomes.)
 
 # %%
 guess = ask(
@@ -110,9 +111,10 @@ say(f"""
 # %% [markdown]
 # ## What is often said wrong
 #
-# *"You can't use the squared error for classification."* Hui and Belkin ([2021](https://arxiv.org/abs/2006.07322)) tried it in place of
-# cross-entropy on tasks of language, speech and vision, and it did about as well. What is true is this: behind a sigmoid it learns slowly
-# exactly when it is most wrong. Say the filter is sure a message isn't spam, but it is. How hard does each loss push?
+# *"One may ask whether we can use mean squared error (MSE) function as our loss function. The answer is NO!"* says [a page about telling cats from dogs](https://www.sipoch.com/en/articles/300330019950928).
+# Hui and Belkin ([2021](https://arxiv.org/abs/2006.07322)) tried it in place of cross-entropy on tasks of language, speech and vision, and it did about as well.
+# What is true is this: behind a **sigmoid**, which turns one score into a probability, the squared error learns slowly exactly when it is most wrong.
+# Say the filter is sure a message isn't spam, but it is. How hard does each loss push?
 
 # %%
 z = Value(-7)
@@ -124,7 +126,7 @@ binary_cross_entropy(z, 1).backward()
 pull_surprise = z.grad
 stronger = pull_surprise / pull_squared
 say(f"""
-The filter gave the right answer only {sure:.4f}. The squared error pushes the score with a slope of {pull_squared:.5f}, the surprise
+The filter gave the right answer a probability of only {sure:.4f}. The squared error pushes the score with a slope of {pull_squared:.5f}, the surprise
 with {pull_surprise:.4f}, which is {stronger:.0f} times as hard. Where the sigmoid is flat, the slope of the squared error is nearly
 0, and nothing is learned.
 

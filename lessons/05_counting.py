@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from whence.data import open_source, prepare
-from whence.experiments.smoothing import over_blocks
+from whence.experiments.text.smoothing import over_blocks
 from whence.lessons import ask, bars, check, grid, reveal, say
 from whence.models.ngram.model import NGram, NGramConfig
 from whence.models.ngram.sparsity import sparsity
@@ -149,16 +149,17 @@ of those only once. This is called **sparsity**. It is why counting can't simply
 # %%
 helps = careful["trigram"] < careful["bigram"]
 say(f"""
-*"The more context, the lower the perplexity."* A well-known textbook (Jurafsky and Martin, [Speech and Language Processing](https://web.stanford.edu/~jurafsky/slp3/3.pdf),
-chapter 3) shows that for unigrams, bigrams and trigrams. It holds when the counts are smoothed well. With Kneser-Ney the second word of
+*"The more information the n-gram gives us about the word sequence, the higher the probability the n-gram will assign to the string."* So says a well-known
+textbook, and shows it for unigrams, bigrams and trigrams (Jurafsky and Martin, [Speech and Language Processing](https://web.stanford.edu/~jurafsky/slp3/3.pdf), chapter 3).
+It holds when the counts are smoothed well. With Kneser-Ney the second word of
 context {"helps here too" if helps else "doesn't help here"}: {careful["bigram"]:.1f} for the bigram, {careful["trigram"]:.1f} for the trigram. With add-one {"it hurts" if by_order > 0 else "it helps" if by_order < 0 else "this text doesn't tell"}: {bigram_ppl:.1f} and {trigram_ppl:.1f}.{" Context helps when counts are smoothed well." if helps and by_order > 0 else ""}
 """)
 
 # %% [markdown]
 # ## Is counting learning?
 #
-# Give the training loop of lesson 6 a table with a dial for each pair of words, and it arrives at these same probabilities.
-# `whence experiment bigram` shows it. So counting is where that learning ends.
+# Give the training loop of lesson 6 a table with a dial for each pair of words, and step by step it arrives at these same probabilities.
+# `whence experiment bigram` shows it. For such a table, counting is a short cut to what learning finds in the end.
 #
 # ## Your turn
 #

@@ -8,9 +8,9 @@
 # %%
 import math
 
-from whence.experiments.first import first_learned
-from whence.experiments.prediction import noted_positions, total_loss
-from whence.experiments.sentence import learn, make_model, open_sentence
+from whence.experiments.text.first import first_learned
+from whence.experiments.text.prediction import noted_positions, total_loss
+from whence.experiments.text.sentence import learn, make_model, open_sentence
 from whence.lessons import ask, bars, check, curves, figure, reveal, say, table
 
 positions = noted_positions()
@@ -158,8 +158,9 @@ Which word is learned first? Over 12 random starts of this machine, the first wo
 # %% [markdown]
 # ## What is often said wrong
 #
-# *"The model understands sentences."* Bender and Koller ([2020](https://aclanthology.org/2020.acl-main.463/)) collected such claims, from the press and from
-# research papers. This one has 36 numbers that make four words likely, each after the one before. It sees only the last word.
+# *"A model that understands sentence relationships"*: this is how the authors of BERT, one of the best-known language models, speak of what they trained
+# ([2019](https://arxiv.org/abs/1810.04805)). Bender and Koller ([2020](https://aclanthology.org/2020.acl-main.463/)) collected such sentences and warn against the word.
+# Ours has 36 numbers that make four words likely, each after the one before. It gets the sentence right and sees nothing but the last word.
 #
 # ## Your turn
 #

@@ -68,7 +68,7 @@ say(f"""
 {table(["rate", "error after 60 steps", "verdict"], [[name, f"{losses[-1]:.4g}", judged[name]] for name, (_, losses) in trials.items()])}
 
 Along y each step multiplies the distance to the bottom by 1 − 40 · rate. If the rate is above 2 / 40 = {edge:g}, that factor is below −1, so each
-step lands farther out on the other side. Call this largest rate **the edge**. The **steepest** direction sets the edge, and the gentlest direction has to wait: along x a step
+step lands farther out on the other side. Call 2 / 40, the rate beyond which it goes wrong, **the edge**. The **steepest** direction sets the edge, and the gentlest direction has to wait: along x a step
 multiplies the distance only by 1 − rate.
 """)
 
@@ -116,8 +116,9 @@ same way, so the speed builds up to as much as 1 / (1 − 0.9) = {1 / (1 - 0.9):
 # %% [markdown]
 # ## Adam by hand
 #
-# Adam gives every dial a step size of its own. It keeps two running means: m, of the slopes, and v, of their squares. Both start at 0, so early on
-# they are too small. Dividing by 1 − β to the power of the step corrects that, and gives m̂ and v̂. The step is rate · m̂ / √v̂.
+# Adam gives every dial a step size of its own. It keeps two running means: m, of the slopes, and v, of their squares. At each step m keeps nine tenths of
+# what it was and takes one tenth from the new slope; v keeps 99.9 %. Both start at 0, so early on they are too small. Adam corrects that, and the corrected means are written m̂ and v̂.
+# The step is rate · m̂ / √v̂.
 
 # %%
 dials = [Value(1.0), Value(1.0)]
@@ -142,12 +143,12 @@ noisy.step()
 noise_step = 1.0 - tiny[0].data
 needed = {rate: walk(lambda p, r=rate: Adam(p, r))[1][-1] for rate in (0.005, 0.05, 0.5, 5)}
 say(f"""
-*"Adam needs little tuning"* is how many read its paper ([Kingma and Ba, 2015](https://arxiv.org/abs/1412.6980): its settings "typically require little tuning").
-But the rate still has to be chosen. In the valley above, after 60 steps:
+*"The hyper-parameters … typically require little tuning"*, says the paper that introduced Adam ([Kingma and Ba, 2015](https://arxiv.org/abs/1412.6980)). (Hyper-parameters
+are what you choose yourself, such as the rate.) But the rate does have to be chosen. In the valley above, after 60 steps:
 
 {table(["Adam's rate", "error"], [[f"{r:g}", f"{e:.3g}"] for r, e in needed.items()])}
 
-And Adam takes a nearly full step, {noise_step:.6f}, even if the slope is 0.000001 and nothing but rounding.
+And Adam takes a nearly full step, {noise_step:.6f}, even if the slope is only 0.000001, which may be nothing but rounding.
 """)
 
 # %% [markdown]

@@ -6,9 +6,11 @@
 #
 # Three kinds of model read further back:
 #
-# - An **MLP** reads the last few tokens, each as a vector, side by side. Anything outside its window doesn't exist for it.
+# - An **MLP** ("multilayer perceptron": layers of units as in lesson 3) reads the last few tokens side by side, each as a **vector**, a list of numbers.
+#   Anything outside its window doesn't exist for it.
 # - A **recurrent network** (RNN) reads one token after another and keeps a state, a vector *h*. Each token *x*
-#   changes it: `h ← tanh(W·x + U·h + b)`. Nothing limits how far back *h* can reach.
+#   changes it: `h ← tanh(W·x + U·h + b)`. Here *W* and *U* are tables of weights (**matrices**), so that W·x is a list of weighted sums, and
+#   tanh squeezes each of them to between −1 and 1. Nothing limits how far back *h* can reach.
 # - An **LSTM** is an RNN with a second state, the cell *c*: `c ← f · c + i · g`. The gates *f* and *i*, numbers between
 #   0 and 1, say how much is kept and how much is written.
 
@@ -18,7 +20,7 @@ import math
 import torch
 
 from whence.experiments.common import accuracy, share_interval
-from whence.experiments.memory import ASK, GAPS, KINDS, LETTERS, learn_near, recall
+from whence.experiments.inside.memory import ASK, GAPS, KINDS, LETTERS, learn_near, recall
 from whence.lessons import ask, check, curves, reveal, say
 from whence.models import build
 
@@ -176,9 +178,9 @@ chose that, and it matters.
 # %% [markdown]
 # ## What is often said wrong
 #
-# *"In theory, RNNs are absolutely capable. Sadly, in practice, RNNs don't seem to be able to learn them. … Remembering information for long
-# periods of time is practically [the LSTM's] default behavior, not something they struggle to learn!"* This is from the best-known introduction,
-# Christopher Olah's [Understanding LSTM Networks](https://colah.github.io/posts/2015-08-Understanding-LSTMs/), and often repeated.
+# *"In theory, RNNs are absolutely capable of handling such 'long-term dependencies.' … Sadly, in practice, RNNs don't seem to be able to learn them."* And of
+# LSTMs: *"Remembering information for long periods of time is practically their default behavior, not something they struggle to learn!"* Both are from
+# the best-known introduction, Christopher Olah's [Understanding LSTM Networks](https://colah.github.io/posts/2015-08-Understanding-LSTMs/), and often repeated.
 # You have measured something subtler. The RNN remembered a good part even at distances it had never been trained on. And before
 # training the LSTM's cell fades as well: it must learn to keep things. Its gates make that easy.
 #

@@ -4,8 +4,8 @@
 # "The animal did not cross the street because **it** was too tired." What is *it*? You know at once. If the last word
 # were *wide*, you would read the same *it* differently.
 #
-# An RNN has to carry all the words in one state until it meets *it*. Attention goes the other way round: the token *it* looks at
-# all the words, itself included, and takes from each as much as it likes. Every token does this at the same time.
+# An RNN has to carry all the words in one state until it meets *it*. Attention needn't: the token *it* looks at
+# all the words, including itself, and takes as much from each as it likes. Every token does this at the same time.
 #
 # Each token turns its own vector into three others, with three matrices that are learned:
 #
@@ -18,8 +18,8 @@ import math
 
 import torch
 
-from whence.experiments.words import encoder_weights, trained_reader
-from whence.lessons import ask, bars, check, curves, grid, reveal, say, table
+from whence.experiments.text.words import encoder_weights, trained_reader
+from whence.lessons import ask, bars, check, curves, grid, passing, reveal, say, table
 from whence.models.layers.attention import Attention, attend, split_heads
 
 # %% [markdown]
@@ -88,7 +88,7 @@ outcome = (
     if accuracy < 0.8
     else "So the answer comes from what several heads fetched, put together afterwards."
     if steady
-    else "What this head reads goes with the answer; it may still not be all of the reason."
+    else "What this head reads goes with the answer; it may still not be the whole reason."
 )
 reveal(
     guess,
@@ -105,8 +105,8 @@ what *it* means? Put *wide* in the place of *tired* and look again:
 # %% [markdown]
 # ## The arithmetic, with the model's own numbers
 #
-# Take the token *it* in that head. The query of *it* times the key of a word is that word's **score**. The score is divided by
-# √d, where d is the length of these vectors. Softmax (lesson 6) turns the scores into weights that add up to 1. Last,
+# Take the token *it* in that head. The query of *it* times the key of a word is that word's **score**. (To multiply two vectors, multiply the first
+# numbers, the second numbers and so on, and add it all up.) The score is divided by √d, where d says how many numbers these vectors have. Softmax (lesson 6) turns the scores into weights that add up to 1. Last,
 # each value is multiplied by its weight, and everything is added up.
 
 # %%
@@ -138,6 +138,17 @@ say(f"""
 The weights add up to {shares.sum().item():.6f}. PyTorch's own attention gives the same vector. The largest difference is
 {apart:.0e}, which is rounding.
 """)
+
+# %%
+passing(
+    "How “it” reads the sentence",
+    sentence,
+    at,
+    products.tolist(),
+    math.sqrt(d),
+    shares.tolist(),
+    mixed.tolist(),
+)
 
 # %% [markdown]
 # ## Why divide by √d?
@@ -182,8 +193,10 @@ largest weight goes from {divided[0][1]:.2f} to {divided[-1][1]:.2f}.
 #
 # *"When the model is processing the word 'it', self-attention allows it to associate 'it' with 'animal'."* This is from the best-known explanation,
 # Jay Alammar's [The Illustrated Transformer](https://jalammar.github.io/illustrated-transformer/), and shown with the picture of one head. Look at your table
-# again: each head looks at something else, some of them at words that answer nothing. The model's answer is put together from all of them. Attention shows what
-# was read, not what was concluded ([Attention is not Explanation](https://arxiv.org/abs/1902.10186), Jain and Wallace, 2019).
+# again: each head looks at something else, some of them at words that answer nothing. The model's answer is put together from all of them. Jain and Wallace
+# ([2019](https://arxiv.org/abs/1902.10186)) found, for RNNs with attention, that very different attention can lead to the same answer. Wiegreffe and Pinter
+# ([2019](https://arxiv.org/abs/1908.04626)) replied that this depends on what you call an explanation.
+# Attention shows what was read. Whether that was the reason is another question, and has to be tested.
 #
 # ## Your turn
 #

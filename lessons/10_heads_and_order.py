@@ -7,7 +7,7 @@
 # %%
 import torch
 
-from whence.experiments.words import trained_reader
+from whence.experiments.text.words import trained_reader
 from whence.lessons import ask, check, curves, grid, reveal, say, table
 from whence.models.layers.attention import Attention, attend
 from whence.models.layers.positions import SinusoidalPositions
@@ -110,7 +110,7 @@ grid(
 # ## What is often said wrong
 #
 # *"Individual attention heads clearly learn to perform different tasks"* ([Attention Is All You Need](https://arxiv.org/abs/1706.03762), section 4). Some do, as you
-# have seen. But Michel, Levy and Neubig ([2019](https://arxiv.org/abs/1905.10650)) silenced heads of trained models one by one, and most could go without a noticeable loss.
+# have seen. But Michel, Levy and Neubig ([2019](https://arxiv.org/abs/1905.10650)) silenced heads of trained models and found that many can be left out, and the model does almost as well.
 # "Each head has its job" is a hope, not a law. Measure it.
 #
 # ## Your turn

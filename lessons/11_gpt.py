@@ -42,8 +42,8 @@ vocabulary = run.tokenizer.vocab_size
 n_parameters = sum(p.numel() for p in run.session().model.parameters())
 uniform = known["uniform"]
 say(f"""
-The model has {n_parameters:,} parameters; the text has {vocabulary} different characters. Here is what others need to write down the
-part that is held back, in bits for each byte. Fewer is better:
+The model has {n_parameters:,} **parameters**, which is the usual word for dials; the text has {vocabulary} different characters. Here is what other methods need to write down the
+part that is held back, in bits for each byte. (In this text nearly every character is one byte.) Fewer is better:
 
 {table(["", "bits per byte"], list(known.items()))}
 
@@ -173,13 +173,14 @@ flow(
 # %% [markdown]
 # ## What is often said wrong
 #
-# *"It's only autocomplete, so it can't know anything."* A GPT is indeed trained to predict what comes next, and nothing else. But to need
-# fewer bits it has to use whatever helps to predict, and what helps is often knowledge. When OpenAI trained a network on Amazon's reviews to
-# predict the next character, one of its units came to track whether a review was friendly
+# *"It doesn't know anything. … Large Language Models are essentially playing a massive, highly complex game of 'guess the next word'"*
+# ([The Ultimate Autocomplete](https://sirilahari.com/the-ultimate-autocomplete.html)). A GPT is indeed trained to predict what comes next, and nothing else. But to need
+# fewer bits it has to use whatever helps to predict, and what helps is often knowledge. When OpenAI trained a large RNN on Amazon's reviews to
+# predict the next character, one of its units came to track whether a review was positive or negative
 # ([Radford and others, 2017](https://arxiv.org/abs/1704.01444)). Nobody had asked for that.
 #
-# And the other way round: our model's samples have the rhythm of the text and its frequent words, so it is tempting to say that it *"knows
-# grammar"*. How well it does is one number, the bits it needs for text it hasn't seen. Everything else is an impression.
+# Don't claim too much, either. Our model's samples have the rhythm of the text and its frequent words, so it is tempting to say that it knows
+# grammar. How well it does is one number: the bits it needs for text it hasn't seen. Everything else is an impression.
 #
 # ## Your turn
 #

@@ -73,7 +73,7 @@ reveal(
     if greedy_repeats < usual_repeats - 0.1
     else "c",
     f"""{greedy_repeats:.0%} of its pieces of 8 characters had come before in the same text. At temperature 1 it is
-{usual_repeats:.0%}. {"The likeliest character leads back to where it has been. " if greedy_repeats > usual_repeats + 0.1 else "This model shows it badly; train it longer. "}Real text isn't made of the likeliest characters. It is full of small surprises, about as many as a good model expects.
+{usual_repeats:.0%}. {"The likeliest character leads back to where it has been. " if greedy_repeats > usual_repeats + 0.1 else "This model doesn't show it well; train it longer. "}Real text isn't made of the likeliest characters. It is full of small surprises, about as many as a good model expects.
 
 {table(["temperature", "repeated", f"what it writes after '{prompt.strip()}'"], rows)}""",
 )
@@ -139,8 +139,8 @@ The last column isn't what the model believes. It is what the filter made of it.
 # %% [markdown]
 # ## Why this one?
 #
-# The logit of a character is a sum. The residual stream is whatever the embedding and every part of every block have added to it, and
-# the head reads that sum. So the logit can be split up among them exactly.
+# The logit of a character is a sum. The residual stream is whatever the embedding (the vector that a token starts with) and every part of every block have added to it, and
+# the last matrix turns that sum into logits. So the logit can be split up among them exactly.
 
 # %%
 nexts = torch.tensor([[*ids[1:], likeliest[0]]])
@@ -175,19 +175,20 @@ nothing. Softmax looks at differences, so ask what put `{names[0]}` ahead of `{n
 
 {table(["part", f"{names[0]} minus {names[1]}"], [[part, f"{value:.4f}"] for part, value in sorted(lead.items(), key=lambda row: -row[1])])}
 
-Most of the lead came from *{decisive}*. This says what the sum is made of. What would have happened without that part is another
+Most of the lead came from *{decisive}*. (`attn.o` is what a block's attention adds, `mlp.down` what its feed-forward part adds, `embed` the embedding; blocks are counted from 0.) This says what the sum is made of. What would have happened without that part is another
 question, because the parts after it would have read something else.
 """)
 
 # %% [markdown]
 # ## What is often said wrong
 #
-# *"The temperature controls the creativity."* So widespread is this that Peeperkorn and others
-# ([2024](https://arxiv.org/abs/2405.00492)) tested it; in their stories, temperature had only a weak link with novelty, and made them less coherent. The
-# temperature changes the draw, not the model. Every text that it can write at 2 it could have written at 0.5, with other odds.
+# *"It controls something quite different: Creativity"* ([a page that explains the temperature](https://www.metriccoders.com/post/what-is-the-temperature-parameter-in-language-models-and-how-to-set-it)).
+# So many people say this that Peeperkorn and others ([2024](https://arxiv.org/abs/2405.00492)) tested it. In the stories that their model wrote, a higher temperature went with only a little
+# more that was new, and with more that made no sense. The temperature changes the draw, not the model. Every text that it can write at 2 it could have
+# written at 0.5, with other odds.
 #
-# *"It chose this word because …"* If you draw, the last step of every choice is a random number. The same seed draws the same word again;
-# with another seed, another word would have been just as much the model's own.
+# And be careful with "it chose this word because …". If you draw, the last step of every choice is a random number. With another seed,
+# another word would have been just as much the model's own.
 #
 # ## Your turn
 #

@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 13 · Whence?
 #
-# A trained model says something. From where (*whence*) does it know that? Mostly nobody can tell: text went in, numbers came out. But training
+# A trained model says something. Where did it get that from? (*Whence* asks just this.) Usually nobody can tell: text went in, numbers came out. But training
 # is only arithmetic. If every step can be repeated, to the last bit, then every number can be asked where it came from.
 #
 # A small GPT will learn from a farm. All the animals there sleep at night, except for the owl.
@@ -185,8 +185,8 @@ trained again.
 # [The Dark Secret at the Heart of AI](https://www.technologyreview.com/2017/04/11/5113/the-dark-secret-at-the-heart-of-ai/)). From the finished weights alone,
 # that is largely so. But if a training can be repeated, each change can be traced and each "what if" can be run. The price is time.
 #
-# *"This neuron stores that fact."* Dai and others ([2022](https://arxiv.org/abs/2104.08696)) speak of "knowledge neurons". A weight *accounts for* part of
-# a number. Had it not been there, the others would have learned something else.
+# *"The neurons that express the fact"* is what Dai and others ([2022](https://arxiv.org/abs/2104.08696)) look for; they call them "knowledge neurons". But a weight only *accounts for* part
+# of a number. Had it not been there, the others would have learned something else.
 #
 # ## Your turn
 #

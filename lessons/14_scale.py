@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 14 · Scale: the same loop, more parameters
 #
-# In the first lesson we turned a single dial. The largest language models have hundreds of billions of dials. It is said that the only difference is
+# In the first lesson we turned a single dial. The largest language models have hundreds of billions of dials. Some say that the only difference is
 # the number of parameters. How much of that is true?
 #
 # Here is the loop, all of it. It trained the line of lesson 1 and the GPT of lesson 11.
@@ -14,7 +14,7 @@ import time
 import torch
 
 from whence import Data, Recipe, Record, Run, gpt2_config, modern_config
-from whence.experiments.scaling import scaling
+from whence.experiments.training.scaling import scaling
 from whence.lessons import ask, check, curves, reveal, say, scratch, table
 from whence.models import build
 from whence.models.small.line import COFFEE_SHOP, Line, Scale, squared_error
@@ -117,7 +117,7 @@ rule of thumb: 20 tokens for each parameter (Hoffmann and others, [2022](https:/
 # ## What it takes
 #
 # For each parameter, training keeps its value, its gradient, and two numbers of the optimizer (Adam's m and v). In float32 that is 16 bytes.
-# The activations of a batch come on top. All of this can be known *before* a run, because the shapes can be worked out without any numbers. Below we plan models of
+# The activations of a batch, which is all that is computed on the way forward, come on top. All of this can be known *before* a run, because the shapes can be worked out without any numbers. Below we plan models of
 # published sizes on this computer. None of them is ever built.
 
 # %% takes 3 s
@@ -177,8 +177,8 @@ That is {990e12 / speed:,.0f} times as many. A real training run gets about a th
 # %%
 falls = list(measured.values()) == sorted(measured.values(), reverse=True)
 say(f"""
-*"Abilities emerge suddenly with size"* (Wei and others, [2022](https://arxiv.org/abs/2206.07682)). Schaeffer and others ([2023](https://arxiv.org/abs/2304.15004))
-showed that this often depends on the measure: some measures jump while others, of the same model, rise smoothly. The bits per
+Some abilities are *"not present in smaller models but … present in larger models"*, as if they appeared all at once (Wei and others,
+[2022](https://arxiv.org/abs/2206.07682), on what they call emergent abilities). Schaeffer and others ([2023](https://arxiv.org/abs/2304.15004)) showed that this often depends on the measure: the same answers of the same models seem to jump by one measure and improve smoothly by another. The bits per
 character above {"fall from size to size" if falls else "don't even fall from size to size"}: {", ".join(f"{bits:.2f}" for bits in measured.values())}. Three sizes are too few to show a jump, or that there is none.
 """)
 

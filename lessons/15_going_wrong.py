@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 15 · Going wrong, and finding out
 #
-# Most trainings go wrong before they go right. They rarely crash. The loss falls a little less than it might, or it falls beautifully and the model is useless.
-# How do you find out what is wrong? Look at the numbers, go back to the step where they went astray, and try the cure next to a training without it.
+# Most training runs go wrong before they go right. They rarely crash. The loss falls a little less than it might, or it falls beautifully and the model is useless.
+# How do you find out what is wrong? Look at the numbers, go back to the step where they went astray, and try the cure side by side with a run without it.
 
 # %% takes 3 s
 import random
@@ -12,7 +12,7 @@ from whence import AdamWConfig, Data, GPTConfig, Hardware, Recipe, Record, Run, 
 from whence.data import text_source
 from whence.doctor import RULES, diagnose
 from whence.doctor.prove import try_change
-from whence.lessons import ask, check, curves, reveal, say, scratch, table
+from whence.lessons import ask, check, curves, figure, reveal, say, scratch, table
 
 rng = random.Random(0)
 animals, deeds, places = (
@@ -53,7 +53,7 @@ runs = {
 losses = {name: [step["loss"] for step in run.steps] for name, run in runs.items()}
 
 # %% [markdown]
-# Here are four trainings on the same lines about a farm. Each of the others differs from A in one setting. First look at their losses, as people do.
+# Here are four training runs on the same lines about a farm. B, C and D each differ from A in one setting. First look at their losses, as people do.
 
 # %%
 guess = ask(
@@ -67,7 +67,7 @@ guess
 
 # %%
 curves(
-    "Four trainings",
+    "Four training runs",
     {name: list(enumerate(curve)) for name, curve in losses.items()},
     x="step",
     y="loss",
@@ -122,7 +122,7 @@ slow = next(f for f in acts["C"] if f.rule == "update-too-small")
 fast = next(f for f in acts["D"] if f.rule == "update-too-large")
 slow_ratio, fast_ratio = slow.facts[0].value, fast.facts[0].value
 say(f"""
-{table(["run", "rate", "update / weight"], [["C", f"{1e-6:g}", f"{slow_ratio:.1e}"], ["D", "1", f"{fast_ratio:.1e}"]])}
+{table(["run", "rate", "update / weight"], [["C", figure(1e-6), figure(slow_ratio)], ["D", "1", figure(fast_ratio)]])}
 
 At C's pace it would take about {1 / slow_ratio:,.0f} steps to change a weight by its own size. {"D throws away in one step what it started with." if fast_ratio > 1 else f"D takes {1 / fast_ratio:,.0f}."}
 """)
@@ -163,10 +163,12 @@ The loss goes from {without_mask:.3f} to {with_mask:.3f}. The verdict is *{proof
 # %% [markdown]
 # ## What is often said wrong
 #
-# *"It scores well, so it has learned the task."* Kapoor and Narayanan ([2023](https://doi.org/10.1016/j.patter.2023.100804)) found 294 published papers in 17 fields
-# whose results were spoiled by such leaks, often too good for that reason. B has learned something: to copy.
+# *"If AI Bot got most of the answers correct, then we can be confident that AI Bot found the patterns"* ([code.org](https://curriculum.code.org/docs/concepts/ai-lab/accuracy-in-ai-lab),
+# which adds a warning). Not if the answers were in what it was given. Kapoor and Narayanan ([2023](https://doi.org/10.1016/j.patter.2023.100804)) found 294 published papers in 17 fields
+# whose results were spoiled by such leaks, and often looked too good because of them. B has learned something: to copy.
 #
-# *"Where it broke is where the fault is."* A loss that becomes NaN (not a number) at step 900 may come from a weight that started to grow at step 300. Since every step can be repeated, you can halve the
+# *"Finding the first bad op tells you which layer and which math … to fix"* ([NaN Forensics](https://25621.github.io/ai-learning-guides/guides/pytorch-deep-dive/projects/nan-forensics/); NaN means "not a number").
+# It tells you where it broke. The cause may lie far back: a loss that becomes NaN at step 900 may come from a weight that started to grow at step 300. Since every step can be repeated, you can halve the
 # distance: was everything normal at step 450? At 675? Ten such questions find one step among a thousand.
 #
 # And change one thing at a time. If you changed three and now it works, you know nothing about two of them.

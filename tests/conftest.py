@@ -5,6 +5,7 @@ import os
 import shutil
 import tempfile
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 from whence.scale.process import tune_process
@@ -17,3 +18,25 @@ settings.register_profile("whence", deadline=None, suppress_health_check=[Health
 settings.load_profile("whence")
 
 tune_process()  # before PyTorch, for the threads of two test processes: decision 044
+
+
+class Failures:
+    """Writes what failed as it fails: a suite that is stopped half-way has said what it found."""
+
+    def __init__(self, terminal):
+        self.terminal = terminal
+
+    def pytest_runtest_logreport(self, report):
+        if report.failed:
+            self.terminal.write_line(
+                f"\n{report.when} of {report.nodeid} after {report.duration:.0f} s"
+            )
+            self.terminal.write_line(report.longreprtext)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config):
+    """In the process that talks to the terminal."""
+    terminal = config.pluginmanager.get_plugin("terminalreporter")
+    if terminal is not None and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Failures(terminal))

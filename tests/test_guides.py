@@ -14,7 +14,7 @@ import pytest
 
 from tests.cli.command import TEXT, TINY, whence
 from whence.cli import OWN_WORDS, VERBS
-from whence.cli.recipes import parse_training
+from whence.cli.training.recipes import parse_training
 from whence.cli.words import parse, without
 
 ROOT = Path(__file__).parents[1]
@@ -52,7 +52,7 @@ def test_the_command_line_takes_what_a_page_shows(page, desk):
             assert parse_training(flags).text or "--from" in words
         elif verb not in OWN_WORDS:
             module, _, name = VERBS[verb][0].partition(":")
-            function = getattr(importlib.import_module(module), name)
+            function = getattr(importlib.import_module(f"whence.cli.{module}"), name)
             parse(_not_done(function), words, f"whence {verb}")
 
 

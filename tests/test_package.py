@@ -12,6 +12,19 @@ import pytest
 import whence
 
 ROOT = Path(__file__).parent.parent
+EVERY_COMMAND = """
+import whence
+from whence.cli import main
+print(whence.__file__)
+for command in (
+    "train --steps 3 --model bigram --out runs/mine",
+    "generate runs/mine Once --max-tokens 5",
+    "runs",
+    "journey --list",
+):
+    print(end=chr(0), flush=True)
+    assert main(command.split()) == 0, command
+"""
 
 
 def test_the_version_stands_in_one_place():
@@ -49,7 +62,7 @@ def test_the_wheel_works_in_an_environment_of_its_own(tmp_path):
 
     def run(*words: str) -> str:
         done = subprocess.run(
-            [python, "-m", "whence", *words],
+            [python, *words],
             capture_output=True,
             text=True,
             cwd=tmp_path,
@@ -59,20 +72,13 @@ def test_the_wheel_works_in_an_environment_of_its_own(tmp_path):
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    found = subprocess.run(
-        [python, "-c", "import whence; print(whence.__file__)"],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        env=environment,
-        timeout=300,
-    )
-    assert str(site) in found.stdout
-    assert whence.__version__ in run("--version")
-    assert "bits/byte" in run("train", "--steps", "3", "--model", "bigram", "--out", "runs/mine")
-    assert run("generate", "runs/mine", "Once", "--max-tokens", "5").startswith("Once")
-    assert "mine" in run("runs")
-    assert "What learning is" in run("journey", "--list")
+    assert whence.__version__ in run("-m", "whence", "--version")
+    said = run("-c", EVERY_COMMAND).split("\0")
+    assert str(site) in said[0]
+    assert "bits/byte" in said[1]
+    assert said[2].startswith("Once")
+    assert "mine" in said[3]
+    assert "What learning is" in said[4]
 
 
 @pytest.mark.slow

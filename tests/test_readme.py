@@ -13,6 +13,11 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 REWIND = (ROOT / "docs/guide/rewind.md").read_text(encoding="utf-8")
 
 
+# What a training is given in place of what a page says, or besides it.
+SMALL = {"--steps": "4", "--record.sample-tokens": "5", "--model.n-layers": "1"}
+SMALL |= zip(TINY[2::2], TINY[3::2], strict=True)
+
+
 def blocks(language: str, text: str = README) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
 
@@ -27,7 +32,7 @@ def desk(tmp_path, monkeypatch) -> Path:
 
 
 def follow(text: str, capsys) -> int:
-    """Run each `whence` line, in order, with fewer steps and a smaller model; give how many."""
+    """Run each `whence` line, in order: fewer steps and tokens, a smaller model; give how many."""
     lines = [line for block in blocks("sh", text) for line in block.splitlines()]
     commands = [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("whence")]
     smaller = {
@@ -39,7 +44,13 @@ def follow(text: str, capsys) -> int:
     }
     for words in commands:
         if words[0] == "train":
-            words += ["--steps", "4", *TINY[2:]]
+            for flag, value in SMALL.items():
+                if flag in words:
+                    words[words.index(flag) + 1] = value
+                else:
+                    words += [flag, value]
+        elif words[0] == "generate":
+            words += ["--max-tokens", "20"]
         for flag, value in smaller.items():
             if flag in words and words[0] != "train":
                 words[words.index(flag) + 1] = value
@@ -52,7 +63,7 @@ def test_commands(desk, capsys):
 
 
 def test_commands_of_the_guide_to_rewinding(desk, capsys):
-    size = ["--model.n-layers", 1, "--model.d-model", 16, *TINY[6:]]
+    size = ["--model.n-layers", 1, "--model.d-model", 16, *TINY[6:], "--record.sample-tokens", 5]
     assert whence("train", "my.txt", "--out", "runs/mine", "--steps", 6, *size) == 0
     assert follow(REWIND.replace("whence resume runs/mine\n", ""), capsys) >= 9
 

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from whence.models import GPT, GPTConfig, gpt2_config, llama_config, modern_config, qwen3_config
     from whence.runs.compare import compare
     from whence.runs.fork import fork
-    from whence.runs.listing import list_runs
     from whence.runs.recipe import Data, Recipe, Record
+    from whence.runs.upkeep.listing import list_runs
     from whence.scalar import Value
     from whence.scale.hardware import Hardware
     from whence.train.evaluation import Evaluation
@@ -46,7 +46,7 @@ _HOMES = {
     "trace": "whence.why",
     "WhenceError": "whence.errors",
     "gpt2_config": "whence.models",
-    "list_runs": "whence.runs.listing",
+    "list_runs": "whence.runs.upkeep.listing",
     "llama_config": "whence.models",
     "modern_config": "whence.models",
     "open_source": "whence.data",

@@ -1,4 +1,4 @@
-"""What runs are handed from above: the studio's views, the trace of a step, the doctor.
+"""What higher layers add to runs: the studio's views, the trace of a step, the doctor.
 
 `whence.runs` knows nothing of what opens and shows its numbers. `from whence import Run` comes by
 here, and gives a run with all of it.

@@ -1,6 +1,5 @@
 """The one kind of error that a person is meant to read."""
 
-import errno
 import shlex
 import subprocess
 import sys
@@ -21,7 +20,7 @@ class WhenceError(Exception):
 
 
 def shell_word(path: Path | str) -> str:
-    r"""Write a path as it must stand in a command, quoted where it needs to be.
+    r"""Write a path as a command needs it, quoted if necessary.
 
     What can't be printed is written as its bytes, which bash and zsh read back.
 
@@ -43,21 +42,6 @@ def _in_ansi_quotes(char: str) -> str:
     if char.isprintable():
         return char
     return "".join(f"\\x{byte:02x}" for byte in char.encode("utf-8", "surrogateescape"))
-
-
-def memory_ran_out(error: BaseException) -> bool:
-    """Tell whether an error says that there is no memory left, as Python, C and PyTorch do.
-
-    Example:
-        >>> memory_ran_out(MemoryError()), memory_ran_out(ValueError("no"))
-        (True, False)
-    """
-    said = f"{error}".lower()
-    if isinstance(error, OSError):
-        return error.errno == errno.ENOMEM
-    words = ("can't allocate memory", "not enough memory", "out of memory", "bad_alloc")
-    refused = isinstance(error, RuntimeError) and any(each in said for each in words)
-    return refused or isinstance(error, MemoryError)
 
 
 def in_bytes(count: int) -> str:

@@ -20,7 +20,7 @@ def check_fields(config: Any, where: str = "") -> None:
 
     Args:
         config: the dataclass.
-        where: what stands before a field's name in an error, such as "model.".
+        where: what comes before a field's name in an error, such as "model.".
 
     Raises:
         WhenceError: naming the first field whose value doesn't fit, and what it must be.
@@ -140,7 +140,7 @@ def short(value: Any) -> str:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return the end of an error that names what was perhaps meant.
+    """Return the end of an error message, which suggests what may have been meant.
 
     Example:
         >>> nearest("n_layer", ["n_layers", "n_heads"])

@@ -1,4 +1,4 @@
-r"""What is no text is taken out of what is shown: in one place, for terminals and for pages.
+r"""What isn't text is removed from what is shown, in one place, for terminals and pages.
 
 What comes from a file, a name or a text may hold codes that move a cursor, change a title or make
 a link, and marks that turn lines around. Each is shown as `\uXXXX`, which a person sees, and which
@@ -26,7 +26,7 @@ def visible(text: str) -> str:
 
 
 def one_line(text: object) -> str:
-    r"""Return a name as it can stand in a line: its newlines and tabs are written out too.
+    r"""Return a name for use in a line: its newlines and tabs are written out too.
 
     Example:
         >>> one_line("a\nb")
@@ -36,7 +36,7 @@ def one_line(text: object) -> str:
 
 
 def escape(text: str) -> str:
-    r"""Return a text as it can stand in HTML, between quotes too: no markup, all of it visible.
+    r"""Return a text for use in HTML, between quotes too: no markup, all of it visible.
 
     Example:
         >>> escape("<b>\x1b")

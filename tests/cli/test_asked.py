@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 
 from tests.cli.command import whence
-from whence.experiments import context, preference
 from whence.experiments.common import Interval
+from whence.experiments.text import context, preference
 from whence.runs.questions.growth import growth
 from whence.runs.questions.position import loss_by_context, loss_by_position
 from whence.runs.questions.scores import log_probabilities, score

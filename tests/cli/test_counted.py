@@ -89,7 +89,7 @@ def test_a_run_killed_before_it_counted_counts_when_resumed(counted, tmp_path):
 )
 def test_what_needs_steps_is_refused_in_a_sentence(counted, words, capsys):
     assert whence(words[0], counted, *words[1:]) == 2
-    assert "holds a counted model" in capsys.readouterr().err
+    assert "is a counted model" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

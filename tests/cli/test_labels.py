@@ -74,8 +74,8 @@ def test_texts_and_words_in_context_are_compared(run, capsys):
     ("words", "said"),
     [
         (("one text",), "give two or more"),
-        (("the dog", "the man", "--word", "cat"), "'cat' doesn't stand in"),
-        (("the dog", "the man", "--word", "dog"), "doesn't stand in"),
+        (("the dog", "the man", "--word", "cat"), "'cat' isn't in"),
+        (("the dog", "the man", "--word", "dog"), "'dog' isn't in"),
         (("the dog", " ".join(["dog"] * 99)), "give 1 to 96"),
     ],
 )

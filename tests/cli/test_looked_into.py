@@ -10,8 +10,10 @@ import torch
 import torch.nn.functional as F
 
 from tests.cli.command import whence
-from whence.experiments import on_run, rate_test, silence
+from whence.experiments import on_run
 from whence.experiments.common import Interval
+from whence.experiments.inside import silence
+from whence.experiments.training import rate_test
 from whence.models import GPT, GPTConfig, qwen3_config
 from whence.models.layers.attention import Attention
 from whence.models.reads import reading

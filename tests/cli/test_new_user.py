@@ -147,6 +147,19 @@ def test_a_step_that_is_no_training_step_says_so_and_what_there_is(step, said):
             found.why(address)
 
 
+def test_what_a_step_without_a_loss_has_is_listed_or_counted():
+    from whence.why import trace
+
+    net = torch.nn.Sequential(*(torch.nn.Linear(2, 2) for _ in range(9)))
+    found = trace(lambda: net(torch.ones(1, 2)), model=net)
+    with pytest.raises(WhenceError) as refused:
+        found.why("loss")
+    listed, more = re.findall(r"its weights, and (.*) and (\d+) more", str(refused.value))[0]
+    others = set(found.names()) - {name for name, _ in net.named_parameters()}
+    assert set(listed.split(", ")) < others
+    assert len(listed.split(", ")) + int(more) == len(others)
+
+
 def test_what_is_no_function_is_no_step():
     from whence.why import trace
 
@@ -168,7 +181,7 @@ def test_help_is_asked_for_in_any_way(words, capsys):
 
 
 def test_flags_by_the_names_that_others_use(capsys, tmp_path):
-    from whence.cli.recipes import parse_training
+    from whence.cli.training.recipes import parse_training
 
     recipe = parse_training(["--lr", "0.02", "--layers=2", "--model", "gpt2"]).recipe
     assert recipe.optimizer.learning_rate == 0.02
@@ -224,8 +237,8 @@ def test_a_ctrl_c_while_a_long_text_is_counted_ends_at_once_and_says_how_to_go_o
         counted.append(dataset)  # which may take a minute
         return []
 
-    monkeypatch.setattr("whence.cli.display.baselines", counting)
-    monkeypatch.setattr("whence.cli.display.WAITS", 0)
+    monkeypatch.setattr("whence.cli.training.display.baselines", counting)
+    monkeypatch.setattr("whence.cli.training.display.WAITS", 0)
     (tmp_path / "my.txt").write_text(TEXTS["quotes"])
     words = ["train", tmp_path / "my.txt", "--steps", 3, "--out", tmp_path / "run", *TINY]
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # else a shell may ignore it
@@ -257,8 +270,8 @@ def test_a_sample_never_ends_in_half_a_character():
         (["nett"], "Unknown command 'nett': did you mean net?"),
         (["train", "--help", "modle"], "did you mean model?"),
         (["train", "--model", "gpt-2"], "did you mean gpt2?"),
-        (["train", "--model", "net"], "a command of its own, 'whence net'"),
-        (["plan", "--model=rates"], "a command of its own, 'whence rates'"),
+        (["train", "--model", "net"], "a separate command, 'whence net'"),
+        (["plan", "--model=rates"], "a separate command, 'whence rates'"),
         (["gpt"], "it is a model, 'whence train --model gpt'."),
         (["train", "--processes", "0"], "--processes is 0: give 1 to 1024."),
         (["train", "--restarts", "-1"], "--restarts is -1: give 0 or more."),

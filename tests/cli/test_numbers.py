@@ -11,8 +11,8 @@ from sklearn.metrics import log_loss
 
 from tests.cli.command import TINY, whence
 from whence.cli.document import strict
-from whence.experiments.sentence import make_model, open_sentence
-from whence.experiments.sentences import SentenceCounts, sentences
+from whence.experiments.text.sentence import make_model, open_sentence
+from whence.experiments.text.sentences import SentenceCounts, sentences
 from whence.models.small.axes import Spread, Turned
 from whence.models.small.line import least_squares
 from whence.play.rates import verdict
@@ -40,7 +40,7 @@ def test_a_rescue_that_fails_is_not_sold_as_one(tmp_path, capsys):
     csv = tmp_path / "steep.csv"
     csv.write_text("x,y\n" + "".join(f"{x},{50 * x}\n" for x in range(1, 9)))
     rescued = False
-    for seed in range(4):
+    for seed in range(2):
         words = ("net", "--data", csv, "--hidden", 2, "--learning-rate", 0.3, "--batch")
         found = strictly(told(capsys, *words, "--seed", seed, "--epochs", 30, "--json"))
         text = told(capsys, *words, "--seed", seed, "--epochs", 30)
@@ -80,7 +80,8 @@ def test_json_of_a_diverging_run_is_json(tmp_path, capsys):
     csv = tmp_path / "steep.csv"
     csv.write_text("x,y\n" + "".join(f"{x},{5000 * x}\n" for x in range(1, 9)))
     words = ("net", "--data", csv, "--learning-rate", 5, "--activation", "tanh", "--no-rerun")
-    assert strictly(told(capsys, *words, "--epochs", 2000, "--json"))["schema"] == 1
+    found = strictly(told(capsys, *words, "--epochs", 60, "--json"))
+    assert set(found["parameters"].values()) == {None}
     words = ("rates", "--rates", 10, 1e200, "--json")
     assert strictly(told(capsys, *words))["runs"][1]["verdict"] == "diverged"
     words = ("net", "three", "--two-engines", "--learning-rate", 1e9, "--epochs", 40, "--json")
@@ -210,9 +211,9 @@ def test_each_line_of_classify_is_one_moment(capsys):
 
 
 def test_cross_entropy_is_scikit_learns():
-    from whence.play import classifying
-    from whence.play.messages import MESSAGES
-    from whence.play.words import WordClassifier
+    from whence.play.texts import classifying
+    from whence.play.texts.messages import MESSAGES
+    from whence.play.texts.words import WordClassifier
 
     model = WordClassifier(MESSAGES)
     for i, p in enumerate(model.parameters()):

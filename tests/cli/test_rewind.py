@@ -67,8 +67,8 @@ def test_fork_without_training(trained, tmp_path, read, capsys):
     assert (change.skip_batches, change.freeze) == ((9, 11), ("embed",))
     assert len(Run.open(out).steps) == 9
     for wrong, said in [
-        ("steps", "sets nothing: write FIELD=VALUE"),
-        ("model.d_model=64", "the weights can't follow"),
+        ("steps", "isn't a setting: write FIELD=VALUE"),
+        ("model.d_model=64", "the weights don't fit"),
         ("model.d_mode=64", "did you mean d_model"),
     ]:
         code = whence("fork", trained, "--step", 9, "--out", tmp_path / "x", "--set", wrong)
@@ -108,5 +108,5 @@ def test_verify_and_repair(trained, tmp_path, read, capsys):
     path = own / "checkpoints/000040/model.safetensors"
     path.write_bytes(path.read_bytes()[:-1])
     assert whence("resume", own, "--steps", 50) == 2
-    assert "The run can go on from step" in capsys.readouterr().err
+    assert "The run can continue from step" in capsys.readouterr().err
     assert "000040 is put aside" in read("verify", own, "--repair")

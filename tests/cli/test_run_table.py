@@ -8,8 +8,8 @@ from rich.cells import cell_len
 
 from tests.cli.command import whence
 from tests.runs.tiny import finish, make
-from whence.cli.run_table import print_runs
 from whence.cli.terminal import Console
+from whence.cli.training.run_table import print_runs
 from whence.runs.store.files import SUMMARY
 
 

@@ -6,11 +6,11 @@ import random
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from whence.cli.classify import classify
+from whence.cli.small.classifying.classify import classify
 from whence.errors import WhenceError
-from whence.play.labelled import labelled
-from whence.play.messages import MESSAGES
-from whence.play.words import (
+from whence.play.texts.labelled import labelled
+from whence.play.texts.messages import MESSAGES
+from whence.play.texts.words import (
     Labelled,
     WordClassifier,
     classification_loss,

@@ -98,7 +98,7 @@ def test_the_lines_and_examples_of_a_step_as_data(planted, capsys):
     assert whence("why", planted, "--example", 2, "--step", step) == 0
     assert "example 2: 32 places" in capsys.readouterr().out
     assert whence("why", planted, "--example", 9, "--step", step) == 2
-    assert "the batch has the examples 0 to 3" in capsys.readouterr().err
+    assert "the batch has 0 to 3" in capsys.readouterr().err
 
 
 def test_the_largest_number_of_a_tensor(planted, capsys):

@@ -8,6 +8,7 @@ import sys
 import time
 
 import httpx
+import psutil
 import pytest
 
 from tests.cli.command import start, whence
@@ -39,11 +40,11 @@ def test_control_of_a_training_in_another_terminal(trained, tmp_path, capsys):
         while '"step"' not in line.partition(",")[2]:
             line = training.stdout.readline()
         assert whence("control", folder, "--pause") == 0
-        done = still(folder)
+        done = still(folder, training.pid)
         assert whence("control", folder, "--step") == 0
-        assert still(folder) == done + 1
+        assert still(folder, training.pid) == done + 1
         assert whence("control", folder, "--stop") == 0
-        training.communicate(timeout=60)
+        training.communicate(timeout=300)
         assert training.returncode == 0
         assert Run.open(folder).state == "stopped"
         assert Run.open(folder).checkpoints[-1] == done + 1
@@ -52,11 +53,14 @@ def test_control_of_a_training_in_another_terminal(trained, tmp_path, capsys):
         training.communicate()
 
 
-def still(folder) -> int:
-    """How many steps there are once none is added any more."""
+def still(folder, pid: int) -> int:
+    """How many steps there are once a process only looks again and again whether it may go on."""
+    process = psutil.Process(pid)
     before, now = -1, len(Run.open(folder).steps)
     while now != before:
-        time.sleep(0.5)
+        looks = process.num_ctx_switches().voluntary  # it sleeps between two of them
+        while process.num_ctx_switches().voluntary < looks + 10:
+            time.sleep(0.01)
         before, now = now, len(Run.open(folder).steps)
     return now
 
@@ -68,7 +72,7 @@ def test_studio_until_ctrl_c(tmp_path):
         assert httpx.get(address, trust_env=False).status_code == 200
         if sys.platform != "win32":
             process.send_signal(signal.SIGINT)
-            _, errors = process.communicate(timeout=30)
+            _, errors = process.communicate(timeout=300)
             assert process.returncode == 0
             assert errors == ""
     finally:

@@ -49,7 +49,7 @@ class Terminal:
         self.process.wait()
         os.close(self.fd)
 
-    def read_until(self, text: str | None = None, seconds: float = 60, again: str = "") -> str:
+    def read_until(self, text: str | None = None, seconds: float = 300, again: str = "") -> str:
         """Read until a text has appeared, or else to the end.
 
         `again` is pressed anew after each 5 silent seconds, as a person would: a Ctrl-C between
@@ -77,7 +77,7 @@ class Terminal:
     def end(self, again: str = "") -> int:
         """Read the rest; give the exit code."""
         self.read_until(again=again)
-        return self.process.wait(timeout=60)
+        return self.process.wait(timeout=300)
 
 
 @pytest.fixture
@@ -114,7 +114,7 @@ def test_ctrl_c_in_a_terminal_saves_the_run(text_file, tmp_path):
     words = ["train", text_file, "--out", out, "--steps", 100_000, *TINY]
     with Terminal(*words) as terminal:
         lines = out / "steps.jsonl"
-        end = time.monotonic() + 120
+        end = time.monotonic() + 300
         while not lines.exists() or len(lines.read_text(encoding="utf-8")) < 2000:
             assert time.monotonic() < end
             if select.select([terminal.fd], [], [], 0.05)[0]:

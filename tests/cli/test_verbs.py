@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-import whence.cli.runs as runs_module
+import whence.cli.training.runs as runs_module
 from tests.cli.command import TEXT, TINY, whence
 from whence.runs.run import Run
 

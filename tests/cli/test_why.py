@@ -111,7 +111,7 @@ def test_a_step_whose_record_is_gone_is_refused(trained, tmp_path, capsys):
         (["RUN", "blocks.0.mlp.up.wight[3,7]"], "did you mean blocks.0.mlp.up.weight"),
         (["RUN", "blocks.0.mlp.up.weight[3]"], "give 2 indices, not 1, such as "),
         (["RUN", "blocks.0.mlp.up.weight[3,99].grad"], "index 99 of dimension 1 is outside 0 to"),
-        (["RUN", "logits[0,1,'zzz']"], "is 'zzz'"),
+        (["RUN", "logits[0,1,'zzz']"], "'zzz' isn't one of"),
         (["RUN", "["], "is not an address"),
         (["RUN", "loss", "--by", "token", "--check"], "ask one at a time"),
         (["RUN", "loss", "--top", "0"], "--top is 0: give 1 or more"),
@@ -139,11 +139,11 @@ def test_a_counted_model_has_no_steps_to_open(text_file, tmp_path, capsys):
         ["influence", run, "the", "--next", " c"],
     ):
         assert whence(*words) == 2
-        assert "holds a counted model" in capsys.readouterr().err
+        assert "is a counted model" in capsys.readouterr().err
 
 
 def test_a_conversation_about_a_step_traces_it_once(trained, capsys, monkeypatch):
-    from whence.cli import why_answers
+    from whence.cli.inside import why_answers
 
     traced = []
     original = why_answers.trace_moment

@@ -10,8 +10,8 @@ import pytest
 
 import whence.data.baselines as module
 from whence.data.baselines import baselines
-from whence.data.cutting import prepare
-from whence.data.sources import open_source, text_source
+from whence.data.texts.cutting import prepare
+from whence.data.texts.sources import open_source, text_source
 from whence.errors import WhenceError
 
 

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nltk import CFG, ChartParser
 
-from whence.data.grammar import Grammar
-from whence.data.stories import stories
+from whence.data.made.grammar import Grammar
+from whence.data.made.stories import stories
 from whence.errors import WhenceError
 
 # Finite, with a beginning that is shared in part ("a", "ab" are told apart by "a." against "ab").
@@ -192,9 +192,9 @@ def test_the_stories_keep_their_hero_their_wish_and_their_number():
         ({"s": {"<s>a": 1, "b": 1}}, "begin with itself"),
         ({"s": {"a": 1, "ab": 1}}, "told apart at their beginning: 'a' and 'ab'"),
         ({"s": {"<t>b": 1, "ac": 1}, "t": {"a": 1}}, "told apart"),
-        ({"s": {"a<s><s>": 1, "b": 1}}, "grow without end"),
-        ({"s": {"a<s><s>": 2, "b": 1}}, "grow without end"),
-        ({"s": {"a<s>": 1}}, "grow without end"),
+        ({"s": {"a<s><s>": 1, "b": 1}}, "grow without limit"),
+        ({"s": {"a<s><s>": 2, "b": 1}}, "grow without limit"),
+        ({"s": {"a<s>": 1}}, "grow without limit"),
     ],
 )
 def test_bad_grammars_are_refused_in_a_sentence(rules, message):

@@ -10,8 +10,9 @@ import pytest
 import tiktoken
 
 from tests.cli.command import whence
-from whence.data import cutting, kept, prepare, text_source, train_tokenizer
-from whence.data.sources import open_source
+from whence.data import prepare, text_source, train_tokenizer
+from whence.data.texts import cutting, kept
+from whence.data.texts.sources import open_source
 from whence.data.tokenizers.bpe import PATTERN
 
 SRC = Path(__file__).parents[2] / "src"
@@ -150,7 +151,11 @@ def test_what_was_not_used_lately_goes_first(tmp_path, home, monkeypatch):
         [newest] = [e for e in home.iterdir() if e.stat().st_mtime > 1e9]
         os.utime(newest, (number, number))
         monkeypatch.setattr(kept, "MOST", 3_300_000)
-    assert len(list(home.iterdir())) == 2
+    left = sorted(home.iterdir(), key=lambda entry: entry.stat().st_mtime)
+    assert len(left) == 2
+    monkeypatch.setattr(kept, "MOST", 1)
+    kept._let_go(home)  # the newest stays, however large
+    assert list(home.iterdir()) == left[1:]
 
 
 def test_the_list_of_runs_says_what_is_kept_and_how_to_free_it(tmp_path, home, capsys, monkeypatch):
@@ -175,7 +180,7 @@ def test_the_list_of_runs_says_what_is_kept_and_how_to_free_it(tmp_path, home, c
 
 
 def test_how_far_it_is_is_told_with_the_time_left(tmp_path, capsys, monkeypatch):
-    from whence.cli import preparing
+    from whence.cli.training import preparing
 
     told: list[tuple[str, int, int]] = []
     (tmp_path / "my.txt").write_text(LINES)

@@ -11,8 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 import tiktoken
 
-from whence.data import WindowBatches, cutting, open_source, prepare
-from whence.data.parallel import encoded
+from whence.data import WindowBatches, open_source, prepare
+from whence.data.texts import cutting
+from whence.data.texts.parallel import encoded
 from whence.data.tokenizers.bpe import PATTERN
 from whence.errors import WhenceError
 
@@ -49,7 +50,7 @@ def test_a_column_that_is_not_there_or_no_text_is_named(tmp_path, column, said):
 
 def test_a_damaged_parquet_file_is_told_in_a_sentence(tmp_path):
     (tmp_path / "a.parquet").write_bytes(b"PAR1 nothing PAR1")
-    with pytest.raises(WhenceError, match="no Parquet file that can be read"):
+    with pytest.raises(WhenceError, match="can't be read as a Parquet file"):
         open_source(str(tmp_path / "a.parquet"))
 
 
@@ -134,7 +135,9 @@ def test_memory_does_not_grow_with_the_text(tmp_path):
 KILLED = """
 import sys
 from pathlib import Path
-from whence.data import cutting, open_source, prepare, unfinished
+from whence.data import open_source, prepare
+from whence.data.texts import cutting
+from whence.data.texts import unfinished
 cutting.OFTEN, cutting.LONG = 1 << 19, 1 << 20
 source = open_source(sys.argv[1])
 seen = []

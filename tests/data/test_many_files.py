@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from whence import Data, GPTConfig, Recipe, Run, WhenceError
 from whence.data import open_source
-from whence.data.reading import normalized
+from whence.data.texts.reading import normalized
 from whence.runs.questions.places import places
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from whence.data.dates import date_pairs, dates
+from whence.data.made.dates import date_pairs, dates
 from whence.data.pairs import PairBatches, as_part, check_marks, split_pairs
 from whence.data.tokenizers import train_tokenizer
 from whence.errors import WhenceError

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from whence.data.cutting import prepare
-from whence.data.shards import open_dataset
-from whence.data.sources import open_source, text_source
+from whence.data.texts.cutting import prepare
+from whence.data.texts.shards import open_dataset
+from whence.data.texts.sources import open_source, text_source
 from whence.data.tokenizers import KINDS, train_tokenizer
 from whence.errors import WhenceError
 
@@ -122,7 +122,7 @@ def test_an_interruption_between_files_leaves_no_mixture(tmp_path, monkeypatch):
     monkeypatch.setattr("os.replace", killed)
     with pytest.raises(KeyboardInterrupt):
         prepare(made(TEXT[::-1]), "chars", None, 0.1, tmp_path)
-    with pytest.raises(WhenceError, match="holds no complete tokens"):
+    with pytest.raises(WhenceError, match="has no complete tokens"):
         open_dataset(tmp_path)
 
 
@@ -153,7 +153,7 @@ def edit(name, value):
 
 
 DAMAGE = {
-    "no tokens.json": (lambda f: (f / "tokens.json").unlink(), "holds no complete tokens"),
+    "no tokens.json": (lambda f: (f / "tokens.json").unlink(), "has no complete tokens"),
     "torn tokens.json": (lambda f: (f / "tokens.json").write_bytes(b'{"schema'), "damaged"),
     "tokens.json of another kind": (lambda f: (f / "tokens.json").write_bytes(b"[]"), "damaged"),
     "newer": (edit("schema", 2), "newer version of Whence"),

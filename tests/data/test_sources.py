@@ -10,8 +10,8 @@ from pydoc_data.topics import topics
 
 import pytest
 
-from whence.data import reading
-from whence.data.sources import open_source, text_source
+from whence.data.texts import reading
+from whence.data.texts.sources import open_source, text_source
 from whence.errors import WhenceError
 
 
@@ -170,7 +170,7 @@ def test_a_path_through_a_file(tmp_path):
 
 def test_a_folder_without_text(tmp_path):
     (tmp_path / "picture.png").write_bytes(b"\0")
-    with pytest.raises(WhenceError, match="holds no text: put UTF-8 text files"):
+    with pytest.raises(WhenceError, match="contains no text: put UTF-8 text files"):
         open_source(str(tmp_path))
 
 

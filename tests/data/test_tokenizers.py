@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from whence.data.sources import text_source
+from whence.data.texts.sources import text_source
 from whence.data.tokenizers import KINDS, load_tokenizer, train_tokenizer
 from whence.data.tokenizers.bpe import BPETokenizer
 from whence.data.tokenizers.vocabulary import show

@@ -9,6 +9,11 @@ from torch import nn
 from whence.watch import watch
 
 V, T = 17, 12
+MIDDLE = 23  # the step at which a fault of the second half begins
+SCHEDULES = {
+    "rate ends": lambda step: float(step < MIDDLE),
+    "warm-up of 1,000": lambda step: (step + 1) / 1000,
+}
 
 
 class Attention(nn.Module):
@@ -57,6 +62,7 @@ class Tiny(nn.Module):
         self.embed, self.place = nn.Embedding(V, d), nn.Embedding(T, d)
         self.blocks = nn.ModuleList(Block(d, heads, fault) for _ in range(layers))
         self.norm, self.head = nn.LayerNorm(d), nn.Linear(d, V, bias=False)
+        self.drop = nn.Dropout(0.1 if fault == "in evaluation late" else 0.0)
         nn.init.normal_(self.embed.weight, std=0.5)
         nn.init.normal_(self.head.weight, std=0.05)
         self.fault = fault
@@ -71,7 +77,7 @@ class Tiny(nn.Module):
             h = block(h)
         if self.fault == "dropout in evaluation":
             h = F.dropout(h, 0.2)
-        return self.head(self.norm(h))
+        return self.head(self.norm(self.drop(h)))
 
 
 def text(rows, generator):
@@ -99,21 +105,38 @@ def train(out, fault="", steps=40, seed=0, rate=3e-3, keep="crash"):
         parameters, lr=3e-5 if fault == "bf16" else rate, weight_decay=0.0
     )
     recorder = watch(model, optimizer, out, steps=200, memory=10**9, keep=keep, tell=lambda s: None)
+    schedule = None
+    if fault in SCHEDULES:
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, SCHEDULES[fault])
     with contextlib.closing(recorder):
-        for _ in range(steps):
-            rows = text(8, generator)
+        for step in range(steps):
+            late = step >= MIDDLE
+            if fault == "in evaluation late" and late:
+                model.eval()
+            if fault == "frozen late" and late:
+                model.blocks[0].requires_grad_(False)
+            if fault == "rate jumps" and step == MIDDLE:
+                optimizer.param_groups[0]["lr"] *= 1000
+            if fault == "part in evaluation":
+                model.blocks[0].eval()
+            if not (fault == "same batch late" and step > MIDDLE):
+                rows = text(8, generator)
             shift = {"shift 0": 0, "shift 2": 2}.get(fault, 1)
             x, y = rows[:, : T - 1], rows[:, shift : T - 1 + shift]
             if y.shape[1] < x.shape[1]:
                 x = x[:, : y.shape[1]]
             if fault == "wrong targets":
                 y = torch.randint(V, y.shape, generator=generator)
-            if fault != "not zeroed":
-                optimizer.zero_grad()
+            if fault != "not zeroed" and not (fault == "not zeroed late" and late):
+                optimizer.zero_grad(set_to_none=fault != "frozen late")
             loss = F.cross_entropy(model(x).flatten(0, 1).float(), y.flatten())
+            if fault == "loss times 1,000" and step >= MIDDLE:
+                loss = loss * 1000
             loss.backward()
             if fault == "zeroed early":
                 optimizer.zero_grad()
             optimizer.step()
             recorder.log(loss=loss)
+            if schedule is not None:
+                schedule.step()
     return recorder

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.doctor.test_runs import SOUND, SOURCE, trained
+from tests.doctor.test_runs import SOUND, SOURCE, UNHURRIED, trained
 from whence import Run
 from whence.cli import main
 from whence.data import text_source
@@ -22,7 +22,7 @@ SHORT = replace(SOUND, steps=40)
 
 
 def proof_of(run, rule, seeds=2):
-    [finding] = [f for f in diagnose(run) if f.rule == rule]
+    [finding] = [f for f in diagnose(run, seconds=UNHURRIED) if f.rule == rule]
     assert finding.change is not None
     return try_change(run, finding, BY_NAME[rule], seeds)
 

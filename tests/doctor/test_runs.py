@@ -5,12 +5,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from tests.runs.tiny import CPU, LABEL_SOURCE, RECIPE, finish
 from whence import Run
 from whence.cli import main
 from whence.data import text_source
-from whence.doctor import RULES, Finding, Rule, diagnose
+from whence.doctor import RULES, Finding, Rule, around, diagnose
 from whence.doctor.evidence import NEEDS
 from whence.errors import WhenceError
 from whence.models import ClassifierConfig, GPTConfig, MLPConfig
@@ -22,6 +23,7 @@ RNG = np.random.default_rng(0)
 WORDS = ["the", "owl", "sees", "a", "hen", "and", "sleeps", "by", "day", "near", "old", "barn"]
 TEXT = " ".join(RNG.choice(WORDS, 4000))
 SOURCE = text_source("words", lambda: [TEXT])
+UNHURRIED = 600.0  # seconds: a busy machine measures as much as a quiet one
 SOUND = replace(
     RECIPE,
     data=Data(source=("words",)),
@@ -44,7 +46,7 @@ def trained(path, recipe=SOUND, source=SOURCE):
 
 
 def rules(run):
-    return [f.rule for f in diagnose(run)]
+    return [f.rule for f in diagnose(run, seconds=UNHURRIED)]
 
 
 @pytest.fixture(scope="module")
@@ -77,8 +79,26 @@ FAULTS = {
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_recipe_with_a_fault(tmp_path, fault):
     changes, rule = FAULTS[fault]
-    found = diagnose(trained(tmp_path / "run", replace(SOUND, **changes)))
+    found = diagnose(trained(tmp_path / "run", replace(SOUND, **changes)), seconds=UNHURRIED)
     assert rule in [f.rule for f in found][:2], str(found)
+    if fault == "crawl":  # and a sweep over rates says which would do
+        assert "rate-out-of-range" in [f.rule for f in found], str(found)
+
+
+def test_a_rate_above_two_over_the_sharpness_is_named(tmp_path):
+    found = diagnose(trained(tmp_path / "run", replace(SOUND, optimizer=SGDConfig(3.0))))
+    assert "edge-of-stability" in [f.rule for f in found], str(found)
+
+
+def test_the_scale_of_the_sharpness_is_what_adam_multiplies_a_gradient_by(tmp_path):
+    rule = AdamWConfig(learning_rate=1e-3, betas=(0.0, 0.9), max_grad_norm=0.0)
+    run = trained(tmp_path / "run", replace(SOUND, optimizer=rule, steps=12))
+    moment = run.at(8)
+    before = {n: p.detach().clone() for n, p in moment.model.named_parameters()}
+    moment.advance()
+    for name, p in moment.optimizer.named.items():
+        moved = moment.optimizer.rate * around._scale(moment, name, p) * p.grad
+        assert torch.allclose(before[name] - p, moved, atol=1e-6), name
 
 
 def test_validation_that_stands_in_training(tmp_path):

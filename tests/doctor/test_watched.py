@@ -1,10 +1,17 @@
 """Faults in loops of others: each is named by its own rule, and a sound loop by none."""
 
+import numpy as np
 import pytest
 import torch
 
-from tests.doctor.loops import Tiny, train
-from whence.doctor import diagnose
+from tests.doctor.loops import MIDDLE, Tiny, train
+from whence.doctor import Evidence, diagnose
+from whence.doctor.evidence import Texts
+from whence.doctor.measuring.measured import Measured, Predicted
+from whence.doctor.rules.data import repeated_examples
+from whence.doctor.rules.gradients import loss_rescaled
+from whence.doctor.texts import look_at_rows
+from whence.watch import watch
 
 FAULTS = {
     "no mask": "sees-the-future",
@@ -22,6 +29,16 @@ FAULTS = {
     "shift 0": "targets-shifted",
     "shift 2": "targets-shifted",
     "wrong targets": "targets-unrelated",
+    "part in evaluation": "trains-though-frozen",
+    "loss times 1,000": "loss-rescaled",
+    "warm-up of 1,000": "warmup-too-long",
+}
+BEGUN_LATE = {
+    "not zeroed late": ("gradients-not-cleared", MIDDLE),
+    "in evaluation late": ("idle-dropout", MIDDLE),
+    "frozen late": ("frozen-but-moved", MIDDLE),
+    "rate ends": ("rate-is-zero", MIDDLE),
+    "same batch late": ("same-batch", MIDDLE + 1),  # the first that reads an old batch
 }
 
 
@@ -69,3 +86,78 @@ def test_the_stale_gradient_is_that_of_the_step_before(tmp_path):
     assert facts["of it new in this step"].value == pytest.approx(
         float((seen - old).norm()), rel=1e-4
     )
+
+
+@pytest.mark.parametrize("fault", ["loss times 1,000", "rate jumps"])
+@pytest.mark.parametrize("kept", ["in memory", "on disk"])
+def test_the_first_bad_step_is_found_by_halving(tmp_path, fault, kept):
+    recorder = train(tmp_path / "loop", fault, keep="all" if kept == "on disk" else "crash")
+    if kept == "on disk":
+        found = diagnose(tmp_path / "loop", built=Tiny())
+    else:
+        found = diagnose(recorder)
+    assert found.worst is not None
+    assert found.worst.step == MIDDLE, str(found)
+    facts = {f.what: f.value for f in found.worst.facts}
+    assert facts["the last step where all was as usual"] == MIDDLE - 1
+
+
+@pytest.mark.parametrize("fault", BEGUN_LATE)
+def test_what_begins_late_is_named_at_its_first_step(tmp_path, fault):
+    found = diagnose(train(tmp_path / "loop", fault))
+    assert [(f.rule, f.step) for f in found][:1] == [BEGUN_LATE[fault]], str(found)
+
+
+def test_where_few_steps_are_stored_the_first_bad_one_is_the_nearest(tmp_path):
+    train(tmp_path / "loop", "loss times 1,000", keep="every 10")
+    found = diagnose(tmp_path / "loop", built=Tiny())
+    assert found.worst is not None
+    facts = {f.what: f.value for f in found.worst.facts}
+    assert found.worst.step is not None
+    assert (facts["the last step where all was as usual"], found.worst.step) == (20, 30)
+
+
+def test_a_mean_over_more_targets_and_a_factor_that_is_taken_out_are_no_rescaling():
+    def step(number, n, weight, seen):
+        p = Predicted((n, 5), 5, 1.0, 1.0, True, np.zeros(n, int), None,
+                      np.ones(n), np.full(n, weight))  # fmt: skip
+        return Measured(number, predicted=p, seen=seen)
+
+    first = step(0, 8, 1 / 8, 1.0)
+    for other in (step(9, 400, 1 / 400, 1.0), step(9, 8, 65536 / 8, 1.1)):
+        assert loss_rescaled(Evidence("x", measured=[first, other])) is None
+    jumped = Evidence("x", measured=[first, step(9, 8, 12.5, 100.0)])
+    found = loss_rescaled(jumped)
+    assert found is not None
+    assert found.step == 9
+
+
+def test_short_examples_that_are_equal_by_chance_are_no_copies():
+    rng = np.random.default_rng(0)
+    chance, copied = Texts(), Texts()
+    look_at_rows(chance, [rng.integers(2, size=(8, 6)) for _ in range(40)])
+    rows = rng.integers(50, size=(16, 6))
+    look_at_rows(copied, [rows[rng.integers(16, size=8)] for _ in range(40)])
+    for texts, level in ((chance, "watch"), (copied, "act")):
+        found = repeated_examples(Evidence("x", texts=texts, measured=[Measured(0)]))
+        assert found is not None
+        assert found.level == level
+
+
+def test_a_nan_in_a_batch_is_not_said_of_the_steps_before_it(tmp_path):
+    """Units of a step are counted on batches of later steps too, among them the broken one."""
+    model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    recorder = watch(model, optimizer, tmp_path / "loop", steps=100, tell=lambda s: None)
+    for step in range(MIDDLE + 1):
+        x, y = torch.randn(8, 4), torch.randint(3, (8,))
+        if step == MIDDLE:
+            x[0] = torch.nan
+        optimizer.zero_grad()
+        loss = torch.nn.functional.cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+        recorder.log(loss=loss)
+    recorder.close()
+    [finding] = [f for f in diagnose(recorder) if f.rule == "not-finite"]
+    assert finding.step == MIDDLE

@@ -10,19 +10,6 @@ from scipy.optimize import curve_fit
 
 from whence.data.table import table_of
 from whence.errors import WhenceError
-from whence.experiments import (
-    adam,
-    counted,
-    first,
-    induction,
-    memory,
-    order,
-    parts,
-    power_law,
-    scaling,
-    smoothing,
-    texts,
-)
 from whence.experiments.common import (
     AMOUNT,
     COSINE,
@@ -34,7 +21,10 @@ from whence.experiments.common import (
     share_interval,
     student,
 )
-from whence.experiments.words import it_conclusion, senses_conclusion
+from whence.experiments.inside import induction, memory, order, parts
+from whence.experiments.text import counted, first, smoothing, texts
+from whence.experiments.text.words import it_conclusion, senses_conclusion
+from whence.experiments.training import adam, power_law, scaling
 from whence.models.small.line import COFFEE_SHOP, least_squares, mean_squared_error
 from whence.play.line_rates import judged, losses_at
 

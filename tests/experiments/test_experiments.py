@@ -16,15 +16,15 @@ from whence.experiments.common import (
     mean_interval,
     share_interval,
 )
-from whence.experiments.counted import bigram
-from whence.experiments.first import first
-from whence.experiments.induction import repeated, shape
-from whence.experiments.memory import ASK, GAPS, KINDS, fade, recall
-from whence.experiments.order import NAMES, order, sentences
-from whence.experiments.smoothing import smoothing
+from whence.experiments.inside.induction import repeated, shape
+from whence.experiments.inside.memory import ASK, GAPS, KINDS, fade, recall
+from whence.experiments.inside.order import NAMES, order, sentences
 from whence.experiments.table import EXPERIMENTS
-from whence.experiments.texts import texts
-from whence.experiments.words import encoder_weights, it
+from whence.experiments.text.counted import bigram
+from whence.experiments.text.first import first
+from whence.experiments.text.smoothing import smoothing
+from whence.experiments.text.texts import texts
+from whence.experiments.text.words import encoder_weights, it
 from whence.models import build
 
 QUICK = {

@@ -10,7 +10,7 @@ from tests.cli.command import TEXT, whence
 from whence.data import open_source, prepare
 from whence.data.baselines import baselines
 from whence.errors import WhenceError
-from whence.experiments import ladder
+from whence.experiments.training import ladder
 from whence.runs.recipe import Recipe
 from whence.runs.run import Run
 from whence.scale.hardware import Hardware

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 
 from tests.cli.command import whence
 from whence.errors import WhenceError
-from whence.experiments.prediction import noted_positions, total_loss
-from whence.experiments.sentence import MODELS, learn, make_model, open_sentence, positions
+from whence.experiments.text.prediction import noted_positions, total_loss
+from whence.experiments.text.sentence import MODELS, learn, make_model, open_sentence, positions
 
 
 def test_the_notes_logits_give_their_figures():

@@ -9,7 +9,7 @@ import pytest
 from tests.cli.command import whence
 from tests.runs.tiny import RECIPE
 from whence import WhenceError
-from whence.experiments.sweep import Point, Trial, points, settles, sweep
+from whence.experiments.training.sweep import Point, Trial, points, settles, sweep
 
 
 def test_every_combination_is_trained_with_every_seed(tmp_path, capsys):

@@ -7,11 +7,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from whence.data.tokenizers import train_bpe
 from whence.errors import WhenceError
 from whence.generate import generate, inference, stream
 from whence.generate.reader import Reader
 from whence.generate.text import TextStream
-from whence.models import GPT, gpt2_config, llama_config, modern_config
+from whence.models import GPT, GPTConfig, gpt2_config, llama_config, modern_config
 
 
 class Characters:
@@ -86,6 +87,18 @@ def test_stream_and_whole_text_agree_and_seeds_count(model):
     assert len(set(texts)) == 3
     assert texts == generate(model, Characters(), "ab", seed=5, **settings)
     assert texts != generate(model, Characters(), "ab", seed=6, **settings)
+
+
+def test_a_window_larger_than_any_memory_takes_what_the_text_needs():
+    torch.manual_seed(0)
+    sizes = {"n_layers": 2, "n_heads": 2, "d_model": 16}
+    near = GPT(llama_config(**sizes, context_length=64), 27)
+    far = GPT(llama_config(**sizes, context_length=2**50), 27)
+    far.load_state_dict(near.state_dict())
+    texts = [generate(m, Characters(), "abc", max_tokens=30, temperature=0) for m in (near, far)]
+    assert texts[0] == texts[1]
+    with pytest.raises(WhenceError, match="no memory for the keys and values"):
+        far.new_cache(1)
 
 
 def test_full_window_starts_again_with_its_last_half(model):
@@ -190,6 +203,18 @@ def test_an_empty_prompt_is_a_line_break(model):
 def test_errors_come_at_once(model, settings, words):
     with pytest.raises(WhenceError, match=words):
         stream(model, Characters(), **{"prompt": "a", **settings})
+
+
+def test_of_a_long_prompt_only_the_end_is_cut_into_tokens():
+    """A book as a prompt isn't cut as a whole, and what is written is the same."""
+    tokenizer = train_bpe(["low lower lowest, new newer newest; " * 9], 300)
+    drawn = GPT(GPTConfig(n_layers=1, context_length=8, zero_head=False), tokenizer.vocab_size)
+    prompt = "new lower, newest low; lower " * 999
+    want = generate(drawn, tokenizer, tokenizer.encode(prompt).tolist(), max_tokens=9, seed=1)
+    cut, encode = [], tokenizer.encode
+    tokenizer.encode = lambda text: cut.append(text) or encode(text)
+    assert generate(drawn, tokenizer, prompt, max_tokens=9, seed=1) == want
+    assert 8 <= len("".join(cut)) <= 16 * tokenizer.longest
 
 
 def test_a_prompt_without_tokens(model):

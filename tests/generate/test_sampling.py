@@ -1,5 +1,7 @@
 """Filters against transformers' logits warpers; the table of candidates; draws."""
 
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -13,7 +15,7 @@ from transformers import (
 
 from whence.errors import WhenceError
 from whence.generate import Distribution, Sampling, filter_logits
-from whence.generate.sampling import pick
+from whence.generate.sampling import keep_top_p, pick
 
 
 @settings(deadline=None, max_examples=150)
@@ -119,3 +121,16 @@ def test_samples_of_a_model_agree_with_the_printed_probabilities(settings):
     scale = 2000 / sum(expected)
     found = chisquare([counts[i] for i in kept], [x * scale for x in expected])
     assert found.pvalue > 0.001
+
+
+@pytest.mark.parametrize("p", [0.0, 0.3, 0.9, 0.999, 1.0])
+@pytest.mark.parametrize("spread", [0.0, 0.5, 3.0, 30.0])
+def test_top_p_of_a_large_vocabulary_sorts_no_more_than_it_must(p, spread):
+    """Two rows are sorted whole; one by itself keeps the same, ties and −∞ included."""
+    torch.manual_seed(0)
+    logits = (spread * torch.randn(2, 3000)).round(decimals=1)
+    logits[:, ::7] = -math.inf
+    want = keep_top_p(logits, p)
+    for row in range(2):
+        assert torch.equal(keep_top_p(logits[row], p), want[row])
+        assert torch.equal(keep_top_p(logits[row : row + 1], p), want[row : row + 1])

@@ -1,7 +1,8 @@
-"""Talking to a model, and what spoke for a token of its answer."""
+"""Talking to a model, and what made a token of its answer likely."""
 
 import builtins
 import itertools
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,11 +10,12 @@ import torch
 from tests.cli.command import whence
 from tests.interop.test_gguf import FORMS, model
 from tests.interop.test_server import chatty
+from whence.data.tokenizers.imported import ImportedTokenizer
 from whence.errors import WhenceError
 from whence.generate import generate
-from whence.interop.chat import Chat
-from whence.interop.conversation import conversation_ids
-from whence.interop.spoken import spoken_for
+from whence.interop.talk.chat import Chat
+from whence.interop.talk.conversation import conversation_ids
+from whence.interop.talk.spoken import spoken_for
 from whence.models import modern_config
 from whence.why import trace
 
@@ -89,6 +91,17 @@ def test_turns_are_read_with_all_before_them(run):
     assert talk.messages == messages[:1]
 
 
+def test_what_was_written_with_fewer_bits_is_opened_with_all(run):
+    talk = Chat(run, {"temperature": 0}, max_tokens=4, weights="int8")
+    list(talk.say("Hi"))
+    assert talk.last.weights == "int8"
+    before, token, found = talk.why(1)
+    with torch.inference_mode():
+        want = run.model()(torch.tensor([before]))[0, -1, token]
+    assert found.logit == pytest.approx(float(want), rel=1e-4, abs=1e-4)
+    assert "written with int8 weights" in talk.last.rounded()
+
+
 def test_an_answer_broken_off_is_kept_as_far_as_it_came(run):
     talk = Chat(run, {"temperature": 0}, max_tokens=30)
     pieces = talk.say("Hi")
@@ -102,6 +115,19 @@ def test_a_conversation_that_is_too_long_is_told(run):
     talk = Chat(run, {"temperature": 0})
     with pytest.raises(WhenceError, match="/reset"):
         list(talk.say("word " * 200))
+    assert talk.messages == []
+
+
+def test_a_text_of_megabytes_is_refused_before_it_is_cut(run, monkeypatch):
+    def never(*_):
+        raise AssertionError("cut")
+
+    talk = Chat(run, {"temperature": 0})
+    monkeypatch.setattr(ImportedTokenizer, "_cut", never)
+    with pytest.raises(WhenceError, match=r"at least [\d,]+ tokens and the model reads 128"):
+        list(talk.say("word " * 10**6))
+    with pytest.raises(WhenceError, match="at least"):
+        list(talk.say("<|im_end|> word " * 10**6))
     assert talk.messages == []
 
 
@@ -123,6 +149,28 @@ def test_the_verb(run, capsys, monkeypatch):
     assert whence(*words, "--json") == 0
     assert '"receipt"' in capsys.readouterr().out
     assert next(left) == "never read"
+
+
+def test_ctrl_c_ends_an_answer_and_never_the_conversation(run, capsys, monkeypatch):
+    """One that comes a moment too late, when the answer has just ended, ends nothing."""
+    left = iter(["Hi", KeyboardInterrupt, "/tokens", "/why", EOFError])
+
+    def typed(_):
+        line = next(left)
+        if not isinstance(line, str):
+            raise line
+        return line
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(builtins, "input", typed)
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(isatty=lambda: True))
+    monkeypatch.setattr(Chat, "why", interrupted)
+    assert whence("chat", run.path, "--max-tokens", 3) == 0
+    told = capsys.readouterr().out
+    assert told.count("Ctrl-D leaves.") == 3  # at the beginning too
+    assert "1 '" in told
 
 
 @pytest.mark.parametrize(

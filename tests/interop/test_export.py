@@ -175,7 +175,7 @@ def test_what_can_t_go_out_is_said(tmp_path):
     for form, dtype, said in [
         ("hf", "auto", "no published layout has bigram_embedding"),
         ("gguf", "auto", "no published layout has bigram_embedding"),
-        ("safetensors", "q8_0", "keeps fp32, fp16, bf16"),
+        ("safetensors", "q8_0", "writes fp32, fp16, bf16"),
         ("onnx", "bf16", "--to onnx writes fp32"),
     ]:
         with pytest.raises(WhenceError, match=said):

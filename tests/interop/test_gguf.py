@@ -1,8 +1,9 @@
 """GGUF files come in: every kind of numbers, and files that lie."""
 
-import shutil
 from contextlib import suppress
+from math import log
 from pathlib import Path
+from types import SimpleNamespace
 
 import gguf
 import numpy as np
@@ -11,12 +12,13 @@ import torch
 from gguf import GGMLQuantizationType as Kind
 
 from tests.interop.test_tokenizers import imported
-from tests.interop.theirs import byte_level, theirs
+from tests.interop.theirs import byte_level, folder, theirs
 from whence.errors import WhenceError
-from whence.interop.gguf_file import GGUFFile
-from whence.interop.gguf_reading import open_gguf
-from whence.interop.gguf_writing import write_gguf
+from whence.interop.gguf.reading import open_gguf
+from whence.interop.gguf.rope import read_scaling
+from whence.interop.gguf.writing import write_gguf
 from whence.interop.huggingface import open_folder
+from whence.interop.reading import Fields
 from whence.models import GPT, gpt2_config, llama_config, modern_config, qwen3_config
 from whence.models.layers.rope_scaling import RopeScaling
 
@@ -32,6 +34,15 @@ FORMS = {
         **SIZES, rope_scaling=RopeScaling("llama3", 8.0, 1.0, 4.0, 512), d_head=32
     ),
     "llama, linear": llama_config(**SIZES, rope_scaling=RopeScaling("linear", 4.0)),
+    "llama, yarn": llama_config(
+        **SIZES,
+        n_kv_heads=2,
+        rope_scaling=RopeScaling("yarn", 4.0, 1.0, 32.0, 256, attention_factor=0.1 * log(4) + 1),
+    ),
+    "qwen3, yarn": qwen3_config(
+        **SIZES,
+        rope_scaling=RopeScaling("yarn", 2.5, 1.0, 32.0, 40, attention_factor=0.97),
+    ),
     "qwen2": llama_config(**SIZES, qkv_bias=True),
     "qwen3": qwen3_config(**SIZES, n_kv_heads=1, d_head=32),
     "modern": modern_config(**SIZES),
@@ -131,15 +142,6 @@ def test_q4_1_by_hand():
     assert values.tolist() == [0.5 * 3 - 1] * 16 + [0.5 * 9 - 1] * 16
 
 
-def test_a_file_cut_short_anywhere_is_told(wide, tmp_path):
-    whole = wide.read_bytes()
-    assert GGUFFile(wide).shapes
-    for size in [0, 3, 4, 11, 23, 24, 60, 200, 1000, 5000, len(whole) // 2, len(whole) - 1]:
-        (tmp_path / "m.gguf").write_bytes(whole[:size])
-        with pytest.raises(WhenceError, match=r"damaged|no GGUF"):
-            open_gguf(tmp_path / "m.gguf").weights()
-
-
 @pytest.mark.parametrize("at", range(4, 400, 9))
 def test_a_header_that_lies_is_told_or_read(wide, tmp_path, at):
     raw = bytearray(wide.read_bytes())
@@ -164,15 +166,67 @@ def test_what_can_t_be_read_is_named(wide, tmp_path):
         open_gguf(renamed("c.gguf", b"ffn_up", b"ffn_xx")).weights()
 
 
-def test_a_hugging_face_model_and_its_gguf_are_the_same(tmp_path):
-    from tests.interop.theirs import folder
-
-    found = open_folder(folder(tmp_path / "hf", theirs("llama 3")))
+@pytest.mark.parametrize("name", ["llama 3", "llama, yarn", "qwen3, yarn"])
+def test_a_hugging_face_model_and_its_gguf_are_the_same(name, tmp_path):
+    other = theirs(name)
+    found = open_folder(folder(tmp_path / "hf", other))
     first = GPT(found.config, 400).eval()
     first.load_state_dict(found.weights())
     write_gguf(first, found.tokenizer, tmp_path / "m.gguf", "fp32")
-    assert open_gguf(tmp_path / "m.gguf").config == found.config
-    shutil.rmtree(tmp_path / "hf")
+    again = open_gguf(tmp_path / "m.gguf")
+    assert again.config == found.config
+    second = GPT(again.config, 400).eval()
+    second.load_state_dict(again.weights())
+    x = torch.randint(0, 400, (2, 64))
+    with torch.inference_mode():
+        torch.testing.assert_close(second(x), other(input_ids=x).logits, rtol=1e-4, atol=1e-4)
+
+
+def test_yarn_by_the_names_and_numbers_that_llama_cpp_reads(tmp_path):
+    """It multiplies attn_factor by 1 + 0.1·ln(factor), YaRN's usual one; missing, it is 1."""
+    tokens = tokenizer()
+    prefix = "qwen3.rope.scaling."
+    written = {}
+    for name, attention in [("usual", 0.1 * log(4) + 1), ("own", 0.97)]:
+        scaling = RopeScaling("yarn", 4.0, 1.0, 32.0, 40, attention_factor=attention)
+        made = GPT(qwen3_config(**SIZES, rope_scaling=scaling), tokens.vocab_size)
+        write_gguf(made, tokens, tmp_path / f"{name}.gguf", "fp32")
+        fields = gguf.GGUFReader(tmp_path / f"{name}.gguf").fields
+        written[name] = {
+            key.removeprefix(prefix): field.contents()
+            for key, field in fields.items()
+            if key.startswith(prefix)
+        }
+    usual = {"type": "yarn", "factor": 4.0, "original_context_length": 40}
+    assert written["usual"] == usual
+    share = written["own"].pop("attn_factor")
+    assert written["own"] == usual
+    assert share == pytest.approx(0.97 / (0.1 * log(4) + 1), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("values", "wanted"),
+    [
+        ({"factor": 4.0}, RopeScaling("linear", 4.0)),  # llama.cpp's default kind
+        ({"type": "none", "factor": 4.0}, RopeScaling()),
+        ({"type": "linear"}, RopeScaling()),
+        (
+            {"type": "yarn", "factor": 8.0, "yarn_beta_fast": 16.0, "yarn_beta_slow": 0.1},
+            RopeScaling("yarn", 8.0, 0.1, 16.0, 64, 0.1 * log(8) + 1),
+        ),
+        ({"type": "yarn", "factor": 0.0}, "factor is 0.0"),
+        ({"type": "yarn", "factor": 2.0, "yarn_log_multiplier": 0.1}, "yarn_log_multiplier"),
+        ({"type": "longrope"}, "'longrope'"),
+    ],
+)
+def test_scalings_that_others_wrote(values, wanted):
+    names = {f"llama.rope.scaling.{name}": value for name, value in values.items()}
+    fields = Fields({**names, "llama.context_length": 64}, "m.gguf")
+    if isinstance(wanted, str):
+        with pytest.raises(WhenceError, match=wanted):
+            read_scaling(fields, SimpleNamespace(shapes={}), "llama", 16, 10000.0)
+    else:
+        assert read_scaling(fields, SimpleNamespace(shapes={}), "llama", 16, 10000.0) == wanted
 
 
 @pytest.mark.parametrize(
@@ -181,7 +235,7 @@ def test_a_hugging_face_model_and_its_gguf_are_the_same(tmp_path):
         (gpt2_config(**SIZES, activation="relu"), "computes the gpt2 layout with gelu_tanh"),
         (modern_config(**SIZES, qkv_bias=True), "no biases in the arcee layout"),
         (qwen3_config(**SIZES, rope_scaling=RopeScaling("llama3", 8.0)), "in its own layout"),
-        (llama_config(**SIZES, rope_scaling=RopeScaling("yarn", 8.0)), "YaRN"),
+        (llama_config(**SIZES, rope_scaling=RopeScaling("yarn", 8.0)), "YaRN between 1 and 32"),
         (modern_config(**SIZES, bigram_embedding=True), "no published layout has bigram_embedding"),
     ],
 )

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from tests.interop.theirs import MODELS, byte_level, folder, greedy, theirs
 from whence import Run
@@ -15,6 +16,7 @@ from whence.interop.huggingface import open_folder
 from whence.interop.importing import find_model, import_model
 from whence.models import GPT
 from whence.runs.questions.embed import cosines
+from whence.runs.summary import state_of_summary, summary_of
 
 TEXT = text_source("bottles", lambda: [f"{i} bottles of beer on the wall.\n" for i in range(200)])
 
@@ -88,9 +90,10 @@ def test_an_imported_run_is_a_run_like_any_other(tmp_path):
     moment = run.at(0)
     number = moment.trace("99 bottles of beer")["logits"][0, 1, 5]
     assert number.why().residual is not None
-    for _ in run.train(3):
-        pass
-    assert run.state == "finished"
+    for name in ("new", "finished"):
+        assert run.state == state_of_summary(run.path, summary_of(run.path)) == name
+        for _ in run.train(3) if name == "new" else ():
+            pass
     assert cosines(run, ["99 bottles", "the wall", "99 bottles"])[0][2] == pytest.approx(1)
     assert [r["step"] for r in run.steps] == [0, 1, 2]
     assert torch.equal(Run.open(run.path).model(0).state_dict()["embed.weight"], before)
@@ -105,7 +108,7 @@ def test_an_imported_run_is_a_run_like_any_other(tmp_path):
     assert answer("prediction", {**named, "prompt": "99 bottles"}, tmp_path)["prompt"]
     assert answer("flow", read, tmp_path)["stages"]
     assert answer("receipt", {**read, "address": "loss"}, tmp_path)
-    assert growth(Run.open(run.path), "99 bottles").steps == [0, 3]
+    assert growth(Run.open(run.path), "99 bottles").steps == [0, 2, 3]
 
 
 def refused(path: Path) -> str:
@@ -135,17 +138,17 @@ def change(path: Path, **values) -> None:
         ({"model_type": "gemma2"}, "norms on both sides"),
         ({"model_type": "mixtral"}, "experts"),
         ({"model_type": "nobody_knows"}, "gpt2, llama, mistral, arcee, qwen2, qwen3 can be read"),
-        ({"model_type": None}, "doesn't say model_type"),
+        ({"model_type": None}, "lacks model_type"),
         ({"hidden_act": "tanh"}, "hidden_act"),
         ({"rope_parameters": {"rope_type": "dynamic", "rope_theta": 1.0}}, "dynamic"),
         ({"rope_parameters": {"rope_type": "yarn", "rope_theta": 1.0}}, "more than 1"),
         ({"rope_parameters": {"rope_type": "yarn", "factor": -2.0}}, "factor is -2.0"),
         ({"rope_parameters": {"partial_rotary_factor": 0.5, "rope_theta": 1.0}}, "rotates 0.5"),
         ({"num_hidden_layers": 10**9}, "1,000,000,000 layers"),
-        ({"num_hidden_layers": 3}, "lacks model.layers.2"),
-        ({"num_hidden_layers": 1}, "doesn't tell of"),
+        ({"num_hidden_layers": 3}, "too few for the 3 layers"),
+        ({"num_hidden_layers": 1}, "isn't in its config"),
         ({"num_hidden_layers": "two"}, "must be 1 or more"),
-        ({"hidden_size": 64}, "another shape"),
+        ({"hidden_size": 64}, "by its config"),
         ({"num_key_value_heads": 3}, "can't share"),
         ({"quantization_config": {"bits": 4}}, "quantization_config"),
         ({"rms_norm_eps": "nan"}, "must be a number"),
@@ -168,7 +171,20 @@ def test_files_that_are_missing_or_damaged(model):
     assert "pickle" in refused(model)
     change(model / "config.json")
     (model / "model.safetensors.index.json").write_text('{"weight_map": {"a": "../../etc/passwd"}}')
-    assert "a file beside it" in refused(model)
+    assert "a file in the same folder" in refused(model)
+
+
+def test_a_weight_with_a_dimension_too_many(tmp_path):
+    path = folder(tmp_path / "model", theirs("gpt2"))
+    weights = load_file(path / "model.safetensors")
+    (name,) = [name for name in weights if name.endswith("h.0.mlp.c_fc.weight")]
+    save_file(weights | {name: weights[name][None]}, path / "model.safetensors")
+    assert "by its config" in refused(path)
+
+
+def test_a_template_that_is_no_text(model):
+    (model / "chat_template.jinja").write_bytes(b"{{ \xff }}")
+    assert "chat_template.jinja can't be read as text" in refused(model)
 
 
 def test_a_tokenizer_that_is_missing_or_too_large(model):

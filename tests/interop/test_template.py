@@ -8,9 +8,9 @@ from tests.interop.theirs import NASTY, TEMPLATE, byte_level, fast
 from whence.data import train_tokenizer
 from whence.data.tokenizers.imported import ImportedTokenizer
 from whence.errors import WhenceError
-from whence.interop import template as module
-from whence.interop.conversation import conversation_ids
-from whence.interop.template import render
+from whence.interop.talk import template as module
+from whence.interop.talk.conversation import conversation_ids
+from whence.interop.talk.template import render
 
 TALK = [
     {"role": "system", "content": "You are kind."},
@@ -69,25 +69,34 @@ def test_a_message_that_holds_every_mark_is_refused():
         conversation_ids(tokenizer(), [{"role": "user", "content": content}])
 
 
-@pytest.mark.parametrize(
-    "template",
-    [
-        "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
-        "{% for a in range(99999) %}{% for b in range(99999) %}{{ a }}{% endfor %}{% endfor %}",
-    ],
-)
-def test_an_endless_template_is_ended(template, monkeypatch):
-    monkeypatch.setattr(module, "SECONDS", 0.3)
-    monkeypatch.setattr(module, "LARGEST", 1_000_000)
-    with pytest.raises(WhenceError, match=r"longer than|without end"):
-        render(template, TALK)
+def doubled(first: str, step: str) -> str:
+    """Sixty times a step that doubles what is there."""
+    begin = f"{{% set all = namespace(x={first}) %}}{{% for i in range(60) %}}"
+    return begin + step + "{% endfor %}{{ all.x }}"
 
 
 @pytest.mark.parametrize(
     ("template", "said"),
     [
-        ("{{ 'x' * 10**9 }}", "multiplies too much"),
-        ("{{ 9**9**9 }}", "multiplies too much"),
+        ("{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}", "endless"),
+        ("{{ 9 ** (9 ** 9) }}", "endless|memory"),
+        (doubled("9", "{% set all.x = all.x * all.x %}"), "endless|memory"),
+        (doubled("'ab'", "{% set all.x = all.x ~ all.x %}"), "memory"),
+        (doubled("'ab'", "{% set y %}{{ all.x * 2 }}{% endset %}{% set all.x = y %}"), "memory"),
+        ("{{ 'x'.rjust(10 ** 12) }}", "memory"),
+        ("{% for a in range(99999) %}{{ 'x' * 9999 }}{% endfor %}", "more than 20,000,000 char"),
+    ],
+)
+def test_a_template_that_would_take_everything_is_ended(template, said, monkeypatch):
+    monkeypatch.setattr(module, "SECONDS", 0.5)
+    with pytest.raises(WhenceError, match=said):
+        render(template, TALK)
+    assert render("{{ messages | length }}", TALK) == "4"  # the next one is run as ever
+
+
+@pytest.mark.parametrize(
+    ("template", "said"),
+    [
         ("{{ messages.__class__.__mro__ }}", "unsafe"),
         ("{{ ''.__class__.__subclasses__() }}", "unsafe"),
         ("{% set _ = messages.append(1) %}", "unsafe|not safely"),

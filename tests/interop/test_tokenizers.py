@@ -14,10 +14,11 @@ from tokenizers import Tokenizer
 from tests.interop.theirs import CORPUS, NASTY, byte_level, fast, sentencepiece_bpe, unigram
 from whence.data.tokenizers import load_tokenizer, train_tokenizer
 from whence.data.tokenizers.imported import ImportedTokenizer
+from whence.data.tokenizers.length import TooLongError, check_length, ending, least_tokens
 from whence.errors import WhenceError
 from whence.generate.text import TextStream
-from whence.interop.gguf_reading import Fields
-from whence.interop.gguf_tokens import read_tokenizer
+from whence.interop.gguf.reading import Fields
+from whence.interop.gguf.tokens import read_tokenizer
 from whence.interop.pretokenizers import RULES
 from whence.interop.tokenizers_out import tokenizer_file
 
@@ -27,6 +28,8 @@ THEIRS = {
     "sentencepiece, always a space": lambda: sentencepiece_bpe("always"),
     "unigram": unigram,
 }
+
+SHRINKING = ["\u1100\u1161\u11a8", "\u03b1\u0313\u0301\u0345", "▁", "𝐀", "ﾊﾟ"]
 
 
 def imported(tokenizer: Tokenizer, **more) -> ImportedTokenizer:
@@ -68,6 +71,57 @@ def test_decoding_gives_the_text_back(pair, text):
     ):  # there a space is written ▁, so that one can't be told from the other
         text = text.replace("▁", " ")
     assert back.removeprefix(" ") == text.removeprefix(" ")
+
+
+def test_a_text_has_at_least_as_many_tokens_as_is_said_of_it(pair):
+    _, ours = pair
+    assert ours.longest
+    longest = max((token for token in ours.table if token), key=len).decode("utf-8", "replace")
+    for text in (*NASTY, *SHRINKING, longest * 20):
+        for times in (1, 30):
+            assert least_tokens(ours, text * times) <= len(ours.encode(text * times))
+    assert least_tokens(ours, "x" * 10**6) > 5000
+
+
+def test_bytes_that_no_token_stands_for_don_t_count():
+    """As in SmolLM2, whose table lacks bytes that were in no text it learnt from."""
+    file = json.loads(byte_level().to_str())
+    vocab, merges = file["model"]["vocab"], file["model"]["merges"]
+    file["model"]["vocab"] = {t: i for t, i in vocab.items() if "z" not in t and "Ą" not in t}
+    file["model"]["merges"] = [m for m in merges if "z" not in "".join(m)]
+    ours = ImportedTokenizer({"tokenizer": file, "vocab_size": len(vocab)})
+    assert ours.lost == b"\x04z"
+    assert ours.longest is not None
+    for text in ("z\x04" * 1000, "az" * 1000, *NASTY):
+        assert least_tokens(ours, text) <= len(ours.encode(text))
+    assert least_tokens(ours, "az" * 1000) == -(-1000 // ours.longest)
+    assert ending(ours, "a" + "z" * 10**4, 1)[0] == "a"
+
+
+def test_a_text_at_the_bound_is_let_in():
+    tokenizer = train_tokenizer("bytes", list)
+    check_length(tokenizer, "é" * 4, 8)
+    with pytest.raises(TooLongError, match="at least 9 tokens, and at most 8"):
+        check_length(tokenizer, "é" * 4 + "e", 8)
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"pre_tokenizer": {"type": "WhitespaceSplit"}}, " " * 10**5),
+        ({"normalizer": {"type": "Strip", "strip_left": True, "strip_right": True}}, " " * 10**5),
+        ({"normalizer": {"type": "Replace", "pattern": {"String": "ab"}, "content": ""}},
+         "ab" * 10**5),
+        ({"model": {"type": "BPE", "vocab": {"a": 0}, "merges": []}}, "b" * 10**5),
+        ({"model": {"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "a"}}, "b" * 10**5),
+    ],
+)  # fmt: skip
+def test_where_text_can_vanish_nothing_is_said_of_it(change, text):
+    bytes_of = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True}
+    file = {**json.loads(byte_level().to_str()), "pre_tokenizer": bytes_of, **change}
+    ours = ImportedTokenizer({"tokenizer": {**file, "added_tokens": []}})
+    assert len(ours.encode(text)) < len(text) / 4
+    assert least_tokens(ours, text) == 0
 
 
 def test_special_tokens_are_read_only_where_they_are_asked_for(pair):
@@ -144,8 +198,8 @@ def test_sentencepiece_scores_in_gguf_cut_as_the_sentencepiece_library(tmp_path)
     values = {
         "model": "llama",
         "tokens": [theirs.id_to_piece(i) for i in range(n)],
-        "scores": [theirs.get_score(i) for i in range(n)],
-        "token_type": [int(t) for t in types],
+        "scores": np.array([theirs.get_score(i) for i in range(n)], np.float32),
+        "token_type": np.array([int(t) for t in types], np.int32),
         "bos_token_id": theirs.bos_id(),
         "eos_token_id": theirs.eos_id(),
         "unknown_token_id": theirs.unk_id(),

@@ -158,6 +158,13 @@ SHORT_YARN = {
     "mscale_all_dim": 0.5,
     "original_max_position_embeddings": 40,
 }
+OWN_YARN = {
+    "rope_type": "yarn",
+    "rope_theta": 500.0,
+    "factor": 2.5,
+    "attention_factor": 0.97,
+    "original_max_position_embeddings": 40,
+}
 LINEAR = {"rope_type": "linear", "rope_theta": 10000.0, "factor": 2.0}
 # name: (config, model, settings)
 MODELS = {
@@ -201,6 +208,11 @@ MODELS = {
         hf.Qwen3Config,
         hf.Qwen3ForCausalLM,
         {"num_key_value_heads": 2, "head_dim": 16},
+    ),
+    "qwen3, yarn": (
+        hf.Qwen3Config,
+        hf.Qwen3ForCausalLM,
+        {"num_key_value_heads": 2, "head_dim": 32, "rope_parameters": OWN_YARN},
     ),
     "qwen3, tied": (
         hf.Qwen3Config,

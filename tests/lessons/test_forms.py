@@ -16,7 +16,10 @@ def said(n: int, marker: str, **made) -> str:
     play = Play(lesson(n))
     index = next(c.index for c in play.lesson.cells if not c.markdown and marker in c.source)
     play.outputs = {i: Output(i, "code") for i in range(index)}  # as if they had run
-    names = {name: getattr(lessons, name) for name in ("ask", "check", "reveal", "say", "table")}
+    names = {
+        name: getattr(lessons, name)
+        for name in ("ask", "check", "figure", "reveal", "say", "table")
+    }
     question = lessons.ask("?", *map(str, range(6)))
     play.names.update(math=math, guess=question, guess_proof=question, **names, **made)
     return " ".join(play.run(index).markdown.split())
@@ -144,8 +147,8 @@ FORMS = {
     "the line falls": (lambda: line(500, -20), "It is b) 1.** Each kilometre"),
     "the line rises": (lambda: line(500, 20), "A *positive* weight"),
     "a start below zero": (lambda: line(-5, 20), "It is a)"),
-    "the step goes too far": (lambda: neuron(4.95, 4.65), "which is too far"),
-    "the step stops short": (lambda: neuron(3.0, 2.5), "which is not yet 4"),
+    "the step goes too far": (lambda: neuron(4.95, 4.65), "It went too far"),
+    "the step stops short": (lambda: neuron(3.0, 2.5), "It isn't 4 yet"),
     "add-one spoils it": (lambda: counts(sure(1)), "drowns what was really counted"),
     "text enough": (lambda: counts(sure(-1)), "enough text here for the second word"),
     "a short text": (lambda: counts(sure(0)), "changes its sign"),
@@ -187,7 +190,7 @@ FORMS = {
     "norms do it, too": (lambda: flowing(1e-9, 1.0), "Only in part"),
     "norms don't": (lambda: flowing(1e-9, 1e-6), "don't keep the gradient's size"),
     "greedy repeats": (lambda: repeated(0.8, 0.1), "It is b)"),
-    "greedy doesn't": (lambda: repeated(0.1, 0.1), "shows it badly"),
+    "greedy doesn't": (lambda: repeated(0.1, 0.1), "doesn't show it well"),
     "the owl did it": (lambda: owls(0.9), "these are the lines that surprise it"),
     "others did it, too": (lambda: owls(0.3), "other lines had as much to do with it"),
     "the owl forgets": (lambda: without(0.001, 0.9), "sleep at night like all the others"),

@@ -208,22 +208,15 @@ CLAIMS[15] = {
 NUMBERS = [found.n for found in lessons()]
 
 
-@pytest.fixture(scope="module")
-def plays() -> dict[int, Play]:
-    """Lessons that have run, so that each runs once for all tests."""
-    return {}
+@pytest.fixture(scope="module", params=NUMBERS)
+def play(request) -> Play:
+    """A lesson that has run: once, for all tests of it, which come one after the other."""
+    made = Play(lesson(request.param))
+    made.all()
+    return made
 
 
-def played(plays: dict[int, Play], n: int) -> Play:
-    if n not in plays:
-        plays[n] = Play(lesson(n))
-        plays[n].all()
-    return plays[n]
-
-
-@pytest.mark.parametrize("n", NUMBERS)
-def test_runs_whole(plays, n):
-    play = played(plays, n)
+def test_runs_whole(play):
     kinds = [output.kind for output in play.outputs.values()]
     assert kinds.index("question") < kinds.index("answer")
     assert "picture" in kinds
@@ -237,9 +230,8 @@ def test_runs_whole(plays, n):
             assert output.markdown
 
 
-@pytest.mark.parametrize("n", NUMBERS)
-def test_words_light_up_blocks(plays, n):
-    outputs = played(plays, n).outputs.values()
+def test_words_light_up_blocks(play):
+    outputs = play.outputs.values()
     blocks = {block for output in outputs for block in output.blocks}
     for output in outputs:
         assert set(output.words.values()) <= blocks
@@ -247,10 +239,9 @@ def test_words_light_up_blocks(plays, n):
             assert f'data-block="{block}"' in output.svg
 
 
-@pytest.mark.parametrize("n", NUMBERS)
-def test_no_figure_is_written_as_a_program_writes_it(plays, n):
+def test_no_figure_is_written_as_a_program_writes_it(play):
     """7.8·10⁻⁵, not 7.81335e-05."""
-    for output in played(plays, n).outputs.values():
+    for output in play.outputs.values():
         prose = re.sub(r"```.*?```|`[^`]*`", "", output.markdown, flags=re.DOTALL)
         drawn = re.sub(r"<style.*?</style>|<[^>]*>", " ", output.svg, flags=re.DOTALL)
         assert not re.search(r"\de[-+]?\d", prose + drawn), output
@@ -263,11 +254,19 @@ def test_what_is_said_wrong_has_a_source(n):
     parts = re.split(r"^## ", prose, flags=re.MULTILINE)
     (section,) = (part for part in parts if part.startswith("What is often said wrong"))
     assert re.search(r"\]\(https?://", section)
+    for paragraph in section.split("\n\n"):
+        assert ('*"' in paragraph) <= ("](https://" in paragraph), paragraph
 
 
 @pytest.mark.parametrize("n", NUMBERS)
-def test_its_page_in_the_site_has_its_numbers_and_pictures(plays, n):
-    play = played(plays, n)
+def test_it_ends_with_one_turn_of_yours_and_a_way_on(n):
+    prose = [cell.source for cell in lesson(n).cells if cell.markdown]
+    assert "\n".join(prose).count("## Your turn") == 1
+    assert prose[-1].startswith("**Further.**")
+    assert "\n\n" not in prose[-1].strip()
+
+
+def test_its_page_in_the_site_has_its_numbers_and_pictures(play):
     page = runpy.run_path(str(DOCS / "played.py"))["page"](play)
     for output in play.outputs.values():
         assert bold_words(output.markdown) in page
@@ -275,22 +274,18 @@ def test_its_page_in_the_site_has_its_numbers_and_pictures(plays, n):
     assert page.startswith("% ")
 
 
-@pytest.mark.parametrize("n", NUMBERS)
-def test_figures(plays, n):
-    names = played(plays, n).names
-    for name, value in FIGURES.get(n, {}).items():
-        assert names[name] == pytest.approx(value, abs=6e-5, rel=2e-6), name
+def test_figures(play):
+    for name, value in FIGURES.get(play.lesson.n, {}).items():
+        assert play.names[name] == pytest.approx(value, abs=6e-5, rel=2e-6), name
 
 
-@pytest.mark.parametrize("n", sorted(set(CLAIMS) & set(NUMBERS)))
-def test_claims(plays, n):
-    names = played(plays, n).names
-    assert [claim for claim, holds in CLAIMS[n].items() if not holds(names)] == []
+def test_claims(play):
+    claims = CLAIMS.get(play.lesson.n, {})
+    assert [claim for claim, holds in claims.items() if not holds(play.names)] == []
 
 
-@pytest.mark.parametrize("n", NUMBERS)
-def test_exercise(plays, n):
-    play = played(plays, n)
+def test_exercise(play):
+    n = play.lesson.n
     exercise = next(cell for cell in play.lesson.cells if cell.kind == "exercise")
     assert not play.run(exercise.index).right  # as it stands it is unsolved
     for values in RIGHT[n]:
@@ -303,9 +298,7 @@ def test_exercise(plays, n):
         assert hint in output.text
 
 
-@pytest.mark.parametrize("n", NUMBERS)
-def test_answer_knows_the_prediction(plays, n):
-    play = played(plays, n)
+def test_answer_knows_the_prediction(play):
     question = next(cell for cell in play.lesson.cells if cell.kind == "question")
     answer = next(cell for cell in play.lesson.cells if cell.kind == "answer")
     letters = play.names[

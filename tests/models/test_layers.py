@@ -177,3 +177,14 @@ def test_pairs():
     assert torch.equal(y[0], table.weight[torch.tensor([3 * 3 + 2, 2 * 3 + 0, 0 * 3 + 1])])
     later = table(torch.tensor([[0, 1]]), torch.tensor([[2]]))
     assert torch.equal(later[0], y[0, 1:])
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_norms_of_queries_and_keys_have_torchs_weights(form):
+    torch.manual_seed(0)
+    ours, x = form(24, 3, qk_norm="rms", norm_eps=1e-5), torch.randn(2, 5, 8)
+    for mine in (ours.q_norm, ours.k_norm):
+        theirs = nn.RMSNorm(8, eps=1e-5)
+        nn.init.normal_(theirs.weight)
+        mine.load_state_dict(theirs.state_dict())
+        torch.testing.assert_close(mine(x), theirs(x))

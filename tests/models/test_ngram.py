@@ -11,7 +11,7 @@ from nltk.lm import MLE, KneserNeyInterpolated, Lidstone, Vocabulary
 from nltk.util import everygrams, ngrams
 
 from whence.errors import WhenceError
-from whence.models.ngram.counting import count_ngrams
+from whence.models.ngram.counts.counting import count_ngrams
 from whence.models.ngram.model import NGram, NGramConfig
 from whence.models.ngram.smoothing import discounts, kneser_ney
 

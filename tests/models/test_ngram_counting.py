@@ -7,11 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from whence.errors import WhenceError
-from whence.models.ngram import counting
-from whence.models.ngram.counting import count_bigrams, count_ngrams
+from whence.models.ngram.counts import counting
+from whence.models.ngram.counts.counting import count_bigrams, count_ngrams
+from whence.models.ngram.counts.scratch import Scratch
+from whence.models.ngram.counts.spill import Runs
 from whence.models.ngram.model import NGram, NGramConfig
-from whence.models.ngram.scratch import Scratch
-from whence.models.ngram.spill import Runs
 
 
 def counted_by_hand(tokens, order, start):
@@ -135,15 +135,15 @@ def test_bigrams_of_a_large_vocabulary_are_refused():
 
 
 def test_loops_compile_where_no_folder_can_keep_the_machine_code(monkeypatch):
-    from whence.models.ngram import counting_kernels
+    from whence.models import compiled
 
-    real = counting_kernels.numba.njit
+    real = compiled.numba.njit
 
     def read_only(**options):
         if options.get("cache"):
             raise RuntimeError("cannot cache function: no locator available")
         return real(**options)
 
-    monkeypatch.setattr(counting_kernels.numba, "njit", read_only)
-    doubled = counting_kernels.compiled(lambda x: 2 * x)
+    monkeypatch.setattr(compiled.numba, "njit", read_only)
+    doubled = compiled.compiled(lambda x: 2 * x)
     assert doubled(21) == 42

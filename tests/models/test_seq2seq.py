@@ -130,7 +130,7 @@ def test_encoder_reads_both_ways_and_classifies():
     ("make", "words"),
     [
         (lambda: Seq2SeqConfig(label_smoothing=1.0), "label_smoothing is 1.0"),
-        (lambda: EncoderConfig(d_model=30), "shared out evenly"),
+        (lambda: EncoderConfig(d_model=30), "divide evenly"),
         (lambda: small().encode(torch.zeros(1, 17, dtype=torch.long)), "17 tokens long"),
     ],
 )

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from whence.data.points import SHAPES, points
+from whence.data.made.points import SHAPES, points
 from whence.errors import WhenceError
 from whence.models.small.line import COFFEE_SHOP
 from whence.models.small.mlp import MLP
@@ -161,7 +161,7 @@ def test_points_are_seeded_and_can_be_told_apart(shape):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ({"data": "moon"}, "nothing to play with"),
+        ({"data": "moon"}, "unknown data 'moon'"),
         ({"hidden": (99,)}, "at most 6 layers"),
         ({"rate": 0.0}, "rate is 0"),
         ({"rate": float("nan")}, "rate is nan"),

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
@@ -166,42 +167,49 @@ torch.mm(torch.ones(256, 256).bfloat16(), torch.ones(256, 256).bfloat16(), out=o
 print(int(out.isnan().sum()))
 """
 TRAIN = """
-import json, tempfile
-from pathlib import Path
-from dataclasses import replace
-from tests.process.test_bits import BF16, WIDE
-from tests.runs.tiny import finish, losses, make
-from whence.errors import WhenceError
-recipe = replace(WIDE["gpt"], steps=3, hardware=replace(BF16, threads={threads}))
-try:
-    run = make(Path(tempfile.mkdtemp()) / "run", recipe)
-    finish(run)
-    print(json.dumps([run.recipe.hardware.threads, losses(run)]))
-except WhenceError as error:
-    print(json.dumps(str(error)))
+import json
+from tests.process.test_bits import trained
+for threads in {threads}:
+    print(json.dumps(trained(threads)))
 """
 
 
-def test_fewer_threads_than_counted_are_refused_and_the_default_follows_the_limit():
+def trained(threads: int | None) -> tuple[int, list[str]] | str:
+    """How many threads a run got, and its losses; or by what it was refused."""
+    recipe = replace(WIDE["gpt"], steps=2, hardware=replace(BF16, threads=threads))
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            run = make(Path(folder) / "run", recipe)
+            finish(run)
+        except WhenceError as error:
+            return str(error)
+        return run.recipe.hardware.threads, losses(run)
+
+
+@pytest.fixture(scope="module")
+def freely() -> dict[int, list[str]]:
+    """Losses by number of threads, in a process that nothing is told of threads."""
+    told = in_process(TRAIN.format(threads=(1, 2))).stdout.splitlines()
+    return dict(json.loads(line) for line in told)
+
+
+def test_fewer_threads_than_counted_are_refused_and_the_default_follows_the_limit(freely):
     """With OMP_THREAD_LIMIT=1 PyTorch counts two threads and oneDNN's second half isn't written."""
-    limit = {"OMP_THREAD_LIMIT": "1"}
-    refused = json.loads(in_process(TRAIN.format(threads=2), **limit).stdout)
     if library() is None:
         pytest.skip("OpenMP isn't a library of its own here")
+    code = TRAIN.format(threads=(2, None)) + SHORT
+    told = in_process(code, OMP_THREAD_LIMIT="1").stdout.splitlines()
+    refused, (threads, found), unwritten = map(json.loads, told)
     assert "hardware.threads is 2 and OMP_THREAD_LIMIT allows 1" in refused
-    threads, found = json.loads(in_process(TRAIN.format(threads=None), **limit).stdout)
     assert threads == 1
-    _, one = json.loads(in_process(TRAIN.format(threads=1)).stdout)
-    assert found == one
-    unwritten = int(in_process(SHORT, **limit).stdout)
+    assert found == freely[1]
     assert unwritten in (0, 256 * 128)  # the cause, in PyTorch alone
 
 
-def test_a_busy_machine_takes_no_threads_away():
+def test_a_busy_machine_takes_no_threads_away(freely):
     """OMP_DYNAMIC lets OpenMP give fewer threads beside other work; our steps don't let it."""
-    _, usual = json.loads(in_process(TRAIN.format(threads=2)).stdout)
-    _, found = json.loads(in_process(TRAIN.format(threads=2), OMP_DYNAMIC="true").stdout)
-    assert found == usual
+    told = in_process(TRAIN.format(threads=(2,)), OMP_DYNAMIC="true").stdout
+    assert json.loads(told)[1] == freely[2]
 
 
 def test_hardware_says_which_limit(monkeypatch):

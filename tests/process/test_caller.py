@@ -17,16 +17,19 @@ import whence
 from tests.process.state import odd, state
 from tests.runs.tiny import RECIPE, RECIPES, SOURCE, finish, make
 from whence import Run
+from whence.doctor import diagnose
 from whence.experiments.table import EXPERIMENTS, experiment
+from whence.interop.exporting import export_model
+from whence.interop.importing import import_model
 from whence.runs.compare import compare
 from whence.runs.fork import fork
 from whence.runs.questions.export import export_metrics
 from whence.runs.questions.growth import growth
 from whence.runs.questions.whatif import what_if
-from whence.runs.repair import repair
 from whence.runs.replay import Moment, estimate, go_to, start_from
 from whence.runs.trained import trained_model
-from whence.runs.verify import verify
+from whence.runs.upkeep.repair import repair
+from whence.runs.upkeep.verify import verify
 from whence.scale.hardware import Hardware
 from whence.why import biography, influence
 
@@ -113,6 +116,50 @@ OTHERS: dict[str, Call] = {
     "influence": lambda run, out: influence(run, "42 bott", "les", step=9),
     "a model": lambda run, out: Hardware().resolved().summary(),
 }
+
+
+def own_loop() -> tuple[torch.nn.Module, torch.optim.Optimizer, Callable[[], torch.Tensor]]:
+    """Someone's own training step, which draws no random numbers."""
+    model = torch.nn.utils.skip_init(torch.nn.Linear, 3, 1, dtype=torch.float32)
+    torch.nn.init.ones_(model.weight), torch.nn.init.ones_(model.bias)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    x = torch.arange(12, dtype=torch.float32).reshape(4, 3) / 12
+
+    def step() -> torch.Tensor:
+        optimizer.zero_grad()
+        loss = model(x).square().mean()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    return model, optimizer, step
+
+
+def opened(run: Run, out: Path) -> None:
+    """A step of one's own, traced, and asked about in every way there is."""
+    model, optimizer, step = own_loop()
+    number = whence.trace(step, model=model, optimizer=optimizer).number("weight[0,1].update")
+    number.why(), number.check(), number.attribution("module")
+
+
+def watched(run: Run, out: Path) -> None:
+    """A loop of one's own, watched, dumped, gone back in, diagnosed and let go."""
+    model, optimizer, step = own_loop()
+    with whence.watch(model, optimizer, out=out, tell=lambda sentence: None) as recorder:
+        for _ in range(3):
+            recorder.log(loss=float(step().detach()))
+        recorder.at(1).trace().why("weight[0,1].update")
+        recorder.dump()
+    diagnose(out, seconds=5)
+
+
+def taken_out_and_in(run: Run, out: Path) -> None:
+    """A model that leaves for Hugging Face's form and comes back."""
+    export_model(run, "hf", out)
+    import_model(out, out.with_name(f"{out.name}-in"))
+
+
+OTHERS |= {"opened": opened, "watched": watched, "interop": taken_out_and_in}
 
 
 def check(call: Callable[[], Any]) -> None:

@@ -13,7 +13,7 @@ from tests.runs.tiny import sign
 from whence.runs.run import Run
 from whence.runs.store.files import sha256
 from whence.runs.store.header import PINNED, Header, _first_line
-from whence.runs.store.lines import encode_line
+from whence.runs.store.records.lines import encode_line
 
 NAMES = (
     "run.toml",

@@ -22,7 +22,7 @@ from whence.runs.fork import fork
 from whence.runs.questions.growth import growth
 from whence.runs.run import Run
 from whence.runs.summary import summary_of
-from whence.runs.verify import verify
+from whence.runs.upkeep.verify import verify
 
 RECORDS = ("steps.jsonl", "evals.jsonl", "samples.jsonl", "checkpoints.jsonl")
 TEXTS = ("run.toml", "tokens.json", "tokens.bin", "tokenizer.json")

@@ -17,6 +17,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -31,11 +32,11 @@ from whence.errors import WhenceError
 from whence.runs.fork import fork
 from whence.runs.questions.export import export_metrics
 from whence.runs.recipe import Record
-from whence.runs.repair import repair
 from whence.runs.run import Run
-from whence.runs.store import lines as lines_module
 from whence.runs.store.checkpoints import check_checkpoint
-from whence.runs.verify import verify
+from whence.runs.store.records import lines as lines_module
+from whence.runs.upkeep.repair import repair
+from whence.runs.upkeep.verify import verify
 
 STEPS = 9
 RECORD = Record(
@@ -166,6 +167,7 @@ class Fault:
 
     def __init__(self, folder: Path, at: int, kind: str):
         self.folder, self.at, self.kind, self.count = str(folder), at, kind, 0
+        self._counting = threading.Lock()
         sys.addaudithook(self._hear)
         self._fsync, self._write = os.fsync, lines_module._write_all
         os.fsync = self._syncing
@@ -185,9 +187,14 @@ class Fault:
             self._next()
 
     def _next(self) -> None:
-        self.count += 1
-        if self.count - 1 == self.at:
+        if self._is_it():
             self._happen()
+
+    def _is_it(self) -> bool:
+        """Count an operation; tell whether it is the one to disturb. Two threads have two."""
+        with self._counting:
+            self.count += 1
+            return self.count - 1 == self.at
 
     def _happen(self) -> None:
         if self.kind == "failed":
@@ -200,9 +207,10 @@ class Fault:
         self._fsync(handle)
 
     def _writing(self, file, data: bytes) -> None:
-        if self.count == self.at and self.kind != "killed":
-            self._write(file, data[: len(data) // 2])
-        self._next()
+        if self._is_it():
+            if self.kind != "killed":
+                self._write(file, data[: len(data) // 2])
+            self._happen()
         self._write(file, data)
 
 

@@ -23,15 +23,15 @@ from tests.runs.tiny import finish, make
 from whence.errors import WhenceError
 from whence.runs.compare import compare
 from whence.runs.fork import fork
-from whence.runs.listing import list_runs
 from whence.runs.questions.export import export_metrics
 from whence.runs.questions.growth import growth
 from whence.runs.questions.whatif import what_if
-from whence.runs.repair import repair
 from whence.runs.run import Run
-from whence.runs.store.curves import Curves
-from whence.runs.verify import verify
-from whence.studio.answers.runs import runs
+from whence.runs.store.records.curves import Curves
+from whence.runs.upkeep.listing import list_runs
+from whence.runs.upkeep.repair import repair
+from whence.runs.upkeep.verify import verify
+from whence.studio.answers.training.runs import runs
 from whence.studio.stream import Streams
 
 LONGEST = 1000  # characters: more than a sentence fills a screen
@@ -86,7 +86,7 @@ def use(path: Path, seconds: float = SECONDS) -> list[str]:
     pid = forked()
     if not pid:
         used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY,) * 2)
+        resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
         wrong = read_all(path, lambda name: _tell(write_end, name))
         for line in wrong:
             _tell(write_end, f"! {line}")

@@ -24,9 +24,9 @@ from tests.runs.tiny import RUNGS, files, losses, make
 from whence.errors import WhenceError
 from whence.models import NGramConfig
 from whence.runs.recipe import Record
-from whence.runs.repair import repair
 from whence.runs.run import Run
 from whence.runs.store.checkpoints import check_checkpoint
+from whence.runs.upkeep.repair import repair
 
 KILLED = RUNGS | {"ngram": replace(RUNGS["gpt"], model=NGramConfig(order=3))}  # counted: one step
 RECORD = Record(
@@ -129,7 +129,7 @@ def names(said: str, victim: Path) -> bool:
 def mend(path: Path, victim: Path, was: bytes, said: str) -> None:
     """Do what a person would who was told of a damaged file."""
     assert names(said, victim), f"{victim}: {said}"
-    if "can go on from step" in said:
+    if "can continue from step" in said:
         assert repair(Run.open(path)), said
     else:  # a recipe or a text can't be guessed
         victim.write_bytes(was)

@@ -13,9 +13,9 @@ from whence.runs.compare import compare
 from whence.runs.fork import fork
 from whence.runs.questions.growth import growth
 from whence.runs.recipe import Record
-from whence.runs.repair import repair
 from whence.runs.run import Run
-from whence.runs.verify import verify
+from whence.runs.upkeep.repair import repair
+from whence.runs.upkeep.verify import verify
 
 READERS: dict[str, Callable[[Run], object]] = {
     "state": lambda run: run.state,
@@ -168,7 +168,7 @@ def test_letting_go_is_no_loss(tmp_path):
 def test_a_run_of_before_the_chain_is_read_and_trained(tmp_path, whole):
     """What was made without ids: no records named, nothing pinned."""
     from whence.runs.store.header import Header
-    from whence.runs.store.lines import Lines
+    from whence.runs.store.records.lines import Lines
 
     run = make(tmp_path / "run")
     abandon(run, before=13)

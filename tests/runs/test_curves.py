@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 from tests.runs.tiny import abandon, finish, make
 from whence.errors import WhenceError
 from whence.runs.questions.growth import growth
-from whence.runs.store.curves import Curves, thin
+from whence.runs.store.records.curves import Curves, thin
 
 
 @given(

@@ -15,7 +15,7 @@ from whence.errors import WhenceError
 from whence.models import NGramConfig
 from whence.runs.recipe import Recipe
 from whence.runs.replay import ReplayError
-from whence.runs.verify import verify
+from whence.runs.upkeep.verify import verify
 from whence.scale import hardware
 
 ROOT = Path(__file__).parents[2]

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.cli.command import TINY
 from tests.runs.tiny import RECIPE, TEXT, finish, losses, make
 from whence.errors import WhenceError
 from whence.runs.run import Run
@@ -20,7 +21,7 @@ from whence.runs.store.tidy import let_go
 from whence.runs.training import recorded as training
 from whence.runs.training.control import ask, train_controlled
 from whence.runs.training.events import Ended, Evaluated
-from whence.runs.verify import verify
+from whence.runs.upkeep.verify import verify
 
 ROOT = Path(__file__).parents[2]
 
@@ -79,11 +80,10 @@ def test_a_last_measurement_that_was_broken_off_is_made_up_for(tmp_path, whole, 
 def test_a_signal_saves_and_ends(tmp_path, number):
     text = tmp_path / "bottles.txt"
     text.write_text(TEXT, encoding="utf-8")
-    words = "--steps 100000 --model.d-model 16 --model.n-layers 1 --json"
-    words += " --hardware.device cpu --hardware.threads 1"
+    words = ["--out", tmp_path / "run", "--steps", "100000", "--json", *TINY]
     before = signal.signal(number, signal.SIG_DFL)  # what is ignored here would be there, too
     process = subprocess.Popen(
-        [sys.executable, "-m", "whence", "train", text, "--out", tmp_path / "run", *words.split()],
+        [sys.executable, "-m", "whence", "train", text, *words],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -95,7 +95,7 @@ def test_a_signal_saves_and_ends(tmp_path, number):
         if '"step"' in line and '"loss"' in line:
             break
     process.send_signal(number)
-    _, said = process.communicate(timeout=100)
+    _, said = process.communicate(timeout=300)
     assert process.returncode == 0, said
     run = Run.open(tmp_path / "run")
     assert run.checkpoints[-1] == len(run.steps)
@@ -138,3 +138,17 @@ def test_what_a_kill_left_of_letting_go_is_finished(tmp_path, monkeypatch):
         Run.open(run.path).check_unfinished()
     assert [p.name for p in run.checkpoint_folder.iterdir()] == ["000015"]
     assert whole.checkpoints == run.checkpoints
+
+
+def test_the_last_step_opens_without_a_replay(tmp_path):
+    """The state before it is kept, until the run goes on and another step is the last."""
+    record = replace(RECIPE.record, checkpoint_every=None, evaluate_every=100)
+    run = make(tmp_path / "run", record=record, steps=8)
+    finish(run)
+    assert run.checkpoints == [7, 8]
+    assert run.at(7).replayed == 0
+    finish(Run.open(run.path), steps=12)
+    longer = Run.open(run.path)
+    assert {11, 12} <= set(longer.checkpoints)
+    assert 7 not in longer.checkpoints
+    assert longer.at(11).replayed == 0

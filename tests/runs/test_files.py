@@ -14,17 +14,17 @@ import torch
 from tests.runs.tiny import RECIPE, finish, make
 from whence.data import text_source
 from whence.errors import WhenceError
-from whence.runs.listing import list_runs
 from whence.runs.questions.export import export_metrics
 from whence.runs.recipe import Data, Record
 from whence.runs.run import Run
 from whence.runs.store.checkpoints import load_weights, save_checkpoint, saved_steps
 from whence.runs.store.files import read_json, remove_leftovers, write_folder_whole
-from whence.runs.store.lines import Lines
 from whence.runs.store.past import Past, past_of
+from whence.runs.store.records.lines import Lines
 from whence.runs.store.retention import Spacing, is_due, surplus
 from whence.runs.training import saver as saver_module
 from whence.runs.training.saver import Saver
+from whence.runs.upkeep.listing import list_runs
 
 
 def test_lines_survive_a_tear_at_every_byte(tmp_path):
@@ -87,7 +87,7 @@ def test_json_errors(tmp_path):
     path = tmp_path / "state.json"
     for text, said in [
         ("{", "not JSON"),
-        ("[1]", "no JSON object"),
+        ("[1]", "isn't a JSON object"),
         ("{}", "no schema number"),
         ('{"schema": true}', "no schema number"),
         ("[" * 100_000, "not JSON"),
@@ -229,7 +229,7 @@ def test_existing_folders_and_missing_ones(own, tmp_path):
     with pytest.raises(WhenceError, match="there is no run at"):
         Run.open(tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(WhenceError, match=r"is not a run: it holds no run.toml"):
+    with pytest.raises(WhenceError, match=r"is not a run: it has no run.toml"):
         Run.open(tmp_path / "empty")
 
 

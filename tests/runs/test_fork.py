@@ -131,8 +131,8 @@ def test_a_fork_of_a_fork(whole, tmp_path):
 @pytest.mark.parametrize(
     ("step", "changes", "said"),
     [
-        (8, {"model.d_model": 32}, "weights can't follow.*embed.weight is .* and would be"),
-        (8, {"model.n_layers": 2}, "weights can't follow.*blocks.1.* is absent"),
+        (8, {"model.d_model": 32}, "weights don't fit.*embed.weight is .* and would be"),
+        (8, {"model.n_layers": 2}, "weights don't fit.*blocks.1.* is absent"),
         (8, {"data.tokenizer": "bytes"}, "data.tokenizer can't change in a fork"),
         (8, {"data.validation": 0.2}, "data.validation can't change in a fork"),
         (8, {"optimizer.kind": "adamw"}, "optimizer.kind can't change in a fork"),
@@ -170,14 +170,14 @@ def test_addresses_that_name_nothing(whole, out, address, said):
 
 def test_the_shared_past_is_asked_of_the_parent(whole, out):
     child = fork(whole, 8, out)
-    with pytest.raises(WhenceError, match=r"step 3 of .* is of the past that it shares with"):
+    with pytest.raises(WhenceError, match=r"step 3 of .* belongs to .*, from which it was forked"):
         child.at(3)
 
 
 def test_a_fork_that_lost_its_root_says_so(whole, out):
     child = fork(whole, 8, out)
     (out / "checkpoints/000008/state.json").unlink()
-    with pytest.raises(WhenceError, match="A fork can't begin without the checkpoint"):
+    with pytest.raises(WhenceError, match="A fork can't start without its first checkpoint"):
         finish(child)
 
 

@@ -12,11 +12,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from whence.errors import WhenceError
-from whence.runs.removal import run_to_remove
 from whence.runs.run import Run
 from whence.runs.store.aside import remove_aside
 from whence.runs.store.chain import note
 from whence.runs.store.header import Header
+from whence.runs.upkeep.removal import run_to_remove
 from whence.studio.commands import command
 
 resource = pytest.importorskip("resource", reason="memory is limited by POSIX's means")
@@ -44,11 +44,11 @@ QUIET = settings(
 
 @pytest.fixture(autouse=True)
 def bounded_memory():
-    """No more than 3 GB above what the process already has."""
+    """No more than 1 GB above what the process already has."""
     with open("/proc/self/statm") as file:
         used = int(file.read().split()[0]) * resource.getpagesize()
     before = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (used + (3 << 30), before[1]))
+    resource.setrlimit(resource.RLIMIT_AS, (used + (1 << 30), before[1]))
     yield
     resource.setrlimit(resource.RLIMIT_AS, before)
 
@@ -288,5 +288,5 @@ def test_a_terabyte_of_nothing_is_not_read(whole_path, tmp_path, name, signed):
         note(path, Header.read(path), [5, 10, 15, 20])
     with pytest.raises(WhenceError, match=f"{name} is damaged: .*1,099,511,627,776 bytes"):
         Run.open(path).model("last")
-    with pytest.raises(WhenceError, match="go on from step 15"):
+    with pytest.raises(WhenceError, match="continue from step 15"):
         next(Run.open(path).train(steps=30))

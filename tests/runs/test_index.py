@@ -15,10 +15,10 @@ from tests.runs.tiny import abandon, finish, losses, make
 from whence.errors import WhenceError
 from whence.runs.fork import fork
 from whence.runs.run import Run
-from whence.runs.store import lines as lines_module
-from whence.runs.store.curves import Curves
 from whence.runs.store.files import DamagedError
-from whence.runs.store.index import ROW
+from whence.runs.store.records import lines as lines_module
+from whence.runs.store.records.curves import Curves
+from whence.runs.store.records.index import ROW
 
 
 def by_json(run: Run) -> list[dict]:

@@ -9,10 +9,10 @@ import pytest
 
 from tests.cli.command import whence
 from tests.runs.tiny import finish, make
-from whence.runs.listing import list_runs
 from whence.runs.store.header import _first_line
-from whence.runs.store.lines import encode_line
+from whence.runs.store.records.lines import encode_line
 from whence.runs.summary import summary_of
+from whence.runs.upkeep.listing import list_runs
 from whence.studio.answers import answer
 
 FILES = (
@@ -138,7 +138,7 @@ def test_whatever_breaks_is_one_line(folder, monkeypatch):
         raise ZeroDivisionError("first\nsecond")
 
     (folder / "bad" / ".summary.json").unlink()  # it was summed up when its training ended
-    monkeypatch.setattr("whence.runs.store.curves.Curves", broken)
+    monkeypatch.setattr("whence.runs.store.records.curves.Curves", broken)
     told = summary_of(folder / "bad").trouble
     assert told == f"{folder / 'bad'} can't be read (ZeroDivisionError: first second)."
 

@@ -5,16 +5,28 @@ import shutil
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.runs.tiny import RECIPE, SOURCE, finish, make
-from whence.data import cutting, text_source
+from whence.data import text_source
+from whence.data.texts import cutting
 from whence.errors import WhenceError
+from whence.experiments.training.ladder import _begin as begin
+from whence.interop.exporting import export_model
+from whence.interop.importing import import_model
+from whence.models import llama_config
 from whence.runs.run import Run
 from whence.runs.store.aside import TakenError, sweep
-from whence.runs.verify import verify
+from whence.runs.training import creation
+from whence.runs.training.creation import free_path
+from whence.runs.upkeep.verify import verify
+from whence.studio.commands import start
+from whence.studio.texts import Texts
+from whence.watch import watch
 
 ROOT = Path(__file__).parents[2]
 CREATE = """
@@ -55,7 +67,7 @@ def both(tmp_path_factory):
         assert process.stdout.readline() == "ready\n"
     yield made
     for process in made:
-        process.communicate(timeout=100)
+        process.communicate(timeout=300)
         assert process.returncode == 0
 
 
@@ -134,7 +146,7 @@ def test_a_removal_that_fails_half_way_frees_the_name(own, monkeypatch):
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr(shutil, "rmtree", fails)
-    with pytest.raises(WhenceError, match=r"removed, but not all of it \(Input/output error\)"):
+    with pytest.raises(WhenceError, match=r"could only partly be removed \(Input/output error\)"):
         own.remove()
     monkeypatch.undo()
     assert not own.path.exists()
@@ -149,3 +161,52 @@ def test_a_run_that_is_trained_is_not_removed(own):
         Run.open(own.path).remove()
     training.close()
     assert Run.open(own.path).checkpoints == [5, 10, 15, 20]
+
+
+def watched_loop(whole: Run) -> Path:
+    model = torch.nn.Linear(1, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with watch(model, optimizer, tell=lambda sentence: None) as recorder:
+        return recorder.path
+
+
+def imported(whole: Run) -> Path:
+    llama = replace(
+        RECIPE, model=llama_config(n_layers=1, n_heads=2, d_model=16, context_length=16)
+    )
+    run = Run.create(replace(llama, steps=2), Path("made here"), SOURCE)
+    finish(run)
+    return import_model(export_model(run, "hf", Path("out")), None, SOURCE).path
+
+
+# Each makes a folder under a name of its own choosing.
+CHOOSING = {
+    "create": lambda whole: Run.create(RECIPE, source=SOURCE).path,
+    "watch": watched_loop,
+    "import": imported,
+    "ladder": lambda whole: begin(None, SOURCE, 1.0, RECIPE),
+    "studio": lambda whole: (
+        Path("runs")
+        / start(Texts(Path("runs")), model="bigram", settings={"steps": 2}, paused=True)["run"]
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", CHOOSING)
+def test_a_name_that_another_takes_meanwhile_is_left_to_it(kind, whole, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    chosen = []
+
+    def taken_at_once(folder: Path, name: str) -> Path:
+        path = free_path(folder, name)
+        if not chosen:  # the other process is the first to end
+            path.mkdir(parents=True)
+            (path / "theirs").touch()
+        chosen.append(path)
+        return path
+
+    monkeypatch.setattr(creation, "free_path", taken_at_once)
+    made = CHOOSING[kind](whole)
+    assert len(chosen) == 2
+    assert made.resolve() == chosen[1].resolve()
+    assert os.listdir(chosen[0]) == ["theirs"]

@@ -66,7 +66,7 @@ def test_steps_outside_the_run(whole, step):
 
 
 def test_a_run_without_a_step(tmp_path):
-    with pytest.raises(WhenceError, match="has done no step yet: train it first"):
+    with pytest.raises(WhenceError, match="has no steps yet: train it first"):
         make(tmp_path / "run").at(1)
 
 

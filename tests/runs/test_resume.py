@@ -10,9 +10,9 @@ from tests.runs.tiny import RECIPE, RECIPES, SIZES, abandon, files, finish, loss
 from whence.errors import WhenceError
 from whence.models import gpt2_config
 from whence.runs.recipe import Record
-from whence.runs.repair import repair
 from whence.runs.run import Run
 from whence.runs.training.events import Differed, Ended, Evaluated, Saved, Stepped
+from whence.runs.upkeep.repair import repair
 from whence.train.optimizers import SGDConfig
 
 

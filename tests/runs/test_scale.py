@@ -13,13 +13,13 @@ import pytest
 
 from tests.runs.tiny import abandon, finish, make
 from whence.runs.fork import fork
-from whence.runs.listing import list_runs
 from whence.runs.questions import export
 from whence.runs.run import Run
 from whence.runs.store.files import SUMMARY
-from whence.runs.store.lines import encode_line
+from whence.runs.store.records.lines import encode_line
 from whence.runs.summary import runs_in, state_of_summary, summary_of
-from whence.studio.answers.runs import runs
+from whence.runs.upkeep.listing import list_runs
+from whence.studio.answers.training.runs import runs
 
 N_RUNS = 12
 COUNTER = Path("/proc/self/io")

@@ -14,10 +14,10 @@ from whence.runs import summary
 from whence.runs.folder import RunFolder
 from whence.runs.fork import fork
 from whence.runs.run import Run
-from whence.runs.store.curves import Curves
 from whence.runs.store.files import SUMMARY as FILE
+from whence.runs.store.records.curves import Curves
 from whence.runs.summary import runs_in, spark_of, state_of_summary, summary_of
-from whence.studio.answers.runs import runs
+from whence.studio.answers.training.runs import runs
 
 
 @pytest.fixture

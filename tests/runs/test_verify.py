@@ -9,9 +9,9 @@ import pytest
 
 from tests.runs.tiny import abandon, files, finish, losses, make, sign
 from whence.errors import WhenceError
-from whence.runs.repair import repair
 from whence.runs.run import Run
-from whence.runs.verify import verify
+from whence.runs.upkeep.repair import repair
+from whence.runs.upkeep.verify import verify
 
 
 def test_a_whole_run_is_certified(whole):
@@ -80,7 +80,7 @@ def test_a_damaged_last_checkpoint(tmp_path, whole, name, how):
         finish(Run.open(run.path))
     said = str(caught.value)
     assert str(path) in said
-    assert "The run can go on from step 5: 'whence verify" in said
+    assert "The run can continue from step 5: 'whence verify" in said
     with pytest.raises(WhenceError, match="damaged"):
         verify(Run.open(run.path))
     [told] = repair(Run.open(run.path))
@@ -108,7 +108,7 @@ def test_a_damaged_record(tmp_path, whole, how):
     with pytest.raises(WhenceError) as caught:
         finish(Run.open(run.path))
     assert str(path) in str(caught.value)
-    assert "The run can go on from step 5" in str(caught.value)
+    assert "The run can continue from step 5" in str(caught.value)
     told = repair(Run.open(run.path))
     assert any("000010 is put aside" in t for t in told) == (how != "whatever")
     finish(Run.open(run.path))

@@ -21,7 +21,7 @@ from tests.cli.command import TEXT, TINY, whence
 from tests.runs.forked import forked
 from whence.errors import WhenceError
 from whence.runs.run import Run
-from whence.runs.verify import verify
+from whence.runs.upkeep.verify import verify
 
 KINDS = ("chars", "bytes")
 LONGEST = 0.25  # seconds: longer than making takes, so that every offset in between is met

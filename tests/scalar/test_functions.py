@@ -170,7 +170,7 @@ def test_sums_and_extremes():
 
 
 def test_sentences_for_what_does_not_fit():
-    with pytest.raises(WhenceError, match="2 predictions cannot meet 1 targets"):
+    with pytest.raises(WhenceError, match="2 predictions for 1 targets"):
         mse([1, 2], [1])
     with pytest.raises(WhenceError, match="mean of no values"):
         mean([])

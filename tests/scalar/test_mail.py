@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from whence.cli.classify import classify
+from whence.cli.small.classifying.classify import classify
 from whence.errors import WhenceError
-from whence.play.mail import read_folder, text_of
-from whence.play.messages import MESSAGES
+from whence.play.texts.mail import read_folder, text_of
+from whence.play.texts.messages import MESSAGES
 
 
 def message(subject: str, text: str, **how) -> EmailMessage:

@@ -291,3 +291,13 @@ def test_micrograds_names():
     assert c._prev == {a, b}
     assert a._prev == set()
     assert repr(a) == "Value(data=2.0, grad=0.0)"
+
+
+@pytest.mark.parametrize("name", UNARY + BINARY)
+def test_what_no_backward_reached_has_a_gradient_of_zero(name):
+    """As torch's zeros, where its `.grad` isn't None."""
+    a, b = Value(2.0), Value(3.0)
+    aside = apply(name, a) if name in UNARY else apply(name, a, b)
+    assert aside.grad == 0
+    (a * b).backward()
+    assert (aside.grad, a.grad, b.grad) == (0, 3, 2)

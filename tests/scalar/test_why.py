@@ -1,7 +1,9 @@
 """Receipts of `Value`s: what they print, and that they add up to the bit."""
 
+import html
 import json
 import random
+import re
 
 import hypothesis.strategies as st
 import pytest
@@ -9,6 +11,7 @@ from hypothesis import given
 
 from whence.errors import WhenceError
 from whence.scalar import MLP, SGD, Value, dot, total
+from whence.scalar.draw import draw
 from whence.scalar.explain import uses
 
 
@@ -179,3 +182,11 @@ def test_the_largest_terms_come_first_where_not_all_are_shown():
     lines = total([Value(x, label=f"x{i}") for i, x in enumerate(numbers)]).why().lines(2)
     shown = [line for line in lines if "█" in line]
     assert [line.split()[0] for line in shown] == ["-50", "20"]
+
+
+def test_a_drawing_marks_the_root_and_the_leaves():
+    a, b = Value(2, label="a"), Value(3, label="b")
+    loss = (a * b).tanh()
+    nodes = re.findall(r'<g class="whence-node ?(\w*)"><title>(.*?)</title>', draw(loss).svg)
+    kinds = {html.unescape(title): kind for kind, title in nodes}
+    assert kinds == {repr(a): "leaf", repr(b): "leaf", repr(a * b): "", repr(loss): "root"}

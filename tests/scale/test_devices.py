@@ -112,7 +112,7 @@ def test_a_follower_listens_to_no_signals_that_a_system_lacks(monkeypatch):
 
 @pytest.mark.parametrize("system", ["win32", "darwin"])
 def test_cores_are_counted_where_there_is_no_affinity(system, monkeypatch):
-    from whence.data import parallel
+    from whence.data.texts import parallel
 
     monkeypatch.setattr(sys, "platform", system)
     monkeypatch.delattr(parallel.os, "sched_getaffinity", raising=False)

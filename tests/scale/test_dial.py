@@ -2,7 +2,7 @@
 
 import pytest
 
-from whence.cli.recipes import parse_training
+from whence.cli.training.recipes import parse_training
 from whence.errors import WhenceError
 from whence.models import GPTConfig, build
 from whence.runs.depth import deep

@@ -1,10 +1,12 @@
 """What a plan says of a step, against torch's counter, arithmetic by hand and a real process."""
 
+import itertools
 import json
 import subprocess
 import sys
 from dataclasses import replace
 
+import psutil
 import pytest
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -13,6 +15,7 @@ from tests.runs.tiny import RECIPE, SOURCE, make
 from whence.errors import WhenceError
 from whence.models import LSTMConfig, gpt2_config
 from whence.runs.planning import plan_run
+from whence.runs.recipe import Recipe, usual
 from whence.runs.training.session import assemble
 from whence.scale.machines import MACHINES, machine
 from whence.train.optimizers import AdamWConfig
@@ -68,6 +71,7 @@ from tests.runs.tiny import RECIPE, SOURCE
 from whence.data import prepare
 from whence.models import gpt2_config
 from whence.runs.planning import plan_run
+from whence.runs.recipe import Recipe, usual
 from whence.runs.training.creation import resolve
 from whence.runs.training.session import assemble
 model = gpt2_config(n_layers=4, n_heads=4, d_model=384, context_length=128)
@@ -97,6 +101,37 @@ def test_memory_is_what_a_process_takes():
         for what in ("plan", "train")
     )
     assert told == pytest.approx(took, rel=0.15)
+
+
+def test_what_real_steps_took_beside_the_blocks_counts(monkeypatch):
+    known = plan_run(recipe(), SOURCE, seconds=0)
+    more = known.step.memory + 7_000_000
+    monkeypatch.setattr("whence.runs.planning._timed", lambda recipe, dataset, s: (0.01, more))
+    told = plan_run(recipe(), SOURCE, seconds=1)
+    assert told.gaps == 7_000_000
+    assert told.memory == told.process + told.step.memory + 7_000_000
+    assert told.to_dict()["memory"]["peak"] == told.memory
+    assert told.fits
+    assert not replace(told, gaps=told.room).fits
+    monkeypatch.setattr("whence.runs.planning._timed", lambda recipe, dataset, s: (0.01, 0))
+    assert plan_run(recipe(), SOURCE, seconds=1).gaps == 0  # nobody can tell
+
+
+def test_counting_before_the_first_step_is_memory_too(monkeypatch):
+    counted = replace(usual(Recipe(), "ngram-gpt"), steps=2, batch_size=2)
+    without = plan_run(counted, SOURCE, seconds=0)
+    held = psutil.Process().memory_info().rss
+    peaks = itertools.cycle((0, held + (9 << 30)))
+    monkeypatch.setattr("whence.runs.planning.peak_memory", lambda: next(peaks))
+    told = plan_run(counted, SOURCE, seconds=0)
+    assert told.preparing == pytest.approx(9 << 30, rel=0.05)
+    assert told.memory == told.process + told.preparing
+    assert told.to_dict()["memory"]["preparing"] == told.preparing
+    assert without.memory < told.memory
+    monkeypatch.setattr("whence.runs.planning.peak_memory", lambda: held + (9 << 30))
+    assert plan_run(counted, SOURCE, seconds=0).preparing == 0  # the peak was another's
+    assert told.fits == (told.preparing <= told.room)
+    assert plan_run(recipe(), SOURCE, seconds=0).preparing == 0  # nothing is counted
 
 
 def test_what_does_not_fit_is_told_with_what_to_change():

@@ -7,6 +7,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from whence.scale import limits
 from whence.scale.limits import memory_left
 
 GB = 1 << 30
@@ -67,3 +68,12 @@ except WhenceError as error:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "of memory and" in done.stdout
     assert "are free" in done.stdout
+
+
+def test_what_onednn_refuses_counts_as_memory_only_where_there_is_none_left(monkeypatch):
+    error = RuntimeError("could not create a primitive")
+    monkeypatch.setattr(limits, "memory_left", lambda: 10 << 20)
+    assert limits.memory_ran_out(error)
+    monkeypatch.setattr(limits, "memory_left", lambda: 10 << 30)
+    assert not limits.memory_ran_out(error)
+    assert limits.memory_ran_out(RuntimeError("DefaultCPUAllocator: can't allocate memory"))

@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from tests.cli.command import SOURCE as CODE
-from tests.cli.command import TINY, start
+from tests.cli.command import TEXT, TINY, start, whence
 from tests.runs.tiny import CPU, RECIPE, files, finish, losses, make
 from whence.errors import WhenceError
 from whence.models import GPTConfig, gpt2_config
@@ -258,5 +258,21 @@ def test_the_order_of_addition_is_a_tree():
 
 
 def test_what_can_not_be_shared_is_refused():
-    with pytest.raises(WhenceError, match="fsdp can't do"):
+    with pytest.raises(WhenceError, match="fsdp doesn't support"):
         Hardware(parallel="fsdp", reduction="ordered")
+
+
+def test_each_training_by_many_has_a_run_of_its_own(tmp_path, monkeypatch):
+    """The run is on disk before a process starts: two commands at once don't share a name."""
+    monkeypatch.chdir(tmp_path)
+    Path("tiny.txt").write_text(TEXT, encoding="utf-8")
+    launched: list[list[str]] = []
+
+    def launch(words, processes, restarts, run):
+        assert Run.open(run).recipe.accumulate == 4
+        launched.append(words)
+
+    monkeypatch.setattr("whence.cli.training.train.launch", launch)
+    for _ in range(2):
+        assert whence("train", "tiny.txt", *TINY, "--processes", "4", "--json") == 0
+    assert launched == [["resume", f"runs/tiny-{n}", "--json"] for n in (1, 2)]

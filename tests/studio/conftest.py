@@ -15,11 +15,11 @@ from tests.runs.tiny import RECIPE, finish, make
 from tests.studio.chromium import MISSING, Watch, launch
 from whence.data import text_source
 from whence.runs.run import Run
-from whence.studio import worker
+from whence.studio.processes import worker
 from whence.studio.server import Server, listen
 from whence.studio.texts import Texts
 
-expect.set_options(timeout=20_000)
+expect.set_options(timeout=60_000)  # for a state that a busy machine reaches late
 
 
 class Studio:
@@ -46,9 +46,13 @@ class Studio:
         while not self.server.started:
             time.sleep(0.01)
 
+    def end(self) -> None:
+        """Let the server end, which takes it a fifth of a second."""
+        self.server.should_exit = True
+
     def stop(self) -> None:
         """End the server; the runs stay."""
-        self.server.should_exit = True
+        self.end()
         self.thread.join()
 
     def address(self, view: str = "#/runs") -> str:
@@ -73,17 +77,27 @@ def tiny_run(tmp_path_factory) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def ending() -> Iterator[list[Studio]]:
+    """Studios that end while the next test is at work."""
+    all_of_them: list[Studio] = []
+    yield all_of_them
+    for each in all_of_them:
+        each.stop()
+
+
 @pytest.fixture
-def studio(tiny_run, tmp_path) -> Iterator[Studio]:
+def studio(tiny_run, tmp_path, ending) -> Iterator[Studio]:
     """A studio whose folder holds a copy of the tiny run, called bottles."""
     folder = tmp_path / "the runs"
     shutil.copytree(tiny_run, folder / "bottles")
     served = Studio(folder)
     yield served
-    served.stop()
+    served.end()
+    ending.append(served)
     for path, process in list(worker._started.items()):
         if folder in path.parents:
-            process.wait(60)
+            process.wait(300)
 
 
 @pytest.fixture
@@ -110,7 +124,7 @@ def browser() -> Iterator[Browser]:
 def context(browser) -> Iterator[BrowserContext]:
     """A browser's profile of its own; errors and requests to other machines fail the test."""
     made = browser.new_context(viewport={"width": 1280, "height": 800})
-    made.set_default_timeout(20_000)
+    made.set_default_timeout(60_000)
     watch = Watch(made)
     made.watch = watch  # for the tests that expect an error
     yield made
@@ -135,10 +149,11 @@ def scripted_run(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def scripted(scripted_run, tmp_path) -> Iterator[Studio]:
+def scripted(scripted_run, tmp_path, ending) -> Iterator[Studio]:
     """A studio of that run, called scripted."""
     folder = tmp_path / "scripts"
     shutil.copytree(scripted_run, folder / "scripted")
     served = Studio(folder)
     yield served
-    served.stop()
+    served.end()
+    ending.append(served)

@@ -7,7 +7,7 @@ import numpy as np
 
 from tests.runs.tiny import RECIPE, make
 from whence.runs.run import Run
-from whence.runs.store.record import Logs
+from whence.runs.store.records.record import Logs
 from whence.runs.training.events import Stepped
 
 STEPS = 3000

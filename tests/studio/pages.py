@@ -6,7 +6,8 @@ from playwright.sync_api import Page, expect
 def open_view(page: Page, studio, view: str, query: str) -> None:
     """Go to a view and wait until it has answered."""
     page.goto(studio.address(f"#/{view}?{query}"))
-    expect(page.locator(f"[data-view={view}][data-ready]")).to_be_visible(timeout=30_000)
+    ready = page.locator(f"[data-view={view}][data-ready]")
+    expect(ready).to_be_visible(timeout=200_000)  # the first answer may wait for a new process
 
 
 def number(text: str) -> float:

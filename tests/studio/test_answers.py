@@ -12,7 +12,7 @@ from whence import Run
 from whence.errors import WhenceError
 from whence.generate import generate
 from whence.studio.answers import answer
-from whence.studio.answers.traces import Asked, Traces
+from whence.studio.answers.inside.traces import Asked, Traces
 from whence.studio.wire import pack
 
 
@@ -233,10 +233,10 @@ def test_a_text_of_ones_own(folder):
     [
         ("cell", {"address": "blocks.0.atn"}, "did you mean"),
         ("cell", {"address": "logits[0,999,0]"}, "outside"),
-        ("cell", {"step": 999}, "steps 0 to"),
+        ("cell", {"step": 999}, "no step 999 to open: choose 0 to 19"),
         ("cell", {"text": "b"}, "1 token:"),
         ("flow", {"example": 99}, "example"),
-        ("flow", {"open": "nothing"}, "nothing inside"),
+        ("flow", {"open": "nothing"}, "has no inner values"),
         ("matrix", {"name": "logits", "row": 10_000}, "no such place"),
         ("prediction", {"temperature": -1.0}, "temperature"),
         ("prediction", {"at": "worst"}, "best, last"),

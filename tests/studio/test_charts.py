@@ -1,6 +1,7 @@
 """Curves of a long run: every step is reached, and a stretch shows its own points."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -68,7 +69,7 @@ def test_keyboard_and_box_reach_every_step(long, page):
     assert shown_loss(page) == LOSSES[other]
     page.get_by_label("Step to go to").fill("3001")
     page.keyboard.press("Enter")
-    expect(page.get_by_role("alert")).to_contain_text("no step of this run")
+    expect(page.get_by_role("alert")).to_contain_text("a step of this run")
 
 
 def test_a_stretch_dragged_over_shows_its_own_points(long, page):
@@ -96,7 +97,7 @@ def test_smoothing_leaves_the_raw_curve_faded(long, page):
     open_view(page, long, "live", "run=long")
     page.get_by_label("Smoothing of the loss").fill("0.9")
     expect(page.locator(".chart path.line.faded")).to_have_count(1)
-    expect(page.locator(".legend").first).to_contain_text("smoothed by 0.9")
+    expect(page.locator(".legend").first).to_contain_text("smoothed (0.9)")
     slide = page.get_by_label("Smoothing of the loss")
     slide.fill("0")
     expect(page.locator(".chart path.line.faded")).to_have_count(0)
@@ -134,3 +135,12 @@ def test_a_strip_of_many_checkpoints_stays_within_the_page(studio, page):
     expect(page.locator(".strip td.p").first).to_be_visible()
     right = "each => Math.max(...each.map(one => one.getBoundingClientRect().right))"
     assert page.locator(".live-side > *").evaluate_all(right) <= 1180
+
+
+def test_figures_of_an_axis_dont_touch(long, page):
+    page.set_viewport_size({"width": 390, "height": 800})
+    open_view(page, long, "live", "run=long")
+    ticks = page.locator(".chart").first.locator(".tick-x")
+    expect(ticks.nth(2)).to_be_visible()
+    boxes = ticks.evaluate_all("all => all.map(each => each.getBoundingClientRect().toJSON())")
+    assert all(a["right"] < b["left"] for a, b in pairwise(boxes))

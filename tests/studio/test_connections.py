@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from whence.studio import connections
+from whence.studio.doors import connections
 
 SOURCE = Path(__file__).parents[2] / "src"
 
@@ -61,7 +61,7 @@ def test_half_open_connections(small):
     for say in HALVES:
         held = [silent(port, say) for _ in range(200)]
         try:
-            with httpx.Client(base_url=base, trust_env=False, timeout=20) as client:
+            with httpx.Client(base_url=base, trust_env=False, timeout=60) as client:
                 client.headers["origin"] = base
                 secret = secret or client.post("/enter", content=code).json()["secret"]
                 held += [silent(port, say) for _ in range(200)]
@@ -90,7 +90,7 @@ def test_a_slow_answer_is_waited_for(studio, monkeypatch):
     """The time is a request's, and not the answer's."""
     monkeypatch.setattr(connections, "PATIENCE", 0.2)
     monkeypatch.setattr("whence.studio.server.answer", lambda *_: time.sleep(1) or {"late": True})
-    with studio.client(timeout=20) as client:
+    with studio.client(timeout=60) as client:
         assert b"late" in client.post("/ask/runs", json={}).content
 
 
@@ -115,7 +115,7 @@ def test_half_characters(studio):
         ("do/remove", {"run": half}),
         (f"ask/{half}", {}),
     ]
-    with studio.client(timeout=20) as client:
+    with studio.client(timeout=60) as client:
         for path, body in bodies:
             path = path.encode("utf-8", "surrogatepass").hex("%")
             reply = client.post(f"/%{path}", content=json.dumps(body))
@@ -128,7 +128,7 @@ def test_half_characters(studio):
 def test_a_folder_whose_name_is_no_text(studio):
     """It is listed, and the page gets its list."""
     os.rename(studio.folder / "bottles", os.fsencode(studio.folder) + b"/b\xff")
-    with studio.client(timeout=20) as client:
+    with studio.client(timeout=60) as client:
         assert client.post("/ask/runs", json={}).status_code == 200
 
 
@@ -157,7 +157,7 @@ def test_nobody_waits_for_a_run_that_is_made(studio, monkeypatch):
             made.append(other.post("/ask/prediction", json=asked).status_code)
         raise RuntimeError("that was all")
 
-    monkeypatch.setattr("whence.studio.maker.create", create)
+    monkeypatch.setattr("whence.studio.processes.maker.create", create)
     with studio.client(timeout=60) as client:
         client.post("/do/start", json={})
     assert made == [200]

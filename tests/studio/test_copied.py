@@ -9,6 +9,7 @@ import pytest
 
 from whence.studio.answers import ANSWERS, answer
 
+TURN = [{"role": "user", "content": "9"}]
 QUESTIONS = {
     "runs": {},
     "form": {},
@@ -21,6 +22,8 @@ QUESTIONS = {
     "step": {"run": "one", "step": 3},
     "strip": {"run": "one", "text": "99 bottles"},
     "prediction": {"run": "one", "prompt": "99 bott"},
+    "chat": {"run": "one", "messages": TURN, "max_tokens": 3},
+    "spoken": {"run": "one", "messages": TURN, "token": 2, "max_tokens": 3},
     "flow": {"run": "one", "step": 3},
     "cell": {"run": "one", "step": 3, "address": "head.weight[3,7]"},
     "matrix": {"run": "one", "step": 3, "name": "head.weight"},

@@ -25,6 +25,8 @@ ASKED = [
     ("strip", {}),
     ("prediction", {}),
     ("prediction", {"prompt": "9 bottles", "position": 2}),
+    ("chat", {}),
+    ("chat", {"messages": [{"role": "user", "content": "9 b"}], "max_tokens": 2}),
     ("flow", {}),
     ("flow", {"text": "9 bottles"}),
     ("flow", {"text": "few\t9 bottles"}),
@@ -63,6 +65,7 @@ def test_every_view_answers(run):
         )
         excused |= {"step", "strip"} if not steps else set()
         excused |= set() if writes else {"prediction", "strip"}
+        excused |= {"chat"} if type(run.recipe.model).__name__.startswith(("Cl", "Seq")) else set()
         assert name in excused, (name, error)
 
 

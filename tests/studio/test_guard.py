@@ -11,8 +11,8 @@ import pytest
 
 from whence.cli import main
 from whence.errors import WhenceError
-from whence.studio.door import OPENER, is_private, write_opener
-from whence.studio.guard import LARGEST_BODY
+from whence.studio.doors.door import OPENER, is_private, write_opener
+from whence.studio.doors.guard import LARGEST_BODY
 
 
 @pytest.fixture
@@ -145,7 +145,7 @@ def test_what_lay_there_is_not_written_to(tmp_path):
 @pytest.mark.skipif(os.name == "nt", reason="Windows says who may read a file in another way")
 def test_a_file_that_others_could_read_holds_no_address(tmp_path, monkeypatch):
     """As on a file system without permissions, where everything is everyone's."""
-    monkeypatch.setattr("whence.studio.door.is_private", lambda _: False)
+    monkeypatch.setattr("whence.studio.doors.door.is_private", lambda _: False)
     with pytest.raises(WhenceError, match="by others"):
         write_opener(tmp_path, "http://127.0.0.1:1/?code=x")
     assert list(tmp_path.iterdir()) == []

@@ -29,9 +29,9 @@ def test_predict_first_then_reveal(journey, page):
     question, reveal = first("question"), first("answer")
     while int(view.get_attribute("data-step") or 0) < question:
         step = view.get_attribute("data-step") or ""
-        page.get_by_role("button", name="Go on").click()
+        page.get_by_role("button", name="Continue").click()
         expect(view).not_to_have_attribute("data-step", step)
-    expect(page.get_by_role("button", name="Go on")).to_have_count(0)
+    expect(page.get_by_role("button", name="Continue")).to_have_count(0)
     expect(view.locator(f"[data-cell='{reveal}']")).to_have_count(0)
     page.get_by_role("button", name="a) about 3").click()
     expect(view.locator(f"[data-cell='{reveal}']")).to_contain_text("4.95")
@@ -76,9 +76,17 @@ def test_phone_dark_and_the_way_to_the_next_lesson(journey, page):
     page.emulate_media(color_scheme="dark", reduced_motion="reduce")
     view = journey("?lesson=0&cell=3")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    page.get_by_role("button", name="Show all of it").click()
+    page.get_by_role("button", name="Show the whole lesson").click()
+    # The picture's words stay readable: it is moved sideways, and the keyboard reaches it.
+    picture = view.locator(".wide-picture").first
+    assert picture.evaluate("node => node.scrollWidth > node.clientWidth && node.tabIndex === 0")
+    height = picture.locator("text").first.evaluate("node => node.getBoundingClientRect().height")
+    assert height > 12
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
     page.get_by_role("button", name="Next: A line").click()
     expect(view.get_by_role("heading", level=1)).to_have_text("1 · A line")
+    page.evaluate("location.hash = '#/journey?lesson=7'")
+    expect(view.locator(".lessons [aria-current]")).to_be_in_viewport(ratio=1)
 
 
 def test_a_single_letter_is_set_in_italics_by_itself(journey):
@@ -133,7 +141,7 @@ def test_a_number_is_moved_and_the_picture_follows(journey, page):
 def test_a_finished_lesson_has_a_tick(journey, page):
     view = journey("?lesson=0")
     expect(view.locator("[data-done]")).to_have_count(0)
-    page.get_by_role("button", name="Show all of it").click()
+    page.get_by_role("button", name="Show the whole lesson").click()
     expect(view.locator("[data-done]")).to_have_count(1)
     page.get_by_role("button", name="Next: A line").click()
     expect(view.locator(".lessons li").first).to_contain_text("finished")

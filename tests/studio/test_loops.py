@@ -6,7 +6,7 @@ import torch
 from tests.doctor.loops import train
 from whence.errors import WhenceError
 from whence.studio.answers import answer
-from whence.studio.answers.asking import Loop
+from whence.studio.answers.inside.asking import Loop
 from whence.studio.answers.place import BUILD
 
 

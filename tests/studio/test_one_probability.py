@@ -47,7 +47,7 @@ def test_live_of_names_opens_without_an_error(names, studio, page):
     expect(page.get_by_role("alert")).to_have_count(0)
     sentence = page.get_by_label("the sentence to follow").input_value()
     assert sentence in set(NAMES.split())
-    expect(page.locator(".strip-place")).to_contain_text("exactly as a prompt")
+    expect(page.locator(".strip-place")).to_contain_text("the text before it")
     open_view(page, studio, "prediction", "run=names&prompt=emm")
     expect(page.locator(".convention")).to_contain_text("reads exactly this text")
 

@@ -33,7 +33,7 @@ def test_a_block_and_a_head_open_in_place(studio, page):
     expect(page.locator(".att-stage")).to_have_count(4)
     page.get_by_role("button", name="head 1").click()
     expect(page.get_by_role("button", name="head 1")).to_have_attribute("aria-pressed", "true")
-    assert "head=1" in page.url
+    expect(page).to_have_url(re.compile("head=1"))
     for role in "qkv":
         expect(page.locator(f".attention .matrix.{role}")).to_have_count(1)
 
@@ -44,9 +44,9 @@ def test_a_cell_of_the_flow_leads_to_its_arithmetic(studio, page, trace):
     cells.focus()
     page.keyboard.press("ArrowDown")
     page.keyboard.press("ArrowRight")
-    said = page.locator(".flow-said").first.inner_text()
-    assert said.startswith("embed[0,1,1] = ")
-    assert number(said.partition(" = ")[2]) == trace["embed"][0, 1, 1].value
+    said = page.locator(".flow-said").first
+    expect(said).to_contain_text("embed[0,1,1] = ")
+    assert number(said.inner_text().partition(" = ")[2]) == trace["embed"][0, 1, 1].value
     page.keyboard.press("Enter")
     expect(page.locator("[data-view=cell][data-ready]")).to_be_visible()
     expect(page.locator(".equation .address").first).to_have_text("embed[0,1,1]")
@@ -68,7 +68,7 @@ def test_a_cell_shows_its_operands_and_leads_to_them_and_back(studio, page, trac
     expect(page.locator(".crumbs strong")).to_have_text(address)
     page.locator(".crumbs .link").first.click()
     expect(page.locator(".crumbs strong")).to_have_text("blocks.0.mlp.up[0,3,5]")
-    gradient = page.locator(".panel", has_text="The reverse").locator(".big .number")
+    gradient = page.locator(".panel", has_text="Uses and gradient").locator(".big .number")
     expected = trace["blocks.0.mlp.up"].grad.value[0, 3, 5].item()
     assert number(gradient.get_attribute("title")) == expected
 
@@ -168,6 +168,9 @@ def test_a_cell_is_called_as_people_call_it(studio, page, trace):
     expect(heading).to_have_attribute("title", "blocks.0.norm1.pow[0,3,5]")
     lines = page.locator(".rule-line .label")
     expect(lines).to_have_text(["in symbols", "in numbers", "result"])
+    open_view(page, studio, "cell", "run=bottles&step=7&address=loss")
+    numbers = page.locator(".rule-line", has_text="in numbers").locator("math")
+    expect(numbers).to_have_text(re.compile(r"^=[\d.]+·1$"))  # its part's share of the batch: all
     cast = replace(RECIPE, hardware=replace(RECIPE.hardware, precision="bf16"))
     finish(make(studio.folder / "narrow", cast, steps=3))
     open_view(page, studio, "cell", "run=narrow&step=1&address=logits[0,5,3]")
@@ -177,8 +180,8 @@ def test_a_cell_is_called_as_people_call_it(studio, page, trace):
     raw = meant.locator("span").evaluate_all("all => all.map(each => each.title)")
     assert all("to_copy" in name for name in raw)
     open_view(page, studio, "cell", "run=bottles&step=7&address=head.weight[3,7].grad")
-    read_by = page.get_by_text("Read by").inner_text()
+    read_by = page.get_by_text("Used by").inner_text()
     assert not re.search(r"foreach|_to_copy|\.optimizer\.|fused_", read_by)
     raw = {name for _, name in trace.number("head.weight[3,7].grad").used_by}
-    links = page.get_by_text("Read by").get_by_role("button").all()
+    links = page.get_by_text("Used by").get_by_role("button").all()
     assert {link.get_attribute("title") for link in links} == raw

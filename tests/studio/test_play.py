@@ -80,7 +80,7 @@ def test_step_by_operation_shows_the_arithmetic(play, page):
 
 def test_points_play_and_pause_without_losing_a_step(play, page):
     view = play("?data=gaussians")
-    page.get_by_label("Updates of one frame").select_option("5")
+    page.get_by_label("Updates per frame").select_option("5")
     page.get_by_role("button", name="Play").click()
     expect(view).to_have_attribute("data-step", re.compile(r"[2-9]\d|\d{3}"))  # an epoch is 15
     page.get_by_role("button", name="Pause").click()
@@ -101,7 +101,7 @@ def test_settings_begin_anew_and_the_rate_goes_on(play, page):
     rate.press("ArrowRight")
     expect(page).to_have_url(re.compile("10%3Arate%3D0.5"))
     at_step(view, 10)
-    page.get_by_role("button", name="one unit more in hidden layer 1").click()
+    page.get_by_role("button", name="add a unit to hidden layer 1").click()
     at_step(view, 0)
     expect(view.locator(".net .unit")).to_have_count(2 + 5 + 1)
     page.get_by_label("x1·x2").check()
@@ -160,13 +160,13 @@ def test_unknown_numbers_are_refused(tmp_path):
 
 def test_a_wrong_name_leads_back_to_what_there_is(play, page, context):
     view = play("?data=nothing")
-    expect(page.get_by_role("alert")).to_contain_text("'nothing' is nothing to play with")
+    expect(page.get_by_role("alert")).to_contain_text("unknown data 'nothing'")
     expect(page.get_by_role("toolbar")).to_be_hidden()
     context.watch.errors.clear()
     page.get_by_role("button", name="Begin with the hand network").click()
     expect(page.get_by_role("alert")).to_have_count(0)
     at_step(view, 0)
-    expect(page.get_by_label("learns")).to_have_value("three")
+    expect(page.get_by_label("data", exact=True)).to_have_value("three")
 
 
 def test_a_unit_is_seen_large_while_it_is_pointed_at(play, page):
@@ -191,7 +191,7 @@ def test_a_unit_is_seen_large_while_it_is_pointed_at(play, page):
 def test_a_thumbnail_chooses_what_is_learnt_and_a_distance_is_explained(play, page):
     view = play("?data=moons")
     page.get_by_role("button", name="coffee shop (a line)").click()
-    expect(view.get_by_label("learns")).to_have_value("coffee")
+    expect(view.get_by_label("data", exact=True)).to_have_value("coffee")
     now = at(0, "coffee")
     scale = now.samples.scale
     said = view.locator(".play-scale")

@@ -10,7 +10,7 @@ from tests.runs.tiny import RECIPE, finish, make
 from tests.studio.pages import open_view
 from whence.runs.run import Run
 from whence.runs.summary import summary_of
-from whence.runs.tags import tags_of
+from whence.runs.upkeep.tags import tags_of
 from whence.studio.answers import answer
 
 
@@ -32,7 +32,8 @@ def three(studio, others):
 
 
 def names(page) -> list[str]:
-    return [row.get_attribute("data-run") for row in page.locator("tr[data-run]").all()]
+    rows = page.locator("tr[data-run]")  # read at once: the list is refreshed meanwhile
+    return rows.evaluate_all("rows => rows.map(row => row.dataset.run)")
 
 
 def validation_of(path) -> float:
@@ -50,6 +51,7 @@ def test_runs_are_sorted_found_and_grouped(three, page):
     shown = page.locator("[data-run=fast] td").nth(5).locator(".number").get_attribute("title")
     assert float(shown) == losses["fast"]
     page.get_by_role("button", name="validation").click()
+    expect(head).to_have_attribute("aria-sort", "descending")
     assert names(page) == sorted(losses, key=lambda name: -losses[name])
     page.get_by_label("Group by").select_option("optimizer.learning_rate")
     expect(page.locator(".group-row")).to_have_count(2)
@@ -65,7 +67,7 @@ def test_runs_are_sorted_found_and_grouped(three, page):
 def test_a_run_is_tagged_and_found_by_it(three, page):
     open_view(page, three, "runs", "")
     page.get_by_role("button", name="Tag fast").click()
-    box = page.get_by_label("A tag for fast")
+    box = page.get_by_label("New tag for fast")
     expect(box).to_be_focused()
     box.fill("for the talk, <b>bold</b>")
     box.press("Enter")
@@ -73,7 +75,7 @@ def test_a_run_is_tagged_and_found_by_it(three, page):
     assert tags_of(three.folder / "fast") == ["for the talk", "<b>bold</b>"]
     page.get_by_role("button", name="for the talk", exact=True).click()
     expect(page.locator("tr[data-run]")).to_have_count(1)
-    page.get_by_role("button", name="Take the tag <b>bold</b> from fast").click()
+    page.get_by_role("button", name="Remove the tag <b>bold</b> from fast").click()
     expect(page.locator("[data-run=fast] .tag")).to_have_count(1)
     # The run is whole as before, and a tag goes with it when it is deleted.
     assert summary_of(three.folder / "fast").trouble is None
@@ -83,7 +85,7 @@ def test_a_run_is_tagged_and_found_by_it(three, page):
 def test_three_runs_are_compared(three, page):
     open_view(page, three, "runs", "")
     for name in ("bottles", "fast", "short"):
-        page.get_by_label(f"choose {name} to compare").check()
+        page.get_by_label(f"select {name} to compare").check()
     page.get_by_role("button", name="Compare 3 runs").click()
     expect(page.locator("[data-view=compare][data-ready]")).to_be_visible()
     heading = page.get_by_role("heading", level=1)

@@ -32,7 +32,7 @@ def opened(browser, tmp_path):
         context.on("console", lambda m: m.type in ("error", "warning") and wrong.append(m.text))
         context.on("weberror", lambda e: wrong.append(str(e.error)))
         page = context.new_page()
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(60_000)
         page.goto(path.as_uri())
         return page
 
@@ -111,7 +111,7 @@ def test_report_of_a_run(opened, tmp_path, tiny_run, capsys):
         each.click()
     expect(page.get_by_role("alert")).to_have_count(0)
     plain = opened(path, java_script_enabled=False)
-    expect(plain.get_by_role("heading", name="Loss of the training batches")).to_be_visible()
+    expect(plain.get_by_role("heading", name="Training loss")).to_be_visible()
 
 
 def test_report_says_where_it_cannot_be_written(tmp_path, tiny_run, capsys):

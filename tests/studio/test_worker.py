@@ -12,13 +12,14 @@ from tests.runs.tiny import finish, make
 from whence.errors import WhenceError
 from whence.runs.run import Run
 from whence.runs.training.control import ask
-from whence.studio import stream, worker
+from whence.studio import stream
 from whence.studio.answers import answer
+from whence.studio.processes import worker
 from whence.train.optimizers import SGDConfig
 
 
 def wait(run: Run, wanted) -> None:
-    end = time.monotonic() + 60
+    end = time.monotonic() + 300
     while not wanted():
         assert time.monotonic() < end, answer("live", {"run": run.name}, run.path.parent)["state"]
         time.sleep(0.05)
@@ -55,7 +56,9 @@ def test_events_leave_no_step_out(studio, ended):
     assert steps == sorted(set(steps))
     assert losses == [record[step]["loss"] for step in steps]
     assert frames[-1]["done"] == 400
-    assert len(steps) > 300  # a frame of more than 120 steps is thinned
+    for frame in frames[1:]:  # one of more than 120 steps is thinned
+        if frame["done"] - frame["from"] <= 120:
+            assert frame["step"] == list(range(frame["from"], frame["done"]))
     assert stream.FASTEST >= 1 / 15  # seconds slept between two frames
     usual = [e["step"] for e in run.evals if not e["whole"]]
     assert [e["step"] for f in frames for e in f["evals"]] == usual
@@ -67,14 +70,14 @@ def test_told_to_end_it_saves_and_killed_it_says_so(tmp_path, ended):
     worker.start(run)
     wait(run, lambda: len(run.steps) > 3)
     worker._started[run.path].send_signal(signal.SIGTERM)
-    worker._started[run.path].wait(60)
+    worker._started[run.path].wait(300)
     assert told(run) == ("stopped", None)
     assert run.checkpoints[-1] == len(run.steps)
     worker.start(run)
     done = len(run.steps)
     wait(run, lambda: len(run.steps) > done + 2)
     worker._started[run.path].kill()
-    worker._started[run.path].wait(60)
+    worker._started[run.path].wait(300)
     state, trouble = told(run)
     assert state == "stopped"
     assert "code -9" in trouble
@@ -100,7 +103,7 @@ def test_an_ended_training_leaves_no_zombie(tmp_path, ended):
     run = make(tmp_path / "runs" / "run", steps=2)
     worker.start(run)
     stat = Path(f"/proc/{worker._started[run.path].pid}/stat")
-    end = time.monotonic() + 60
+    end = time.monotonic() + 300
     while stat.exists():
         assert time.monotonic() < end, stat.read_text()
         time.sleep(0.05)

@@ -211,7 +211,7 @@ def test_state_goes_and_comes_back():
 
 def test_foreign_state_is_refused():
     optimizer = Optimizer(network(), AdamWConfig(), CONSTANT, 5)
-    with pytest.raises(WhenceError, match=r"1\.weight\.m fits no parameter"):
+    with pytest.raises(WhenceError, match=r"1\.weight\.m doesn't fit any parameter"):
         optimizer.load_state_dict({"1.weight.m": torch.zeros(1)}, 0)
 
 

@@ -46,4 +46,5 @@ def train(rank, folder, watched):
 
 if __name__ == "__main__":
     for watched in (0, 1):
-        mp.spawn(train, args=(sys.argv[1], watched), nprocs=2)
+        # Forked, they needn't import PyTorch each; nothing has been computed here that has threads.
+        mp.start_processes(train, args=(sys.argv[1], watched), nprocs=2, start_method="fork")

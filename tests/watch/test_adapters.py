@@ -9,12 +9,12 @@ from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 
 import whence
 from tests.watch.tiny import gpt2, same, sentence, tokenizer
-from whence.runs.store.record import Logs
+from whence.runs.store.records.record import Logs
 from whence.watch.trainer import WatchCallback
 
 pytestmark = pytest.mark.filterwarnings("default")  # theirs aren't ours
 
-STEPS = 30
+STEPS = 20
 
 
 def settings(kind, folder, **more):

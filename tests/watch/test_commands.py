@@ -91,8 +91,8 @@ def test_what_builds_the_model_may_be_told_once(kept, capsys):
     assert "add --model my_module:build" in capsys.readouterr().err
     for wrong, said in (
         ("nothing", "give module:function"),
-        ("tests.watch.mine:none", "built no model"),
-        ("tests.watch.tiny:build", "the model isn't the one of"),
+        ("tests.watch.mine:none", "failed to build a model"),
+        ("tests.watch.tiny:build", "the model doesn't match"),
     ):
         assert command("rewind", folder / "all", "--step", "7", "--model", wrong) == 2
         assert said in capsys.readouterr().err

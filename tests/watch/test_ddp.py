@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from tests.watch.ddp import build
-from whence.runs.store.record import Logs
+from whence.runs.store.records.record import Logs
 from whence.watch import open_step
 
 ROOT = Path(__file__).parents[2]

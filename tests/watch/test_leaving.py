@@ -180,7 +180,7 @@ def test_an_optimizer_that_is_not_torchs_is_ended_by_hand(tmp_path):
     model = nn.Linear(3, 1)
     optimizer, told = Plain(model.parameters()), []
     with whence.watch(model, optimizer, out=tmp_path / "mine", tell=told.append) as recorder:
-        assert any("call recorder.step() behind" in said for said in told)
+        assert any("call recorder.step() after" in said for said in told)
         with pytest.raises(WhenceError, match="nothing to end"):
             recorder.step()
         for i in range(4):

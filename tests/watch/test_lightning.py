@@ -8,7 +8,7 @@ from torch import nn
 
 from tests.watch.tiny import SPECIAL, WORDS, same, sentence, tokenizer
 from whence.errors import WhenceError
-from whence.runs.store.record import Logs
+from whence.runs.store.records.record import Logs
 from whence.watch.lightning import WatchCallback
 
 pytestmark = pytest.mark.filterwarnings("default")  # theirs aren't ours

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.watch.loops import LOOPS
-from whence.runs.store.record import Logs
+from whence.runs.store.records.record import Logs
 from whence.watch import watch
 from whence.why import balance
 

@@ -223,3 +223,14 @@ def test_lbfgs_trains_alike_and_is_said_not_to_be_redone(tmp_path):
     watched, notes = train(True)
     assert all(torch.equal(a, b) for a, b in zip(plain, watched, strict=True))
     assert any("closure more than once" in note for note in notes)
+
+
+def test_each_process_chooses_a_name_with_its_rank(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model = nn.Linear(1, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_rank", lambda: 3)
+    for number in (1, 2):
+        with whence.watch(model, optimizer, tell=lambda sentence: None) as recorder:
+            assert recorder.path == Path("runs") / f"linear-rank3-{number}"

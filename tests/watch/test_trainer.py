@@ -5,7 +5,7 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainingArguments
 
 import whence
-from whence.runs.store.record import Logs
+from whence.runs.store.records.record import Logs
 
 
 class Rows(torch.utils.data.Dataset):

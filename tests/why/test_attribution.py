@@ -197,6 +197,27 @@ def test_an_update_is_told_apart_into_decay_past_and_gradient(kind):
     assert any("shared" in note for note in receipt.notes)
 
 
+def test_a_heads_share_is_what_its_columns_wrote():
+    torch.manual_seed(0)
+    model, (tokens, _) = transformer("llama"), text()
+    seen = {}
+    for i, layer in enumerate(model.model.layers):
+        keep = lambda _, args, i=i: seen.update({i: args[0][1, 5].double()})  # noqa: E731
+        layer.self_attn.o_proj.register_forward_pre_hook(keep)
+    keep = lambda _, args: seen.update(final=args[0][1, 5].double())  # noqa: E731
+    model.model.norm.register_forward_pre_hook(keep)
+    t = trace(lambda: model(input_ids=tokens).logits, model=model)
+    found = {s.label: s.value for s in t.number("logits[1,5,3]").attribution("head").shares}
+    final = seen["final"]
+    scale = model.model.norm.weight * torch.rsqrt(final.square().mean() + 1e-6)
+    reads = (scale * model.lm_head.weight[3]).double()
+    for i, layer in enumerate(model.model.layers):
+        w = layer.self_attn.o_proj.weight.double()
+        for h, (z, columns) in enumerate(zip(seen[i].split(4), w.split(4, dim=1), strict=True)):
+            label = f"model.layers.{i}.self_attn head {h}"
+            assert found[label] == pytest.approx((columns @ z @ reads).item(), rel=1e-3, abs=1e-7)
+
+
 def test_muon_shares_its_orthogonalising_factor():
     torch.manual_seed(0)
     model = nn.Linear(6, 4, bias=False)
@@ -218,6 +239,29 @@ def test_muon_shares_its_orthogonalising_factor():
     assert abs(receipt.residual) <= receipt.bound
     tokens = t.number("weight[1,2].update").attribution("example")
     assert {s.label for s in tokens.shares} >= {f"example {i}" for i in range(5)}
+
+
+def test_an_lstms_update_under_muon_is_shared_out_over_its_tokens():
+    torch.manual_seed(0)
+    embed, rnn, head = nn.Embedding(11, 8), nn.LSTM(8, 8, batch_first=True), nn.Linear(8, 11)
+    model = nn.ModuleDict({"embed": embed, "rnn": rnn, "head": head})
+    optimizer = torch.optim.Muon([rnn.weight_hh_l0], lr=0.1)
+    tokens = torch.randint(0, 11, (2, 6))
+
+    def step():
+        logits = head(rnn(embed(tokens))[0])
+        F.cross_entropy(logits.flatten(0, 1), tokens.flatten()).backward()
+        optimizer.step()
+
+    t = trace(step, model=model, optimizer=optimizer, tokens=tokens)
+    assert "   LSTM layer, backward\n" in str(t["rnn.weight_hh_l0"].grad.largest().why())
+    number = t["rnn.weight_hh_l0"].update.largest()
+    shares = {s.label: s.value for s in number.attribution("token").shares}
+    # The state that the gradient is multiplied with is 0 before the first token.
+    read = {f"token {token}" for token in tokens[:, 1:].unique().tolist()}
+    assert read <= {*shares} <= {*read, "rnn.weight_hh_l0 (old value)"}
+    moved = t["rnn.weight_hh_l0"].after.value - t["rnn.weight_hh_l0"].value
+    assert abs(sum(shares.values())) == pytest.approx(moved.abs().max().item(), rel=1e-2)  # bf16
 
 
 NARROW = {

@@ -94,7 +94,7 @@ def test_the_command(run, capsys):
         (NAME, "give 2 indices"),
         (f"{NAME}[3,'a']", "give 2 indices"),
         (f"{NAME}[3,700]", "index 700 of dimension 1"),
-        (f"{NAME}[3,7].grad", "its name and index alone"),
+        (f"{NAME}[3,7].grad", "only its name and index"),
     ],
 )
 def test_what_is_no_weight_is_refused(run, address, words):
@@ -103,5 +103,5 @@ def test_what_is_no_weight_is_refused(run, address, words):
 
 
 def test_a_run_without_steps_is_refused(tmp_path):
-    with pytest.raises(WhenceError, match="has done no step yet"):
+    with pytest.raises(WhenceError, match="has no steps yet"):
         biography(make(tmp_path / "run"), f"{NAME}[3,7]")

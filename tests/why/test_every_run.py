@@ -10,6 +10,8 @@ import torch
 from tests.cli.command import whence
 from tests.runs.tiny import LABELS, PAIRS, RECIPE, RUNGS, TEXT, finish, make
 from whence import Run
+from whence.cli.document import strict
+from whence.why.trace import Trace
 
 KINDS = {
     **RUNGS,
@@ -18,15 +20,22 @@ KINDS = {
     "seq2seq, accumulate": replace(RUNGS["seq2seq"], accumulate=2),
 }
 STEP = 3
+WAYS = ["token", "position", "example", "where", "module", "head"]
 READ = {"seq2seq": "88 bottles\t088", "encoder": "many\t88 bottles"}
 ASKED = {"seq2seq": ("88 bottles\t", "0"), "encoder": ("88 bottles", "many")}
 
 
 @pytest.fixture(scope="module", params=KINDS)
 def run(request, tmp_path_factory) -> Run:
-    made = make(tmp_path_factory.mktemp("run") / "run", replace(KINDS[request.param], steps=6))
+    path = tmp_path_factory.mktemp("run") / request.param
+    made = make(path, replace(KINDS[request.param], steps=6))
     finish(made)
     return made
+
+
+@pytest.fixture(scope="module")
+def trace(run) -> Trace:
+    return run.at(STEP).trace()
 
 
 @pytest.fixture
@@ -57,6 +66,13 @@ def weight_of(run: Run) -> tuple[str, torch.Tensor]:
     return name, parameter.grad
 
 
+def steepest(run: Run) -> tuple[str, float]:
+    """The address of a gradient, the largest of a weight in the middle; and what it is."""
+    name, gradient = weight_of(run)
+    row, column = divmod(int(gradient.abs().argmax()), gradient.shape[1])
+    return f"{name}[{row},{column}].grad", float(gradient[row, column])
+
+
 def test_the_loss_is_the_steps(run, ask):
     recorded = run.steps[STEP]["loss"]
     found = ask("why", "loss")
@@ -65,18 +81,26 @@ def test_the_loss_is_the_steps(run, ask):
     assert found["receipt"]["verdict"] in ("exact", "rounded")
 
 
-@pytest.mark.parametrize("by", ["token", "position", "example", "where", "module", "head"])
-def test_groups_add_up_and_say_what_they_mean(run, ask, capsys, by):
-    name, gradient = weight_of(run)
-    row, column = divmod(int(gradient.abs().argmax()), gradient.shape[1])
-    address = f"{name}[{row},{column}].grad"
-    attribution = ask("why", address, "--by", by)["attribution"]
-    assert attribution["value"] == pytest.approx(float(gradient[row, column]), rel=1e-4, abs=1e-9)
-    assert sum(s["value"] for s in attribution["shares"]) + attribution[
-        "rounding"
-    ] == pytest.approx(attribution["value"], rel=1e-9)
+@pytest.mark.parametrize("by", WAYS)
+def test_groups_add_up(run, trace, by):
+    address, gradient = steepest(run)
+    found = trace.number(address).attribution(by)
+    assert found.value == pytest.approx(gradient, rel=1e-4, abs=1e-9)
     if by in ("token", "example", "where"):  # it is all of the batch
-        assert not [s for s in attribution["shares"] if s["label"].startswith(("constant", "("))]
+        assert not [s for s in found.shares if s.label.startswith(("constant", "("))]
+    loss = trace.number("loss").attribution(by)
+    assert loss.value == pytest.approx(run.steps[STEP]["loss"], rel=1e-6)
+    for each in (found, loss):
+        total = sum(share.value for share in each.shares) + each.rounding
+        assert total == pytest.approx(each.value, rel=1e-9)
+
+
+def test_the_command_gives_these_groups_and_says_what_they_mean(run, trace, ask, capsys):
+    """One way of grouping for each kind of run, so that all have their turn."""
+    by = WAYS[sorted(KINDS).index(run.path.name) % len(WAYS)]
+    address, _ = steepest(run)
+    found = trace.number(address).attribution(by)
+    assert ask("why", address, "--by", by)["attribution"] == json.loads(strict(found.to_dict()))
     assert whence("why", run.path, "loss", "--by", by, "--step", STEP) == 0
     assert f"by {by}: a term counts for" in capsys.readouterr().out
 
@@ -91,10 +115,9 @@ def test_examples_of_the_loss_are_told_apart(run, ask):
 
 
 def test_nudging_is_done_on_the_same_batch(run, ask):
-    name, gradient = weight_of(run)
-    row, column = divmod(int(gradient.abs().argmax()), gradient.shape[1])
-    check = ask("why", f"{name}[{row},{column}]", "--check")["check"]
-    assert check["stored"] == pytest.approx(float(gradient[row, column]), rel=1e-4, abs=1e-9)
+    address, gradient = steepest(run)
+    check = ask("why", address.removesuffix(".grad"), "--check")["check"]
+    assert check["stored"] == pytest.approx(gradient, rel=1e-4, abs=1e-9)
     assert check["finite_difference"] == pytest.approx(check["stored"], rel=1e-3)
     assert check["stored_relative_error"] < 1e-3
     assert check["relative_error"] < 1e-5

@@ -1,14 +1,10 @@
 """The guide's code runs as it is printed."""
 
-import doctest
-import importlib
-import pkgutil
 import re
 from pathlib import Path
 
 import pytest
 
-import whence.why as why_package
 from tests.cli.command import TEXT, TINY, whence
 from tests.test_readme import follow
 
@@ -36,9 +32,3 @@ def test_the_guide_runs(desk, monkeypatch, capsys):
     printed = capsys.readouterr().out
     for words in ("'we' at position 1", "gradient", "off by", "0 wrong", "Window("):
         assert words in printed
-
-
-def test_the_examples_in_the_docstrings_run():
-    for module in pkgutil.walk_packages(why_package.__path__, "whence.why."):
-        failed, _ = doctest.testmod(importlib.import_module(module.name))
-        assert not failed, module.name

@@ -141,7 +141,7 @@ def test_what_cannot_be_known_is_called_row_and_column():
 
     t = trace(step, model=model)
     assert t.labels.describe(t["1"].ref, 4 * 6) == f"token {ids[1, 2]} at row 1, column 2"
-    with pytest.raises(WhenceError, match=r"what is an example .*\[4, 4\].*tokens="):
+    with pytest.raises(WhenceError, match=r"shape \[4, 4\] runs over examples: .*tokens="):
         t.number("2.weight[0,1].grad").attribution("position")
     shares = t.number("2.weight[0,1].grad").attribution("token").shares
     assert {s.label for s in shares} == {f"token {i}" for i in ids.flatten().tolist()}

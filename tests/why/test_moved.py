@@ -105,9 +105,10 @@ def test_a_line_of_the_text_is_every_place_it_stands_at(batch):
     number = t.number(found.weights[0].address)
     shares = {s.label.partition(":")[0]: s.value for s in number.attribution("where").shares}
     assert shares["line 11 of it"] == pytest.approx(found.weights[0].value, rel=1e-6)
+    assert moved(t, line="line 11 of it") == found
     with pytest.raises(WhenceError, match="99 is not a line of this step's batch"):
         moved(t, line=99)
-    with pytest.raises(WhenceError, match="examples 0 to 3"):
+    with pytest.raises(WhenceError, match="the batch has 0 to 3"):
         moved(t, example=4)
 
 

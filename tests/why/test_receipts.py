@@ -256,7 +256,7 @@ def test_addresses_are_read_as_they_are_written(name, index, quantity, step):
         ("blocks.0.atn.scores[0,0,0,0]", "did you mean blocks.0.attn.scores"),
         ("logits[0,99,0]", "index 99 of dimension 1 is outside 0 to 7"),
         ("logits[0,0]", "give 3 indices, not 2"),
-        ("logits[0,0,'zzz']", "No token of the 31 there are is 'zzz'"),
+        ("logits[0,0,'zzz']", "'zzz' isn't one of the 31 tokens"),
         ("logits[0,0,1.5]", "is not a list of integers"),
         ("logits[0,0,0", "is not an address"),
         ("blocks.0.norm1[0,0,0].after", "no value after the step"),

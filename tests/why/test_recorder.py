@@ -7,9 +7,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from tests.runs.tiny import finish, make
 from tests.why.models import GPT, Recurrent, adamw, stepper, text
 from whence.errors import WhenceError
+from whence.runs.run import Run
 from whence.why import trace
+from whence.why.history.moments import foresee
 
 
 def steps(model, optimizer, traced: int | None, **options):
@@ -241,6 +244,30 @@ def test_what_is_not_traced_is_not_kept():
     assert not nn.modules.module._global_forward_pre_hooks
 
 
+def test_a_trace_gives_its_memory_back_at_once_but_not_under_a_number_of_it():
+    model = GPT()
+    step = stepper(model, adamw(model))
+    gc_was_on = gc.isenabled()
+    gc.disable()  # operations and tensors point at each other: only a collection frees those
+    try:
+        t = trace(step)
+        made = [ref.version.memory for op in t.ops for ref in op.outputs if ref is not None]
+        alive = [memory for memory in made if not memory.outside]
+        kept = next(ref for op in t.ops for ref in op.outputs if ref is not None)
+        number = t["blocks.0.mlp.up.weight"][0, 0].grad
+        value = number.value
+        del t
+        assert number.why().value == value  # it keeps its step
+        assert sum(memory.storage.nbytes() for memory in alive) > 100_000
+        del number
+        assert sum(memory.storage.nbytes() for memory in alive) == 0
+        with pytest.raises(WhenceError, match="keep the trace"):
+            kept.tensor()
+    finally:
+        if gc_was_on:
+            gc.enable()
+
+
 def test_a_step_that_fails_leaves_no_hooks_behind():
     model = GPT()
 
@@ -281,3 +308,15 @@ def test_inference_can_be_traced():
     assert torch.equal(t["logits"].value, model(tokens).detach())
     with pytest.raises(WhenceError, match="no loss"):
         t.loss  # noqa: B018
+
+
+def test_what_a_step_will_keep_is_foreseen_and_bounded(tmp_path):
+    """The estimate is near what the trace keeps; the bound, of one example alone, is never less."""
+    run = make(tmp_path / "run")
+    finish(run, until=3)
+    moment = Run.open(run.path).at(2)
+    parts = [part for _, part in moment.batch]
+    near, bound = foresee(moment, parts), foresee(moment, parts, enough=10**12)
+    kept = moment.trace().nbytes
+    assert kept == pytest.approx(near, rel=0.05)
+    assert kept <= bound <= len(parts[0].inputs) * kept

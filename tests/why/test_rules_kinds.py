@@ -101,7 +101,8 @@ def test_an_error_of_one_percent_is_seen(family, dtype, request):
         torch.manual_seed(0)
         step = make()
         step()
-        for op in trace(step).ops:
+        t = trace(step)
+        for op in t.ops:
             calls = [
                 op.call(i) for i, out in enumerate(op.outputs) if out is not None and out.numel
             ]
@@ -123,7 +124,8 @@ def test_half_a_unit_is_all_that_bfloat16_can_tell():
         (torch.float32, 2.0**-25, 2.0**-20),
     ):
         a, b = x.to(dtype), y.to(dtype)
-        (call,) = (op.call(0) for op in trace(lambda a=a, b=b: a * b).ops)
+        t = trace(lambda a=a, b=b: a * b)
+        (call,) = (op.call(0) for op in t.ops)
         assert torch.equal(call.output.tensor(), a * b)
         every = np.arange(300)
         assert seen(call, every, shown).all()

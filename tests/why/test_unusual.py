@@ -126,7 +126,7 @@ def test_gradients_that_were_asked_for_or_set_by_hand_open():
 def test_the_first_of_two_runs_says_where_its_gradient_is():
     t, _ = run(reentrant, traced=True)
     assert t is not None
-    with pytest.raises(WhenceError, match=r"1\.0#2, which is the same run again, has one"):
+    with pytest.raises(WhenceError, match=r"1\.0#2, which is the same pass run again, has one"):
         t.number("1.0[0,1].grad")
     assert t.number("1.0#2[0,1].grad").why().verdict in ("exact", "rounded")
 

@@ -10,87 +10,69 @@ from contextlib import redirect_stderr, redirect_stdout
 from whence import __version__
 from whence.cli.interrupts import remembered
 from whence.cli.screen import Screen
-from whence.errors import WhenceError, memory_ran_out
+from whence.errors import WhenceError
 from whence.scale.process import tune_process
 from whence.scale.team import is_one_of_many
 
-# what for: verb: (module:function, what it does)
+# what for: verb: (module of this package:function, what it does)
 GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     "train": {
-        "train": ("whence.cli.train:train", "train a model on your text, or on a built-in one"),
-        "plan": ("whence.cli.plan:plan", "what a training will need: memory, time, what fits"),
-        "resume": ("whence.cli.train:resume", "continue a run from its last checkpoint"),
-        "sweep": ("whence.cli.sweep:sweep_command", "train one recipe at several settings"),
-        "control": ("whence.cli.control:control", "pause, slow, step or stop a training elsewhere"),
-        "runs": ("whence.cli.runs:runs", "list runs; 'whence runs remove NAME' deletes one"),
-        "generate": ("whence.cli.generate:generate", "write text with a trained model"),
-        "chat": ("whence.cli.chat:chat", "talk to a model that was trained to talk"),
-        "serve": ("whence.cli.serve:serve", "serve a model through OpenAI's API"),
-        "import": ("whence.cli.import_:import_", "turn a model that others trained into a run"),
-        "export": ("whence.cli.export:export", "write a model for other programs"),
-        "evaluate": ("whence.cli.evaluate:evaluate", "measure a model on all of a text"),
+        "train": ("training.train:train", "train a model on your text, or on a built-in one"),
+        "plan": ("training.plan:plan", "what a training will need: memory, time, what fits"),
+        "resume": ("training.train:resume", "continue a run from its last checkpoint"),
+        "sweep": ("training.sweep:sweep_command", "train one recipe at several settings"),
+        "control": ("training.control:control", "pause, slow, step or stop a training elsewhere"),
+        "runs": ("training.runs:runs", "list runs; 'whence runs remove NAME' deletes one"),
+        "generate": ("models.generate:generate", "write text with a trained model"),
+        "chat": ("models.chat:chat", "talk to a model that was trained to talk"),
+        "serve": ("models.serve:serve", "serve a model through OpenAI's API"),
+        "import": ("models.import_:import_", "turn a model that others trained into a run"),
+        "export": ("models.export:export", "write a model for other programs"),
+        "evaluate": ("models.evaluate:evaluate", "measure a model on all of a text"),
     },
     "look inside": {
-        "why": ("whence.cli.why:why", "open any number in any training step"),
-        "spikes": ("whence.cli.spikes:spikes", "the steps that stand out, and how to open each"),
-        "doctor": ("whence.cli.doctor:doctor", "what is wrong with a run, and what to do"),
-        "biography": (
-            "whence.cli.biography:biography",
-            "the history of one weight, step by step",
-        ),
-        "influence": (
-            "whence.cli.influence:influence",
-            "which training windows moved a prediction",
-        ),
-        "growth": ("whence.cli.growth:growth", "how P of each token of a text grew over the steps"),
-        "report": ("whence.cli.report:report", "a run as one HTML file to send around"),
-        "probability": ("whence.cli.probability:probability", "P of a text, token by token"),
-        "prefer": ("whence.cli.judge:prefer", "minimal pairs: which of two texts is likelier"),
-        "attention": ("whence.cli.look:attention", "which token reads which, head by head"),
-        "silence": ("whence.cli.look:silence", "what each head and part is for: leave it out"),
-        "context": ("whence.cli.judge:context", "loss by position: how much more context helps"),
-        "embed": ("whence.cli.embed:embed", "how similar texts, or a word in them, are to a model"),
+        "why": ("inside.why:why", "open any number in any training step"),
+        "spikes": ("inside.spikes:spikes", "the steps that stand out, and how to open each"),
+        "doctor": ("inside.doctor:doctor", "what is wrong with a run, and what to do"),
+        "biography": ("inside.biography:biography", "the history of one weight, step by step"),
+        "influence": ("inside.influence:influence", "which training windows moved a prediction"),
+        "growth": ("inside.growth:growth", "how P of each token of a text grew over the steps"),
+        "report": ("inside.report:report", "a run as one HTML file to send around"),
+        "probability": ("models.probability:probability", "P of a text, token by token"),
+        "prefer": ("models.judge:prefer", "minimal pairs: which of two texts is likelier"),
+        "attention": ("models.look:attention", "which token reads which, head by head"),
+        "silence": ("models.look:silence", "what each head and part is for: leave it out"),
+        "context": ("models.judge:context", "loss by position: how much more context helps"),
+        "embed": ("models.embed:embed", "how similar texts, or a word in them, are to a model"),
     },
     "go back": {
-        "rewind": ("whence.cli.rewind:rewind", "go back to the exact state before any step"),
-        "fork": ("whence.cli.fork:fork", "branch a run at a step and change something"),
-        "compare": ("whence.cli.compare:compare", "compare two runs"),
-        "what-if": ("whence.cli.whatif:what_if", "replay a run without some of its text"),
-        "verify": (
-            "whence.cli.verify:verify",
-            "prove by replay that a run is what its record says",
-        ),
+        "rewind": ("back.rewind:rewind", "go back to the exact state before any step"),
+        "fork": ("training.fork:fork", "branch a run at a step and change something"),
+        "compare": ("back.compare:compare", "compare two runs"),
+        "what-if": ("back.whatif:what_if", "replay a run without some of its text"),
+        "verify": ("back.verify:verify", "prove by replay that a run is what its record says"),
     },
     "small models": {
-        "line": ("whence.cli.line:line", "fit a line to a table, every number shown"),
-        "net": (
-            "whence.cli.net:net",
-            "work a small network by hand: each product, slope and update",
+        "line": ("small.line:line", "fit a line to a table, every number shown"),
+        "net": ("small.net:net", "work a small network by hand: each product, slope and update"),
+        "play": ("small.play:play", "a small model at any step, on points, a line or by hand"),
+        "rates": ("small.rates:rates", "try five learning rates, and a range test"),
+        "gradcheck": ("small.gradcheck:gradcheck", "check gradients by finite differences"),
+        "classify": (
+            "small.classifying.classify:classify",
+            "learn classes: spam or not, topics, digits",
         ),
-        "play": (
-            "whence.cli.play:play",
-            "a small model at any step, on points, a line or by hand",
-        ),
-        "rates": ("whence.cli.rates:rates", "try five learning rates, and a range test"),
-        "gradcheck": ("whence.cli.gradcheck:gradcheck", "check gradients by finite differences"),
-        "classify": ("whence.cli.classify:classify", "learn classes: spam or not, topics, digits"),
-        "count": ("whence.cli.count:count", "count which word follows which, every number shown"),
-        "sentence": ("whence.cli.sentence:sentence", "learn one sentence, every number shown"),
-        "ladder": ("whence.cli.ladder:ladder", "every kind of model on one text, one table"),
-        "experiment": (
-            "whence.cli.experiment:put",
-            "answer a question with small models",
-        ),
+        "count": ("small.count:count", "count which word follows which, every number shown"),
+        "sentence": ("small.sentence:sentence", "learn one sentence, every number shown"),
+        "ladder": ("small.ladder:ladder", "every kind of model on one text, one table"),
+        "experiment": ("small.experiment:put", "answer a question with small models"),
     },
     "learn": {
-        "journey": ("whence.cli.lesson:journey", "lessons, from one dial to a GPT"),
-        "lesson": ("whence.cli.lesson:lesson", "play one lesson"),
+        "journey": ("lesson:journey", "lessons, from one dial to a GPT"),
+        "lesson": ("lesson:lesson", "play one lesson"),
     },
     "studio": {
-        "studio": (
-            "whence.cli.studio:studio",
-            "see, train and open runs in your browser",
-        ),
+        "studio": ("studio:studio", "see, train and open runs in your browser"),
     },
 }
 VERBS = {verb: entry for group in GROUPS.values() for verb, entry in group.items()}
@@ -151,6 +133,8 @@ def _told(arguments: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (OSError, MemoryError, RuntimeError) as error:
+        from whence.scale.limits import memory_ran_out
+
         if memory_ran_out(error):
             said = "the memory ran out: close other programs, or take a smaller model or batch_size"
         elif isinstance(error, OSError) and error.errno is not None:
@@ -187,7 +171,7 @@ def _call(verb: str, rest: list[str]) -> int:
             hint = f"it is a model, 'whence train --model {verb}'."
         raise WhenceError(f"Unknown command {verb!r}: {hint}")
     module, _, name = VERBS[verb][0].partition(":")
-    function = getattr(importlib.import_module(module), name)
+    function = getattr(importlib.import_module(f"whence.cli.{module}"), name)
     if verb in OWN_WORDS:
         return function(rest) or 0
     from whence.cli.words import call

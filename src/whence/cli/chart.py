@@ -7,7 +7,7 @@ BARS = "▁▂▃▄▅▆▇█"
 
 
 def bars(numbers: Iterable[float | None], low: float, high: float) -> str:
-    """Draw numbers as bars between a lowest and a highest one; none, or no number, as a gap.
+    """Draw numbers as bars between a lowest and a highest one; None and NaN are gaps.
 
     Example:
         >>> bars([0.0, 0.5, None, 1.0], 0.0, 1.0)

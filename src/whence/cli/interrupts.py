@@ -1,4 +1,4 @@
-"""Ctrl-C from the first moment: what swallows a KeyboardInterrupt doesn't make it forgotten."""
+"""Ctrl-C from the first moment: it counts even if something swallows the KeyboardInterrupt."""
 
 import signal
 import threading

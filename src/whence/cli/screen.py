@@ -37,9 +37,9 @@ class Screen:
             self.write(line)
 
     def flush(self) -> None:
-        """Hand on what was written."""
+        """Pass on what was written."""
         self.rich_proxied_file.flush()
 
     def __getattr__(self, name: str) -> Any:
-        """Everything else is as the stream has it."""
+        """Everything else comes from the stream."""
         return getattr(self.rich_proxied_file, name)

@@ -20,7 +20,7 @@ def studio(
     """Serve the studio, a page for watching, training and opening runs, until Ctrl-C.
 
     It listens on this machine only. The address works once, for one browser; then the next one is
-    printed. A training that was started from the page goes on when page or studio is closed.
+    printed. Training started from the page continues when the page or the studio is closed.
 
     Args:
         runs: the folder of runs.
@@ -39,7 +39,7 @@ def studio(
         if not all(model.partition(":")):
             raise WhenceError(f"--model is {model!r}: give module:function, as my_module:build.")
         os.environ[BUILD] = model
-    from whence.studio.door import remove_opener, write_opener
+    from whence.studio.doors.door import remove_opener, write_opener
     from whence.studio.server import serve
 
     opened = False
@@ -51,7 +51,7 @@ def studio(
             remove_opener(runs)
             return
         opened = True
-        print(f"the studio is at  {address}\nCtrl-C ends it; trainings go on", flush=True)
+        print(f"the studio is at  {address}\nCtrl-C stops it; training continues", flush=True)
         if browser and _has_screen():
             try:
                 webbrowser.open(write_opener(runs, address).absolute().as_uri())

@@ -22,7 +22,7 @@ class Console(rich_console.Console):
 
     @property
     def file(self) -> IO[str]:
-        """Where it writes: the stream itself, behind all that stands before it for others."""
+        """Where it writes: the underlying stream, without its wrappers."""
         found = rich_console.Console.file.__get__(self)
         while (behind := getattr(found, "rich_proxied_file", None)) is not None:
             found = behind

@@ -1,4 +1,4 @@
-"""From the words of a command to a call, with tyro; what it refuses is said in one sentence."""
+"""From a command's arguments to a call, with tyro; its errors become one sentence."""
 
 import functools
 import io
@@ -156,7 +156,7 @@ def _replaced(line: str, pattern: str, ours: str) -> str:
 
 
 def wrapped(text: str) -> str:
-    """Break the long lines of a help text between words: those that stand in no box.
+    """Break the long lines of a help text between words: those outside of boxes.
 
     Example:
         >>> len(wrapped("many words " * 20).splitlines()[0]) <= 100

@@ -11,27 +11,27 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from whence.data.batches import Part, WindowBatches
-    from whence.data.cutting import prepare
     from whence.data.permutation import hash64, permute
-    from whence.data.shards import Dataset, open_dataset
-    from whence.data.sources import Source, open_source, text_source
+    from whence.data.texts.cutting import prepare
+    from whence.data.texts.shards import Dataset, open_dataset
+    from whence.data.texts.sources import Source, open_source, text_source
     from whence.data.tokenizers import KINDS, Tokenizer, load_tokenizer, train_tokenizer
 
 # Names are imported when they are first used: a list of runs needs no NumPy and no tokenizers.
 _HOMES = {
     "KINDS": "tokenizers",
-    "Dataset": "shards",
+    "Dataset": "texts.shards",
     "Part": "batches",
-    "Source": "sources",
+    "Source": "texts.sources",
     "Tokenizer": "tokenizers",
     "WindowBatches": "batches",
     "hash64": "permutation",
     "load_tokenizer": "tokenizers",
-    "open_dataset": "shards",
-    "open_source": "sources",
+    "open_dataset": "texts.shards",
+    "open_source": "texts.sources",
     "permute": "permutation",
-    "prepare": "cutting",
-    "text_source": "sources",
+    "prepare": "texts.cutting",
+    "text_source": "texts.sources",
     "train_tokenizer": "tokenizers",
 }
 

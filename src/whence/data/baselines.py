@@ -1,4 +1,4 @@
-"""What a model must beat, and what it may be held against, in bits per byte of validation text.
+"""What a model must beat, and what it may be compared with, in bits per byte of validation text.
 
 Floors are counted models: uniform (knows nothing), unigram (knows how frequent each token is) and
 bigram (knows the token before). References are gzip and xz, which know nothing but repetition.
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from whence.data.shards import Dataset
+from whence.data.texts.shards import Dataset
 from whence.errors import WhenceError
 
 COUNTED_TOKENS = 1 << 26  # the bigram counts at most so many training tokens, the last ones
@@ -57,8 +57,8 @@ def baselines(dataset: Dataset) -> list[Baseline]:
     Example:
         >>> import tempfile
         >>> from pathlib import Path
-        >>> from whence.data.cutting import prepare
-        >>> from whence.data.sources import text_source
+        >>> from whence.data.texts.cutting import prepare
+        >>> from whence.data.texts.sources import text_source
         >>> text = text_source("ab", lambda: ["ab" * 1000])
         >>> [f.name for f in baselines(prepare(text, "chars", None, 0.1, Path(tempfile.mkdtemp())))]
         ['uniform', 'unigram', 'bigram', 'gzip', 'xz']

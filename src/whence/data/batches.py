@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 BLOCK = 64  # steps whose windows are shuffled at once
-NOT_COUNTED = -100  # torch's own mark for a target that adds nothing to the loss
+NOT_COUNTED = -100  # torch's own mark for a target that isn't counted in the loss
 _OFFSET, _ORDER, _DROPOUT = 1, 2, 3  # keep the random streams of one seed apart
 
 
@@ -25,7 +25,7 @@ class Part(NamedTuple):
     Attributes:
         inputs: int64 [B, T], the tokens read.
         targets: int64 [B, T], the token after each; −100 where it isn't counted.
-        starts: int64 [B], where in the training tokens each window's first input stands.
+        starts: int64 [B], where in the training tokens each window's first input is.
         seed: for dropout, a function of (seed, step, part).
 
     Example:

@@ -7,7 +7,7 @@ import torch
 
 from whence.data.batches import NOT_COUNTED, Part
 from whence.data.permutation import hash64, permute
-from whence.data.shards import Dataset
+from whence.data.texts.shards import Dataset
 from whence.errors import WhenceError
 
 _ORDER, _DROPOUT = 12, 13  # keep the random streams of one seed apart
@@ -70,7 +70,7 @@ def split_sides(
     """
     train, held = dataset.train, dataset.validation
     apart = dataset.validation_source is not None or not len(held)
-    between = apart or not len(train) or train[-1] == end  # the split stands between two lines
+    between = apart or not len(train) or train[-1] == end  # the split is between two lines
     return (
         split_pairs(train, separator, end, first_is_whole=True, last_is_whole=apart),
         split_pairs(held, separator, end, first_is_whole=bool(between), last_is_whole=True),
@@ -87,7 +87,7 @@ def check_marks(tokenizer, separator: int, end: int) -> None:
         found = [tokenizer.encode(mark).tolist() for mark in ("\t", "\n")]
     except WhenceError as error:
         raise WhenceError(
-            "the text holds no pairs: each line must be a source, a tab and a target."
+            "the text contains no pairs: each line must be a source, a tab and a target."
         ) from error
     if any(len(ids) != 1 for ids in found):
         raise WhenceError(

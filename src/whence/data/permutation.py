@@ -62,7 +62,7 @@ def permute(indices: np.ndarray | Sequence[int], n: int, *key: int) -> np.ndarra
         int64 array of the shape of `indices`, with values in 0 … n−1.
 
     Raises:
-        WhenceError: an index lies outside 0 … n−1.
+        WhenceError: an index is outside 0 … n−1.
 
     Example:
         >>> sorted(permute(range(5), 5, 7).tolist())
@@ -74,7 +74,7 @@ def permute(indices: np.ndarray | Sequence[int], n: int, *key: int) -> np.ndarra
     """
     start = np.asarray(indices, dtype=np.int64)
     if start.size and not (start.min() >= 0 and start.max() < n):
-        raise WhenceError(f"An index to shuffle lies outside 0 … {n - 1}.")
+        raise WhenceError(f"An index to shuffle is outside 0 … {n - 1}.")
     a = isqrt(n - 1) + 1 if n > 1 else 1
     b = -(-n // a)
     keys = [np.uint64(hash64(*key, number)) for number in range(ROUNDS)]

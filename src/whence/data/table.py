@@ -74,7 +74,7 @@ def read_table(path: str | Path, target: str | None = None) -> Table:
         names = [f"column {i + 1}" for i in range(len(names))]
     if len(names) < 2:
         raise WhenceError(
-            f"{path} has one column: a fit needs a feature and a target, two or more."
+            f"{path} has one column: a fit needs at least two, a feature and a target."
         )
     twice = next((name for i, name in enumerate(names) if name in names[:i]), None)
     if twice is not None:
@@ -103,7 +103,7 @@ def _number(cell: str) -> float | None:
 def _checked(path: Path, number: int, row: list[str], names: list[str]) -> list[float]:
     if len(row) != len(names):
         raise WhenceError(
-            f"{path}, row {number}: {len(row)} cells where the first line has {len(names)}."
+            f"{path}, row {number} has {len(row)} cells, and the first line has {len(names)}."
         )
     numbers = []
     for name, cell in zip(names, row, strict=True):

@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from whence.doctor import of_run, of_watched
-from whence.doctor.cause import SLOW, SUDDEN, first_cause
+from whence.doctor.cause import (
+    TRACED,
+    Again,
+    first_cause,
+    of_a_run,
+    of_folder,
+    of_kept,
+)
 from whence.doctor.evidence import Evidence
 from whence.doctor.finding import Diagnosis, Finding
 from whence.doctor.rules import RULES, Rule, ask_all
 from whence.errors import WhenceError
 from whence.runs.run import Run
 from whence.runs.store.watched import is_watched
-from whence.watch.past import Past
+from whence.watch.again.past import Past
 from whence.watch.recorder import Recorder
+
+MOST_TRACED = 3  # findings: symptoms of one fault share what is measured on the way
 
 Subject = Run | Recorder | Past | Path | str
 
@@ -47,15 +59,13 @@ def diagnose(
         WhenceError: the folder isn't a run.
 
     Example:
-        >>> print(diagnose("runs/mine"))  # doctest: +SKIP
+        >>> found = diagnose("runs/watched", rules=RULES[:3])
+        >>> len(found.judged) + len(found.not_judged)
+        3
     """
     began = time.monotonic()
     evidence = gather(subject, seconds, tell, built)
-    findings, judged, not_judged = ask_all(rules, evidence)
-    if isinstance(subject, str | Path) and not is_watched(Path(subject)):
-        subject = Run.open(subject)
-    if isinstance(subject, Run):
-        findings = _with_first_cause(subject, evidence, findings, rules, began + seconds)
+    findings, judged, not_judged = judge(subject, evidence, rules, began + seconds, built)
     return Diagnosis(
         evidence.of,
         tuple(findings),
@@ -66,17 +76,64 @@ def diagnose(
     )
 
 
+def judge(
+    subject: Subject,
+    evidence: Evidence,
+    rules: Sequence[Rule] = RULES,
+    until: float = math.inf,
+    built: Any = None,
+) -> tuple[list[Finding], list[str], dict[str, str]]:
+    """Ask the rules, and trace what came suddenly back to its first cause.
+
+    Args:
+        subject: as of `diagnose`.
+        evidence: about it.
+        rules: which are asked.
+        until: when to stop, by `time.monotonic`.
+        built: as of `diagnose`.
+
+    Returns:
+        As of `ask_all`.
+
+    Example:
+        >>> findings, judged, not_judged = judge("runs/watched", gather("runs/watched"), RULES[:3])
+        >>> len(judged) + len(not_judged)
+        3
+    """
+    findings, judged, not_judged = ask_all(rules, evidence)
+    again = _again(subject, built)
+    if again is not None:
+        findings = _with_first_cause(again, evidence, findings, rules, until)
+    return findings, judged, not_judged
+
+
+def _again(subject: Subject, built: Any) -> Again | None:
+    """How steps of it are done again; None where it is a single step, or nothing can be."""
+    if isinstance(subject, Recorder):
+        return of_kept([subject.at(number) for number in subject.steps])
+    if isinstance(subject, str | Path):
+        folder = Path(subject)
+        if is_watched(folder):
+            return None if built is None else of_folder(folder, built)
+        subject = Run.open(folder)
+    return of_a_run(subject) if isinstance(subject, Run) else None
+
+
 def _with_first_cause(
-    run: Run, evidence: Evidence, findings: list[Finding], rules: Sequence[Rule], until: float
+    again: Again, evidence: Evidence, findings: list[Finding], rules: Sequence[Rule], until: float
 ) -> list[Finding]:
-    """The first finding that a bisection can trace back gets its first cause."""
+    """The first findings that a bisection can trace back get their first causes."""
     by_name = {rule.name: rule for rule in rules}
-    traced = next((f for f in findings if f.rule in SUDDEN | SLOW), None)
-    if traced is None:
-        return findings
-    rule = by_name[traced.rule]
-    found = first_cause(run, evidence, traced, lambda e: isinstance(rule.ask(e), Finding), until)
-    return [found if f is traced else f for f in findings]
+    traced = [f.rule for f in findings if f.rule in TRACED][:MOST_TRACED]
+    again = replace(again, measure=cache(again.measure), carriers=cache(again.carriers))
+
+    def cause(finding: Finding) -> Finding:
+        rule = by_name[finding.rule]
+        return first_cause(
+            again, evidence, finding, lambda e: isinstance(rule.ask(e), Finding), until
+        )
+
+    return [cause(f) if f.rule in traced else f for f in findings]
 
 
 def gather(
@@ -92,6 +149,11 @@ def gather(
         seconds: as of `diagnose`.
         tell: as of `diagnose`.
         built: as of `diagnose`.
+
+    Example:
+        >>> evidence = gather("runs/watched")
+        >>> len(evidence.loss), evidence.has("20 steps")
+        (4, False)
     """
     if isinstance(subject, str | Path):
         folder = Path(subject)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from whence.doctor.measured import Measured
+from whence.doctor.measuring.landscape import Landscape
+from whence.doctor.measuring.measured import Measured
 
 
 @dataclass(slots=True)
@@ -27,6 +29,10 @@ class Probes:
         padded: share of the batch's tokens that look like padding, or are marked so.
         marked: whether the model was told which tokens are padding.
         pad_counted: share of padding positions whose target is counted.
+
+    Example:
+        >>> Probes(ahead=0.2, before=0.3).ahead > 1e-3  # it reads the tokens that it predicts
+        True
     """
 
     ahead: float | None = None
@@ -48,11 +54,15 @@ class Texts:
     Attributes:
         rows: how many examples were looked at.
         repeated: share of them that came before, exactly.
+        copied: of the examples whose first half came before, the share that go on as it did then:
+            near 1 where examples are copies, less where short ones are equal by chance.
         same_batch: share of steps that read the very batch of the step before.
+        stuck_from: the step from which on every step read the batch of the step before, to the last
+            one; None: the last steps read different batches.
         in_order: share of examples that begin where the one before them ended.
         sorted_labels: how much likelier than chance two neighbours share a label; NaN: unknown.
-        overlap: share of validation windows that stand in the training text; NaN: unknown.
-        overlap_example: where one of them stands.
+        overlap: share of validation windows that also occur in the training text; NaN: unknown.
+        overlap_example: where one of them is.
         vocabulary: share of the vocabulary that the text uses; NaN: unknown.
         window: mean share of the model's window that an example fills; NaN: unknown.
         shift: how far the target lies ahead of its input token: 1 is the next; None: no fixed shift
@@ -61,12 +71,18 @@ class Texts:
         target_entropy: of all targets' distribution, in nats; NaN: unknown.
         tokens: how many targets that is.
         epochs: how often the text was read; NaN: unknown.
-        own_copies: share of training windows that stand there a second time; NaN: unknown.
+        own_copies: share of training windows that occur there a second time; NaN: unknown.
+
+    Example:
+        >>> Texts(rows=64, repeated=0.25, shift=1).repeated
+        0.25
     """
 
     rows: int = 0
     repeated: float = 0.0
+    copied: float = 1.0
     same_batch: float = 0.0
+    stuck_from: int | None = None
     in_order: float = float("nan")
     sorted_labels: float = float("nan")
     overlap: float = float("nan")
@@ -95,7 +111,17 @@ class Setup:
         vocab_size: tokens there are; 0: unknown.
         scheduled: whether a schedule is attached to the rate; None: unknown.
         adaptive: whether the update's size hardly depends on the gradient's (Adam, Muon).
+        warmup: steps over which the rate rises; 0: none, or unknown.
+        tied_asked: whether embedding and head were meant to share their weights.
+        tied: whether they do.
+        has_attention: whether the model has an attention layer.
+        frozen_asked: patterns of the parameters that were meant to stay as they are.
         sizes: further settings by name.
+        is_run: whether it is a run of Whence, rather than a watched loop.
+
+    Example:
+        >>> Setup("tokens", "AdamW", rate=1e-3, steps=1000, warmup=100).warmup
+        100
     """
 
     kind: str = "other"
@@ -130,10 +156,18 @@ class Evidence:
         measured: what was measured by replay, in the order of steps.
         probes: what the model answered; None: it couldn't be asked.
         texts: what the data show; None: they aren't there.
+        landscape: the loss around the weights; None: nothing asked for it, or no time was left.
         crashed: the step that a number which isn't finite ended; None: none.
         first_bad: the first number that wasn't finite, as a sentence, its address, and its step.
         lacks: kind of evidence → why it isn't there.
         looked: what was looked at, in sentences.
+
+    Example:
+        >>> evidence = Evidence("runs/mine", loss=np.array([3.0, 2.5, 2.0]))
+        >>> evidence.has("record"), evidence.has("20 steps")
+        (True, False)
+        >>> evidence.why_not("20 steps")
+        'fewer than 20 steps are recorded'
     """
 
     of: str
@@ -145,6 +179,7 @@ class Evidence:
     measured: list[Measured] = field(default_factory=list)
     probes: Probes | None = None
     texts: Texts | None = None
+    landscape: Landscape | None = None
     crashed: int | None = None
     first_bad: tuple[str, str] | None = None
     lacks: dict[str, str] = field(default_factory=dict)
@@ -160,6 +195,13 @@ class Evidence:
         """The latest step that was measured and came to its end."""
         done = [m for m in self.measured if not m.refused]
         return done[-1] if done else self.measured[-1]
+
+    def learns(self, share: float = 0.9) -> bool:
+        """Whether the loss came down to a share of its start, and is still there at the end."""
+        smooth = self.smoothed()
+        if self.crashed is not None or len(smooth) < 20:
+            return False
+        return bool(smooth[-1] < share * smooth[0])
 
     def has(self, need: str) -> bool:
         """Whether there is evidence of a kind: one of `NEEDS`."""
@@ -220,5 +262,16 @@ NEEDS: dict[str, tuple[Callable[[Evidence], bool], str]] = {
     "blocks": (lambda e: any(m.flows for m in e.measured), "no two blocks of one kind were seen"),
     "probes": (lambda e: e.probes is not None, "the model could not be asked with other tokens"),
     "texts": (lambda e: e.texts is not None, "the data are not there"),
+    **{
+        need: (
+            lambda e, name=name: math.isfinite(getattr(e.landscape, name, math.nan)),
+            "the record of a run doesn't ask for it, or there was no time",
+        )
+        for need, name in (("sharpness", "sharpness"), ("sweep", "steepest"))
+    },
+    "noise scale": (
+        lambda e: e.landscape is not None and not math.isnan(e.landscape.noise),
+        "the record of a run doesn't ask for it, or there was no time",
+    ),
     "crash": (lambda e: True, ""),
 }

@@ -49,6 +49,10 @@ class Change:
     Attributes:
         settings: dotted fields of the recipe → values.
         step: the fork parts here from the run; 0: a new run.
+
+    Example:
+        >>> dict(Change({"optimizer.learning_rate": 1e-4}, step=200).settings)
+        {'optimizer.learning_rate': 0.0001}
     """
 
     settings: Mapping[str, Any]
@@ -65,6 +69,10 @@ class Proof:
         control: the measure in each fork without it.
         measure: what was measured.
         detail: a sentence on how it was judged.
+
+    Example:
+        >>> Proof("better", (2.0, 2.1), (2.5, 2.4), "loss", "lower with each seed").outcome
+        'better'
     """
 
     outcome: Outcome
@@ -90,6 +98,11 @@ class Finding:
         flatters: whether the fault makes the loss lower than it should be: a cure raises it.
         rule: the name of the rule; put in by whoever asked it.
         proof: what came of trying.
+
+    Example:
+        >>> high = Fact("loss", 9.5, "ln 65 = 4.17", step=0)
+        >>> Finding("the first loss is too high", "act", (high,), "start the head at 0").level
+        'act'
     """
 
     verdict: str
@@ -121,6 +134,12 @@ class Diagnosis:
         not_judged: name of a rule → why it could not judge.
         seconds: how long it took.
         notes: sentences a reader needs.
+
+    Example:
+        >>> spike = Finding("the loss jumps at step 31", "watch", (), "open that batch", step=31)
+        >>> found = Diagnosis("runs/mine", (spike,), ("the record",), ("spike",), {})
+        >>> len(found), found.worst.step
+        (1, 31)
     """
 
     of: str

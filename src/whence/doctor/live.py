@@ -1,6 +1,6 @@
-"""The doctor beside a training: what the record alone shows, as it happens.
+"""The doctor during a training: what the record alone shows, as it happens.
 
-Of each step it only holds the loss against those of the 20 steps before, which takes microseconds;
+At each step it only compares the loss with those of the 20 steps before, which takes microseconds;
 the rules that read the whole record are asked at each measurement on other text.
 """
 
@@ -36,10 +36,10 @@ class Live:
         run: the run.
 
     Example:
-        >>> live = Live(Run.open("runs/mine"))  # doctest: +SKIP
-        >>> for event in run.train():  # doctest: +SKIP
-        ...     for finding in live.note(event):
-        ...         print(finding.verdict)
+        >>> live = Live(Run.open("runs/mine"))
+        >>> usual = Stepped(1, 3.3, 1e-3, 1.0, 0.01, 64)
+        >>> list(live.note(usual))
+        []
     """
 
     def __init__(self, run: Run):
@@ -49,7 +49,7 @@ class Live:
         self.told_jump = -AGAIN
 
     def note(self, event: Event) -> Iterator[Finding]:
-        """Take up what happened, and give what it shows."""
+        """Take in an event, and yield what it shows."""
         if isinstance(event, Stepped):
             yield from self._stepped(event)
         elif isinstance(event, Evaluated | Ended) and event.step:
@@ -93,7 +93,12 @@ class Live:
 
 
 def on_record(evidence: Evidence) -> list[Finding]:
-    """Ask the rules that need nothing but the record; worst first."""
+    """Ask the rules that need nothing but the record; worst first.
+
+    Example:
+        >>> on_record(Evidence("runs/mine"))  # no record, so nothing to judge
+        []
+    """
     answers = [rule.ask(evidence) for rule in RULES_ON_RECORD]
     found = [answer for answer in answers if isinstance(answer, Finding)]
     return sorted(found, key=lambda f: (f.level != "act", -f.weight))

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from whence.doctor import signs
+from whence.doctor.around import look_around
 from whence.doctor.evidence import Evidence, Setup, Texts
-from whence.doctor.measure import Visit, measure
-from whence.doctor.predicted import Caught
+from whence.doctor.measuring.measure import Visit, measure
+from whence.doctor.measuring.predicted import Caught
 from whence.doctor.probing import probe
 from whence.doctor.texts import look_at_order, look_at_rows, look_at_text
 from whence.errors import WhenceError
@@ -59,21 +60,30 @@ def evidence_of_run(run: Run, seconds: float = 20.0, tell: Callable[[str], None]
     _find_crash(run, found)
     calls: list[Caught] = []
     last: Moment | None = None
-    for step in _steps(run, found):
+    start = run.origin.step if run.origin else 0
+    sudden = signs.onset(found.loss, found.grad_norm)
+    # the start and the end say most, if time is short
+    for step in sorted(_steps(run, found), key=lambda s: (s > start, -s)):
         n, cost = estimate(run, step) if step <= len(steps) else (0, 0.0)
         if time.monotonic() + cost > until and found.measured:
             found.lacks.setdefault("two steps", f"going back to step {step} takes {cost:.0f} s")
             found.looked.append(f"not step {step:,}: replaying {n:,} steps takes {cost:.0f} s")
             continue
         if tell is not None and n > 20:
-            tell(f"going back to step {step:,} ({n:,} steps are done again)")
-        last = go_to(run, step, approximate=True)
-        one, calls = measure(visit(last, step))
+            tell(f"going back to step {step:,} ({n:,} steps are replayed)")
+        moment = go_to(run, step, approximate=True)
+        one, caught = measure(visit(moment, step))
+        asked = -1 if last is None else last.step
+        if step >= asked and (last is None or sudden is None or step < sudden):
+            last, calls = moment, caught  # a model that broke down answers no question
         found.measured.append(one)
+    found.measured.sort(key=lambda m: m.step)
     if found.measured:
         told = ", ".join(f"{m.step:,}" for m in found.measured)
         found.looked.append(f"every weight, gradient and unit of step {told}, done again")
     _finish(found, last, calls)
+    if last is not None:
+        look_around(run, found, last, until)
     return found
 
 
@@ -103,17 +113,19 @@ def _read(session: Any, step: int) -> None:
 def _steps(run: Run, found: Evidence) -> list[int]:
     """Which steps to measure: those that a checkpoint leads to at once, and where signs point."""
     done = len(run.steps)
+    sudden = signs.onset(found.loss, found.grad_norm)
+    begins = [] if sudden is None else [sudden - 1, sudden]
     if found.crashed is not None:
         start = run.origin.step if run.origin else 0
         kept = [c for c in run.checkpoints if c < found.crashed]
-        before = [s for s in (found.crashed - 1,) if s >= start]
+        before = [s for s in (found.crashed - 1, *begins) if start <= s < found.crashed]
         return sorted({start, *kept[-1:], *before, found.crashed})
     start = run.origin.step if run.origin else 0
     saved = [c for c in run.checkpoints if start < c < done]
     spread = np.linspace(0, len(saved) - 1, min(MOST_STEPS - 2, len(saved))) if saved else []
     chosen = {start, start + EARLY, *(saved[round(i)] for i in spread), done - 1}
-    sudden = signs.first_of_run(signs.spikes(found.loss))
-    chosen |= {s for s in sudden[:MOST_SPIKES] if s >= start}
+    spikes = signs.first_of_run(signs.spikes(found.loss))
+    chosen |= {s for s in (*spikes[:MOST_SPIKES], *begins) if s >= start}
     return sorted(s for s in chosen if start <= s < max(1, done))
 
 

@@ -7,27 +7,27 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from whence.doctor import signs
-from whence.doctor.evidence import Evidence, Setup, Texts
-from whence.doctor.measure import Visit, measure
-from whence.doctor.predicted import Caught
+from whence.doctor.evidence import Evidence, Texts
+from whence.doctor.measuring.measure import Visit, measure
+from whence.doctor.measuring.measured import Measured
+from whence.doctor.measuring.predicted import Caught
 from whence.doctor.probing import probe
 from whence.doctor.texts import look_at_order, look_at_rows
+from whence.doctor.watched_setup import inputs_of, setup_of, vocabulary_used
 from whence.errors import WhenceError
-from whence.runs.store.record import Logs
+from whence.runs.store.records.record import Logs
 from whence.runs.store.watched import Watched
-from whence.watch.events import Backward, Call, Step
-from whence.watch.past import Past
+from whence.watch.again.past import Past
+from whence.watch.again.redo import Redo
+from whence.watch.again.reopen import open_step, stored_steps
 from whence.watch.recorder import Recorder
-from whence.watch.redo import Redo
-from whence.watch.reopen import open_step, stored_steps
+from whence.watch.step.events import Backward, Call, Step
 
 MOST_STEPS = 6
 READS = 4
-WINDOWS = ("context_length", "max_position_embeddings", "n_positions", "block_size")
 
 
 def evidence_of_recorder(recorder: Recorder, seconds: float = 20.0) -> Evidence:
@@ -51,14 +51,15 @@ def _of_steps(found: Evidence, kept: list[Past], until: float) -> Evidence:
     chosen = _chosen(found, [past.step for past in kept])
     calls: list[Caught] = []
     redone: Redo | None = None
+    sudden = signs.onset(found.loss, found.grad_norm)
     for i in chosen:
         if time.monotonic() > until and len(found.measured) > 1:
             found.looked.append(f"not step {kept[i].step.number:,}: the time was up")
             break
-        number = kept[i].step.number
-        before = kept[i - 1].step if i and kept[i - 1].step.number == number - 1 else None
-        other = [s.step for s in kept[max(0, i - READS) : i + READS + 1] if s is not kept[i]]
-        redone, calls = _measure(found, kept[i], before, other)
+        one, again, caught = measure_at(kept, i)
+        found.measured.append(one)
+        if redone is None or sudden is None or kept[i].step.number < sudden:
+            redone, calls = again, caught  # a model that broke down answers no question
     _finish(found, redone, calls, [past.step for past in kept])
     return found
 
@@ -67,7 +68,8 @@ def evidence_of_past(past: Past) -> Evidence:
     """Gather evidence about one step, such as `open_crash` returns."""
     found = Evidence(f"step {past.step.number:,}")
     found.lacks["record"] = "a single step was kept"
-    redone, calls = _measure(found, past, None, [])
+    one, redone, calls = _measure(past, None, [])
+    found.measured.append(one)
     if found.measured[0].refused or not np.isfinite(found.measured[0].seen):
         found.crashed = past.step.number
     found.looked.append(f"step {past.step.number:,}, done again")
@@ -134,11 +136,14 @@ def _chosen(found: Evidence, steps: list[Step]) -> list[int]:
     usable = [i for i, step in enumerate(steps) if not step.lost and step.calls]
     if not usable:
         return []
+    begins = signs.onset(found.loss, found.grad_norm)
+    sudden = {i for i in usable if begins is not None and 0 <= begins - steps[i].number <= 1}
     if found.crashed is not None:
         at = next((i for i in usable if steps[i].number >= found.crashed), usable[-1])
-        return sorted({usable[0], max(usable[0], at - 1), at})
+        early = {i for i in usable[1:4] if steps[i].number < found.crashed - 1}
+        return sorted({usable[0], max(usable[0], at - 1), at} | sudden | early)
     spread = np.linspace(0, len(usable) - 1, min(MOST_STEPS - 1, len(usable)))
-    chosen = {usable[round(i)] for i in spread}
+    chosen = {usable[round(i)] for i in spread} | sudden
     if len(usable) > 1:
         chosen.add(usable[1])
     for step in signs.first_of_run(signs.spikes(found.loss))[:2]:
@@ -146,9 +151,21 @@ def _chosen(found: Evidence, steps: list[Step]) -> list[int]:
     return sorted(chosen)
 
 
+def measure_at(kept: list[Past], i: int) -> tuple[Measured, Redo, list[Caught]]:
+    """Do one of the steps that are kept again, and measure it.
+
+    Returns:
+        What was measured, what it was done on, and the calls of the model.
+    """
+    number = kept[i].step.number
+    before = kept[i - 1].step if i and kept[i - 1].step.number == number - 1 else None
+    others = [s.step for s in kept[max(0, i - READS) : i + READS + 1] if s is not kept[i]]
+    return _measure(kept[i], before, others)
+
+
 def _measure(
-    found: Evidence, past: Past, before: Step | None, others: list[Step]
-) -> tuple[Redo, list[Caught]]:
+    past: Past, before: Step | None, others: list[Step]
+) -> tuple[Measured, Redo, list[Caught]]:
     redone = past.prepare()
     world, copies, step = redone.world, redone.copies, past.step
     names = world.names
@@ -188,8 +205,7 @@ def _measure(
     one.cleared = bool(unseen) and backward is not None and len(unseen) == len(step.updates)
     if not one.cleared and backward is not None and one.seen == 0:
         one.cleared = True
-    found.measured.append(one)
-    return redone, caught
+    return one, redone, caught
 
 
 def _do(redone: Redo, step: Step) -> float | None:
@@ -211,14 +227,14 @@ def _read(models: dict[str, nn.Module], call: Call) -> None:
 def _finish(found: Evidence, redone: Redo | None, calls: list[Caught], steps: list[Step]) -> None:
     predictions = [m.predicted for m in found.measured if m.predicted is not None]
     texts = found.texts = Texts()
-    batches = [_inputs(step) for step in steps if step.calls]
-    look_at_rows(texts, [b for b in batches if b is not None])
+    read = [(b, step.number) for step in steps if step.calls and (b := inputs_of(step)) is not None]
+    look_at_rows(texts, [batch for batch, _ in read], [number for _, number in read])
     look_at_order(texts, predictions)
-    setup = found.setup = _setup(found, redone, steps)
+    setup = found.setup = setup_of(found, redone, steps)
     if redone is None:
         return
     if any(isinstance(c.args, tuple) and c.tokens is not None for c in calls):
-        texts.vocabulary = _vocabulary(steps, setup.vocab_size)
+        texts.vocabulary = vocabulary_used(steps, setup.vocab_size)
         if setup.window:
             lengths = [c.tokens.shape[1] for c in calls if c.tokens is not None]
             texts.window = float(np.mean(lengths)) / setup.window
@@ -246,76 +262,6 @@ def _count_padding(found: Evidence, call: Caught) -> None:
     counted = p.targets[-len(flat) :] >= 0
     if flat.any() and len(counted) == len(flat):
         found.probes.pad_counted = float(counted[flat].mean())
-
-
-def _inputs(step: Step) -> np.ndarray | None:
-    """What a step's calls read, an example a row."""
-    rows = []
-    for call in step.calls:
-        value = next(
-            (v for v in (*call.args, *call.kwargs.values()) if isinstance(v, Tensor)), None
-        )
-        if value is not None and value.ndim >= 1:
-            whole = value.detach().reshape(len(value), -1)
-            whole = whole.float() if whole.is_floating_point() else whole  # NumPy has no bfloat16
-            rows.append(whole.numpy(force=True))
-    widths = {r.shape[1] for r in rows}
-    return np.concatenate(rows) if len(widths) == 1 else (rows[0] if rows else None)
-
-
-def _vocabulary(steps: list[Step], vocab_size: int) -> float:
-    ids = [
-        v.reshape(-1)
-        for step in steps
-        for call in step.calls
-        for v in (*call.args, *call.kwargs.values())
-        if isinstance(v, Tensor) and v.dtype == torch.int64 and v.ndim == 2
-    ]
-    if not ids or not vocab_size:
-        return float("nan")
-    seen = torch.cat(ids)
-    return len(seen[(seen >= 0) & (seen < vocab_size)].unique()) / vocab_size
-
-
-def _setup(found: Evidence, redone: Redo | None, steps: list[Step]) -> Setup:
-    setup = Setup()
-    setup.has_attention = any(m.readings for m in found.measured)
-    p = next((m.predicted for m in found.measured if m.predicted is not None), None)
-    if p is not None and p.known:
-        setup.kind = "tokens" if p.tokens is not None else "classes"
-    if redone is None:
-        return setup
-    optimizers = redone.world.optimizers
-    setup.optimizer = ", ".join(type(o).__name__ for o in optimizers)
-    setup.adaptive = any("Adam" in type(o).__name__ for o in optimizers)
-    updates = [u for step in steps for u in step.updates]
-    if updates:
-        group = updates[-1].settings[0]
-        setup.rate = float(group.get("initial_lr", group.get("lr", float("nan"))))
-        setup.scheduled = "initial_lr" in group
-    for model in redone.copies.models.values():
-        tables = [m for m in model.modules() if isinstance(m, nn.Embedding)]
-        if tables:
-            setup.vocab_size = tables[0].num_embeddings
-        config = getattr(model, "config", None)
-        setup.window = next(
-            (int(w) for n in WINDOWS if isinstance(w := getattr(config, n, None), int)), 0
-        )
-        _ties(setup, model, config)
-    return setup
-
-
-def _ties(setup: Setup, model: nn.Module, config: Any) -> None:
-    asked = getattr(config, "tie_word_embeddings", getattr(config, "tied_embeddings", False))
-    if not asked:
-        return
-    try:
-        theirs: Any = model  # transformers' models have these two
-        given, taken = theirs.get_input_embeddings(), theirs.get_output_embeddings()
-    except (AttributeError, NotImplementedError):  # others, and those without embeddings
-        given, taken = getattr(model, "embed", None), getattr(model, "head", None)
-    if given is not None and taken is not None:
-        setup.tied_asked, setup.tied = True, given.weight is taken.weight
 
 
 def trace_first_bad(past: Past) -> tuple[str, str] | None:

@@ -1,4 +1,4 @@
-"""Questions to a model: a token is changed, and the logits that must not move are looked at."""
+"""Probes of a model: change a token, and look at the logits that must not change."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from whence.doctor.evidence import Probes
-from whence.doctor.predicted import Caught, logits_of
-from whence.doctor.watching import Watching
+from whence.doctor.measuring.predicted import Caught, logits_of
+from whence.doctor.measuring.watching import Watching
 from whence.errors import WhenceError
 
 MOST_ROWS = 4
+MOST_SINGLE = 8  # tokens that are read one by one: a wrong place shows at the first of them
 
 
 class Asked:
@@ -55,7 +56,7 @@ class Asked:
                 if name in kept and buffer.shape == kept[name].shape:
                     buffer.data.copy_(kept[name])
         if found is None:
-            raise WhenceError("the model gives no logits: nothing can be asked of it.")
+            raise WhenceError("the model returns no logits, so it can't be probed.")
         return found.detach().float()
 
 
@@ -103,7 +104,7 @@ def _far(a: Tensor, b: Tensor, base: Tensor) -> float:
 
 
 def _other(tokens: Tensor, vocab_size: int) -> Tensor:
-    """Other ids than these, from those there are."""
+    """Ids other than these, from the existing ones."""
     return (tokens + max(1, vocab_size // 3)) % max(2, vocab_size)
 
 
@@ -190,7 +191,7 @@ def _places(found: Probes, model: nn.Module, ask: Asked, vocab_size: int) -> Non
 
 
 def _cache(found: Probes, model: nn.Module, ask: Asked, base: Tensor) -> None:
-    """Read the first tokens at once, and the others one by one, with what the model remembers."""
+    """Read half of the tokens at once, and some more one by one, with what the model remembers."""
     read: Callable[[Tensor], Tensor] | None = None
     tokens = ask.tokens[:1]
     alone = len(ask.call.args) + len(ask.call.kwargs) == 1
@@ -215,8 +216,9 @@ def _cache(found: Probes, model: nn.Module, ask: Asked, base: Tensor) -> None:
         return
     try:
         half = tokens.shape[1] // 2
-        pieces = [tokens[:, :half], *(tokens[:, t : t + 1] for t in range(half, tokens.shape[1]))]
+        end = min(tokens.shape[1], half + MOST_SINGLE)
+        pieces = [tokens[:, :half], *(tokens[:, t : t + 1] for t in range(half, end))]
         by_pieces = torch.cat([read(piece).float() for piece in pieces if piece.shape[1]], 1)
-        found.cache = _far(by_pieces, base[:1], base)
+        found.cache = _far(by_pieces, base[:1, :end], base)
     except (RuntimeError, TypeError, WhenceError, AttributeError, ValueError, IndexError):
         found.cache = None

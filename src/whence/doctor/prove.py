@@ -1,4 +1,4 @@
-"""The proof of an advice: the run with the one change, beside the same without it, over seeds."""
+"""Proof of advice: the run with one change, next to the same without it, over several seeds."""
 
 from __future__ import annotations
 
@@ -46,6 +46,12 @@ def prove(
 
     Returns:
         The diagnosis, its findings with what came of it.
+
+    Example:
+        >>> run = Run.open("runs/mine")
+        >>> nothing = Diagnosis("runs/mine", (), (), (), {})
+        >>> len(prove(run, nothing))  # no finding, so no training
+        0
     """
     by_name = {rule.name: rule for rule in rules}
     found = []
@@ -70,6 +76,15 @@ def try_change(run: Run, finding: Finding, rule: Rule, seeds: int = 3) -> Proof:
         finding: has a `change`.
         rule: which is asked again.
         seeds: how many.
+
+    Example:
+        >>> from whence.doctor import Change, Finding, Rule
+        >>> unknown = Change({"optimizer.lr": 1e-4})
+        >>> finding = Finding("the rate is high", "act", (), "lower it", change=unknown)
+        >>> rule = Rule(lambda evidence: None, ("record",))
+        >>> proof = try_change(Run.open("runs/mine"), finding, rule, seeds=1)
+        >>> proof.outcome, proof.detail.partition(":")[0]
+        ('no difference', "the change can't be tried")
     """
     assert finding.change is not None
     change, folder = finding.change, Path(tempfile.mkdtemp(prefix="whence-doctor-"))
@@ -132,7 +147,7 @@ def _mean(losses: list[float]) -> str:
 def _train(
     run: Run, change: Change, settings: Mapping[str, Any], folder: Path
 ) -> tuple[Run | None, float]:
-    """Train with some settings; give the run, None where it came to no end, and its loss."""
+    """Train with some settings; return the run, None if it didn't finish, and its loss."""
     path = folder / f"{len(list(folder.iterdir())):03d}"
     start = run.origin.step if run.origin else 0
     if change.step > start or run.origin is not None or 0 in run.checkpoints:
@@ -151,12 +166,18 @@ def _train(
 
 
 def fresh(run: Run, recipe: Recipe, path: Path) -> Run:
-    """Make a run of its own on the very tokens of another.
+    """Make a new run on the tokens of another.
 
     Args:
         run: the other.
         recipe: how to train.
         path: the folder, not there yet.
+
+    Example:
+        >>> run = Run.open("runs/mine")
+        >>> other = fresh(run, replace(run.recipe, seed=1), Path(tempfile.mkdtemp()) / "other")
+        >>> other.recipe.seed, other.dataset.tokenizer.kind == run.tokenizer.kind
+        (1, True)
     """
 
     def fill(folder: Path) -> Header:

@@ -7,11 +7,13 @@ from statistics import median
 
 import numpy as np
 
-from whence.watch.spikes import Spikes
+from whence.watch.reports.spikes import Spikes
 
 BEFORE = 20  # steps that say what is usual
+SOME = 5  # and so many at the least
 FAR = 8.0  # robust standard deviations: ours
 RISE, LEAST = 0.15, 0.4  # of the median, and nats, that it must rise above all of them: ours
+OUT = 4.0  # times the largest that was seen before: ours
 Z = 2.5  # and the z-score of the gradient's norm that ZClip (arXiv 2504.02507) starts from
 
 
@@ -71,6 +73,29 @@ def z_scores(values: np.ndarray) -> np.ndarray:
     """Return each value's z-score by those before it, as `watch` follows it; 0 for the first 25."""
     follow = Spikes(None)
     return np.array([follow.z(float(value)) for value in values])
+
+
+def onset(*series: np.ndarray) -> int | None:
+    """Return the first step at which a number is several times as large as ever before.
+
+    Args:
+        series: of each step, such as the loss and the gradient's norm; the first that leaves its
+            range counts. A step that isn't finite is out of it.
+
+    Example:
+        >>> loss = np.full(40, 2.0); loss[30:] = 9.0
+        >>> onset(loss)
+        30
+    """
+    found = []
+    for values in series:
+        if not np.isfinite(values[:SOME]).all() or len(values) <= SOME:
+            continue
+        size = np.where(np.isfinite(values), np.abs(values), np.inf)
+        before = np.maximum.accumulate(size)[SOME - 1 : -1]
+        out = np.flatnonzero(size[SOME:] > OUT * before)
+        found += [int(out[0]) + SOME] if len(out) else []
+    return min(found, default=None)
 
 
 def first_bad(values: np.ndarray) -> int | None:

@@ -9,29 +9,40 @@ from itertools import pairwise
 import numpy as np
 
 from whence.doctor.evidence import Texts
-from whence.doctor.measured import Predicted
+from whence.doctor.measuring.measured import Predicted
 
 SHIFTS = range(-1, 5)
 LONG = {"chars": 64, "bytes": 64}  # tokens in a row that two texts share by copying only: ours
+STUCK = 5  # steps in a row that read one batch, up to the last: ours
 MOST_WINDOWS = 300
 MOST_TOKENS = 1 << 24
 
 
-def look_at_rows(found: Texts, batches: Sequence[np.ndarray]) -> None:
+def look_at_rows(
+    found: Texts, batches: Sequence[np.ndarray], steps: Sequence[int] | None = None
+) -> None:
     """Note repeats and order of the examples that some steps in a row read.
 
     Args:
         found: is filled in.
         batches: of each step, in order, the ids [B, T] (or other inputs, laid flat).
+        steps: the steps' numbers; None: 0, 1, 2, …
     """
     rows = [row.tobytes() for batch in batches for row in batch]
     found.rows = len(rows)
     if not rows:
         return
     found.repeated = 1 - len(set(rows)) / len(rows)
+    halves = [row[: max(1, len(row) // 2)].tobytes() for batch in batches for row in batch]
+    again = len(halves) - len(set(halves))
+    found.copied = (len(rows) - len(set(rows))) / again if again else 1.0
     whole = [batch.tobytes() for batch in batches]
     if len(whole) > 1:
-        found.same_batch = float(np.mean([a == b for a, b in pairwise(whole)]))
+        same = [a == b for a, b in pairwise(whole)]
+        found.same_batch = float(np.mean(same))
+        fresh = max((i + 1 for i, equal in enumerate(same) if not equal), default=0)
+        if len(whole) - 1 - fresh >= STUCK:
+            found.stuck_from = (steps or range(len(whole)))[fresh + 1]
 
 
 def look_at_order(found: Texts, predictions: Sequence[Predicted]) -> None:
@@ -55,7 +66,7 @@ def look_at_order(found: Texts, predictions: Sequence[Predicted]) -> None:
 
 
 def _explained(predictions: Sequence[Predicted], shift: int) -> float:
-    """The share of counted targets that stand in the input, so many places ahead."""
+    """The share of counted targets that are in the input, so many places ahead."""
     hits = count = 0
     for p in predictions:
         assert p.tokens is not None
@@ -136,7 +147,7 @@ def look_at_text(
 
 
 def _find(raw: bytes, piece: np.ndarray, size: int, start: int = 0) -> int:
-    """Where a piece of ids stands, in tokens; −1: nowhere."""
+    """Where a piece of ids is, in tokens; −1: nowhere."""
     wanted, at = piece.tobytes(), start * size
     while (at := raw.find(wanted, at)) >= 0:
         if at % size == 0:

@@ -21,7 +21,7 @@ STUDENT_BEYOND = ((20, 2.145), (30, 2.086), (60, 2.042))
 
 @dataclass(frozen=True)
 class Drawing:
-    """What of a report can be drawn: curves by their names.
+    """The part of a report that can be drawn: curves by name.
 
     Attributes:
         title: what is seen.
@@ -103,7 +103,7 @@ DIFFERENCE: Bounds = (-math.inf, math.inf)
 
 
 def mean_interval(values: Sequence[float], within: Bounds) -> Interval:
-    """The mean of some runs and its interval: mean ± t·s/√n, cut off at what can't be.
+    """The mean of some runs and its interval: mean ± t·s/√n, clipped to the possible range.
 
     Args:
         values: one of each run.

@@ -1,4 +1,4 @@
-"""Questions that are put to small models, put to a run of your own instead."""
+"""Questions for small models, asked of a run of your own instead."""
 
 import math
 from collections.abc import Callable
@@ -102,7 +102,9 @@ def induction_of_run(run: Run, seed: int = 0) -> Report:
         seed: of the tokens.
     """
     if not run.task.is_prose:
-        raise WhenceError(f"{run.path} predicts no running text: give a run of a language model.")
+        raise WhenceError(
+            f"{run.path} doesn't predict running text: give a run of a language model."
+        )
     model: Any = run.writer()
     half = min(LOOKS, run.recipe.model.context_length) // 2
     if half < 4:
@@ -152,7 +154,7 @@ def induction_conclusion(
     if head is None:
         return told + " It has no attention that could look back."
     return told + (
-        f" Of its heads, head {head[1] + 1} of {head[0]} looks most at the token behind the "
+        f" Of its heads, head {head[1] + 1} of {head[0]} looks most at the token after the "
         f"earlier occurrence, with {head[2]:.2f} of its attention."
     )
 
@@ -174,7 +176,9 @@ def _best_head(model: Any, rows: np.ndarray, half: int) -> tuple[str, int, float
 
 def _windows(run: Run) -> np.ndarray:
     if not run.task.is_prose:
-        raise WhenceError(f"{run.path} predicts no running text: give a run of a language model.")
+        raise WhenceError(
+            f"{run.path} doesn't predict running text: give a run of a language model."
+        )
     window = max(8, run.recipe.model.context_length)
     tokens = np.asarray(run.dataset.validation).astype(np.int64)
     starts, _ = spread(len(tokens), window, WINDOWS * window)

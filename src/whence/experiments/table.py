@@ -8,18 +8,18 @@ from whence.experiments.common import Report
 
 # name: (module:function, what it asks)
 EXPERIMENTS: dict[str, tuple[str, str]] = {
-    "order": ("order:order", "does word order matter when positions are taken away?"),
-    "memory": ("memory:memory", "how far back does each kind of model remember?"),
-    "parts": ("parts:parts", "what does each part of a Transformer's block buy?"),
-    "first": ("first:first", "which word of a sentence is learned first?"),
-    "smoothing": ("smoothing:smoothing", "does a trigram with add-one beat the bigram?"),
-    "bigram": ("counted:bigram", "does the loop reach the counted bigram?"),
-    "induction": ("induction:induction", "when does copying from the context appear?"),
-    "it": ("words:it", "what does 'it' read?"),
-    "senses": ("words:senses", "does a word with two senses get two vectors?"),
-    "adam": ("adam:why_adam", "why does Adam beat plain SGD?"),
-    "scaling": ("scaling:scaling", "what do parameters, data and compute buy?"),
-    "texts": ("texts:texts", "what does the training text do to the model?"),
+    "order": ("inside.order:order", "does word order matter when positions are taken away?"),
+    "memory": ("inside.memory:memory", "how far back does each kind of model remember?"),
+    "parts": ("inside.parts:parts", "what does each part of a Transformer's block buy?"),
+    "first": ("text.first:first", "which word of a sentence is learned first?"),
+    "smoothing": ("text.smoothing:smoothing", "does a trigram with add-one beat the bigram?"),
+    "bigram": ("text.counted:bigram", "does the loop reach the counted bigram?"),
+    "induction": ("inside.induction:induction", "when does copying from the context appear?"),
+    "it": ("text.words:it", "what does 'it' read?"),
+    "senses": ("text.words:senses", "does a word with two senses get two vectors?"),
+    "adam": ("training.adam:why_adam", "why does Adam beat plain SGD?"),
+    "scaling": ("training.scaling:scaling", "what do parameters, data and compute buy?"),
+    "texts": ("text.texts:texts", "what does the training text do to the model?"),
 }
 
 

@@ -7,6 +7,7 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor, nn
 
+from whence.data.tokenizers.length import ending
 from whence.errors import WhenceError
 from whence.generate.inference import evaluating
 from whence.generate.reader import CachedLanguageModel, LanguageModel, Reader
@@ -18,7 +19,14 @@ MOST_SAMPLES = 4096  # side by side; each has its own part of the cache
 
 
 class Tokenizer(Protocol):
-    """What generation asks of a tokenizer."""
+    """What generation asks of a tokenizer.
+
+    Example:
+        >>> from whence.data.tokenizers import train_chars
+        >>> tokenizer: Tokenizer = train_chars(["a cat"])
+        >>> tokenizer.decode(tokenizer.encode("act")), tokenizer.vocab_size
+        ('act', 4)
+    """
 
     @property
     def vocab_size(self) -> int:
@@ -27,7 +35,7 @@ class Tokenizer(Protocol):
 
     @property
     def beginning(self) -> tuple[int, ...]:
-        """Ids that stand before each text."""
+        """Ids that come before each text."""
         ...
 
     @property
@@ -135,8 +143,9 @@ def stream(
         raise WhenceError(f"n_samples is {n_samples}: it must be at most {MOST_SAMPLES} at once.")
     if not 0 <= seed < 2**63:
         raise WhenceError(f"seed is {seed}: it must be 0 or more, below 2^63.")
-    ids = encode_prompt(tokenizer, prompt)
+    ids = encode_prompt(tokenizer, prompt, model.context_length)
     device = device_of(model)
+    ids = ids[-model.context_length :]
     tokens = torch.tensor([ids] * n_samples, dtype=torch.long, device=device)  # [B, T]
     generator = torch.Generator(device).manual_seed(seed)
     return _stream(
@@ -159,7 +168,7 @@ def _stream(
     if isinstance(model, Seq2Seq):
         ends.add(model.config.end)  # its target is whole there
     with evaluating(model):
-        reader = Reader(model, tokens)
+        reader = Reader(model, tokens, tokens.shape[1] + max_tokens)
         for index in range(max_tokens):
             logits = reader.logits()  # [B, V]
             if bool((logits.isnan() | logits.isposinf()).any()):
@@ -221,18 +230,32 @@ def generate(
     return texts
 
 
-def encode_prompt(tokenizer: Tokenizer, prompt: str | Sequence[int]) -> list[int]:
-    """The ids of the prompt, with what stands before each text.
+def encode_prompt(
+    tokenizer: Tokenizer, prompt: str | Sequence[int], most: int | None = None
+) -> list[int]:
+    """The ids of the prompt, with what comes before each text.
 
     An empty one is that alone; where nothing does, a line break, or else the first token.
 
+    Args:
+        tokenizer: whose ids.
+        prompt: text, or ids, which stay as they are.
+        most: how many of the last ids are read; of a text that has many more, only the end is cut
+            into tokens.
+
     Raises:
         WhenceError: the tokenizer can't read the prompt.
+
+    Example:
+        >>> from whence.data.tokenizers import train_chars
+        >>> encode_prompt(train_chars(["abc"]), "cab")
+        [2, 0, 1]
     """
     if not isinstance(prompt, str):
         return [int(i) for i in prompt]
     beginning = [*tokenizer.beginning]
     if prompt:
+        prompt = prompt if most is None else ending(tokenizer, prompt, most)
         ids = [int(i) for i in tokenizer.encode(prompt)]
         if not ids:
             raise WhenceError(f"The prompt {prompt!r} has no tokens in it: give it a word.")

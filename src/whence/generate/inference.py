@@ -42,7 +42,7 @@ def evaluating(model: object) -> Iterator[None]:
 
 @contextmanager
 def inference(model: nn.Module) -> Iterator[None]:
-    """Hold a model's weights fixed for as long as the block lasts, with dropout off.
+    """Keep a model's weights fixed inside the block, with dropout off.
 
     Args:
         model: its parameters and buffers.

@@ -129,9 +129,9 @@ def beam_search(
     if width < 1:
         raise WhenceError(f"the beam is {width} wide: it keeps 1 beginning or more.")
     if not len(prompt):
-        raise WhenceError("there is nothing to go on from: give a prompt.")
+        raise WhenceError("there is nothing to continue: give a prompt.")
     finished: list[Hypothesis] = []
-    predict: Any = model  # a cache would have to be sorted anew at each token
+    predict: Any = model  # a cache would have to be sorted again at each token
     device = device_of(model)
     rows = torch.tensor([[int(i) for i in prompt]], device=device)  # [k, T]
     sums = torch.zeros(1, device=device)  # [k]

@@ -1,4 +1,4 @@
-"""How a model reads on: with a cache where it has one, else its last window each time."""
+"""How a model continues reading: with a cache if it has one, else its last window each time."""
 
 from typing import Any, Protocol, runtime_checkable
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 class LanguageModel(Protocol):
-    """What can write: tokens [B, T] → logits [B, T, V] of the token after each of them."""
+    """A model that can generate: tokens [B, T] → logits [B, T, V] of the next tokens."""
 
     @property
     def context_length(self) -> int:
@@ -28,8 +28,8 @@ class CachedLanguageModel(Protocol):
         """How many tokens it reads at most."""
         ...
 
-    def new_cache(self, batch_size: int) -> Any:
-        """An empty memory."""
+    def new_cache(self, batch_size: int, room: int | None = None) -> Any:
+        """An empty memory of `batch_size` texts; `room` for so many tokens, None for a window."""
         ...
 
     def __call__(self, tokens: Tensor, cache: Any, /) -> Tensor:
@@ -47,6 +47,7 @@ class Reader:
     Args:
         model: see `LanguageModel`.
         tokens: the prompt, [B, T]; its last context_length tokens are read.
+        room: how many tokens there will be, prompt and all; None where nobody knows.
 
     Example:
         >>> from whence.models import GPT, GPTConfig
@@ -56,9 +57,12 @@ class Reader:
         >>> reader.append(torch.tensor([4]))
     """
 
-    def __init__(self, model: LanguageModel | CachedLanguageModel, tokens: Tensor) -> None:
+    def __init__(
+        self, model: LanguageModel | CachedLanguageModel, tokens: Tensor, room: int | None = None
+    ) -> None:
         self._model: Any = model
         self._window = model.context_length
+        self._room = self._window if room is None else min(room, self._window)
         self._cached = isinstance(model, CachedLanguageModel)
         self._cache: Any = None
         self._read = 0  # tokens in the cache
@@ -71,7 +75,7 @@ class Reader:
             if not self._cached:
                 return self._model(self._context)[:, -1]
             if self._cache is None or self._read + self._unread.shape[1] > self._window:
-                self._cache = self._model.new_cache(self._context.shape[0])
+                self._cache = self._model.new_cache(self._context.shape[0], self._room)
                 if self._read:
                     self._unread = self._context[:, -max(1, self._window // 2) :]
                 self._read = 0

@@ -56,6 +56,9 @@ class Sampling:
             raise WhenceError(f"min_p is {self.min_p}: it must be from 0 to 1.")
 
 
+FEW = 512  # likeliest tokens that top-p looks at first: sorting a whole vocabulary is slow
+
+
 def temper(logits: Tensor, temperature: float) -> Tensor:
     """Divide the logits by the temperature; at 0 the limit, the likeliest token alone.
 
@@ -115,7 +118,19 @@ def keep_top_p(logits: Tensor, p: float) -> Tensor:
     Source:
         Holtzman et al., "The curious case of neural text degeneration", 2020.
     """
-    probabilities, order = logits.softmax(-1).sort(descending=True, stable=True)
+    everything = logits.softmax(-1)
+    if everything.numel() == everything.shape[-1] > FEW:  # one row; seldom is all of it needed
+        row = everything.flatten()
+        least = row.topk(FEW).values[-1]
+        likely = (row >= least).nonzero().flatten()  # in the tokens' order, all ties among them
+        probabilities, order = row[likely].sort(descending=True, stable=True)
+        sums = probabilities.cumsum(-1)
+        if sums[-1] >= p:
+            kept = likely[order[sums - probabilities < p]]
+            filtered = torch.full_like(logits, -math.inf).flatten()
+            filtered[kept] = logits.flatten()[kept]
+            return filtered.view_as(logits)
+    probabilities, order = everything.sort(descending=True, stable=True)
     likelier = probabilities.cumsum(-1) - probabilities  # what the tokens ahead add up to
     drop = torch.zeros_like(logits, dtype=torch.bool).scatter(-1, order, likelier >= p)
     return logits.masked_fill(drop, -math.inf)

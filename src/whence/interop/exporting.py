@@ -14,7 +14,7 @@ from whence.data import Tokenizer
 from whence.data.files import written_whole
 from whence.errors import WhenceError
 from whence.interop.forms import Dtype, Form
-from whence.interop.gguf_writing import write_gguf
+from whence.interop.gguf.writing import write_gguf
 from whence.interop.layouts import layout_of, write_config
 from whence.interop.names import give_weights, place_in_hugging_face
 from whence.interop.onnx_writing import write_onnx
@@ -82,7 +82,7 @@ def export_model(
 def _torch_dtype(dtype: Dtype, to: Form) -> torch.dtype:
     name = "fp32" if dtype == "auto" else dtype
     if name not in DTYPES:
-        raise WhenceError(f"--to {to} keeps {', '.join(DTYPES)}, and --dtype is {dtype}.")
+        raise WhenceError(f"--dtype is {dtype}: --to {to} writes {', '.join(DTYPES)}.")
     return DTYPES[name]
 
 
@@ -161,7 +161,7 @@ def _id_of(tokenizer: Tokenizer, text: str) -> int | None:
 def _write_weights(model: Any, path: Path, dtype: torch.dtype, run: Run) -> None:
     """The weights alone, under our names; tied ones once."""
     if not isinstance(model, torch.nn.Module):
-        raise WhenceError("a counted model has no weights: 'whence export' writes those of others.")
+        raise WhenceError("a counted model has no weights, and 'whence export' writes weights.")
     own: dict[str, Tensor] = {}
     seen: set[int] = set()
     for name, weight in model.state_dict(keep_vars=True).items():

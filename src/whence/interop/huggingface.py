@@ -14,13 +14,15 @@ from torch import Tensor
 from whence.data.tokenizers.imported import ImportedTokenizer
 from whence.errors import WhenceError
 from whence.interop.found import Found
+from whence.interop.imported_tokens import advice, made_tokenizer
 from whence.interop.layouts import layout_of, read_config
 from whence.interop.names import place_in_hugging_face, take_weights
-from whence.interop.reading import Fields, read_json
+from whence.interop.reading import Fields, read_json, short, told_of
 from whence.models import GPTConfig
 from whence.runs.training.session import outline
 
 READABLE_DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+LEAST_PER_LAYER = 8  # two norms, queries, keys, values, output, up and down
 # Buffers that older versions of transformers saved though they follow from the config.
 _BUFFERS = re.compile(r"\.(rotary_emb\.inv_freq|attn\.bias|attn\.masked_bias)$")
 
@@ -40,18 +42,25 @@ def open_folder(folder: Path) -> Found:
     """
     if not (folder / "config.json").is_file():
         raise WhenceError(
-            f"{folder} holds no config.json: give the folder of a Hugging Face model, or a file "
-            "that ends in .gguf."
+            f"{folder} has no config.json: give the folder of a Hugging Face model, or a file that "
+            "ends in .gguf."
         )
+    with told_of(folder):
+        return _open(folder)
+
+
+def _open(folder: Path) -> Found:
     fields = Fields(read_json(folder / "config.json"), str(folder / "config.json"))
-    config = read_config(fields)
+    with told_of(fields.where):
+        config = read_config(fields)
     files = _weight_files(folder)
     shapes = _shapes(folder, files)
     check_layers(config, len(shapes), str(folder))
     table = [name for name in shapes if name.endswith(("embed_tokens.weight", "wte.weight"))]
     if len(table) != 1 or len(shapes[table[0]]) != 2:
-        raise WhenceError(f"{folder} has no table of embeddings where its config wants one.")
+        raise WhenceError(f"{folder} has no embedding table, although its config expects one.")
     vocab_size = shapes[table[0]][0]
+    check_rows(fields, "vocab_size", vocab_size)
     tokenizer = read_tokenizer(folder, vocab_size)
     return Found(folder, config, tokenizer, partial(_weights, folder, files, config, vocab_size))
 
@@ -65,10 +74,23 @@ def check_layers(config: GPTConfig, n_tensors: int, where: str) -> None:
     Example:
         >>> check_layers(GPTConfig(n_layers=2), 20, "model.gguf")
     """
-    if config.n_layers > n_tensors:
+    if config.n_layers * LEAST_PER_LAYER > n_tensors:
         raise WhenceError(
-            f"{where} has {n_tensors} tensors, too few for the {config.n_layers:,} layers that its "
-            "config tells of."
+            f"{where} has {n_tensors} tensors, too few for the {config.n_layers:,} layers in its "
+            "config."
+        )
+
+
+def check_rows(fields: Fields, name: str, rows: int) -> None:
+    """Refuse a number of tokens that the embedding table doesn't have.
+
+    Raises:
+        WhenceError: saying so.
+    """
+    if fields.given(name) is not None and fields.count(name) != rows:
+        raise WhenceError(
+            f"{fields.where} gives {name} as {fields.count(name):,}, but the embedding table has "
+            f"{rows:,} rows."
         )
 
 
@@ -78,10 +100,14 @@ def _weight_files(folder: Path) -> dict[str, Path]:
     if index.is_file():
         table = read_json(index).get("weight_map")
         if not isinstance(table, dict):
-            raise WhenceError(f"{index} has no weight_map: fetch it again.")
+            raise WhenceError(f"{index} has no weight_map: download it again.")
         for name in table.values():
-            if not isinstance(name, str) or Path(name).name != name:
-                raise WhenceError(f"{index} names {name!r}, which isn't a file beside it.")
+            if not isinstance(name, str) or Path(name).name != name or name in ("", ".."):
+                raise WhenceError(
+                    f"{index} names {short(name)}, which isn't a file in the same folder."
+                )
+            if not name.endswith(".safetensors"):
+                raise WhenceError(f"{index} names {short(name)}, which isn't a safetensors file.")
         return {tensor: folder / name for tensor, name in table.items()}
     single = folder / "model.safetensors"
     if single.is_file():
@@ -90,10 +116,10 @@ def _weight_files(folder: Path) -> dict[str, Path]:
     if pickles:
         raise WhenceError(
             f"{folder} has its weights in {pickles[0]}, a pickle, which can run any code when it "
-            "is opened: convert it with transformers where you trust it "
+            "is opened: if you trust it, convert it with transformers "
             "(AutoModelForCausalLM.from_pretrained(...).save_pretrained(NEW_FOLDER))."
         )
-    raise WhenceError(f"{folder} holds no model.safetensors: fetch the weights too.")
+    raise WhenceError(f"{folder} has no model.safetensors: download the weights too.")
 
 
 def _names(path: Path) -> list[str]:
@@ -105,9 +131,9 @@ def _opened(path: Path) -> Any:
     try:
         return safe_open(path, framework="pt")
     except FileNotFoundError as error:
-        raise WhenceError(f"{path} is missing: fetch it too.") from error
+        raise WhenceError(f"{path} is missing: download it too.") from error
     except (SafetensorError, OSError, ValueError) as error:
-        raise WhenceError(f"{path} is damaged ({error}): fetch it again.") from error
+        raise WhenceError(f"{path} is damaged ({error}): download it again.") from error
 
 
 def _shapes(folder: Path, files: dict[str, Path]) -> dict[str, list[int]]:
@@ -143,14 +169,15 @@ def _weights(
             return in_float32(_read(opened[path], theirs[name], path), name, path)
 
         place: Callable[[str], Any] = partial(place_in_hugging_face, layout=layout)
-        return take_weights(outline(config, vocab_size), place, theirs, load, str(folder))
+        with told_of(folder):
+            return take_weights(outline(config, vocab_size), place, theirs, load, str(folder))
 
 
 def _read(file: Any, name: str, path: Path) -> Tensor:
     try:
         return file.get_tensor(name)
     except (SafetensorError, OSError, ValueError) as error:
-        raise WhenceError(f"{path} is damaged at {name} ({error}): fetch it again.") from error
+        raise WhenceError(f"{path} is damaged at {name} ({error}): download it again.") from error
 
 
 def in_float32(x: Tensor, name: str, path: Path) -> Tensor:
@@ -165,13 +192,13 @@ def in_float32(x: Tensor, name: str, path: Path) -> Tensor:
     """
     if x.dtype not in READABLE_DTYPES:
         raise WhenceError(
-            f"{path} has {name} in {x.dtype}: float32, float16 and bfloat16 can be read."
+            f"{path} has {name} in {x.dtype}: only float32, float16 and bfloat16 can be read."
         )
     return x.float()
 
 
 def read_tokenizer(folder: Path, vocab_size: int) -> ImportedTokenizer:
-    """Read tokenizer.json and what stands beside it: template, special tokens, advised settings.
+    """Read tokenizer.json and the files beside it: template, special tokens, advised settings.
 
     Raises:
         WhenceError: where there is none, or it has more tokens than the model.
@@ -187,39 +214,34 @@ def read_tokenizer(folder: Path, vocab_size: int) -> ImportedTokenizer:
             "(AutoTokenizer.from_pretrained(...).save_pretrained(FOLDER))."
         )
     told = _optional(folder / "tokenizer_config.json")
-    advised = _optional(folder / "generation_config.json")
-    special = {
-        name: value if isinstance(value, str) else value.get("content")
-        for name, value in told.items()
-        if name in ("bos_token", "eos_token", "unk_token", "pad_token")
-        and isinstance(value, str | dict)
-    }
+    told_advice = _optional(folder / "generation_config.json")
+    named = {n: told.get(n) for n in ("bos_token", "eos_token", "unk_token", "pad_token")}
+    texts = {n: v.get("content") if isinstance(v, dict) else v for n, v in named.items()}
+    special = {n: text for n, text in texts.items() if isinstance(text, str)}
     template = folder / "chat_template.jinja"
-    text = template.read_text(encoding="utf-8") if template.is_file() else _template(told)
-    ends = advised.get("eos_token_id", _optional(folder / "config.json").get("eos_token_id"))
+    text = _text(template) if template.is_file() else _template(told)
+    ends = told_advice.get("eos_token_id", _optional(folder / "config.json").get("eos_token_id"))
     record: dict[str, Any] = {
         "tokenizer": read_json(path),
         "vocab_size": vocab_size,
         "ends": [i for i in (ends if isinstance(ends, list) else [ends]) if type(i) is int],
         "chat_template": text,
         "special_tokens": special,
-        "generation": {
-            name: advised[name]
-            for name in ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
-            if isinstance(advised.get(name), int | float)
-        },
+        "generation": advice(told_advice),
     }
     record["ends"] = [i for i in record["ends"] if 0 <= i < vocab_size]
-    try:
-        return ImportedTokenizer(record)
-    except WhenceError as error:
-        raise WhenceError(f"{path}: {error}") from error
-    except (KeyError, TypeError, AttributeError) as error:
-        raise WhenceError(f"{path} is damaged (it lacks or mistakes {error}).") from error
+    return made_tokenizer(record, path)
 
 
 def _optional(path: Path) -> dict[str, Any]:
     return read_json(path) if path.is_file() else {}
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise WhenceError(f"{path} can't be read as text ({error}): download it again.") from error
 
 
 def _template(told: dict[str, Any]) -> str | None:

@@ -6,18 +6,18 @@ from pathlib import Path
 from whence.data import Source, open_source
 from whence.errors import WhenceError
 from whence.interop.found import Found
-from whence.interop.gguf_reading import open_gguf
+from whence.interop.gguf.reading import open_gguf
 from whence.interop.huggingface import open_folder
 from whence.interop.smollm import smollm_file
 from whence.runs.recipe import Data, Recipe
 from whence.runs.run import Run
 from whence.runs.start import start
 from whence.runs.store.header import Origin
-from whence.runs.training.creation import free_path
+from whence.runs.training.creation import at_free
 from whence.train.optimizers import AdamWConfig
 from whence.train.schedules import Schedule
 
-WINDOW = 256  # tokens of a training window, unless told otherwise
+WINDOW = 256  # tokens of a training window, by default
 
 
 def find_model(where: Path | str) -> Found:
@@ -37,8 +37,8 @@ def find_model(where: Path | str) -> Found:
         return open_folder(path)
     if path.suffix in (".bin", ".pt", ".pth", ".ckpt", ".pkl"):
         raise WhenceError(
-            f"{path} is a pickle, which can run any code when it is opened: convert it to "
-            "safetensors with transformers where you trust it (save_pretrained)."
+            f"{path} is a pickle, which can run any code when it is opened: if you trust it, "
+            "convert it to safetensors with transformers (save_pretrained)."
         )
     if path.suffix == ".safetensors":
         raise WhenceError(f"{path} holds weights alone: give its folder, with config.json.")
@@ -71,15 +71,18 @@ def import_model(
         >>> import_model("smollm").generate("The capital of France is")  # doctest: +SKIP
     """
     found = find_model(where)
+    name = found.path.absolute().name if Path(where).exists() else str(where)  # smollm
     source = open_source(text) if isinstance(text, tuple) else text
-    path = Path(path) if path is not None else free_path(Path("runs"), found.path.name)
     recipe = tuning(found)
     names = text if isinstance(text, tuple) else (source.name,)
     recipe = replace(recipe, data=replace(recipe.data, source=names))
     told = (f"its weights and tokenizer are those of {found.path.name}", *found.notes)
-    return start(
-        path, recipe, source, found.tokenizer, found.weights, Origin(str(where), 0, told, "import")
-    )
+    origin = Origin(str(where), 0, told, "import")
+
+    def make(path: Path) -> Run:
+        return start(path, recipe, source, found.tokenizer, found.weights, origin)
+
+    return make(Path(path)) if path is not None else at_free(Path("runs"), name, make)
 
 
 def tuning(found: Found) -> Recipe:

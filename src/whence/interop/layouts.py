@@ -1,13 +1,12 @@
 """The published layouts, as settings of one GPT: from config.json to `GPTConfig` and back."""
 
-import math
 from typing import Any, Literal
 
 from whence.errors import WhenceError
 from whence.interop.reading import Fields
+from whence.interop.rope import read_rope, written_rope
 from whence.models import GPTConfig, gpt2_config, llama_config
 from whence.models.layers.names import GATED, Activation
-from whence.models.layers.rope_scaling import RopeScaling
 
 Layout = Literal["gpt2", "llama", "arcee", "qwen2", "qwen3"]
 
@@ -37,7 +36,7 @@ MISSING = {
     "llama4_text": "experts and chunked attention",
     "mamba": "a state space instead of attention",
     "mixtral": "experts",
-    "olmo2": "norms behind each part",
+    "olmo2": "norms after each part",
     "opt": "positions that count from 2",
     "phi": "attention and feed-forward side by side",
     "phi3": "queries, keys, values and gate in fused matrices",
@@ -69,7 +68,8 @@ def read_config(fields: Fields) -> GPTConfig:
         fields: of the config.json.
 
     Raises:
-        WhenceError: a layout, or a setting of one, that this GPT hasn't, saying what is missing.
+        WhenceError: a layout, or a setting of one, that this GPT doesn't have, saying what is
+        missing.
 
     Example:
         >>> tree = {"model_type": "gpt2", "n_layer": 2, "n_head": 2, "n_embd": 8, "n_positions": 16}
@@ -82,7 +82,7 @@ def read_config(fields: Fields) -> GPTConfig:
         raise WhenceError(
             f"{fields.where} describes a {kind} model"
             + (f", which has {why}" if why else "")
-            + f": {', '.join(READABLE)} can be read."
+            + f": only {', '.join(READABLE)} can be read."
         )
     if fields.given("quantization_config") is not None:
         raise WhenceError(
@@ -94,9 +94,11 @@ def read_config(fields: Fields) -> GPTConfig:
 def _read_gpt2(fields: Fields) -> GPTConfig:
     for name in ("scale_attn_by_inverse_layer_idx", "add_cross_attention"):
         if fields.flag(name, False):
-            raise WhenceError(f"{fields.where} sets {name}, which this GPT hasn't.")
+            raise WhenceError(f"{fields.where} sets {name}, which this GPT doesn't have.")
     if not fields.flag("scale_attn_weights", True):
-        raise WhenceError(f"{fields.where} unsets scale_attn_weights, which this GPT always does.")
+        raise WhenceError(
+            f"{fields.where} turns off scale_attn_weights, but this GPT always scales them."
+        )
     d = fields.count("n_embd", 768)
     return gpt2_config(
         n_layers=fields.count("n_layer", 12),
@@ -117,7 +119,7 @@ def _read_llama(fields: Fields, kind: str) -> GPTConfig:
     usual = 128 if kind == "qwen3" else max(1, d // n_heads)
     d_head = fields.count("head_dim", usual)
     gated = kind != "arcee"
-    base, scaling = _read_rope(fields)
+    base, scaling = read_rope(fields)
     attention_bias = kind == "qwen2" or fields.flag("attention_bias", False)
     bias = kind in ("llama", "arcee") and fields.flag("mlp_bias", False)
     out_bias = attention_bias and kind != "qwen2"
@@ -150,69 +152,13 @@ def _window(fields: Fields, kind: str) -> int:
     return fields.count("sliding_window") if slides and window is not None else 2**31 - 1
 
 
-def _read_rope(fields: Fields) -> tuple[float, RopeScaling]:
-    rope = fields.table("rope_parameters")  # since transformers 5; before that in two places
-    base = rope.number("rope_theta", fields.number("rope_theta", 10000.0))
-    share = rope.number("partial_rotary_factor", fields.number("partial_rotary_factor", 1.0))
-    if rope.given("rope_type") is None:
-        rope = fields.table("rope_scaling")
-    if share != 1:
-        raise WhenceError(f"{fields.where} rotates {share:g} of each head: this GPT rotates all.")
-    kind = rope.text("rope_type", rope.text("type", "default"))
-    if kind == "default":
-        return base, RopeScaling()
-    if kind == "linear":
-        return base, RopeScaling("linear", rope.number("factor"))
-    if kind == "llama3":
-        return base, RopeScaling(
-            "llama3",
-            rope.number("factor"),
-            rope.number("low_freq_factor"),
-            rope.number("high_freq_factor"),
-            rope.count("original_max_position_embeddings"),
-        )
-    if kind == "yarn":
-        return base, _read_yarn(rope, base, fields.count("max_position_embeddings", 2048))
-    raise WhenceError(
-        f"{fields.where} scales its rotary positions by {kind!r}: linear, llama3 and yarn can be "
-        "read."
-    )
-
-
-def _read_yarn(rope: Fields, base: float, context_length: int) -> RopeScaling:
-    if base <= 1:
-        raise WhenceError(f"{rope.where} gives rope_theta as {base:g}: YaRN needs more than 1.")
-    if not rope.flag("truncate", True):
-        raise WhenceError(f"{rope.where} unsets truncate, which this GPT always does.")
-    first = rope.count("original_max_position_embeddings", context_length)
-    factor = rope.number("factor", context_length / first)
-    above, below = rope.given("mscale"), rope.given("mscale_all_dim")
-    usual = _yarn_length(factor, 1.0)
-    if above and below:
-        usual = _yarn_length(factor, rope.number("mscale"))
-        usual /= _yarn_length(factor, rope.number("mscale_all_dim"))
-    return RopeScaling(
-        "yarn",
-        factor,
-        low_freq_factor=rope.number("beta_slow", 1.0),
-        high_freq_factor=rope.number("beta_fast", 32.0),
-        original_context_length=first,
-        attention_factor=rope.number("attention_factor", usual),
-    )
-
-
-def _yarn_length(factor: float, weight: float) -> float:
-    """What YaRN multiplies queries and keys by: 0.1 · weight · ln(factor) + 1."""
-    return 1.0 if factor <= 1 else 0.1 * weight * math.log(factor) + 1.0
-
-
 def _activation(
     fields: Fields, name: str, default: str, table: dict[str, Activation]
 ) -> Activation:
     found = fields.text(name, default)
     if found not in table:
         raise WhenceError(
-            f"{fields.where} sets {name} to {found!r}: {', '.join(table)} can be read."
+            f"{fields.where} sets {name} to {found!r}: only {', '.join(table)} can be read."
         )
     return table[found]
 
@@ -221,19 +167,19 @@ def layout_of(config: Any) -> Layout:
     """Return the published layout that a model's shape is a setting of.
 
     Raises:
-        WhenceError: where it is none, with each setting that stands in the way.
+        WhenceError: where it isn't one, with each setting that prevents it.
 
     Example:
         >>> layout_of(GPTConfig()), layout_of(gpt2_config())
         ('arcee', 'gpt2')
     """
     if type(config) is not GPTConfig:
-        raise WhenceError("a GPT alone has a layout that others read: train --model modern.")
+        raise WhenceError("only GPTs have a layout that other programs read: train --model modern.")
     refused = _obstacles(config)
     if refused:
         raise WhenceError(
-            f"no published layout has {' and '.join(refused)}: train with --exportable to keep to "
-            "what others read."
+            f"no published layout has {' and '.join(refused)}: train with --exportable to use only "
+            "what other programs can read."
         )
     if config.positions == "learned":
         return "gpt2"
@@ -339,35 +285,10 @@ def write_config(config: GPTConfig, vocab_size: int) -> dict[str, Any]:
         "rms_norm_eps": c.norm_eps,
         "hidden_act": _THEIR_NAME[c.activation],
         "rope_theta": c.rope_base,
-        **_written_rope(c),
+        **written_rope(c),
     }
     if layout in ("llama", "arcee"):
         tree["mlp_bias"] = c.bias
     if layout != "qwen2":
         tree["attention_bias"] = c.qkv_bias or c.has_out_bias
     return tree
-
-
-def _written_rope(c: GPTConfig) -> dict[str, Any]:
-    """The rotary settings, in the place of transformers 5 and in that of those before."""
-    s = c.rope_scaling
-    scaling: dict[str, Any] = {"rope_type": "default" if s.kind == "none" else s.kind}
-    if s.kind != "none":
-        scaling["factor"] = s.factor
-    if s.kind == "llama3":
-        scaling |= {
-            "low_freq_factor": s.low_freq_factor,
-            "high_freq_factor": s.high_freq_factor,
-            "original_max_position_embeddings": s.original_context_length,
-        }
-    if s.kind == "yarn":
-        scaling |= {
-            "beta_slow": s.low_freq_factor,
-            "beta_fast": s.high_freq_factor,
-            "original_max_position_embeddings": s.original_context_length,
-            "attention_factor": s.attention_factor,
-        }
-    both: dict[str, Any] = {"rope_parameters": {"rope_theta": c.rope_base, **scaling}}
-    if s.kind != "none":
-        both["rope_scaling"] = scaling
-    return both

@@ -1,4 +1,4 @@
-"""What others call each weight: one place of theirs for each name of ours."""
+"""What other formats call each weight."""
 
 import re
 from collections.abc import Callable, Iterable
@@ -66,7 +66,7 @@ QKV = ("attn.q", "attn.k", "attn.v")
 
 @dataclass(frozen=True)
 class Place:
-    """Where one of our weights stands with others.
+    """Where another format keeps one of our weights.
 
     Attributes:
         name: of their tensor.
@@ -93,7 +93,7 @@ class Place:
 
 
 def place_in_hugging_face(name: str, layout: Layout) -> Place:
-    """Return where a weight stands in a model of the transformers library.
+    """Return where a weight is in a model of the transformers library.
 
     Example:
         >>> place_in_hugging_face("blocks.3.attn.k.bias", "gpt2")
@@ -108,7 +108,7 @@ def place_in_hugging_face(name: str, layout: Layout) -> Place:
 
 
 def place_in_gguf(name: str, layout: Layout, config: GPTConfig) -> Place:
-    """Return where a weight stands in a GGUF file.
+    """Return where a weight is in a GGUF file.
 
     llama.cpp turns neighbouring features of queries and keys in the Llama layout, where everyone
     else turns feature i with feature i + d/2.
@@ -166,7 +166,7 @@ def take_weights(
 
     Args:
         wanted: our names and shapes, as `outline` gives them; tied ones are one object.
-        place: where each stands.
+        place: where each is.
         names: of the tensors there are.
         load: gives one, in float32.
         where: the file, for errors.
@@ -196,15 +196,15 @@ def take_weights(
         x = spot.take(load(spot.name))
         if x.shape != like.shape:
             raise WhenceError(
-                f"{where} has {spot.name} of another shape than its config says: {list(x.shape)} "
-                f"for {name} instead of {list(like.shape)}."
+                f"{where} has {spot.name} of shape {list(x.shape)}, and by its config {name} has "
+                f"shape {list(like.shape)}."
             )
         used.add(spot.name)
         taken[name] = x.contiguous()
     spare = sorted(there - used)
     if spare:
         more = f" and {len(spare) - 1} more" if len(spare) > 1 else ""
-        raise WhenceError(f"{where} has {spare[0]}{more}, which its config doesn't tell of.")
+        raise WhenceError(f"{where} has {spare[0]}{more}, which isn't in its config.")
     return taken
 
 
@@ -213,7 +213,7 @@ def give_weights(ours: dict[str, Tensor], place: Callable[[str], Place]) -> dict
 
     Args:
         ours: name → weight; tied ones are one object.
-        place: where each stands.
+        place: where each is.
 
     Example:
         >>> spot = lambda name: place_in_hugging_face(name, "llama")

@@ -26,7 +26,7 @@ def write_onnx(model: Any, path: Path) -> None:
         path: the file.
 
     Raises:
-        WhenceError: where it is no GPT, has more than 2 GB, or the packages that write ONNX are
+        WhenceError: where it isn't a GPT, has more than 2 GB, or the packages that write ONNX are
             missing.
 
     Example:
@@ -63,7 +63,7 @@ def write_onnx(model: Any, path: Path) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what torch says of libraries that aren't there."""
+    """Without torch's messages about missing libraries."""
     told = logging.getLogger("torch.onnx")
     before = told.level
     told.setLevel(logging.ERROR)

@@ -2,15 +2,14 @@
 
 from typing import Any
 
+from whence.data.tokenizers.strange import LLAMA3, QWEN2
 from whence.errors import WhenceError
 
-_WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}%s"
-_REST = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 _BYTES = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True}
 
 
-def _split(digits: str) -> dict[str, Any]:
-    pattern = {"Regex": _WORDS % digits + _REST}
+def _split(regex: str) -> dict[str, Any]:
+    pattern = {"Regex": regex}
     return {
         "type": "Sequence",
         "pretokenizers": [
@@ -25,8 +24,8 @@ _DIGITS = {"type": "Digits", "individual_digits": True}
 RULES: dict[str, dict[str, Any]] = {
     "gpt-2": GPT2,
     "smollm": {"type": "Sequence", "pretokenizers": [_DIGITS, GPT2]},
-    "llama-bpe": _split("{1,3}"),
-    "qwen2": _split(""),
+    "llama-bpe": _split(LLAMA3),
+    "qwen2": _split(QWEN2),
 }
 _ALIASES = {"llama3": "llama-bpe", "llama-v3": "llama-bpe", "deepseek-r1-qwen": "qwen2",
             "phi-2": "gpt-2"}  # fmt: skip
@@ -48,7 +47,7 @@ def rule_of(name: str, where: str) -> tuple[str, dict[str, Any]]:
     name = _ALIASES.get(name, name)
     if name not in RULES:
         raise WhenceError(
-            f"{where} cuts its text by the rule {name!r}: {', '.join(RULES)} can be read."
+            f"{where} splits its text by the rule {name!r}: only {', '.join(RULES)} can be read."
         )
     return name, RULES[name]
 
@@ -71,8 +70,8 @@ def name_of(tokenizer: dict[str, Any]) -> str:
         if _essence(rule) == wanted:
             return name
     raise WhenceError(
-        "the tokenizer cuts text by a rule that has no name in llama.cpp, as far as is known here: "
-        f"it can go out as GGUF with {', '.join(RULES)}."
+        "the tokenizer splits text by a rule that has no known name in llama.cpp: GGUF can be "
+        f"written for {', '.join(RULES)}."
     )
 
 

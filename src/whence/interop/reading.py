@@ -1,13 +1,20 @@
-"""Values of a file that others wrote: each is there and of its type, or one sentence says what."""
+"""Values of a file that others wrote, checked for presence and type, with one-line errors."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from reprlib import Repr
 from typing import Any
 
 from whence.errors import WhenceError
 
 LARGEST_JSON = 256 << 20  # bytes; a tokenizer.json of 260,000 tokens has 35 MB
+LONGEST_SAID = 400  # characters of an error, besides the file's name
+HUGE = 3e38  # what float32 has no room for
+
+_SHORT = Repr()
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 60
 
 
 class Fields:
@@ -34,7 +41,7 @@ class Fields:
         """
         value = self._value(name, default)
         if type(value) is not int or not 1 <= value < 2**31:
-            raise WhenceError(f"{self.where} gives {name} as {value!r}: it must be 1 or more.")
+            raise WhenceError(f"{self.where} gives {name} as {short(value)}: it must be 1 or more.")
         return value
 
     def number(self, name: str, default: float | None = None) -> float:
@@ -44,8 +51,8 @@ class Fields:
             WhenceError: as `count`.
         """
         value = self._value(name, default)
-        if isinstance(value, bool) or not isinstance(value, int | float) or value - value != 0:
-            raise WhenceError(f"{self.where} gives {name} as {value!r}: it must be a number.")
+        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < HUGE:
+            raise WhenceError(f"{self.where} gives {name} as {short(value)}: it must be a number.")
         return float(value)
 
     def flag(self, name: str, default: bool) -> bool:
@@ -56,7 +63,9 @@ class Fields:
         """
         value = self._value(name, default)
         if not isinstance(value, bool):
-            raise WhenceError(f"{self.where} gives {name} as {value!r}: it must be true or false.")
+            raise WhenceError(
+                f"{self.where} gives {name} as {short(value)}: it must be true or false."
+            )
         return value
 
     def text(self, name: str, default: str | None = None) -> str:
@@ -67,7 +76,7 @@ class Fields:
         """
         value = self._value(name, default)
         if not isinstance(value, str):
-            raise WhenceError(f"{self.where} gives {name} as {value!r}: it must be a text.")
+            raise WhenceError(f"{self.where} gives {name} as {short(value)}: it must be a string.")
         return value
 
     def table(self, name: str) -> "Fields":
@@ -78,7 +87,7 @@ class Fields:
         """
         value = self.values.get(name) or {}
         if not isinstance(value, Mapping):
-            raise WhenceError(f"{self.where} gives {name} as {value!r}: it must be a table.")
+            raise WhenceError(f"{self.where} gives {name} as {short(value)}: it must be a table.")
         return Fields(value, f"{name} of {self.where}")
 
     def given(self, name: str) -> Any:
@@ -90,8 +99,37 @@ class Fields:
         if value is None:
             value = default
         if value is None:
-            raise WhenceError(f"{self.where} doesn't say {name}: the model can't be built.")
+            raise WhenceError(f"{self.where} lacks {name}, so the model can't be built.")
         return value
+
+
+def short(value: object) -> str:
+    """Write a value of a file as Python would, cut short.
+
+    Example:
+        >>> short(7), len(short("x" * 10**6))
+        ('7', 60)
+    """
+    return _SHORT.repr(value)
+
+
+@contextmanager
+def told_of(where: object) -> Iterator[None]:
+    """Put a file's name ahead of errors that don't have it, and cut those that quote a book.
+
+    Example:
+        >>> with told_of("config.json"):
+        ...     raise WhenceError("n_heads is 0.")
+        Traceback (most recent call last):
+        whence.errors.WhenceError: config.json: n_heads is 0.
+    """
+    try:
+        yield
+    except WhenceError as error:
+        said = str(error) if str(where) in str(error) else f"{where}: {error}"
+        if len(said) > LONGEST_SAID + len(str(where)):
+            said = f"{said[: LONGEST_SAID + len(str(where)) - 60]} … {said[-60:]}"
+        raise WhenceError(" ".join(said.split())) from error
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -113,7 +151,7 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(raw)
     except (ValueError, RecursionError) as error:
-        raise WhenceError(f"{path} is no JSON ({error}): fetch it again.") from error
+        raise WhenceError(f"{path} isn't valid JSON ({error}): download it again.") from error
     if not isinstance(found, dict):
-        raise WhenceError(f"{path} holds no JSON object: fetch it again.")
+        raise WhenceError(f"{path} contains no JSON object: download it again.")
     return found

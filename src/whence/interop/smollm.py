@@ -27,5 +27,7 @@ def smollm_file() -> Path:
             "(98 MB; without --no-deps it would build llama.cpp)."
         ) from error
     if not found:
-        raise WhenceError(f"the package {PACKAGE} holds no .gguf file: install version {VERSION}.")
+        raise WhenceError(
+            f"the package {PACKAGE} contains no .gguf file: install version {VERSION}."
+        )
     return Path(str(found[0].locate()))

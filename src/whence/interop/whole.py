@@ -13,7 +13,7 @@ from whence.runs.training.session import outline
 def whole(
     config: GPTConfig, weights: dict[str, Tensor], vocab_size: int
 ) -> tuple[GPTConfig, dict[str, Tensor]]:
-    """Return a shape and its weights with what the layout can't be without: factors 1, biases 0.
+    """Return a shape and its weights with the parts that the layout requires: factors 1, biases 0.
 
     The numbers that the model computes stay the same to the bit.
 

@@ -6,10 +6,13 @@ A lesson is a script in percent format in `lessons/`. It is read as a notebook, 
 
 from whence.lessons.cells import Blank, Cell, Lesson, lesson, lessons
 from whence.lessons.charts import bars, curves
+from whence.lessons.film import Film, moving
 from whence.lessons.flow import Box, flow
 from whence.lessons.grids import grid
+from whence.lessons.passing import passing
 from whence.lessons.play import Output, Play
 from whence.lessons.scratch import scratch
+from whence.lessons.surface import descent
 from whence.lessons.svg import Picture, figure
 from whence.lessons.talk import Answer, Checked, Question, Said, ask, check, reveal, say, table
 
@@ -19,6 +22,7 @@ __all__ = [
     "Box",
     "Cell",
     "Checked",
+    "Film",
     "Lesson",
     "Output",
     "Picture",
@@ -29,11 +33,14 @@ __all__ = [
     "bars",
     "check",
     "curves",
+    "descent",
     "figure",
     "flow",
     "grid",
     "lesson",
     "lessons",
+    "moving",
+    "passing",
     "reveal",
     "say",
     "scratch",

@@ -34,7 +34,7 @@ def attention_picture(of: Map, head: int = 0) -> Picture:
 
 
 def _apart(tokens: list[str]) -> list[str]:
-    """Tokens as names that differ: one that stands twice gets its place.
+    """Tokens as distinct names: one that occurs twice gets its position.
 
     Example:
         >>> _apart(["the", " cat", "the"])

@@ -21,6 +21,9 @@ KINDS: dict[str, Kind] = {
     "bars": "picture",
     "grid": "picture",
     "flow": "picture",
+    "moving": "picture",
+    "descent": "picture",
+    "passing": "picture",
 }
 YOUR_TURN = "# your turn"
 _RANGE = re.compile(r"(.*), (-?[\d.]+) to (-?[\d.]+)$")  # `the rate, 0.001 to 0.2`
@@ -31,11 +34,11 @@ _TAKES = re.compile(r"takes (\d+) s")
 class Blank:
     """A value that the learner fills in: a line `name = value  # your turn: what it is`.
 
-    Where `, 0.001 to 0.2` stands behind that, the value is one to be moved between these two.
+    With `, 0.001 to 0.2` after that, the value can be moved between these two.
 
     Attributes:
         name: of the variable.
-        value: what stands there before.
+        value: what is there at first.
         what: what is to be filled in.
         ends: the smallest and the largest value of a slider; none: it is typed.
 
@@ -172,7 +175,7 @@ def read(path: Path) -> Lesson:
     """Read a script in percent format.
 
     Raises:
-        WhenceError: where its first cell is no Markdown with a title.
+        WhenceError: where its first cell isn't Markdown with a title.
     """
     cells: list[Cell] = []
     for part in re.split(r"^# %%", path.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]:
@@ -185,7 +188,9 @@ def read(path: Path) -> Lesson:
         cells.append(Cell(len(cells), kind, source, markdown, seconds))
     title = re.match(r"# (\d+) · (.+)\n+(.*)", cells[0].source) if cells else None
     if title is None:
-        raise WhenceError(f"{path} is no lesson: it must begin with '# %% [markdown]' and a title.")
+        raise WhenceError(
+            f"{path} isn't a lesson: it must begin with '# %% [markdown]' and a title."
+        )
     return Lesson(int(title[1]), title[2], title[3], path, cells)
 
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from whence.lessons.svg import (
     WIDTH,
@@ -55,18 +56,14 @@ def curves(
         for name, pairs in {**lines, **dots}.items()
     }
     every = [pair for pairs in shown.values() for pair in pairs]
-    across, x_marks = _scale([a for a, _ in every], log_x, LEFT, RIGHT)
     names = list(shown)
-    keys, end = legend(names, 52, ["points" if n in dots else "line" for n in names])
-    lower, upper = end + 36 + PLOT, end + 36
     high = [b for _, b in every if top is None or b <= top]
-    up, y_marks = _scale(high, log_y, lower, upper)
-    parts = [*keys, label(20, upper - 12, f"{y} ↑", "dim")]
-    for mark in y_marks:
-        parts.append(f'<path class="rule" d="M{LEFT},{up(mark):.1f}H{RIGHT}"/>')
-        parts.append(label(LEFT - 8, up(mark) + 4, figure(mark), "dim", "end"))
-    parts += [label(across(mark), lower + 18, figure(mark), "dim", "middle") for mark in x_marks]
-    parts.append(label(RIGHT, lower + 38, f"{x} →", "dim", "end"))
+    axes = axes_of(
+        {name: "points" if name in dots else "line" for name in names},
+        ([a for a, _ in every], x, log_x),
+        (high, y, log_y),
+    )
+    across, up, parts = axes.across, axes.up, axes.parts
     for i, (name, pairs) in enumerate(shown.items()):
         spots = [(across(a), up(b)) for a, b in pairs if top is None or b <= top]
         if name in dots:
@@ -77,12 +74,54 @@ def curves(
         parts.append(group(slug(name), drawn, i, name))
     told = [f"  {name}  {_told(pairs, name in dots)}" for name, pairs in shown.items()]
     return Picture(
-        document(title, lower + 50, parts, f"{y} by {x}: {', '.join(names)}"),
+        document(title, axes.height, parts, f"{y} by {x}: {', '.join(names)}"),
         "\n".join([title, *told]),
         ("line", x, y),
         [(name, a, b) for name, pairs in shown.items() for a, b in pairs],
         tuple(map(slug, names)),
     )
+
+
+@dataclass(frozen=True)
+class Axes:
+    """Two axes with their marks, and where a number lies on each.
+
+    Attributes:
+        across: from an x to its place.
+        up: from a y to its place.
+        parts: the legend and the axes, to be drawn first.
+        height: of the picture.
+    """
+
+    across: Callable[[float], float]
+    up: Callable[[float], float]
+    parts: list[str]
+    height: float
+
+
+def axes_of(
+    kinds: Mapping[str, str],
+    x: tuple[Sequence[float], str, bool],
+    y: tuple[Sequence[float], str, bool],
+) -> Axes:
+    """Draw two axes.
+
+    Args:
+        kinds: what each label of the legend stands for, `line` or `points`.
+        x: the numbers that lie along the lower edge, what they are, whether a step is a factor.
+        y: the same of the left edge.
+    """
+    across, x_marks = _scale(x[0], x[2], LEFT, RIGHT)
+    keys, end = legend(list(kinds), 52, list(kinds.values()))
+    lower, upper = end + 36 + PLOT, end + 36
+    up, y_marks = _scale(y[0], y[2], lower, upper)
+    parts = [*keys, label(20, upper - 12, f"{y[1]} ↑", "dim")]
+    for mark in y_marks:
+        parts.append(f'<path class="rule" d="M{LEFT},{up(mark):.1f}H{RIGHT}"/>')
+        parts.append(label(LEFT - 8, up(mark) + 4, figure(mark), "dim", "end"))
+    parts += [label(across(mark), lower + 18, figure(mark), "dim", "middle") for mark in x_marks]
+    parts.append(label(RIGHT, lower + 38, f"{x[1]} →", "dim", "end"))
+    return Axes(across, up, parts, lower + 50)
 
 
 def _shows(v: float, log: bool) -> bool:
@@ -131,7 +170,7 @@ def bars(
     *,
     highlight: str = "",
 ) -> Picture:
-    """Draw numbers as bars, one row for each name; several series stand under one another.
+    """Draw numbers as bars, one row for each name; several series go below one another.
 
     Args:
         title: what is seen.

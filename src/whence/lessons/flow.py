@@ -36,7 +36,7 @@ def flow(
     Args:
         title: what is seen.
         columns: the boxes of each column, from above.
-        arrows: (from, to, what stands on the arrow), by the boxes' names.
+        arrows: (from, to, the arrow's text), by the boxes' names.
 
     Example:
         >>> print(flow("f", [[Box("x", "2")], [Box("y", "4")]], [("x", "y", "· 2")]))

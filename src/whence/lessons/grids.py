@@ -28,7 +28,7 @@ def grid(
         across: what the columns are.
         down: what the rows are.
         colour: which colour, from 0; negative numbers take red.
-        digits: behind the point.
+        digits: after the point.
 
     Example:
         >>> print(grid("counts", ["a"], ["b", "c"], [[1, 0]], digits=0))

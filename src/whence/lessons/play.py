@@ -12,6 +12,7 @@ from typing import Any
 
 from whence.errors import WhenceError
 from whence.lessons.cells import Blank, Cell, Kind, Lesson
+from whence.lessons.film import Film
 from whence.lessons.svg import Picture
 from whence.lessons.talk import Answer, Checked, Question, Said, blocks_in
 
@@ -29,12 +30,17 @@ class Output:
         markdown: what it says.
         text: the same, and its picture, as plain text.
         svg: its picture, or "".
+        frames: where the picture moves, its moments: what replaces its `g.moves`, and what is told.
         table: the numbers behind the picture, the columns' names first.
         blocks: names of the picture's blocks, each an element with that `data-block`.
         words: words of `markdown` that light up a block, with the block of each.
         numbers: the numbers that the cell computed, by name.
         choices: of a question.
         right: of an answer and an exercise: whether it is; None where nothing was chosen.
+
+    Example:
+        >>> Output(cell=0, kind="prose", markdown="A *line*.").to_dict()["markdown"]
+        'A *line*.'
     """
 
     cell: int
@@ -42,6 +48,7 @@ class Output:
     markdown: str = ""
     text: str = ""
     svg: str = ""
+    frames: list[dict[str, str]] = field(default_factory=list)
     table: list[list[Any]] = field(default_factory=list)
     blocks: list[str] = field(default_factory=list)
     words: dict[str, str] = field(default_factory=dict)
@@ -206,6 +213,8 @@ def _output(cell: Cell, shown: Any, numbers: dict[str, float]) -> Output:
     if isinstance(drawn, Picture):
         table = [list(drawn.columns), *(list(row) for row in drawn.rows)]
         picture = {"svg": drawn.svg, "table": table, "blocks": list(drawn.blocks)}
+        if isinstance(drawn, Film):
+            picture["frames"] = [asdict(frame) for frame in drawn.frames]
     if isinstance(shown, Picture):
         return Output(cell.index, cell.kind, text=str(shown), numbers=numbers, **picture)
     markdown = getattr(shown, "markdown", "")

@@ -12,7 +12,7 @@ from whence.visible import escape
 WIDTH = 680
 COLOURS = 6
 
-# The colours stand in variables, so that a page may set its own theme: data-theme on any element
+# The colours are variables, so that a page may set its own theme: data-theme on any element
 # around the picture wins over what the system prefers.
 LIGHT = "--ink:#1f2328;--dim:#59636e;--line:#d1d9e0;--paper:#ffffff;--soft:#f6f8fa;" + (
     "--c1:#0969da;--c2:#bc4c00;--c3:#1a7f37;--c4:#8250df;--c5:#cf222e;--c6:#0f766e"
@@ -36,7 +36,10 @@ STYLE = (
     ".whence-picture .edge{fill:none;stroke:var(--dim);stroke-width:1.4}"
     ".whence-picture .tip{fill:var(--dim)}"
     ".whence-picture .fill{fill:var(--c)}.whence-picture .outline{stroke:var(--c);stroke-width:2}"
-    ".whence-picture .ink{fill:var(--c)}"
+    ".whence-picture .ink{fill:var(--c)}.whence-picture .ball{stroke:var(--paper);stroke-width:2}"
+    ".whence-picture .trail{fill:none;stroke:var(--c);stroke-width:1.6;stroke-dasharray:2 4}"
+    ".whence-picture .tile{fill:var(--c);stroke:var(--paper);stroke-width:0.7}"
+    ".whence-picture .pass{stroke:var(--c);stroke-opacity:0.55}"
     + "".join(f".whence-picture .c{i}{{--c:var(--c{i})}}" for i in range(1, COLOURS + 1))
 )
 
@@ -51,6 +54,11 @@ class Picture:
         columns: the table's heads.
         rows: the numbers that were drawn.
         blocks: the names of the parts that a word of the prose can light up.
+
+    Example:
+        >>> picture = Picture("<svg></svg>", "▁▄█", ("step", "loss"), [(0, 2.5), (1, 1.5)])
+        >>> print(picture)
+        ▁▄█
     """
 
     svg: str

@@ -98,7 +98,7 @@ def say(markdown: str) -> Said:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """Return a table as Markdown, to stand in what is said; figures stand at the right.
+    """Return a table as Markdown, for use in what is said; figures are aligned right.
 
     Example:
         >>> print(table(["x", "y"], [["one", 2.5]]))
@@ -289,7 +289,7 @@ def check(right: Any, why: str, hint: str, picture: Picture | None = None) -> Ch
         right: whether it is solved.
         why: what to say if it is.
         hint: what to say if it isn't: what came out, and where to look.
-        picture: what came of the value; it is drawn anew as the value is moved.
+        picture: what came of the value; it is redrawn as the value is moved.
 
     Example:
         >>> print(check(1 + 1 == 2, "Two.", "Count again."))

@@ -19,7 +19,7 @@ Model = GPT | NGramGPT | NGram | Bigram | CharMLP | RNN | LSTM | GRU | Seq2Seq |
 
 
 def build(config: ModelConfig, vocab_size: int) -> Model:
-    """Make the model that a configuration describes, its weights drawn anew.
+    """Make the model that a configuration describes, with new random weights.
 
     Args:
         config: one of the values of `MODELS`, or a changed one.

@@ -1,4 +1,4 @@
-"""The table of kinds of model: one row says all that the rest of the product must know of a kind.
+"""The table of kinds of model: one row says all that the rest of the code must know about a kind.
 
 To add a model, write its file and add its row; the command line, the ladder, the studio's form and
 the tests read this table. It needs no PyTorch: the class of a model is imported when one is built.
@@ -46,7 +46,7 @@ class Kind:
         model: where its class is, as `module:Class`; it takes a config and a vocabulary's size.
         about: what it is, in a few words.
         task: what it is trained to do, a name in `whence.runs.tasks.TASKS`.
-        usual: what its recipe sets otherwise than a GPT's, as nested plain values.
+        usual: what its recipe sets differently from a GPT's, as nested plain values.
         rungs: its places on the ladder: a name, and the settings that differ there.
 
     Example:

@@ -1,6 +1,6 @@
 """Who reads whom: the attention weights of a forward pass, by the textbook's formula.
 
-A fast kernel never stores them, so they are worked out anew from what enters each attention.
+A fast kernel never stores them, so they are worked out again from what enters each attention.
 """
 
 import inspect

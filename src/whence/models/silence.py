@@ -41,7 +41,7 @@ def silenced(
     """Silence parts and heads of a model for the length of a `with` block.
 
     A part adds nothing to the stream then. What a head reads enters the stream through its own d
-    columns of the output's matrix; what stands there is taken as 0.
+    columns of the output's matrix; what is there is taken as 0.
 
     Args:
         model: any module with `Attention`s or feed-forward parts.

@@ -37,7 +37,7 @@ class Outcome:
 
     @property
     def last(self) -> float:
-        """The last epoch's loss, infinite where it is no number any more."""
+        """The last epoch's loss, infinite where it isn't finite."""
         return self.epochs[-1] if math.isfinite(self.epochs[-1]) else math.inf
 
 
@@ -51,7 +51,7 @@ def death_of(
     latest: list[Any],
     model: MLP,
 ) -> Death:
-    """Find which update shut a unit, from what was just before and behind that update."""
+    """Find which update shut a unit, from what was just before and after that update."""
     pairs, (_, targets), loss = latest
     receipt = cause(before, after, layer, unit)
     blamed = culprit(receipt).address or ""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from whence.errors import WhenceError
 from whence.models.small.mlp import MLP, initial
-from whence.play.words import confusion
+from whence.play.texts.words import confusion
 from whence.receipt import Receipt, Term, added_up
 from whence.receipt.verdicts import EXACT, ROUNDED
 from whence.train.loop import train
@@ -55,7 +55,7 @@ class Digits:
         self.cut, self.seed = len(order) // 4, seed
 
     def __getitem__(self, step: int) -> list[tuple[float, Any]]:
-        """Give the rows of a step, in an order drawn anew each epoch."""
+        """Give the rows of a step, in a new order each epoch."""
         x, y = self.x[self.cut :], self.y[self.cut :]
         epoch, k = divmod(step, len(y) // BATCH)
         order = random.Random(f"{self.seed}/{epoch}").sample(range(len(y)), k=len(y))

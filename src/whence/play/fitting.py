@@ -1,4 +1,4 @@
-"""A line fitted by gradient descent, step by step, until nothing moves any more."""
+"""A line fitted by gradient descent, step by step, until nothing changes."""
 
 import math
 from collections.abc import Iterator
@@ -42,7 +42,7 @@ class Descent(NamedTuple):
 def descend(table: Table, scaling: Scale | Turned, rate: float, steps: int) -> Iterator[Descent]:
     """Train the line, and stop once it no longer moves.
 
-    Each moment has the fit before its step; the last one comes again with the fit behind it.
+    Each moment has the fit before its step; the last one comes again with the fit after it.
 
     Args:
         table: the rows.

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from whence.data.points import SHAPES
+from whence.data.made.points import SHAPES
 from whence.errors import WhenceError
 from whence.models.small.line import squared_error
 from whence.models.small.mlp import MLP, half_squared_error
@@ -23,7 +23,17 @@ KEEP = 50  # a snapshot every so many steps
 
 
 class Edit(NamedTuple):
-    """A number typed in: from `step` on, `name` (a weight, or `rate`) is `value`."""
+    """A number typed in: from `step` on, `name` (a weight, or `rate`) is `value`.
+
+    Attributes:
+        step: how many steps are done before it.
+        name: a weight, such as `w1[1,2]`, or `rate`.
+        value: what it becomes.
+
+    Example:
+        >>> str(Edit(3, "rate", 0.5))
+        '3:rate=0.5'
+    """
 
     step: int
     name: str
@@ -61,6 +71,10 @@ class Shut(NamedTuple):
         receipt: the pre-activation nearest to opening, term by term, or none where the unit was
             shut from the beginning or by an edit.
         why: the same in a sentence.
+
+    Example:
+        >>> Shut(3, None, "shut by an edit").step
+        3
     """
 
     step: int

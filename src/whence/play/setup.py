@@ -4,7 +4,7 @@ import random
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from whence.data.points import SHAPES, features, points
+from whence.data.made.points import SHAPES, features, points
 from whence.errors import WhenceError
 from whence.models.small.line import COFFEE_SHOP, Scale
 from whence.models.small.mlp import ACTIVATIONS, Numbers, initial
@@ -25,11 +25,16 @@ class Setup:
         optimizer: `sgd`, `momentum` (0.9) or `adam`.
         rate: the learning rate.
         batch: samples of one update; 0 for all of them.
-        noise: of points, see `whence.data.points.points`.
+        noise: of points, see `whence.data.made.points.points`.
         samples: how many points; a quarter of them is held out.
         features: what the network reads of a point.
         seed: of points, starting weights and order.
         drawn: whether starting weights are drawn from the seed, rather than the example's own.
+
+    Example:
+        >>> line = Setup("coffee", hidden=(), activation="relu", optimizer="sgd", rate=0.1, batch=0)
+        >>> line.hidden, line.seed
+        ((), 0)
     """
 
     data: str
@@ -77,6 +82,10 @@ def setup(data: str = "three", **changes: Any) -> Setup:
     Other `hidden` layers than the example's own get weights drawn from the seed, and so do all
     with `drawn=True`.
 
+    Args:
+        data: which example, one of `PRESETS`.
+        **changes: fields of `Setup`; those that are None stay as they are.
+
     Raises:
         WhenceError: naming the field that can't be so.
 
@@ -85,7 +94,7 @@ def setup(data: str = "three", **changes: Any) -> Setup:
         0.3
     """
     if data not in PRESETS:
-        raise WhenceError(f"{data!r} is nothing to play with: use one of {', '.join(PRESETS)}.")
+        raise WhenceError(f"unknown data {data!r}: use one of {', '.join(PRESETS)}.")
     preset = PRESETS[data]
     given = {name: value for name, value in changes.items() if value is not None}
     made = replace(preset, **given)

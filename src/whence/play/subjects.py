@@ -10,8 +10,8 @@ from whence.data.table import table_of
 from whence.errors import WhenceError
 from whence.models.small.line import COFFEE_SHOP, Line, Scale, squared_error
 from whence.models.small.mlp import MLP, half_squared_error, initial
-from whence.play.messages import MESSAGES
-from whence.play.words import WordClassifier, classification_loss
+from whence.play.texts.messages import MESSAGES
+from whence.play.texts.words import WordClassifier, classification_loss
 from whence.play.worked import example
 from whence.scalar import Matrix
 from whence.scalar.hand import name_elements, name_parameters
@@ -19,7 +19,7 @@ from whence.scalar.matrix import values_of
 
 
 class Subject(NamedTuple):
-    """What is checked: a loss to compute anew, and every parameter by its name."""
+    """What is checked: a loss to compute again, and every parameter by its name."""
 
     loss: Callable[[], Any]
     parameters: dict[str, tuple[Any, tuple[int, ...] | None]]

@@ -32,7 +32,9 @@ def read_layers(path: Path, inputs: int, outputs: int) -> Layers:
     try:
         tree: Any = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise WhenceError(f"{path} holds no weights ({error}): give JSON, a name each.") from None
+        raise WhenceError(
+            f"{path} contains no weights ({error}): give JSON with a list for each name."
+        ) from None
     n = len(tree) // 2 if isinstance(tree, dict) else 0
     names = [f"{kind}{k}" for k in range(1, n + 1) for kind in "wb"]
     if not n or set(tree) != set(names):

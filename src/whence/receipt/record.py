@@ -220,6 +220,16 @@ def added_up(
 ) -> Receipt:
     """Write the receipt of a float64 number whose terms are all listed, in their order.
 
+    Args:
+        address: of the number.
+        quantity: what it is, such as `value` or `gradient`.
+        symbols: its formula.
+        numbers: the formula with its numbers in it.
+        value: the number itself.
+        terms: all that it is the sum of.
+        notes: sentences a reader needs.
+        sentence: says it in words.
+
     Example:
         >>> terms = [Term("a", 0.1), Term("b", 0.2)]
         >>> added_up("c", "value", "a + b", "0.1 + 0.2", 0.3, terms).verdict

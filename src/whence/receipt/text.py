@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 BAR = 12  # characters of the largest share
 _FEW = 4  # so many numbers are told apart by their digits
 _CANCELS = 10  # times its value
-HANDED_ON = "handed on"  # unchanged, by an operation whose name is no news
+HANDED_ON = "handed on"  # unchanged, by an operation whose name says nothing new
 Row = list[tuple[str, str]]  # pieces of a line: (text, style)
 
 
@@ -87,7 +87,7 @@ def _head(receipt: Receipt, digits: int, figures: int) -> Iterator[Row]:
 
 
 def _listed(receipt: Receipt, limit: int | None) -> tuple[list[Term], tuple[int, float]]:
-    """The terms to show, and how many more there are with what they come to.
+    """The terms to show, how many more there are, and their sum.
 
     All are given in the order in which they were added, so that a reader can add them up again;
     where there are too many, the largest come first.

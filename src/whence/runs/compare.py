@@ -10,7 +10,7 @@ from whence.models.kinds import MODELS
 from whence.runs.recipe import kind_of
 from whence.runs.run import Run
 from whence.runs.settings import differences
-from whence.runs.store.record import Logs
+from whence.runs.store.records.record import Logs
 from whence.runs.store.watched import Watched, is_watched
 
 
@@ -29,6 +29,13 @@ class Comparison:
         samples: the last that each wrote; None where it wrote nothing.
         origin: where one is a fork of the other, a sentence that says so.
         same_text: both have the same tokens, so that their losses compare.
+
+    Example:
+        >>> from whence import Run
+        >>> run = Run.open("runs/mine")
+        >>> same: Comparison = compare(run, run)
+        >>> same.recipe, same.first_difference, same.same_text
+        ([], None, True)
     """
 
     recipe: list[tuple[str, Any, Any]]
@@ -87,8 +94,17 @@ def compare_folders(a: Path, b: Path, points: int = 12) -> Comparison:
 
     A watched loop has no recipe and no text: its classes, sizes and what it ran on are compared.
 
+    Args:
+        a: one folder.
+        b: the other.
+        points: how many points of the curves are returned.
+
     Raises:
         WhenceError: where there is no run, or a record is damaged.
+
+    Example:
+        >>> compare_folders(Path("runs/mine"), Path("runs/watched")).shared
+        4
     """
     if not is_watched(a) and not is_watched(b):
         return compare(Run.open(a), Run.open(b), points)
@@ -128,6 +144,11 @@ def curves(
     one: np.ndarray, other: np.ndarray, points: int
 ) -> list[tuple[int, float | None, float | None]]:
     """Thin the losses of two runs, [N] each, to the means of so many stretches of steps.
+
+    Args:
+        one: the losses of one run.
+        other: those of the other.
+        points: how many stretches.
 
     Returns:
         (the stretch's end, one's mean loss, other's); none where a run has no such steps.

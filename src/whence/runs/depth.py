@@ -27,7 +27,7 @@ def deep(recipe: Recipe, depth: int) -> Recipe:
         depth: how many layers, 1 to 200.
 
     Raises:
-        WhenceError: where the model is no GPT, or the depth out of range.
+        WhenceError: where the model isn't a GPT, or the depth is out of range.
 
     Example:
         >>> deep(Recipe(), 8).model.d_model, deep(Recipe(), 8).batch_size

@@ -16,12 +16,12 @@ from whence.runs.store.checkpoints import saved_steps
 from whence.runs.store.files import DamagedError, disk_use, is_count, read_json, refuse_links
 from whence.runs.store.header import Header, Origin
 from whence.runs.store.lock import hold, is_held
-from whence.runs.store.record import Logs
+from whence.runs.store.records.record import Logs
 
 # What computes is imported by the methods that compute: a list of runs needs no PyTorch.
 if TYPE_CHECKING:
     from whence.data import Dataset, Tokenizer
-    from whence.runs.store.steps import StepLines, Steps
+    from whence.runs.store.records.steps import StepLines, Steps
     from whence.runs.tasks import Text
     from whence.runs.tasks.text import Batches
     from whence.runs.training.session import Session
@@ -41,6 +41,11 @@ class RunFolder:
 
     Attributes:
         path: the folder.
+
+    Example:
+        >>> folder = RunFolder.open("runs/mine")
+        >>> folder.recipe.steps, len(folder.steps)
+        (6, 6)
     """
 
     def __init__(self, path: Path, header: Header | None = None):
@@ -97,7 +102,7 @@ class RunFolder:
         Raises:
             WhenceError: where they aren't the run's, to the last bit.
         """
-        from whence.data.shards import open_dataset
+        from whence.data.texts.shards import open_dataset
 
         self.header.check_pins(self.path)
         dataset = open_dataset(self.path, verify=True)
@@ -159,7 +164,7 @@ class RunFolder:
         return self._checked(lambda: saved_steps(self.checkpoint_folder))
 
     def _checked(self, read: Callable[[], T]) -> T:
-        """Read something, after a look whether the run's files belong to each other."""
+        """Read something, after checking that the run's files belong together."""
         try:
             check_run(self.path, self.header)
         except DamagedError as error:
@@ -222,8 +227,8 @@ class RunFolder:
         """
         if not self.task.by_steps:
             raise WhenceError(
-                f"{self.path} holds a counted model: it read its text once, so there is no step to "
-                "go back to or to change; train another on the text you want."
+                f"{self.path} is a counted model: it read its text once and has no steps to go "
+                "back to or to change; train another on the text you want."
             )
 
     def session(self) -> Session:

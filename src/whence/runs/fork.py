@@ -19,10 +19,12 @@ from whence.runs.store.chain import link, note
 from whence.runs.store.checkpoints import copied, save_checkpoint
 from whence.runs.store.header import Header, Origin
 from whence.runs.store.past import Past
-from whence.runs.store.record import Logs
+from whence.runs.store.records.record import Logs
 from whence.runs.training.creation import now
 from whence.runs.training.session import freeze, outline
 from whence.runs.weights import edit_weights
+
+__all__ = ["changed_recipe", "fork"]
 
 BOUND_TO_WEIGHTS = ("data.tokenizer", "data.vocab_size", "data.validation", "data.documents")
 
@@ -98,8 +100,19 @@ def fork(
 def changed_recipe(run: Run, step: int, changes: Mapping[str, Any]) -> Recipe:
     """Return a run's recipe with changes, or say why one makes no sense from that step on.
 
+    Args:
+        run: whose recipe.
+        step: where the fork begins.
+        changes: dotted fields → values.
+
     Raises:
         WhenceError: naming the field and the reason.
+
+    Example:
+        >>> from whence import Run
+        >>> run = Run.open("runs/mine")
+        >>> changed_recipe(run, 4, {"optimizer.learning_rate": 1e-4}).optimizer.learning_rate
+        0.0001
     """
     tree = nested(changes)
     old, new = run.recipe, Recipe.from_dict(tree, run.recipe)
@@ -112,13 +125,13 @@ def changed_recipe(run: Run, step: int, changes: Mapping[str, Any]) -> Recipe:
     for name in BOUND_TO_WEIGHTS:
         if name in changed:
             raise WhenceError(
-                f"{name} can't change in a fork: the weights know their tokens by number, and "
-                "its losses would not compare; train a new run."
+                f"{name} can't change in a fork: the weights belong to these token ids, and the "
+                "losses could not be compared; train a new run."
             )
     if "optimizer.kind" in changed:
         raise WhenceError(
-            "optimizer.kind can't change in a fork: what one optimizer remembers means nothing to "
-            "another; train a new run, or change the rates of this one."
+            "optimizer.kind can't change in a fork: one optimizer can't use the state of another; "
+            "train a new run, or change the rates of this one."
         )
     if any(name.startswith("model.") for name in changed):
         check_same_weights(run, new)
@@ -141,8 +154,8 @@ def check_same_weights(run: Run, new: Recipe) -> None:
         shapes = [list(o[name].shape) if name in o else "absent" for o in (mine, other)]
         if shapes[0] != shapes[1]:
             raise WhenceError(
-                f"the weights can't follow that change of the model: {name} is {shapes[0]} and "
-                f"would be {shapes[1]}; train a new run."
+                f"the weights don't fit the changed model: {name} is {shapes[0]} and would be "
+                f"{shapes[1]}; train a new run."
             )
 
 

@@ -18,12 +18,13 @@ from torch import nn
 from whence.data import Dataset, Source, prepare, text_source
 from whence.errors import WhenceError
 from whence.models import GPTConfig, build
-from whence.models.kinds import kind_for
-from whence.runs.recipe import Recipe
+from whence.models.kinds import KINDS, kind_for
+from whence.runs.recipe import Recipe, usual
 from whence.runs.tasks import task_of
 from whence.runs.training.creation import resolve
 from whence.runs.training.session import assemble, n_parameters
 from whence.scale.footprint import Footprint, footprint
+from whence.scale.limits import peak_memory
 from whence.scale.machines import SHARE, Machine
 from whence.scale.plan import available_memory
 from whence.train.optimizer import Optimizer
@@ -42,6 +43,10 @@ class Planned:
         parts: how many parameters each part of the model has.
         step: memory and operations of one step.
         process: bytes that Python and PyTorch take before any of it.
+        gaps: bytes that real steps took beside all that: freed blocks that nothing fitted into, and
+            what kernels keep for themselves; 0 where no steps were run, or nobody can tell.
+        preparing: bytes that counting a model's table took at its peak, before the first step; 0
+            where nothing is counted, or nobody can tell.
         room: bytes of memory that there are, on this machine or the one asked for.
         tokens_per_step: that a step learns from.
         text_tokens: that the text has to train on.
@@ -58,6 +63,8 @@ class Planned:
     parts: dict[str, int]
     step: Footprint
     process: int
+    gaps: int
+    preparing: int
     room: int
     tokens_per_step: int
     text_tokens: int
@@ -74,8 +81,8 @@ class Planned:
 
     @property
     def memory(self) -> int:
-        """Bytes at the peak of a step, Python and PyTorch included."""
-        return self.process + self.step.memory
+        """Bytes at the peak, Python and PyTorch included."""
+        return self.process + max(self.step.memory + self.gaps, self.preparing)
 
     @property
     def checkpoint(self) -> int:
@@ -85,7 +92,8 @@ class Planned:
     @property
     def fits(self) -> bool:
         """Whether a step, and a checkpoint being written beside it, have room."""
-        return self.step.memory + self.checkpoint <= self.room
+        step = self.step.memory + self.gaps + self.checkpoint
+        return max(step, self.preparing) <= self.room
 
     @property
     def tokens_per_parameter(self) -> float:
@@ -101,6 +109,8 @@ class Planned:
             "flops_per_step": self.step.flops,
             "memory": {
                 "process": self.process,
+                "gaps": self.gaps,
+                "preparing": self.preparing,
                 **{k: v for k, v in asdict(self.step).items() if k not in ("flops", "recorded")},
                 "peak": self.memory,
                 "room": self.room,
@@ -150,23 +160,28 @@ def plan_run(
     """
     if kind_for(recipe.model).task == "counted":
         raise WhenceError("a counted model takes no steps, so there is nothing to plan: count it.")
-    process = _process()
+    other = None if isinstance(recipe.model, GPTConfig) else kind_for(recipe.model)
+    process = _process(
+        next((name for name, k in KINDS.items() if k is other and k.task == "text"), "")
+    )
     if on is not None:
         recipe = replace(recipe, hardware=_as_on(recipe, on))
     recipe = resolve(recipe, source)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         dataset, share = _tokens(recipe, source, Path(folder))
         task = task_of(recipe, dataset)
-        here, twice = (_footprint(recipe, dataset, n) for n in (1, 2))
+        here, preparing = _footprint(recipe, dataset, 1)
+        twice, _ = _footprint(recipe, dataset, 2)
         room = memory or (on.memory if on else available_memory(recipe.hardware.device) or 0)
         per_window = max(1, (twice.activations - here.activations) // _windows(recipe))
         always = max(0, here.activations - per_window * _windows(recipe))
         fixed = 2 * (here.weights + here.moments)  # twice: a checkpoint is being written
-        most = max(0, room - fixed - here.gradients - here.update - always)
+        measured = on is None and here.memory < 0.9 * room and seconds > 0
+        took, added = _timed(recipe, dataset, seconds) if measured else (None, 0)
+        gaps = max(0, added - here.memory)
+        most = max(0, room - fixed - here.gradients - here.update - always - gaps)
         largest_batch = most // per_window
         vocab_size = dataset.tokenizer.vocab_size
-        measured = on is None and here.memory < 0.9 * room and seconds > 0
-        took = _timed(recipe, dataset, seconds) if measured else None
         how = f"measured: {seconds:g} s of real steps on this machine"
         if on is not None:
             took = on.seconds(here.flops, recipe.hardware.precision)
@@ -178,6 +193,8 @@ def plan_run(
             parts=parts_of(recipe, vocab_size),
             step=here,
             process=process,
+            gaps=gaps,
+            preparing=preparing,
             room=room,
             tokens_per_step=task.tokens_per_step,
             text_tokens=round(len(dataset.train) / share),
@@ -209,11 +226,12 @@ def parts_of(recipe: Recipe, vocab_size: int) -> dict[str, int]:
 
 
 @cache
-def _process() -> int:
-    """Bytes that this process takes once everything is loaded that a step needs."""
-    model = GPTConfig(n_layers=1, n_heads=1, d_model=16, context_length=16)
+def _process(kind: str) -> int:
+    """Bytes that this process takes once all is loaded that a step of a kind needs; "": a GPT."""
+    small = GPTConfig(n_layers=1, n_heads=1, d_model=16, context_length=16)
+    usually = usual(Recipe(), kind) if kind else Recipe(model=small)
     source = text_source("a few letters", lambda: ["a few letters " * 20])
-    recipe = resolve(Recipe(model=model, steps=1, batch_size=1), source)
+    recipe = resolve(replace(usually, steps=1, batch_size=1), source)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         dataset = prepare(source, "chars", None, 0.1, Path(folder))
         for _ in assemble(recipe, dataset).learn(range(1)):
@@ -252,17 +270,22 @@ def _windows(recipe: Recipe) -> int:
     return recipe.batch_size // recipe.accumulate
 
 
-def _footprint(recipe: Recipe, dataset: Dataset, times: int) -> Footprint:
-    """What a step takes, with parts so many times as large."""
+def _footprint(recipe: Recipe, dataset: Dataset, times: int) -> tuple[Footprint, int]:
+    """What a step takes, with parts so many times as large; and what preparing the model took."""
     recipe = replace(recipe, batch_size=times * recipe.batch_size)
     task, hardware, kind = task_of(recipe, dataset), recipe.hardware, kind_for(recipe.model)
     # What isn't plain text looks at its numbers as it goes, so it needs real ones.
     real = kind.task != "text"
+    preparing = 0
 
     def made() -> nn.Module:
+        nonlocal preparing
         model = build(recipe.model, dataset.tokenizer.vocab_size)
         if real:
+            before, held = peak_memory(), psutil.Process().memory_info().rss
             task.prepare(model)
+            peak = peak_memory()
+            preparing = peak - held if peak > before else 0
         return model
 
     def loss(model: nn.Module, part: Any):
@@ -275,7 +298,8 @@ def _footprint(recipe: Recipe, dataset: Dataset, times: int) -> Footprint:
         )
 
     with torch.inference_mode(False), torch.enable_grad():
-        return footprint(made, task.batches("cpu")[0], loss, optimizer, fake=not real)
+        step = footprint(made, task.batches("cpu")[0], loss, optimizer, fake=not real)
+    return step, preparing
 
 
 def _precision(recipe: Recipe) -> AbstractContextManager:
@@ -284,10 +308,11 @@ def _precision(recipe: Recipe) -> AbstractContextManager:
     return torch.autocast("cpu", torch.bfloat16)
 
 
-def _timed(recipe: Recipe, dataset: Dataset, seconds: float) -> float:
-    """Do real steps, and return how long one takes; the first two don't count."""
+def _timed(recipe: Recipe, dataset: Dataset, seconds: float) -> tuple[float, int]:
+    """Do real steps: how long one takes (the first two don't count), and bytes added, or 0."""
     session = assemble(recipe, dataset)
     times: list[float] = []
+    before, held = peak_memory(), psutil.Process().memory_info().rss
     end = clock = time.perf_counter()
     for step, _ in session.learn(range(recipe.steps)):
         now = time.perf_counter()
@@ -298,7 +323,8 @@ def _timed(recipe: Recipe, dataset: Dataset, seconds: float) -> float:
         if step > 1 and now >= end:
             break
         clock = now
-    return statistics.median(times)
+    peak = peak_memory()
+    return statistics.median(times), peak - held if peak > before else 0
 
 
 def _largest_model(recipe: Recipe, vocab_size: int, here: Footprint, room: int) -> int | None:

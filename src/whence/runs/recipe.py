@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from whence.data.sources import Source, open_source
+from whence.data.texts.sources import Source, open_source
 from whence.errors import WhenceError
 from whence.fields import check_fields, nearest, short
 from whence.models.kinds import KINDS, MODELS, ModelConfig
@@ -32,7 +32,7 @@ class Data:
             model learns where a text ends, and stops there when it writes.
 
     Raises:
-        WhenceError: where a number lies outside its range.
+        WhenceError: where a number is outside its range.
 
     Example:
         >>> Data("my.txt", tokenizer="bytes").source
@@ -98,7 +98,7 @@ class Record:
         patience: stop after so many measurements without a better one; 0: never.
 
     Raises:
-        WhenceError: where a number lies outside its range.
+        WhenceError: where a number is outside its range.
 
     Example:
         >>> Record(evaluate_every=100, sample_tokens=0).evaluate_every
@@ -167,7 +167,7 @@ class Change:
         freeze: names of modules or weights that stay as they are, such as `embed` or `blocks.0`.
 
     Raises:
-        WhenceError: where a number lies outside its range.
+        WhenceError: where a number is outside its range.
 
     Example:
         >>> Change(skip_batches=(4300,), freeze=("embed",)).freeze
@@ -208,7 +208,7 @@ class Recipe:
         seed: of the first weights, the order of the windows, and dropout.
 
     Raises:
-        WhenceError: where a number lies outside its range.
+        WhenceError: where a number is outside its range.
 
     Example:
         >>> recipe = Recipe(steps=100)
@@ -247,7 +247,7 @@ class Recipe:
                 + (
                     f"give 1 to {longest} tokens, as many as the model reads."
                     if longest
-                    else "a model that is counted has none."
+                    else "a counted model has none."
                 )
             )
         if not 0 <= self.seed < 2**63:

@@ -1,4 +1,4 @@
-"""What a person should hear of a recipe before it trains: settings that are likely mistakes."""
+"""Warnings about a recipe before it trains: settings that are likely mistakes."""
 
 from whence.data import Dataset
 from whence.models.kinds import BigramConfig, NGramConfig

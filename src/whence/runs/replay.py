@@ -26,6 +26,11 @@ class Difference:
         step: which.
         recorded: the loss in the record.
         replayed: the loss now.
+
+    Example:
+        >>> step = Difference(31, recorded=2.5, replayed=2.5000002)
+        >>> step.replayed > step.recorded
+        True
     """
 
     step: int
@@ -36,9 +41,18 @@ class Difference:
 class ReplayError(WhenceError):
     """A replay left the recorded path.
 
+    Args:
+        difference: the first step that differs.
+        reasons: what is different now.
+
     Attributes:
         difference: the first step that differs, with both losses.
         reasons: what the manifest says is different now; empty where nothing is.
+
+    Example:
+        >>> error = ReplayError(Difference(3, 2.5, 2.25), ["torch was 2.12.0 and is 2.13.0"])
+        >>> str(error).partition(":")[0]
+        'step 3 gives the loss 2.25 and the record says 2.5'
     """
 
     def __init__(self, difference: Difference, reasons: list[str]):
@@ -80,13 +94,14 @@ class Moment:
         replayed: how many steps were replayed, from which checkpoint on.
 
     Example:
-        >>> from whence.runs.run import Run
-        >>> moment = Run.open("runs/mine").at(31)  # doctest: +SKIP
-        >>> moment.loss()  # doctest: +SKIP
+        >>> moment = go_to(RunFolder.open("runs/mine"), 3)
+        >>> recorded = moment.recorded
+        >>> moment.advance() == recorded
+        True
     """
 
     trace: Callable[..., Any]
-    """The step with every number recorded: `whence.why` stands above and hands it on."""
+    """The step with every number recorded: added by `whence.why`, a higher layer."""
 
     def __init__(self, run: RunFolder, session: Session, step: int, approximate: bool = False):
         self.run, self.session, self.step, self.approximate = run, session, step, approximate
@@ -137,7 +152,12 @@ class Moment:
         return float.fromhex(self._records[self.step]["loss_hex"])
 
     def loss_fn(self, model: Model, part: Part):
-        """Return the loss of a part of the batch, in the run's precision."""
+        """Return the loss of a part of the batch, in the run's precision.
+
+        Args:
+            model: this moment's, or another of its shape.
+            part: of a batch, one of `batch`.
+        """
         return self.session.loss(model, part)
 
     @torch.no_grad()
@@ -147,7 +167,7 @@ class Moment:
         return float(total)
 
     def advance(self) -> float:
-        """Do the step, and be the state before the next one.
+        """Do the step, and move on to the state before the next one.
 
         Returns:
             The loss, before the update.
@@ -178,7 +198,7 @@ class Moment:
             yield self.step, self.advance()
 
     def leave_the_record(self, batches: Any) -> None:
-        """From here on train on other batches, so that the record has nothing to say."""
+        """From here on train on other batches, to which the record doesn't apply."""
         self.session.batches = batches
         self._records = []
 
@@ -186,8 +206,8 @@ class Moment:
         """Say whether the replay was exact, and if not, by how much the losses differ.
 
         Example:
-            >>> Run.open("runs/mine").at(31).how_far_off()  # doctest: +SKIP
-            '31 steps replayed, every loss as recorded to the bit'
+            >>> go_to(RunFolder.open("runs/mine"), 3).how_far_off()
+            '3 steps replayed, every loss as recorded to the bit'
         """
         if not self.differences:
             return f"{self.replayed} steps replayed, every loss as recorded to the bit"
@@ -205,26 +225,45 @@ class Moment:
 def nearest_checkpoint(run: RunFolder, step: int) -> int:
     """Return the checkpoint from which a step is reached; 0 stands for the first weights.
 
+    Args:
+        run: the run.
+        step: from 0 to the number of steps done.
+
     Raises:
         WhenceError: where the step lies outside the run, or in the past of a fork.
+
+    Example:
+        >>> nearest_checkpoint(RunFolder.open("runs/mine"), 0)
+        0
     """
     done = len(run.steps)
     if not 0 <= step <= done:
         raise WhenceError(
             f"{run.path} has no step {step}: it has done the steps 0 to {done - 1}."
             if done
-            else f"{run.path} has done no step yet: train it first."
+            else f"{run.path} has no steps yet: train it first."
         )
     if run.origin and step < run.origin.step:
         raise WhenceError(
-            f"step {step} of {run.path} is of the past that it shares with {run.origin.run}, up to "
+            f"step {step} of {run.path} belongs to {run.origin.run}, from which it was forked at "
             f"step {run.origin.step}: ask that run."
         )
     return max((s for s in run.checkpoints if s <= step), default=0)
 
 
 def estimate(run: RunFolder, step: int) -> tuple[int, float]:
-    """Return how many steps must be replayed to reach a step, and how many seconds they took."""
+    """Return how many steps must be replayed to reach a step, and how many seconds they took.
+
+    Args:
+        run: the run.
+        step: the step.
+
+    Example:
+        >>> run = RunFolder.open("runs/mine")
+        >>> steps, seconds = estimate(run, 5)
+        >>> nearest_checkpoint(run, 5) + steps
+        5
+    """
     start = nearest_checkpoint(run, step)
     return step - start, run.steps.seconds(start, step)
 
@@ -232,8 +271,17 @@ def estimate(run: RunFolder, step: int) -> tuple[int, float]:
 def start_from(run: RunFolder, checkpoint: int, approximate: bool = False) -> Moment:
     """Return the state of a checkpoint; 0: the first weights.
 
+    Args:
+        run: the run.
+        checkpoint: the step it was saved before.
+        approximate: as in `go_to`.
+
     Raises:
         WhenceError: where it is damaged.
+
+    Example:
+        >>> start_from(RunFolder.open("runs/mine"), 0).step
+        0
     """
     session = run.session()
     if checkpoint in run.checkpoints:
@@ -272,7 +320,9 @@ def go_to(run: RunFolder, step: int, approximate: bool = False) -> Moment:
             model was counted.
 
     Example:
-        >>> Run.open("runs/mine").at(31).recorded  # doctest: +SKIP
+        >>> run = RunFolder.open("runs/mine")
+        >>> go_to(run, 3).recorded == run.steps[3]["loss"]
+        True
     """
     run.refuse_counted()
     while True:
@@ -297,7 +347,7 @@ def changed_since(run: RunFolder, step: int, session: Session) -> list[str]:
     now = manifest(session.hardware)
     reasons = [
         _told(name, then[name], now.get(name, "not noted"))
-        for name in then  # an older Whence noted less, which is no reason
+        for name in then  # an older Whence recorded less, which isn't a reason
         if then[name] != now.get(name)
     ]
     if not session.hardware.deterministic:
@@ -317,7 +367,6 @@ __all__ = [
     "Difference",
     "Moment",
     "ReplayError",
-    "changed_since",
     "estimate",
     "go_to",
     "nearest_checkpoint",

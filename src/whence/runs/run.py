@@ -8,8 +8,8 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from whence.data.sources import Source
-from whence.data.telling import Preparing, tell_nobody
+from whence.data.texts.sources import Source
+from whence.data.texts.telling import Preparing, tell_nobody
 from whence.runs.folder import RunFolder, State
 from whence.runs.recipe import Recipe
 from whence.runs.store.aside import remove_ours, sweep
@@ -19,6 +19,7 @@ from whence.runs.summary import summary_of
 from whence.runs.training.creation import check_trainable, make_as, make_at
 from whence.runs.training.events import Event
 from whence.scale.hardware import find_device
+from whence.scale.weights import Weights, store
 
 # What computes is imported by the methods that compute: a list of runs needs no PyTorch.
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class Run(RunFolder):
       run.toml          recipe, and for each segment where it began and on what it was computed
       tokenizer.json  tokens.bin  tokens.json
       steps.jsonl  evals.jsonl  samples.jsonl  checkpoints.jsonl
-      steps.index       the numbers of steps.jsonl again, to read them fast; made anew if it is gone
+      steps.index       the numbers of steps.jsonl again, to read them fast; rebuilt if it is gone
       checkpoints/000500/  model.safetensors  optimizer.safetensors  state.json
     ```
 
@@ -63,10 +64,10 @@ class Run(RunFolder):
     """
 
     view: Callable[..., Any]
-    """A view of the studio as a notebook's widget; `whence.api` stands above and hands it on."""
+    """A view of the studio as a notebook's widget; added by `whence.api`, a higher layer."""
 
     diagnose: Callable[..., Any]
-    """What is wrong with it, and on what evidence; handed on by `whence.api` likewise."""
+    """What is wrong with it, and on what evidence; added by `whence.api`, too."""
 
     @classmethod
     def create(
@@ -183,13 +184,21 @@ class Run(RunFolder):
 
         return trained_model(self, at)
 
-    def writer(self, at: At = "best") -> LanguageModel | CachedLanguageModel:
+    def writer(
+        self, at: At = "best", weights: Weights = "fp32"
+    ) -> LanguageModel | CachedLanguageModel:
         """Return the trained model where it writes fastest; see `model`.
 
+        Args:
+            at: as of `model`.
+            weights: how they are stored: fp32, bf16, int8 or int4; see `whence.scale.weights`.
+
         Raises:
-            WhenceError: where the model names classes and writes nothing.
+            WhenceError: where the model names classes and writes nothing, or can't be stored so.
         """
-        return self.task.writer(self.model(at).to(find_device("auto")))
+        model = self.model(at)
+        store(model, weights)
+        return self.task.writer(model.to(find_device("cpu" if "int" in weights else "auto")))
 
     def generate(self, prompt: str = "", *, at: At = "best", **options: Any) -> str:
         """Let the model continue a prompt, and return what it wrote.
@@ -197,7 +206,7 @@ class Run(RunFolder):
         Args:
             prompt: the text to continue; of a model of pairs, a source, whose target it writes.
             at: which checkpoint; see `model`.
-            **options: as of `whence.generate.stream`.
+            **options: as of `stream`.
         """
         return "".join(e.text for e in self.stream(prompt, at=at, **options) if e.sample == 0)
 
@@ -206,6 +215,7 @@ class Run(RunFolder):
         prompt: str = "",
         *,
         at: At = "best",
+        weights: Weights = "fp32",
         **options: Any,
     ) -> Iterator[WrittenToken]:
         """Let the model continue a prompt, and give each token as it is drawn.
@@ -213,6 +223,7 @@ class Run(RunFolder):
         Args:
             prompt: as of `generate`.
             at: which checkpoint; see `model`.
+            weights: as of `writer`.
             **options: as of `whence.generate.stream`.
 
         Raises:
@@ -220,7 +231,7 @@ class Run(RunFolder):
         """
         from whence.generate import stream
 
-        return stream(self.writer(at), self.tokenizer, self.task.asked(prompt), **options)
+        return stream(self.writer(at, weights), self.tokenizer, self.task.asked(prompt), **options)
 
     def search(
         self,

@@ -37,7 +37,7 @@ def from_settings(base: T, tree: Mapping[str, Any], where: str) -> T:
     Args:
         base: a dataclass, whose values stay where the tree says nothing.
         tree: nested plain values.
-        where: what stands before a field's name in an error, such as "model.".
+        where: what comes before a field's name in an error, such as "model.".
 
     Raises:
         WhenceError: for an unknown name (with the nearest one) or a value of another type.

@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import Tensor
 
 from whence.data import Source, Tokenizer, prepare
-from whence.data.telling import Preparing, tell_nobody
+from whence.data.texts.telling import Preparing, tell_nobody
 from whence.runs.fork import check_same_weights
 from whence.runs.recipe import Recipe
 from whence.runs.run import Run

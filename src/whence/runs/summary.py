@@ -1,6 +1,6 @@
 """What a list says of a run, kept in the run's folder so that a long list is there at once.
 
-Making a run and training it leave a summary behind, so that a list has nothing to read but that.
+Making a run and training it leave a summary behind, so that a list need only read that.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from whence.runs.folder import RunFolder, State
 from whence.runs.recipe import kind_of
 from whence.runs.settings import flat
 from whence.runs.store.files import SCHEMA, SUMMARY, disk_use, open_file, refuse_links
-from whence.runs.store.lines import Lines, encode_line
 from whence.runs.store.lock import is_held
+from whence.runs.store.records.lines import Lines, encode_line
 from whence.runs.store.stamps import Stamps, are_of_copy, bytes_shared, holds_a_link, stamps_of
 from whence.runs.store.watched import Watched, is_watched
 
@@ -99,7 +99,7 @@ def _looks_like_one(path: Path) -> bool:
 def summary_of(path: Path) -> Summary:
     """Return what a list says of a run; from its folder, where nothing has changed since.
 
-    Whatever is wrong with the run stands in `Summary.trouble`.
+    Whatever is wrong with the run is in `Summary.trouble`.
 
     Example:
         >>> summary_of(Path("there is no such run")).trouble
@@ -137,13 +137,16 @@ def state_of_summary(path: Path, summary: Summary) -> State:
     """Return how far a run has come, as `Run.state` does, from its summary and its lock."""
     if is_held(path):
         return "training"
-    if summary.saved is None:
-        return "stopped" if summary.done else "new"
-    return "finished" if summary.complete else "stopped"
+    if summary.saved is not None and summary.complete:
+        return "finished"
+    return "stopped" if summary.done else "new"
 
 
 def _make(run: RunFolder) -> Summary:
-    from whence.runs.store.curves import Curves, thin  # with NumPy, which a kept summary spares
+    from whence.runs.store.records.curves import (  # with NumPy, which a kept summary spares
+        Curves,
+        thin,
+    )
 
     curves = Curves(run.path)
     trouble: WhenceError | None = curves.damage
@@ -178,7 +181,7 @@ def _make(run: RunFolder) -> Summary:
 
 def _make_watched(path: Path) -> Summary:
     """Sum up a loop that was watched: it has a record of steps, and no recipe."""
-    from whence.runs.store.curves import Curves, thin
+    from whence.runs.store.records.curves import Curves, thin
 
     refuse_links(path)
     watched, curves = Watched.read(path), Curves(path)
@@ -200,7 +203,7 @@ def _make_watched(path: Path) -> Summary:
 
 def _keep(path: Path, found: Summary, now: Stamps) -> None:
     """Write a summary into its folder; the share of common tokens is counted at each look."""
-    from whence.runs.store.index import keep
+    from whence.runs.store.records.index import keep
 
     own = found.bytes - bytes_shared(path)
     line = {"schema": SCHEMA, "stamps": now, **asdict(replace(found, bytes=max(0, own)))}
@@ -215,14 +218,14 @@ def _read(path: Path, now: Stamps) -> Summary | None:
         then = record.pop("stamps")
         if record.pop("schema") != SCHEMA or not (then == now or are_of_copy(then, now)):
             return None
-        if "validation" not in record:  # of an older cache: it is made anew
+        if "validation" not in record:  # of an older cache: it is rebuilt
             return None
         origin = record.pop("origin")
         spark = tuple((int(step), float(loss)) for step, loss in record.pop("spark"))
         if origin is not None:
-            run, step, how = origin  # of an older cache it has two: then it is made anew
+            run, step, how = origin  # of an older cache it has two: then it is rebuilt
             origin = (str(run), int(step), str(how))
-        settings = record.pop("settings")  # summaries of before have none: they are made anew
+        settings = record.pop("settings")  # summaries of before have none: they are rebuilt
         found = Summary(**record, spark=spark, origin=origin, settings=dict(settings))
         if not _is_sound(found) or holds_a_link(path.parent):
             return None
@@ -230,12 +233,12 @@ def _read(path: Path, now: Stamps) -> Summary | None:
     except (OSError, WhenceError, KeyError, TypeError, ValueError, ArithmeticError):
         return None
     if then != now:
-        _keep(path.parent, found, now)  # from now on whatever changes in this copy is told
+        _keep(path.parent, found, now)  # from now on whatever changes in this copy is noticed
     return found
 
 
 def _is_sound(s: Summary) -> bool:
-    """Tell whether a summary holds what it must: another than ours may lie in the folder."""
+    """Check a summary's contents: the file in the folder may not be ours."""
     numbers = (s.saved, s.loss, s.best, s.validation, s.measured, s.tokens_per_second)
     return (
         all(type(text) is str for text in (s.created, s.model, s.text, s.trouble or ""))

@@ -44,7 +44,7 @@ def take_part(team: Team) -> None:
         WhenceError: where the run can't be opened here.
     """
     told = team.share(None)
-    if told is None:  # the leader has found that there is nothing to train
+    if told is None:  # the leader found nothing to train
         return
     run = Run.open(told["run"])
     recipe = replace(run.header.recipe, steps=told["steps"])

@@ -7,7 +7,7 @@ from whence.models import Model, build
 from whence.runs.folder import RunFolder
 from whence.runs.replay import go_to
 from whence.runs.store.checkpoints import LetGoError, folder_name, load_weights, put_weights
-from whence.runs.store.record import best_step
+from whence.runs.store.records.record import best_step
 from whence.runs.training.session import outline
 from whence.scale.hardware import Hardware
 

@@ -53,7 +53,7 @@ def cause(before: Snapshot, after: Snapshot, layer: int, unit: int) -> Receipt:
 
     Args:
         before: the network just before the update.
-        after: the network just behind it.
+        after: the network just after it.
         layer: which layer, from 0.
         unit: which unit of it, from 0.
     """

@@ -1,6 +1,6 @@
 """A drawing of a graph of `Value`s as SVG, made without any other program.
 
-Numbers are boxes in columns: a number stands right of everything that it was made from.
+Numbers are boxes in columns: a number is to the right of everything that it was made from.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ def draw(root: Value, limit: int = 200) -> Drawing:
 
 
 def _exponents(near: list[Value]) -> set[int]:
-    """The plain powers, as in x²: nobody learns them, and a slope there may be no number."""
+    """The plain powers, as in x²: nobody learns them, and a slope there may be NaN."""
     powers = [v.inputs[1] for v in near if v.op is POW]
     return {id(p) for p in powers if p.op is None and p.label is None}
 

@@ -60,7 +60,7 @@ def figures(v: Value) -> str:
 
 
 def not_finite(v: Value) -> str:
-    """Return the sentence that says which operation left the ordinary numbers, and on what."""
+    """Return the sentence that says which operation gave a number that isn't finite, from what."""
     return (
         f"{formula(v)} gave {v._data!r}: {figures(v)}. "
         "What is made from it is not a number to trust."

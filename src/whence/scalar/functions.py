@@ -219,5 +219,8 @@ def mse(predictions: Sequence[Any], targets: Sequence[Any]) -> Value:
         78400.0
     """
     if len(predictions) != len(targets):
-        raise WhenceError(f"{len(predictions)} predictions cannot meet {len(targets)} targets.")
+        raise WhenceError(
+            f"there are {len(predictions)} predictions for {len(targets)} targets: "
+            f"give one target each."
+        )
     return mean((p - as_value(t)) ** 2 for p, t in zip(predictions, targets, strict=True))

@@ -18,6 +18,10 @@ class Check(NamedTuple):
         difference: (loss(p + h) − loss(p − h)) / 2h.
         error: |backward − difference| / the larger of the two, or of `noise` where both are less.
         noise: how large a difference rounding of the loss alone can make.
+
+    Example:
+        >>> Check("w", backward=6.0, difference=6.0000001, error=1.7e-8, noise=1e-11).agrees
+        True
     """
 
     address: str
@@ -51,7 +55,7 @@ def check_gradient(
     """Compare ∂loss/∂parameter by backpropagation with a central difference.
 
     Args:
-        loss: computes the loss anew from the parameters as they are; has `.backward()`.
+        loss: computes the loss again from the parameters as they are; has `.backward()`.
         parameter: a `Value`, or a tensor.
         index: which element of a tensor.
         step: h, in units of the parameter; multiplied with its size where that is above 1.

@@ -28,7 +28,7 @@ class Frozen(Value):
 
 @contextmanager
 def inference(model: Any) -> Iterator[None]:
-    """Hold a model's weights fixed for as long as the block lasts.
+    """Keep a model's weights fixed inside the block.
 
     Args:
         model: has `parameters()`.

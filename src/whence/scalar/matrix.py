@@ -1,4 +1,4 @@
-"""Rows of `Value`s that spell things as torch's tensors do.
+"""Rows of `Value`s with the operators of torch's tensors.
 
 A model written over matrices (`x @ W + b`, `.relu()`, `x[ids]`) is one definition that runs on
 either: on these, where every number can be asked, or on tensors, where it is fast.

@@ -31,7 +31,17 @@ _NONE: Any = None  # the empty input of an operation on one number
 
 
 class NotFiniteWarning(RuntimeWarning):
-    """An operation on ordinary numbers gave an infinity or nan."""
+    """An operation on ordinary numbers gave an infinity or nan.
+
+    Example:
+        >>> import warnings
+        >>> from whence.scalar import Value
+        >>> with warnings.catch_warnings(record=True, category=NotFiniteWarning) as caught:
+        ...     warnings.simplefilter("always")
+        ...     infinity = Value(1e300) * 1e300
+        >>> len(caught)
+        1
+    """
 
 
 class Value:

@@ -1,4 +1,4 @@
-"""The settings of a process that the bits of a step depend on: made ours for a step, and put back.
+"""The settings of a process that the bits of a step depend on: set for a step, then restored.
 
 PyTorch keeps most of them for the whole process. A run's work sets those it needs and gives the
 caller's back when it is done, and between two events of a training.
@@ -49,7 +49,7 @@ def _flag(owner: Any, name: str, ours: Any) -> Setting:
     return Setting(partial(getattr, owner, name), partial(setattr, owner, name), ours)
 
 
-# As PyTorch has it out of itself, but for matrix products on CUDA.
+# PyTorch's own default, except for matrix products on CUDA.
 _ROUNDED = (None, tuple("tf32" if k == ("cuda", "matmul") else v[-1] for k, v in PRODUCTS.items()))
 
 
@@ -208,7 +208,7 @@ def _device_states(device: str) -> Callable[[], None] | None:
 
 @contextmanager
 def _denormals_kept() -> Iterator[None]:
-    """Keep the tiniest numbers in this thread, where the caller lets them count as 0."""
+    """Keep denormal numbers in this thread, even if the caller flushes them to 0."""
     flushed = float.fromhex("0x1p-1074") * 1.0 == 0.0
     if flushed:
         torch.set_flush_denormal(False)
@@ -222,7 +222,7 @@ def _denormals_kept() -> Iterator[None]:
 def each_within(
     context: Callable[[], AbstractContextManager], items: Iterable[Item]
 ) -> Iterator[Item]:
-    """Give the items of a generator that works inside a context; between two it is left.
+    """Yield the items of a generator that works inside a context, which is left between two items.
 
     Example:
         >>> list(each_within(lambda: conditions(1, True, "cpu"), range(3)))

@@ -1,4 +1,4 @@
-"""What a step takes, found without taking it: memory at its peak, floating-point operations, trace.
+"""What a step needs, found without doing it: peak memory, floating-point operations, trace.
 
 The step is run on PyTorch's fake tensors, which have a shape, a type and a device and no numbers:
 forward, backward and the optimizer's update go through the very operations that training goes
@@ -95,7 +95,7 @@ def footprint(
     optimizer: Callable[[nn.Module], Any],
     fake: bool = True,
 ) -> Footprint:
-    """Find out what a training step takes.
+    """Find out what a training step needs.
 
     Args:
         build: makes the model.

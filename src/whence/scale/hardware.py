@@ -41,7 +41,7 @@ class Hardware:
             processes give the same bits; `fast` leaves the order to the engine.
 
     Raises:
-        WhenceError: where a number lies outside its range.
+        WhenceError: where a number is outside its range.
 
     Example:
         >>> Hardware(device="cpu", precision="fp32").resolved().precision
@@ -61,8 +61,8 @@ class Hardware:
         check_fields(self, "hardware.")
         if self.reduction == "ordered" and self.parallel == "fsdp":
             raise WhenceError(
-                "hardware.reduction is ordered, which fsdp can't do, for it adds while it splits: "
-                "take hardware.parallel ddp."
+                "hardware.reduction is ordered, which fsdp doesn't support, as it adds gradients "
+                "while it shards them: set hardware.parallel to ddp."
             )
         if self.threads is not None and not 1 <= self.threads <= 1024:
             raise WhenceError(f"hardware.threads is {self.threads}: give 1 to 1024.")
@@ -89,7 +89,7 @@ class Hardware:
         """Return the context in which PyTorch's settings are those of a run on this.
 
         Threads, deterministic kernels, the precision of products, the default type and PyTorch's
-        random generators are the caller's again behind it.
+        random generators are the caller's again afterwards.
 
         Example:
             >>> import torch

@@ -1,5 +1,6 @@
 """How much memory this process may still take: of the machine, of its cgroup, by its ulimit."""
 
+import errno
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import psutil
 
 CGROUPS = Path("/sys/fs/cgroup")
+NEARLY_GONE = 256 << 20
 NO_LIMIT = 1 << 60  # cgroup v1 writes the largest number there is
 
 
@@ -23,6 +25,39 @@ def memory_left(proc: Path = Path("/proc/self"), cgroups: Path = CGROUPS) -> int
     """
     bounds = [psutil.virtual_memory().available, *_of_cgroups(proc, cgroups), *_of_ulimit()]
     return max(0, min(bounds))
+
+
+def peak_memory(proc: Path = Path("/proc/self")) -> int:
+    """The most memory that this process has had at once, in bytes; 0 where nobody keeps it.
+
+    Args:
+        proc: what Linux tells of the process.
+
+    Example:
+        >>> peak_memory() >= 0
+        True
+    """
+    lines = _text(proc / "status").splitlines()
+    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM:")), 0)
+
+
+def memory_ran_out(error: BaseException) -> bool:
+    """Tell whether an error says that memory ran out, as Python, C and PyTorch do.
+
+    oneDNN doesn't say why it could not make a kernel: that counts where memory is nearly gone.
+
+    Example:
+        >>> memory_ran_out(MemoryError()), memory_ran_out(ValueError("no"))
+        (True, False)
+    """
+    said = f"{error}".lower()
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    if isinstance(error, RuntimeError):
+        words = ("can't allocate memory", "not enough memory", "out of memory", "bad_alloc")
+        unsaid = "could not create a primitive" in said and memory_left() < NEARLY_GONE
+        return unsaid or any(each in said for each in words)
+    return isinstance(error, MemoryError)
 
 
 def _of_cgroups(proc: Path, cgroups: Path) -> Iterator[int]:

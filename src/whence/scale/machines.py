@@ -1,4 +1,4 @@
-"""Published peaks of machines that aren't here, for a plan: what makers say, not measurements.
+"""Published peaks of other machines, for a plan: their makers' figures, not measurements.
 
 Dense products (no sparsity) of the SXM or the usual desktop form, from the makers' data sheets.
 """
@@ -58,7 +58,7 @@ MACHINES = {
 
 
 def machine_called(name: str) -> Machine | None:
-    """Return the machine of a device's own name; None where the table lacks it.
+    """Return the machine with a device's name; None if it isn't in the table.
 
     Example:
         >>> machine_called("NVIDIA H100 80GB HBM3").name

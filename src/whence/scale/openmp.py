@@ -2,7 +2,7 @@
 
 Some kernels, such as oneDNN's products of bfloat16 matrices, share out their work among the threads
 that PyTorch counts. Where OpenMP gives fewer, the share of the missing ones is never written, and
-what is read there is whatever stood in memory: often NaN.
+what is read there is whatever was in memory: often NaN.
 """
 
 import ctypes

@@ -1,4 +1,4 @@
-"""What a run will need, told before it starts: memory and disk."""
+"""What a run will need, estimated before it starts: memory and disk."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What only a program of our own may do to its process, for a script could not undo it.
+"""What only a program of our own may do to its process, since it can't be undone.
 
 A library leaves its caller's process as it is. The `whence` command and the trainings that the
 studio starts are processes of our own, and are set up for training before PyTorch is loaded.

@@ -113,7 +113,7 @@ class Ordered:
         self._sum: Tensor | None = None  # of the losses of this run of parts
 
     def __getitem__(self, step: int) -> Iterator[tuple[float, Any]]:
-        """Give this process's parts; behind the last one, gradients are those of the whole."""
+        """Give this process's parts; after the last one, gradients are those of the whole."""
         rank, size = (self.team.rank, self.team.size) if self.team else (0, 1)
         parts = own_parts(self.batches[step], self.n_parts, rank, size)
         branches: list[tuple[int, list[Tensor | None]]] = []  # (height, sums), as binary digits

@@ -105,7 +105,7 @@ class Team:
 
 
 def is_one_of_many() -> bool:
-    """Tell whether torchrun started this process beside others.
+    """Tell whether torchrun started this process along with others.
 
     Example:
         >>> is_one_of_many()

@@ -9,17 +9,17 @@ from whence.data.files import written_whole
 from whence.errors import WhenceError, shell_word
 from whence.fields import nearest
 from whence.runs.fork import changed_recipe
-from whence.runs.removal import run_to_remove
 from whence.runs.run import Run
 from whence.runs.store.files import cannot_write, open_file
-from whence.runs.tags import set_tags
 from whence.runs.training.control import ask
-from whence.runs.training.creation import free_path
-from whence.studio import maker, worker
+from whence.runs.training.creation import at_free
+from whence.runs.upkeep.removal import run_to_remove
+from whence.runs.upkeep.tags import set_tags
 from whence.studio.answers import call
 from whence.studio.answers.place import open_run, path_of, python_path
-from whence.studio.answers.recipe import make_recipe, stem, text_name, ways, with_source
-from whence.studio.answers.runs import curves_of
+from whence.studio.answers.training.recipe import make_recipe, stem, text_name, ways, with_source
+from whence.studio.answers.training.runs import curves_of
+from whence.studio.processes import maker, worker
 from whence.studio.texts import Texts
 
 LARGEST_TEXT = 20_000_000  # bytes; larger ones are cut into BPE tokens, which takes minutes
@@ -50,15 +50,17 @@ def start(
     """
     folder = texts.folder
     made = make_recipe(source, model, settings or {}, texts)
-    path = path_of(folder, out) if out else free_path(folder, stem(source, named))
-    if path.exists():
-        raise WhenceError(f"there is a run {path.name} already: choose another name.")
     if source == "text":
         made = with_source(made, _kept(texts, text or "", named).as_posix())
         texts.check(made.data.source)
-    run = maker.create(made, path)
+    run = _at(folder, out, stem(source, named), lambda path: maker.create(made, path))
     worker.start(run, pause_at=0 if paused else None)
-    return {"run": run.name, **ways(made, model, path)}
+    return {"run": run.name, **ways(made, model, run.path)}
+
+
+def _at(folder: Path, out: str, name: str, make: Callable[[Path], Run]) -> Run:
+    """Make a run at the requested path, or at the next free one."""
+    return make(path_of(folder, out)) if out else at_free(folder, name, make)
 
 
 def _kept(texts: Texts, text: str, named: str) -> Path:
@@ -66,13 +68,13 @@ def _kept(texts: Texts, text: str, named: str) -> Path:
     try:
         data = text.encode()
     except UnicodeEncodeError as error:
-        raise WhenceError("the text holds half a character (a lone surrogate).") from error
+        raise WhenceError("the text contains half a character (a lone surrogate).") from error
     if not text.strip():
         raise WhenceError("there is no text: paste some, or choose a file.")
     if len(data) > LARGEST_TEXT:
         raise WhenceError(
-            f"the text has {len(data):,} bytes and the page takes {LARGEST_TEXT:,}: train it with "
-            "'whence train FILE'; the run then shows here."
+            f"the text has {len(data):,} bytes and the page takes at most {LARGEST_TEXT:,}: train "
+            "it with 'whence train FILE'; the run will appear here."
         )
     wanted = texts.kept / text_name(named)
     try:
@@ -90,7 +92,7 @@ def _kept(texts: Texts, text: str, named: str) -> Path:
 
 
 def _holds(path: Path, data: bytes) -> bool:
-    """Whether a text that is kept is this one; a pipe or a link isn't one of ours."""
+    """Whether a stored text is this one; a pipe or a link isn't ours."""
     if path.is_symlink() or not path.is_file():
         return False
     with open_file(path) as file:
@@ -125,7 +127,7 @@ def pause(folder: Path, *, run: str) -> dict[str, Any]:
     """Wait before the next step."""
     done = _wish(folder, run, "--pause", pause_at=0)
     if done is None:
-        raise WhenceError(f"nothing trains {run}.")
+        raise WhenceError(f"no process is training {run}.")
     return done
 
 
@@ -152,12 +154,12 @@ def stop(folder: Path, *, run: str) -> dict[str, Any]:
     """Save after this step, and end."""
     done = _wish(folder, run, "--stop", stop=True)
     if done is None:
-        raise WhenceError(f"nothing trains {run}.")
+        raise WhenceError(f"no process is training {run}.")
     return done
 
 
 def _wish(folder: Path, run: str, flag: str, **wishes: Any) -> dict[str, Any] | None:
-    """Ask a training that is going on; None where there is none."""
+    """Send a request to the training in progress; None if there is none."""
     opened = open_run(folder, run)
     state, _ = worker.state_of(opened, curves_of(opened.path))
     if state not in ("training", "paused", "starting"):
@@ -196,21 +198,20 @@ def fork(
     """
     folder = texts.folder
     opened = open_run(folder, run)
-    path = path_of(folder, out) if out else free_path(folder, f"{run}-fork")
-    if path.exists():
-        raise WhenceError(f"there is a run {path.name} already: choose another name.")
     opened.refuse_counted()
     data, own = changed_recipe(opened, step, changes or {}).data, opened.recipe.data
     if (data.source, data.validation_source) != (own.source, own.validation_source):
         texts.check([*data.source, *data.validation_source])  # else its tokens are copied
-    made = maker.fork_of(opened, step, path, changes or {})
+    settings = changes or {}
+    made = _at(folder, out, f"{run}-fork", lambda path: maker.fork_of(opened, step, path, settings))
+    path = made.path
     worker.start(made, pause_at=step if paused else None)
-    settings = [f"{name.replace('_', '-')}={v}" for name, v in (changes or {}).items()]
-    flags = "".join(f" --set {shell_word(setting)}" for setting in settings)
+    words = [f"{name.replace('_', '-')}={v}" for name, v in settings.items()]
+    flags = "".join(f" --set {shell_word(word)}" for word in words)
     parent = f"Run.open({python_path(opened.path)})"
     return {
         "run": made.name,
-        "python": f"fork({parent}, {step}, {python_path(path)}, {changes or {}!r})",
+        "python": f"fork({parent}, {step}, {python_path(path)}, {settings!r})",
         "shell": f"whence fork {shell_word(opened.path)} --step {step} --out {shell_word(path)}"
         + flags,
     }
@@ -236,7 +237,7 @@ def tag(folder: Path, *, run: str, tags: list | None = None) -> dict[str, Any]:
     return {
         "run": run,
         "tags": found,
-        "python": "from pathlib import Path; from whence.runs.tags import set_tags; "
+        "python": "from pathlib import Path; from whence.runs.upkeep.tags import set_tags; "
         f"set_tags(Path({python_path(path)}), {found!r})",
         "shell": f"whence runs tag {shell_word(path)}{words}",
     }

@@ -22,8 +22,8 @@ from whence.errors import WhenceError
 
 # The questions that compute; all others are answered by the studio's own process.
 COMPUTED = {
-    "strip", "prediction", "flow", "cell", "matrix", "receipt", "attribution", "places", "names",
-    "tracing", "play", "journey", "running", "doctor",
+    "strip", "prediction", "chat", "spoken", "flow", "cell", "matrix", "receipt", "attribution",
+    "places", "names", "tracing", "play", "journey", "running", "doctor",
 }  # fmt: skip
 MOST = 4  # processes: a fifth question at the same time waits for one of four
 HEAD = struct.Struct("<QBQ")  # of an answer: the question's number, what it is, its length
@@ -170,8 +170,8 @@ class Crew:
         for _, answer in left:
             answer.set_exception(
                 WhenceError(
-                    f"The process that was working this out ended with code {code}, as if it had "
-                    "been killed: is there enough memory? Ask again, or ask for less."
+                    f"The process that was computing this ended with code {code}; it may have run "
+                    "out of memory. Try again, or ask for less."
                 )
             )
 

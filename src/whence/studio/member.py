@@ -1,8 +1,8 @@
 """A process that works out answers for the studio; `whence.studio.crew` starts it.
 
-`python -m whence.studio.member N` reads questions from standard input, a number and JSON on a line,
-and writes the answers to standard output as they come. It ends when its input does. N processes of
-its kind share the memory that traces may take.
+`python -m whence.studio.member N` reads questions from standard input, a number and JSON
+on a line, and writes the answers to standard output as they come. It ends when its input does. N
+processes of its kind share the memory that traces may take.
 """
 
 import json
@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 from whence.errors import WhenceError
 from whence.studio.answers import answer
-from whence.studio.answers.traces import KEPT
+from whence.studio.answers.inside.traces import KEPT
 from whence.studio.crew import ANSWER, BREAK, HEAD, REFUSAL
 from whence.studio.wire import pack
 
@@ -35,11 +35,16 @@ def _work_out(line: bytes) -> tuple[int, int, bytes]:
         return int(number), BREAK, traceback.format_exc().encode("utf-8", "replace")
 
 
+def _ready() -> None:
+    """Load what PyTorch loads when a step is first recorded, about a second, before it is asked."""
+    import torch._dynamo  # noqa: F401  # loading it is the point
+
+
 def main(n: int) -> None:
     """Answer until the studio has gone."""
     KEPT.shared_by = n
     out: BinaryIO = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what an answer prints is no answer
+    os.dup2(2, 1)  # what an answer prints isn't part of it
     writing = threading.Lock()
 
     def reply(line: bytes) -> None:
@@ -48,6 +53,7 @@ def main(n: int) -> None:
             out.write(HEAD.pack(number, kind, len(body)) + body)
             out.flush()
 
+    threading.Thread(target=_ready, daemon=True).start()
     for line in sys.stdin.buffer:
         # A thread for each, so that one can be asked how far another has come.
         threading.Thread(target=reply, args=(line,), daemon=True).start()

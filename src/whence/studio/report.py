@@ -1,4 +1,4 @@
-"""A run's report: which views stand in it, and what stands there where scripts are off."""
+"""A run's report: which views are in it, and what is shown where scripts are off."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -46,17 +46,17 @@ def report(run: Run | Path, prompt: str = "", step: int | None = None) -> Still:
 
 
 def _head(run: Run) -> str:
-    """What stands above the views: which run this is, and the recipe it was made by."""
+    """What is above the views: which run this is, and its recipe."""
     rows = list(flat(run.recipe.to_dict()).items())
     made = run.created[:10]
     origin = origin_of(run)
     return (
-        f'<header class="report-head"><p class="label">Report of a run, by Whence</p>'
+        f'<header class="report-head"><p class="label">Whence run report</p>'
         f"<p>{escape(kind_of(run.recipe.model, MODELS))} on "
-        f"{escape(', '.join(run.recipe.data.source))}, made on {escape(made)}"
-        f"{'; ' + escape(origin) if origin else ''}. The numbers in this file are those of the "
-        "run when the report was written; nothing in it asks for more. "
-        f"<code>{escape('whence studio')}</code> opens the run to ask.</p>"
+        f"{escape(', '.join(run.recipe.data.source))}, created on {escape(made)}"
+        f"{'; ' + escape(origin) if origin else ''}. The numbers in this file are from the moment "
+        "the report was written, and it loads nothing else. To explore the run, open it with "
+        f"<code>{escape('whence studio')}</code>.</p>"
         f"<details class='recipe'><summary>The recipe: {len(rows)} settings</summary>"
         f"{_table(['setting', 'value'], rows)}</details></header>"
     )
@@ -87,13 +87,13 @@ def _plain(live: dict[str, Any]) -> str:
         *((key, best[key]) for key in ("loss", "bits_per_byte") if key in best),
     ]
     samples = "".join(
-        f"<h3>Written at step {sample['step']:,}</h3><pre>{escape(str(sample['text']))}</pre>"
+        f"<h3>Sample at step {sample['step']:,}</h3><pre>{escape(str(sample['text']))}</pre>"
         for sample in live["samples"][-3:]
     )
     return (
         f"<h1>{escape(live['run'])}</h1>{_table(['', ''], facts)}"
-        f"<h2>Loss of the training batches</h2>{_table(['step', 'loss'], losses)}"
-        f"<h2>Loss on text held out</h2>{_table(['step', 'loss'], tests)}{samples}"
+        f"<h2>Training loss</h2>{_table(['step', 'loss'], losses)}"
+        f"<h2>Validation loss</h2>{_table(['step', 'loss'], tests)}{samples}"
     )
 
 

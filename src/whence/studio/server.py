@@ -20,10 +20,10 @@ from whence.errors import WhenceError
 from whence.studio.answers import answer
 from whence.studio.answers.place import path_of
 from whence.studio.commands import command
-from whence.studio.connections import AT_ONCE, SAID, Connection
 from whence.studio.crew import COMPUTED, CREW
-from whence.studio.door import Door
-from whence.studio.guard import Guard
+from whence.studio.doors.connections import AT_ONCE, SAID, Connection
+from whence.studio.doors.door import Door
+from whence.studio.doors.guard import Guard
 from whence.studio.stream import Streams
 from whence.studio.texts import Texts
 from whence.studio.wire import pack
@@ -109,7 +109,7 @@ async def _told(
     except (ValueError, RecursionError):
         return _message("The request is not JSON.", 400)
     if not isinstance(params, dict):
-        return _message("The request is no JSON object.", 400)
+        return _message("The request isn't a JSON object.", 400)
     try:
         return Response(await reply(params))
     except WhenceError as error:
@@ -126,7 +126,7 @@ def listen(port: int | None) -> socket.socket:
         WhenceError: where the port that was asked for is taken, or is none.
     """
     if port is not None and not 0 <= port < 65536:
-        raise WhenceError(f"port {port} is none: give 1 to 65535, or 0 for a free one.")
+        raise WhenceError(f"port is {port}: give 1 to 65535, or 0 for a free one.")
     for wanted in (PORT, 0) if port is None else (port,):
         found = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         if hasattr(socket, "SO_EXCLUSIVEADDRUSE"):  # Windows, where REUSEADDR would share the port
@@ -201,13 +201,13 @@ class Server(uvicorn.Server):
         return f"http://127.0.0.1:{self.port}/?code={self.door.code()}"
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin; what goes wrong with connections is said at most once a minute."""
+        """Start; problems with connections are reported at most once a minute."""
         asyncio.get_running_loop().set_exception_handler(SAID.of_loop)
         await super().startup(sockets)
         for listener in sockets or []:
             listener.listen(128)  # may wait in the system's queue, where they take no descriptor
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """End the streams first, which else would go on for ever."""
+        """End the streams first; otherwise they would go on for ever."""
         self.streams.close()
         await super().shutdown(sockets)

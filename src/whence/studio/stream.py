@@ -8,10 +8,10 @@ from typing import Any
 
 from whence.errors import WhenceError
 from whence.runs.run import Run
-from whence.runs.store.curves import Curves, thin
-from whence.studio.answers.runs import curves_of
+from whence.runs.store.records.curves import Curves, thin
+from whence.studio.answers.training.runs import curves_of
+from whence.studio.processes.worker import state_of
 from whence.studio.wire import split
-from whence.studio.worker import state_of
 
 FASTEST = 1 / 5  # seconds between two frames, those of all pages together
 SLOWEST = 1.0  # and those of one page

@@ -1,11 +1,11 @@
-"""Which texts of this machine a page may have trained on: no file but those named here."""
+"""Which texts of this machine a page may train on: no others than those named here."""
 
 import stat
 from collections.abc import Sequence
 from pathlib import Path
 
-from whence.data.reading import files_in
-from whence.data.sources import BUILT_IN
+from whence.data.texts.reading import files_in
+from whence.data.texts.sources import BUILT_IN
 from whence.errors import WhenceError, shell_word
 
 MOST = 200  # texts that the page lists
@@ -30,7 +30,7 @@ class Texts:
         >>> texts.check(["/etc/passwd"])
         Traceback (most recent call last):
         ...
-        whence.errors.WhenceError: the page may not read '/etc/passwd': start the studio with --allow /etc/passwd, or choose a text of the list.
+        whence.errors.WhenceError: the page may not read '/etc/passwd': start the studio with --allow /etc/passwd, or choose a text from the list.
     """  # noqa: E501  # what it prints is one line
 
     def __init__(self, folder: Path, allowed: Sequence[Path] = ()):
@@ -51,7 +51,7 @@ class Texts:
         return [path.as_posix() for path in found if self._may_read(path)][:MOST]
 
     def check(self, sources: Sequence[str]) -> None:
-        """Refuse what the page may not read; what isn't there is refused in the same words.
+        """Refuse what the page may not read; a missing file gives the same error.
 
         Args:
             sources: as of `whence.data.open_source`.
@@ -63,7 +63,7 @@ class Texts:
             if name not in BUILT_IN and not self._may_read(Path(name)):
                 raise WhenceError(
                     f"the page may not read {name[:200]!r}: start the studio with --allow "
-                    f"{shell_word(name[:200])}, or choose a text of the list."
+                    f"{shell_word(name[:200])}, or choose a text from the list."
                 )
 
     def _may_read(self, path: Path) -> bool:

@@ -55,7 +55,7 @@ class View(anywidget.AnyWidget):
         self.on_msg(self._heard)
 
     def _heard(self, _: Any, content: Any, buffers: Any) -> None:
-        """Answer a question; anything else has its place in the studio's page."""
+        """Answer a question; anything else is only possible in the studio's page."""
         told = {"id": content.get("id")} if isinstance(content, dict) else {}
         try:
             if not isinstance(content, dict) or content.get("type") != "ask":
@@ -69,7 +69,7 @@ class View(anywidget.AnyWidget):
         self.send({**told, "type": "answer", "answer": json.loads(text)}, buffers=found)
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        """Stand in the notebook's file as HTML too, for where no kernel answers: nbconvert."""
+        """Also be HTML in the notebook's file, for where no kernel answers: nbconvert."""
         data, metadata = super()._repr_mimebundle_(**kwargs) or ({}, {})
         return {**data, "text/html": self.still()._repr_html_()}, metadata
 

@@ -27,7 +27,7 @@ class Evaluation:
         left_out: characters that the tokenizer has never seen, and how often each came. They can't
             be predicted, so the text is measured without them.
         exact_match: share of pairs whose target the model writes without a mistake; None where
-            the text isn't one of pairs.
+            the text doesn't consist of pairs.
 
     Example:
         >>> import math
@@ -95,8 +95,8 @@ def spread(n_tokens: int, length: int, at_most: int) -> tuple[np.ndarray, int]:
         at_most: predict at most so many tokens.
 
     Returns:
-        (the first input of each window, how many tokens each predicts): windows that stand side by
-        side in the text, some left out between them.
+        (the first input of each window, how many tokens each predicts): adjacent windows of the
+        text, some left out between them.
 
     Example:
         >>> starts, length = spread(n_tokens=101, length=10, at_most=30)
@@ -111,11 +111,11 @@ def spread(n_tokens: int, length: int, at_most: int) -> tuple[np.ndarray, int]:
 Progress = Callable[[int, int], None]
 MOST_LOGITS = (
     1 << 22
-)  # numbers in the logits of a batch: memory that is used again, not mapped anew
+)  # numbers in the logits of a batch: memory that is used again, not mapped again
 
 
 def no_progress(done: int, total: int) -> None:
-    """Tell nobody.
+    """Report to nobody.
 
     Args:
         done: so many parts.
@@ -158,9 +158,9 @@ def evaluate(
         batch_size: windows computed together; None: up to 64, of 8,192 tokens in all, and fewer
             where the vocabulary is large.
         device: where the model is.
-        precision: a context such as autocast, made anew for each batch.
+        precision: a context such as autocast, made again for each batch.
         vocab_size: V, where it is known.
-        each: told between batches how far the measurement is; what it raises ends it.
+        each: called between batches with how far the measurement is; what it raises ends it.
 
     Raises:
         WhenceError: for fewer than two tokens.
@@ -220,8 +220,22 @@ def evaluate_parts(
         model: tokens [B, T] → logits [B, T, V]. Its training mode is put back after.
         parts: each has `inputs` and `targets`, −100 where a target isn't counted.
         n_bytes: bytes that the counted targets stand for.
-        precision: a context such as autocast, made anew for each part.
-        each: told between parts how far the measurement is; what it raises ends it.
+        precision: a context such as autocast, made again for each part.
+        each: called between parts with how far the measurement is; what it raises ends it.
+
+    Returns:
+        The mean loss of the counted targets, in nats per token.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> class Uniform(torch.nn.Module):
+        ...     def forward(self, tokens):
+        ...         return torch.zeros(*tokens.shape, 4)
+        >>> tokens, targets = torch.tensor([[0, 1, 2]]), torch.tensor([[1, 2, -100]])
+        >>> part = SimpleNamespace(inputs=tokens, targets=targets)
+        >>> found = evaluate_parts(Uniform(), [part], n_bytes=2)
+        >>> found.n_tokens, round(found.bits_per_byte, 3)
+        (2, 2.0)
     """
     total, count = 0.0, 0
     was_training = model.training

@@ -22,7 +22,17 @@ class Batches(Protocol):
 
 
 class Optimizer(Protocol):
-    """What the loop asks of an optimizer, on `Value`s and on tensors alike."""
+    """What the loop asks of an optimizer, on `Value`s and on tensors alike.
+
+    Example:
+        >>> from whence.scalar import SGD, Value
+        >>> w = Value(3.0)
+        >>> optimizer: Optimizer = SGD([w], learning_rate=0.1)
+        >>> (w * w).backward()
+        >>> optimizer.step()
+        >>> round(w.data, 6)
+        2.4
+    """
 
     def zero_grad(self) -> None:
         """Forget the gradients of the step before."""

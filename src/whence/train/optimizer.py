@@ -186,7 +186,7 @@ class Optimizer:
             owner = self.named.get(name.rpartition(".")[0])
             if owner is None or owner.shape != tensor.shape:
                 raise WhenceError(
-                    f"the saved optimizer state {name} fits no parameter of the model."
+                    f"the saved optimizer state {name} doesn't fit any parameter of the model."
                 )
             self.state[name] = tensor.to(owner.device, copy=True)
         self.index = index

@@ -54,7 +54,13 @@ class OptimizerState(Tensors):
     """
 
     def tensors(self, kind: str, names: Sequence[str], params: Sequence[Tensor]) -> list[Tensor]:
-        """Return the tensors of one kind, in the order of the parameters."""
+        """Return the tensors of one kind, in the order of the parameters.
+
+        Args:
+            kind: what is kept, such as `m`.
+            names: of the parameters.
+            params: the parameters; what wasn't kept yet has their shape.
+        """
         import torch
 
         for name, param in zip(names, params, strict=True):
@@ -81,6 +87,13 @@ class Moving:
         kept: the optimizer's state.
         step: how many updates there have been, this one included.
         matmul_dtype: what matrix products are computed in.
+
+    Example:
+        >>> import torch
+        >>> w, g = torch.ones(2), torch.tensor([0.5, 0.0])
+        >>> moving = Moving(["w"], [w], [g], [w], [0.1], OptimizerState(), 1, torch.float32)
+        >>> moving.state("momentum")
+        [tensor([0., 0.])]
     """
 
     names: list[str]
@@ -124,7 +137,7 @@ class SGDConfig:
         max_grad_norm: the gradient of all parameters together is scaled down to this norm; 0: off.
 
     Raises:
-        WhenceError: where a number lies outside its range.
+        WhenceError: where a number is outside its range.
 
     Example:
         >>> SGDConfig(learning_rate=0.1).learning_rate
@@ -181,7 +194,7 @@ class AdamWConfig:
         max_grad_norm: the gradient of all parameters together is scaled down to this norm; 0: off.
 
     Raises:
-        WhenceError: where a number lies outside its range.
+        WhenceError: where a number is outside its range.
 
     Example:
         >>> AdamWConfig().rate("matrix")
@@ -282,7 +295,7 @@ class MuonConfig:
         max_grad_norm: the gradient of all parameters together is scaled down to this norm; 0: off.
 
     Raises:
-        WhenceError: where a number lies outside its range.
+        WhenceError: where a number is outside its range.
 
     Example:
         >>> MuonConfig().rate("matrix"), MuonConfig().rate("embedding")

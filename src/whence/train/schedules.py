@@ -29,7 +29,7 @@ class Schedule:
         final: the share of the peak that the rate falls to.
 
     Raises:
-        WhenceError: where a share lies outside [0, 1] or the warm-up is negative.
+        WhenceError: where a share is outside [0, 1] or the warm-up is negative.
 
     Example:
         >>> schedule = Schedule("wsd", warmup=2, cooldown=0.5, final=0.0)

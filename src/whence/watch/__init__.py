@@ -7,9 +7,9 @@ import sys
 from types import ModuleType
 from typing import Any
 
-from whence.watch.past import Past
+from whence.watch.again.past import Past
+from whence.watch.again.reopen import open_crash, open_step
 from whence.watch.recorder import Recorder
-from whence.watch.reopen import open_crash, open_step
 from whence.watch.rows import Rows
 from whence.watch.watching import watch
 

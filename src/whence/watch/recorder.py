@@ -1,4 +1,4 @@
-"""The recorder of a watched loop: what a person calls, and what is done at a step's turns."""
+"""The recorder of a watched loop: its public methods, and what happens during a step."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from typing import Any, Literal
 from torch import Tensor
 
 from whence.errors import WhenceError, in_bytes
-from whence.watch.crash import write_crash
-from whence.watch.departures import Departures
-from whence.watch.events import Snapshot, Step, Update
-from whence.watch.keeping import Keeping
-from whence.watch.listener import Listener
-from whence.watch.losses import has_bad_loss, loss_of
-from whence.watch.past import Past
-from whence.watch.record import Folder
-from whence.watch.report import BUILD, Asked
+from whence.watch.again.past import Past
+from whence.watch.disk.keeping import Keeping
+from whence.watch.disk.record import Folder
+from whence.watch.hooks.departures import Departures
+from whence.watch.hooks.listener import Listener
+from whence.watch.reports.crash import write_crash
+from whence.watch.reports.report import BUILD, Asked
+from whence.watch.reports.spikes import Spikes
 from whence.watch.ring import Ring
-from whence.watch.spikes import Spikes
-from whence.watch.world import World
+from whence.watch.step.events import Snapshot, Step, Update
+from whence.watch.step.losses import has_bad_loss, loss_of
+from whence.watch.step.world import World
 
 OnBad = Literal["report", "stop", "skip"]
 _BEFORE = 5  # steps told of before a crash
@@ -49,6 +49,19 @@ class Recorder:
     Attributes:
         path: the folder.
         crashes: the folders of the reports so far.
+
+    Example:
+        >>> import tempfile
+        >>> import torch
+        >>> from whence import watch
+        >>> net = torch.nn.Linear(2, 1)
+        >>> optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+        >>> with watch(net, optimizer, Path(tempfile.mkdtemp()) / "mine") as recorder:
+        ...     net(torch.ones(4, 2)).square().mean().backward()
+        ...     optimizer.step()
+        ...     recorder.log(loss=0.25)
+        ...     recorder.steps
+        range(0, 1)
     """
 
     def __init__(
@@ -123,12 +136,12 @@ class Recorder:
 
     @property
     def most_memory(self) -> int:
-        """Bytes that they may take, as was told at the start."""
+        """Bytes that they may take, as reported at the start."""
         return self._ring.memory
 
     @property
     def has_no_loss(self) -> bool:
-        """Whether nothing has told the loss of the last step."""
+        """Whether the loss of the last step isn't known."""
         return self._last is None or math.isnan(loss_of(self._last))
 
     @property
@@ -169,7 +182,7 @@ class Recorder:
         """
         step = self._listener.step or self._last
         if step is None:
-            raise WhenceError("log() came before the first step: call it behind the model.")
+            raise WhenceError("log() came before the first step: call it after the model.")
         if isinstance(loss, Tensor):
             if loss.numel() != 1:
                 raise WhenceError(f"loss has {loss.numel()} numbers: give log() one.")
@@ -180,7 +193,7 @@ class Recorder:
             step.raw_norm = float(grad_norm)
 
     def step(self) -> None:
-        """End a step by hand: call it right behind the update of an optimizer that isn't torch's.
+        """End a step by hand: call it right after the update of an optimizer that isn't torch's.
 
         Raises:
             WhenceError: all optimizers are torch's, whose updates are seen, or no step is going on.
@@ -236,7 +249,7 @@ class Recorder:
         return written
 
     def _going_on(self) -> Past | None:
-        """The step that is going on, up to here."""
+        """The step in progress, up to here."""
         step = self._listener.step
         assert step is not None
         if step.lost:
@@ -251,7 +264,7 @@ class Recorder:
         return None if kept is None else self._past(*kept)
 
     def _settle(self) -> None:
-        """Write the last step, whose loss may have been told until now."""
+        """Write the last step, whose loss could be logged until now."""
         self._folder.flush()
         if self._unsettled is not None:
             self._keeping.add(self._unsettled)
@@ -270,7 +283,7 @@ class Recorder:
             self._ring.clear()
             self.say(
                 f"the model has changed before step {step.number} ({change}): it is watched as it "
-                "is now, and the steps before can't be opened any more"
+                "is now, and earlier steps can no longer be opened"
             )
         self._world.find_places()
         step.snapshot = self._world.snapshot()
@@ -302,7 +315,7 @@ class Recorder:
                 update.gradients[number] = None
 
     def _spike(self, step: Step, update: Update) -> str:
-        """Say that the gradient's norm or the loss has jumped; "" where it hasn't."""
+        """Say whether the gradient's norm or the loss has jumped; "" if not."""
         norm = update.norm if step.raw_norm is None else step.raw_norm
         watched = [(self._spikes[update.optimizer], "the gradient's norm", norm)]
         if step.loss is not None or len(step.updates) == 1:
@@ -314,14 +327,14 @@ class Recorder:
         return ""
 
     def _remind(self, passes: int) -> None:
-        """Never be silent about a loop none of whose updates are seen."""
+        """Warn about a loop none of whose updates are seen."""
         if passes < _PATIENCE or self._reminded:
             return
         self._reminded = True
         self.say(
             f"no step has ended in {passes} backward passes: "
             + (
-                "call recorder.step() behind each update"
+                "call recorder.step() after each update"
                 if self._world.blind
                 else "give watch() the optimizer that the loop steps"
             )

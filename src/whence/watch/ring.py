@@ -1,11 +1,11 @@
-"""The last steps of a watched loop, in memory that is bounded."""
+"""The last steps of a watched loop, in limited memory."""
 
 from __future__ import annotations
 
 from collections import deque
 
 from whence.errors import WhenceError, in_bytes
-from whence.watch.events import Snapshot, Step
+from whence.watch.step.events import Snapshot, Step
 
 
 class Ring:
@@ -37,7 +37,7 @@ class Ring:
         return False
 
     def add(self, step: Step) -> None:
-        """Keep a step, and let go of the oldest where there are too many."""
+        """Keep a step, and drop the oldest if there are too many."""
         if step.lost or any(not update.done for update in step.updates):
             self._since = self.every  # nothing leads on from here but a copy
         self.steps.append(step)
@@ -52,7 +52,7 @@ class Ring:
                 self.nbytes -= self._sizes.popleft()
 
     def clear(self) -> None:
-        """Let go of all steps."""
+        """Drop all steps."""
         self.steps.clear()
         self._sizes.clear()
         self.nbytes = 0
@@ -78,7 +78,7 @@ class Ring:
         return snapshot, steps[start:where], steps[where]
 
     def leading_to(self, step: Step) -> tuple[Snapshot, list[Step], Step] | None:
-        """Return the same for a step that is going on; `None` where nothing leads to it."""
+        """Return the same for a step in progress; `None` if nothing leads to it."""
         if step.snapshot:
             return step.snapshot, [], step
         steps = list(self.steps)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 class Rows:
-    """Finds the rows of a data set in a batch by their token ids; padding at either end is no bar.
+    """Finds the rows of a data set in a batch by their token ids, padded or not.
 
     A row of the data set is a mapping with a column of ids, such as `input_ids`, or several that
     are put together, as a prompt and its answer are. The data set is read once, when it is asked.

@@ -10,13 +10,13 @@ import psutil
 from torch import distributed
 
 from whence.errors import WhenceError, in_bytes
-from whence.runs.training.creation import free_path
+from whence.runs.training.creation import at_free
 from whence.watch.decoders import found_decoder
-from whence.watch.keeping import cost_of, spacing
-from whence.watch.record import Folder
+from whence.watch.disk.keeping import cost_of, spacing
+from whence.watch.disk.record import Folder
 from whence.watch.recorder import OnBad, Recorder
 from whence.watch.ring import Ring
-from whence.watch.world import World
+from whence.watch.step.world import World
 
 
 def watch(
@@ -46,7 +46,7 @@ def watch(
     Args:
         model: an `nn.Module`, several in a list, or several as name → module.
         optimizer: one of torch's, or several in the order in which the loop steps them; a step ends
-            with the update of the last. Behind the update of one that isn't torch's, call `step()`.
+            with the update of the last. After the update of one that isn't torch's, call `step()`.
         out: the folder for the record and for crash reports, not there yet; none: one in `runs/`.
             Of several processes each has its own, with `-rankN` behind its name.
         loss: the loop's loss function, so that receipts go on to the targets; call one that isn't
@@ -104,26 +104,29 @@ def watch(
     every = spacing(keep)
     world = World(model, optimizer, loss, shared)
     kinds = "-".join(type(m).__name__ for n, m in world.written.items() if n != "loss")
-    path = Path(out) if out is not None else free_path(Path("runs"), kinds)
-    if distributed.is_available() and distributed.is_initialized():
-        path = path.with_name(f"{path.name}-rank{distributed.get_rank()}")
     if memory is None:
         memory = min(psutil.virtual_memory().available // 4, 2 * 10**9)
     found = decode or found_decoder(list(world.written.values()))
-    folder = Folder(path, world, build)
+    rank = ""
+    if distributed.is_available() and distributed.is_initialized():
+        rank = f"-rank{distributed.get_rank()}"
+    if out is None:
+        folder = at_free(Path("runs"), kinds + rank, lambda free: Folder(free, world, build))
+    else:
+        folder = Folder(Path(f"{Path(out)}{rank}"), world, build)
     recorder = Recorder(
         world, Ring(steps, memory, snapshot_every), folder, every=every, decode=found,
         source=source, on_bad=on_bad, spike=spike, build=build, tell=tell,
     )  # fmt: skip
     recorder.say(
         f"watching {kinds}: the last {steps} steps stay in memory, in up to {in_bytes(memory)}, "
-        f"and each step's line goes to {path}"
+        f"and each step's line goes to {folder.path}"
     )
     if every:
         recorder.say(cost_of(world, every, snapshot_every))
     if world.blind:
         recorder.say(
             f"the updates of {', '.join(world.blind)} can't be seen, since it isn't a "
-            "torch.optim.Optimizer: call recorder.step() behind each of them"
+            "torch.optim.Optimizer: call recorder.step() after each of them"
         )
     return recorder

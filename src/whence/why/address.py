@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from whence.errors import WhenceError
 
+__all__ = ["Address"]
+
 QUANTITIES = ("grad", "update", "after")
 
 _ADDRESS = re.compile(

@@ -1,4 +1,4 @@
-"""One scalar of a trace, and the tensors they stand in."""
+"""One scalar of a trace, and the tensors that contain it."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Numbers:
 
     @property
     def after(self) -> Numbers:
-        """The same parameter or moment behind the step.
+        """The same parameter or moment after the step.
 
         Raises:
             WhenceError: where it is neither a parameter nor one of the optimizer's tensors.
@@ -92,9 +92,7 @@ class Numbers:
         """
         after = self.after.ref
         if self.trace.refused and after is self.ref:
-            raise WhenceError(
-                f"{self.name} has no update: the step was refused before it came to that."
-            )
+            raise WhenceError(f"{self.name} has no update: the step was refused before it.")
         return Numbers(
             self.trace, Update(self.trace, self.ref, after, self.name), f"{self.name}.update"
         )
@@ -152,9 +150,15 @@ class Numbers:
 class Number:
     """One scalar of a training step.
 
+    Args:
+        trace: the step it belongs to.
+        ref: the tensor that contains it.
+        at: its place in that tensor, counted row by row.
+        name: the tensor's name; None: as the trace calls it.
+
     Attributes:
         trace: the step it belongs to.
-        ref: the tensor it stands in.
+        ref: the tensor that contains it.
         at: its place in that tensor, counted row by row.
 
     Example:
@@ -182,7 +186,7 @@ class Number:
 
     @property
     def address_index(self) -> tuple[int, ...]:
-        """Its index in the tensor it stands in."""
+        """Its index in the tensor that contains it."""
         return tuple(int(i) for i in np.unravel_index(self.at, self.ref.size or (1,)))[
             : len(self.ref.size)
         ]
@@ -211,7 +215,7 @@ class Number:
 
     @property
     def numbers(self) -> Numbers:
-        """The tensor it stands in."""
+        """The tensor that contains it."""
         return Numbers(self.trace, self.ref, self._base)
 
     @property
@@ -226,7 +230,7 @@ class Number:
 
     @property
     def after(self) -> Number:
-        """The same number behind the step."""
+        """The same number after the step."""
         return Number(self.trace, self.numbers.after.ref, self.at)
 
     @property
@@ -295,7 +299,12 @@ class Number:
         return attribution(self, by, seconds)
 
     def blame(self, by: str = "token", *, seconds: float | None = None) -> Attribution:
-        """Group it under the old name of `attribution`, which goes with 0.3.0."""
+        """Group it under the old name of `attribution`, which goes with 0.3.0.
+
+        Args:
+            by: as of `attribution`.
+            seconds: as of `attribution`.
+        """
         said = "Number.blame is now called attribution; the old name goes with 0.3.0."
         warnings.warn(said, DeprecationWarning, stacklevel=2)
         return self.attribution(by, seconds=seconds)

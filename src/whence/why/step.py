@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from whence.errors import WhenceError
-from whence.why.budget import available
+from whence.scale.limits import memory_left
 from whence.why.receipts.first_bad import is_not_finite
 from whence.why.receipts.formula import rules_of
-from whence.why.receipts.labels import Labels
+from whence.why.receipts.layout.labels import Labels
 from whence.why.recording.account import MemoryLimitError
 from whence.why.recording.naming import ARGUMENT, PARAMETER
 from whence.why.recording.recorder import Recorder
@@ -46,9 +46,10 @@ def trace(
         tokens: the token ids [B, T] that went in, one for each part of the batch; else those of
             the first embedding are taken.
         decode: token id → its text.
-        where: (example, position) → where in the training text that token stands.
+        where: (example, position) → where in the training text that token is.
         budget: bytes that the trace may keep; else what the machine has free.
-        tell: is told how many bytes the trace will keep, when the forward pass is done and nothing
+        tell: is called with how many bytes the trace will keep, when the forward pass is done and
+        nothing
             has been changed yet.
 
     Returns:
@@ -56,7 +57,7 @@ def trace(
         `clip_grad_norm_` may, it is the trace up to there, and `refused` says what was raised.
 
     Raises:
-        WhenceError: the trace would need more memory than there is, or `fn` is no function.
+        WhenceError: the trace would need more memory than there is, or `fn` isn't a function.
 
     Example:
         >>> w = torch.tensor(3.0, requires_grad=True)
@@ -84,7 +85,8 @@ def trace(
     written = getattr(model, "_orig_mod", model)  # torch.compile's, as its author wrote it
     compiled, model = written is not model, written
     leaves = _parameters(model, found)
-    recorder = Recorder(model, optimizer, available() if budget is None else budget, tell)
+    budget = int(0.9 * memory_left()) if budget is None else budget
+    recorder = Recorder(model, optimizer, budget, tell)
     namer = recorder.namer
     before: dict[str, Ref] = {}
     for name, tensor in {**leaves, **_state(optimizer, leaves)}.items():

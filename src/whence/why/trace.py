@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,9 +14,9 @@ from torch import Tensor, nn
 from whence.errors import WhenceError
 from whence.why.address import Address, unknown
 from whence.why.number import Number, Numbers
-from whence.why.receipts.labels import Labels
+from whence.why.receipts.layout.labels import Labels
 from whence.why.receipts.whole import Whole
-from whence.why.recording.memories import UNWRITTEN
+from whence.why.recording.memories import UNWRITTEN, free
 from whence.why.recording.naming import OUTPUT
 from whence.why.recording.recorder import Recorder
 from whence.why.recording.storage import Ref, Version
@@ -38,6 +39,13 @@ class Live:
         leaves: the parameters by name, as they are now.
         modules: the modules by path.
         random: state of torch's generator before the step.
+
+    Example:
+        >>> import torch
+        >>> from whence.why import trace
+        >>> live: Live = trace(lambda: torch.ones(3).sum()).live
+        >>> live.fn()
+        tensor(3.)
     """
 
     fn: Callable[[], Any]
@@ -52,6 +60,15 @@ class Trace:
     Made by `trace`. Names are module paths (`blocks.0.attn.q`), parameters' names
     (`blocks.0.attn.q.weight`), and variables of the code that ran (`blocks.0.attn.scores`); the
     second tensor of a name is `name#2`.
+
+    Args:
+        recorder: what recorded it.
+        parameters: as they were before the step.
+        after: as they are after it.
+        result: what the traced function returned.
+        labels: what the numbers are called.
+        live: what the step ran on.
+        rules: by which rule, and with which settings, each parameter is moved.
 
     Attributes:
         ops: the recorded operations, in order.
@@ -92,6 +109,7 @@ class Trace:
         rules: dict[str, dict[str, Any]] | None = None,
     ):
         self.ops, self.result, self.labels, self.live = recorder.ops, result, labels, live
+        weakref.finalize(self, free, [*recorder.memories]).atexit = False
         self.nbytes = recorder.account.nbytes
         self.rules = rules or {}
         self.step: int | None = None
@@ -305,7 +323,7 @@ class Trace:
         if again:
             return WhenceError(
                 f"{name} has no gradient in this step, as that pass was run without autograd: "
-                f"{again[0]}, which is the same run again, has one."
+                f"{again[0]}, which is the same pass run again, has one."
             )
         near = f"; of its shape, the backward pass made {', '.join(made[:3])}" if made else ""
         return WhenceError(f"{name} has no gradient in this step: none reached it{near}.")
@@ -314,7 +332,7 @@ class Trace:
         """Write the address of a number, by the best name that its storage has.
 
         Args:
-            ref: the tensor it stands in.
+            ref: the tensor that contains it.
             at: its place there.
             name: the name it was asked for by, if it was.
         """
@@ -323,7 +341,7 @@ class Trace:
         if not isinstance(ref, Ref):
             return _spell(cast(Derived, ref).name, ref, at)
         if ref.version.stands_for is not None:
-            return self.address(ref.version.stands_for, at)
+            return self.address(ref.version.stands_for, int(ref.places(np.array([at]))[0]))
         place = ref.places(np.array([at]))
         for _, known, view in sorted(ref.version.names, key=lambda n: n[0]):
             where = int(view.locate(place)[0])

@@ -26,14 +26,20 @@ KINDS = ("chars", "bytes", "words", "bpe")
 
 
 class Tokenizer(Protocol):
-    """What every tokenizer can do; the rest of the product knows no more than this.
+    """What every tokenizer can do; the rest of the code relies on no more than this.
 
     Attributes:
         kind: "chars", "bytes", "words", "bpe" or "imported".
         vocab_size: number of tokens; ids are 0 … vocab_size − 1.
         dtype: the smallest of uint8, uint16 and uint32 that holds every id.
-        beginning: ids that stand before each text.
+        beginning: ids that come before each text.
         ends: ids after which nothing follows.
+
+    Example:
+        >>> from whence.data.tokenizers import train_chars
+        >>> tokenizer: Tokenizer = train_chars(["a cat"])
+        >>> tokenizer.decode(tokenizer.encode("act"))
+        'act'
     """
 
     kind: str
@@ -82,7 +88,7 @@ def train_tokenizer(
     Args:
         kind: "chars" (every character of the text), "bytes" (nothing to learn), "words" (the most
             frequent ones, the rest is `<UNK>`) or "bpe" (byte-pair encoding).
-        texts: a function that starts the stream of pieces of text anew.
+        texts: a function that starts the stream of pieces of text again.
         vocab_size: for words and bpe, the number of tokens to end with at most (8192 and 4096 if
             None). Characters and bytes have the size they have.
         end: add a token that ends a document.

@@ -1,6 +1,6 @@
 """Byte-pair encoding: like words, but a rare word is spelt from parts, down to single bytes.
 
-Nothing is unknown any more. Training counts the neighbours and joins the most frequent pair into a
+No text is unknown. Training counts the neighbours and joins the most frequent pair into a
 new token, over and over. Hugging Face `tokenizers` trains and keeps the file in the format others
 read; long texts are cut by `tiktoken`, which applies the same merges ten times as fast.
 """
@@ -45,12 +45,12 @@ class BPETokenizer(Vocabulary):
     kind = "bpe"
 
     def __init__(self, file: str):
+        record = json.loads(file)
+        ids: dict[str, int] = record["model"]["vocab"]
+        _check_layout(record)  # ahead of opening it, where a strange normalizer would be run
         self.hugging_face = HuggingFaceTokenizer.from_str(file)
         self.hugging_face.encode_special_tokens = True  # `<|end|>` typed by a person is text
-        record = json.loads(file)
-        _check_layout(record)
         byte_of = {char: value for value, char in enumerate(byte_alphabet())}
-        ids: dict[str, int] = record["model"]["vocab"]
         extra = {entry["id"]: entry["content"] for entry in record.get("added_tokens") or []}
         highest = max([*ids.values(), *extra])
         if highest > 2 * (len(ids) + len(extra)):  # a table of that length would hold nothing
@@ -97,7 +97,7 @@ def train_bpe(texts: Iterable[str], vocab_size: int | None, end: bool = False) -
     """
     size = DEFAULT_SIZE if vocab_size is None else vocab_size
     if size < 256:
-        raise WhenceError(f"A bpe vocabulary holds at least the 256 bytes: {size} is too small.")
+        raise WhenceError(f"A bpe vocabulary needs at least the 256 bytes: {size} is too small.")
     tokenizer = HuggingFaceTokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()

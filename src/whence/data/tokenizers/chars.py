@@ -51,7 +51,7 @@ class CharTokenizer(Vocabulary):
         return self._id_of.take(codes, mode="clip")
 
     def split_unknown(self, text: str) -> tuple[str, str]:
-        """Return the characters of a text that the vocabulary has, and those that it hasn't.
+        """Return the characters of a text that are in the vocabulary, and those that aren't.
 
         Example:
             >>> CharTokenizer("hello").split_unknown("hole!?")

@@ -6,6 +6,7 @@ them; this class knows which bytes each id stands for, where a text begins and w
 
 import json
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from tokenizers import Tokenizer as HuggingFaceTokenizer
 
 from whence.data.files import written_whole
 from whence.data.tokenizers.bpe import byte_alphabet
+from whence.data.tokenizers.keeping import NO_BOUND, shrinking
+from whence.data.tokenizers.strange import BoundedCutting, strange_rules
 from whence.data.tokenizers.vocabulary import SCHEMA, Vocabulary
 from whence.errors import WhenceError
 
@@ -32,7 +35,7 @@ class ImportedTokenizer(Vocabulary):
 
     Attributes:
         record: that.
-        beginning: ids that stand before each text.
+        beginning: ids that come before each text.
         ends: ids after which nothing follows.
         special: content → id of the tokens that are no text, such as `<|im_end|>`.
 
@@ -54,12 +57,18 @@ class ImportedTokenizer(Vocabulary):
         kind = file["model"].get("type") or "BPE"
         if kind not in READABLE:
             raise WhenceError(
-                f"the tokenizer is of type {kind}: {', '.join(READABLE)} can be read."
+                f"the tokenizer is of type {kind}: only {', '.join(READABLE)} can be read."
             )
         # Cutting long texts short and filling short ones up is up to whoever makes batches.
         file["truncation"] = file["padding"] = None
-        self.hugging_face = _open(file)
-        self._plain = _open(without_special_tokens(file))  # `<|im_end|>` typed by a person is text
+        plain = without_special_tokens(file)  # `<|im_end|>` typed by a person is text
+        self._apart: BoundedCutting | None = None
+        if rules := strange_rules(file):
+            self._apart = BoundedCutting({"whole": file, "plain": plain}, rules)
+        steps = dict.fromkeys(("normalizer", "pre_tokenizer", "post_processor") if rules else ())
+        unused = {"decoder": None}  # we have the bytes of each token
+        self.hugging_face = _open({**file, **steps, **unused})
+        self._plain = self.hugging_face if rules else _open({**plain, **unused})
         known: dict[str, int] = self.hugging_face.get_vocab(with_added_tokens=True)
         size = self.record.get("vocab_size") or 1 + max(known.values(), default=-1)
         if not max(known.values(), default=-1) < size <= LARGEST_VOCABULARY:
@@ -77,9 +86,10 @@ class ImportedTokenizer(Vocabulary):
         """Cut text into tokens; special tokens in it are text like any other.
 
         Raises:
-            WhenceError: the text holds half a character (a surrogate).
+            WhenceError: the text holds half a character (a surrogate), or a rule of the file would
+                take too much time or memory on it.
         """
-        return np.array(_ids(self._plain, text), dtype=self.dtype)
+        return np.array(self._cut("plain", text)[0], dtype=self.dtype)
 
     def parse(self, text: str) -> np.ndarray:
         """Cut text into tokens, special tokens in it being read as such: for templates.
@@ -87,7 +97,16 @@ class ImportedTokenizer(Vocabulary):
         Raises:
             WhenceError: as `encode`.
         """
-        return np.array(_ids(self.hugging_face, text), dtype=self.dtype)
+        return np.array(self._cut("whole", text)[0], dtype=self.dtype)
+
+    def probe(self) -> None:
+        """Try rules that aren't known to be harmless on texts that would show that they aren't.
+
+        Raises:
+            WhenceError: a rule takes too much time or memory on one of them.
+        """
+        if self._apart:
+            self._apart.probe()
 
     def save(self, path: Path) -> None:
         """Write the file and what the model must know of it, whole.
@@ -99,12 +118,39 @@ class ImportedTokenizer(Vocabulary):
         with written_whole(Path(path)) as file:
             file.write((json.dumps(record, ensure_ascii=False) + "\n").encode("utf-8"))
 
+    @property
+    def longest(self) -> int | None:
+        """The most bytes of text that a token stands for; None where one may stand for any text."""
+        return self._kept[0] * (super().longest or 0) or None
+
+    @property
+    def lost(self) -> bytes:
+        """Bytes of a text that no token stands for, and that are left out."""
+        return self._kept[1]
+
+    @cached_property
+    def _kept(self) -> tuple[int, bytes]:
+        return NO_BOUND if self._apart else shrinking(self.record["tokenizer"])
+
     def _beginning(self) -> tuple[int, ...]:
         """What the file puts before a text, such as `<s>`."""
-        found = self.hugging_face.encode("a", add_special_tokens=True)
-        marks = found.special_tokens_mask
-        first = marks.index(0) if 0 in marks else 0
-        return tuple(found.ids[:first])
+        ids, special = self._cut("whole", "a", whole=True)
+        first = special.index(0) if 0 in special else 0
+        return tuple(ids[:first])
+
+    def _cut(self, name: str, text: str, whole: bool = False) -> tuple[list[int], list[int]]:
+        """A text's ids, and for each whether it is special; `whole` with what comes before it."""
+        try:
+            if self._apart:
+                return self._apart.cut(name, text, whole)
+            tokenizer = self._plain if name == "plain" else self.hugging_face
+            found = tokenizer.encode(text, add_special_tokens=whole)
+            return found.ids, found.special_tokens_mask
+        except (UnicodeEncodeError, TypeError) as error:
+            raise WhenceError(
+                "the text contains half a character (a surrogate), which has no token: give valid "
+                "Unicode."
+            ) from error
 
 
 def without_special_tokens(file: Mapping[str, Any]) -> dict[str, Any]:
@@ -148,16 +194,6 @@ def _open(file: Mapping[str, Any]) -> HuggingFaceTokenizer:
         return HuggingFaceTokenizer.from_str(json.dumps(file, ensure_ascii=False))
     except Exception as error:  # it raises nothing narrower
         raise WhenceError(f"the tokenizer can't be read ({error}).") from error
-
-
-def _ids(tokenizer: HuggingFaceTokenizer, text: str) -> list[int]:
-    try:
-        return tokenizer.encode(text, add_special_tokens=False).ids
-    except (UnicodeEncodeError, TypeError) as error:
-        raise WhenceError(
-            "the text holds half a character (a surrogate), which no token stands for: give valid "
-            "Unicode."
-        ) from error
 
 
 def _table(

@@ -53,7 +53,7 @@ class Vocabulary:
     Attributes:
         vocab_size: number of tokens.
         dtype: the smallest of uint8, uint16 and uint32 that holds every id.
-        beginning: ids that stand before each text; of a tokenizer trained here, none.
+        beginning: ids that come before each text; of a tokenizer trained here, none.
         ends: ids after which nothing follows: of a tokenizer trained here, the token that ends a
             document, where it has one. It stands for no bytes.
 
@@ -112,7 +112,7 @@ class Vocabulary:
         return show(self.table[id]) if self.table[id] or id not in self.ends else END
 
     def id(self, token: str) -> int:
-        """Find the id of a token, written as `token` shows it or as it stands in the text.
+        """Find the id of a token, written as `token` shows it or as it is in the text.
 
         Raises:
             WhenceError: there is no such token; the nearest ones are named.
@@ -145,6 +145,16 @@ class Vocabulary:
     def _record(self) -> dict:
         """What the file holds beside the kind."""
         return {}
+
+    @property
+    def longest(self) -> int | None:
+        """The most bytes of text that a token stands for; None where one may stand for any text."""
+        return int(self._lengths.max(initial=0)) or None
+
+    @property
+    def lost(self) -> bytes:
+        """Bytes of a text that no token stands for, and that are left out."""
+        return b""
 
     @cached_property
     def _ids_by_name(self) -> dict[str, int]:

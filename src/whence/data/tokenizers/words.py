@@ -41,6 +41,11 @@ class WordTokenizer(Vocabulary):
         super().__init__([piece.encode("utf-8") for piece in [UNKNOWN, *self.pieces]], end)
         self._id_of = {piece: number for number, piece in enumerate(self.pieces, start=1)}
 
+    @property
+    def longest(self) -> int | None:
+        """None: an unknown word of any length is one token."""
+        return None
+
     def encode(self, text: str) -> np.ndarray:
         """Cut text into pieces and look each up; what isn't known becomes `<UNK>` (id 0)."""
         pieces = PIECE.findall(text)

@@ -1,10 +1,11 @@
-"""The rules by theme: each file's table at its end is all there is to add a rule to."""
+"""The rules by theme: to add one, add a row to the table at the end of a file."""
 
 from whence.doctor.rules import (
     attention,
     coverage,
     data,
     gradients,
+    landscape,
     loss,
     model,
     units,
@@ -16,7 +17,7 @@ from whence.doctor.rules.rule import Rule, ask_all
 THEMES = {
     "loss": loss.RULES,
     "gradients": gradients.RULES,
-    "updates": (*coverage.RULES, *updates.RULES),
+    "updates": (*coverage.RULES, *updates.RULES, *landscape.RULES),
     "units": units.RULES,
     "model": (*model.RULES, *attention.RULES),
     "data": data.RULES,

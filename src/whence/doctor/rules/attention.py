@@ -6,7 +6,7 @@ import math
 
 from whence.doctor.evidence import Evidence
 from whence.doctor.finding import Fact, Finding
-from whence.doctor.measured import Reading
+from whence.doctor.measuring.measured import Reading
 from whence.doctor.rules.changes import model, rates
 from whence.doctor.rules.rule import Rule
 
@@ -70,7 +70,7 @@ def attention_collapse(e: Evidence) -> Finding | None:
 
 
 def no_positions(e: Evidence) -> Finding | None:
-    """Nothing tells attention where a token stands."""
+    """Attention has no information about positions."""
     assert e.probes is not None
     if e.probes.place is not False:
         return None
@@ -96,7 +96,7 @@ def padding_read(e: Evidence) -> Finding | None:
     if not p.marked and e.setup.kind == "tokens":
         return None  # behind the tokens that count, and hidden by a causal mask or harmless
     return Finding(
-        "padding is read: what stands there changes the predictions", "act",
+        "padding is read: its content changes the predictions", "act",
         (
             Fact("change of logits when padding changes", p.hidden, f"alarm: {SEES}"),
             Fact("share of the tokens that is padding", p.padded),

@@ -6,7 +6,7 @@ import math
 
 from whence.doctor.evidence import Evidence
 from whence.doctor.finding import Change, Fact, Finding
-from whence.doctor.measured import Weight
+from whence.doctor.measuring.measured import Weight
 from whence.doctor.rules.rule import Rule
 from whence.doctor.rules.updates import usual
 
@@ -17,7 +17,7 @@ def _some(names: list[str]) -> str:
 
 
 def not_optimized(e: Evidence) -> Finding | None:
-    """Parameters that ask for a gradient are in no optimizer."""
+    """Parameters that require a gradient aren't in any optimizer."""
     left = [w for w in e.last.weights.values() if w.trainable and not w.optimized]
     if not left:
         return None
@@ -34,7 +34,7 @@ def not_optimized(e: Evidence) -> Finding | None:
 
 
 def frozen(e: Evidence) -> Finding | None:
-    """Parameters are frozen: they ask for no gradient."""
+    """Parameters are frozen: they don't require a gradient."""
     still = [w for w in e.last.weights.values() if not w.trainable]
     if not still or len(still) == len(e.last.weights):
         return None
@@ -62,6 +62,26 @@ def frozen_but_moved(e: Evidence) -> Finding | None:
                 "take it out of the optimizer: decay or momentum moves it without a gradient",
                 step=m.step, open=moved[0].name, weight=8.5,
             )  # fmt: skip
+    return None
+
+
+def trains_though_frozen(e: Evidence) -> Finding | None:
+    """A part that is meant to stay as it is, by the recipe or its evaluation mode, is trained."""
+    for m in e.measured:
+        asked = {n for n in m.weights if any(f"{n}.".startswith(f"{a}.")
+                                             for a in e.setup.frozen_asked)}  # fmt: skip
+        meant = asked | set(m.quiet_parts)
+        moved = [w for w in m.trained if w.name in meant and w.update_rms > 0]
+        if not moved:
+            continue
+        why = "the recipe freezes it" if moved[0].name in asked else "it is in evaluation mode"
+        return Finding(
+            f"{_some([w.name for w in moved])} should stay as it is, and is trained",
+            "act" if asked else "watch",
+            (Fact("update", moved[0].update_rms, f"0, as {why}", m.step, moved[0].name),),
+            "set requires_grad to False for what is frozen, and leave it out of the optimizer",
+            step=m.step, open=moved[0].name, weight=6.3,
+        )  # fmt: skip
     return None
 
 
@@ -141,6 +161,7 @@ RULES = (
     Rule(not_optimized, ("measured",), "exact: no threshold"),
     Rule(frozen, ("measured",), "exact: no threshold"),
     Rule(frozen_but_moved, ("measured",), "exact: no threshold"),
+    Rule(trains_though_frozen, ("measured",), "exact: no threshold"),
     Rule(no_gradient, ("measured",), "exact: no threshold"),
     Rule(rows_never_updated, ("measured",), "ours"),
     Rule(gain_stuck, ("measured",), "ours"),

@@ -11,16 +11,18 @@ from whence.doctor.finding import Fact, Finding
 from whence.doctor.rules.rule import Rule
 
 REPEATED = 0.3  # share of examples that came before: ours
+COPIED = 0.9  # less is what short examples of few possibilities share by chance: ours
 OVERLAP = 0.1  # share of validation windows in the training text beyond its own repeats: ours
 SORTED = 0.6  # likelier than chance that neighbours share a label: ours
 VOCABULARY = 0.5  # share of the vocabulary that the data use: ours
 WINDOW = 0.3  # share of the window that an example fills: ours
 LONG_ROW = 8  # tokens whose mean says something of an example: ours
+FORGOTTEN = 0.3  # update / weight: above it what was learnt is gone at the next step: ours
 ROW_LOSS, ROW_MORE = 1.5, 0.7  # its loss: times the median of the rows, and nats above: ours
 
 
 def targets_shifted(e: Evidence) -> Finding | None:
-    """The target is not the next token: it stands in the input at another place."""
+    """The target is not the next token: it is at another place of the input."""
     assert e.texts is not None
     shift = e.texts.shift
     if e.setup.kind != "tokens" or shift is None or shift == 1:
@@ -29,7 +31,7 @@ def targets_shifted(e: Evidence) -> Finding | None:
     return Finding(
         f"the targets are shifted: the model learns to predict {what}, not the next token", "act",
         (
-            Fact("the target stands in the input so many tokens ahead", shift, "1"),
+            Fact("the target is so many tokens ahead in the input", shift, "1"),
             Fact("targets that this explains", e.texts.shift_share),
         ),
         "take inputs tokens[:-1] and targets tokens[1:], and shift once: Hugging Face's models "
@@ -55,14 +57,18 @@ def targets_unrelated(e: Evidence) -> Finding | None:
 
 
 def same_batch(e: Evidence) -> Finding | None:
-    """Every step reads the same batch."""
+    """Every step reads the same batch, from the start or from one step on."""
     assert e.texts is not None
-    if e.texts.same_batch < 0.5:
+    stuck = e.texts.stuck_from
+    if e.texts.same_batch < 0.5 and stuck is None:
         return None
     return Finding(
-        "the same batch is read again and again", "act" if e.setup.kind == "tokens" else "watch",
+        "the same batch is read again and again"
+        + (f", from step {stuck:,} on" if stuck is not None and stuck > e.first.step + 1 else ""),
+        "act" if e.setup.kind == "tokens" else "watch",
         (Fact("steps that read the batch of the step before", e.texts.same_batch, "0"),),
-        "draw a new batch inside the loop", step=e.first.step, weight=8.9,
+        "draw a new batch inside the loop", step=e.first.step if stuck is None else stuck,
+        weight=8.9,
     )  # fmt: skip
 
 
@@ -75,11 +81,14 @@ def repeated_examples(e: Evidence) -> Finding | None:
     share = max(t.repeated, t.own_copies if math.isfinite(t.own_copies) else 0.0)
     if share < REPEATED:
         return None
+    certain = share > 0.5 and (t.copied > COPIED or share > t.repeated)
     return Finding(
-        f"{share:.0%} of the examples are copies of others", "act" if share > 0.5 else "watch",
+        f"{share:.0%} of the examples are copies of others", "act" if certain else "watch",
         (
             Fact("examples that came before", t.repeated, f"alarm: {REPEATED}"),
-            Fact("long pieces of the training text that stand there twice", t.own_copies),
+            Fact("long pieces of the training text that occur there twice", t.own_copies),
+            Fact("of those whose first half came before, continue as it did", t.copied,
+                 f"sure above {COPIED}; ours"),
             Fact("examples looked at", t.rows),
         ),
         "take copies out of the data", step=e.first.step, weight=6.2,
@@ -99,12 +108,12 @@ def not_shuffled(e: Evidence) -> Finding | None:
         facts = [Fact("neighbours with the same label, beyond chance", ordered, f"alarm: {SORTED}")]
     return Finding(
         "the data are not shuffled", "act" if ordered >= SORTED else "watch", tuple(facts),
-        "shuffle the examples anew in each epoch", step=e.first.step, weight=6.4,
+        "shuffle the examples again in each epoch", step=e.first.step, weight=6.4,
     )  # fmt: skip
 
 
 def validation_leaks(e: Evidence) -> Finding | None:
-    """The validation text stands in the training text."""
+    """The validation text is also in the training text."""
     assert e.texts is not None
     t = e.texts
     if math.isnan(t.overlap):
@@ -113,7 +122,7 @@ def validation_leaks(e: Evidence) -> Finding | None:
     if t.overlap - own < OVERLAP:
         return None
     return Finding(
-        f"{t.overlap:.0%} of the validation text stands in the training text", "act",
+        f"{t.overlap:.0%} of the validation text is also in the training text", "act",
         (
             Fact("long pieces of validation found in training", t.overlap, f"alarm: {OVERLAP}"),
             Fact("training's own repeats", own),
@@ -159,7 +168,7 @@ def poisoned_rows(e: Evidence) -> Finding | None:
     hits, worst = [], None
     for m in e.measured:
         p = m.predicted
-        if p is None or not p.known or m.refused or not len(p.losses):
+        if p is None or not p.known or m.refused or not len(p.losses) or m.ratio > FORGOTTEN:
             continue
         n = len(p.row_share)
         if n < 4 or p.length < LONG_ROW or len(p.losses) != n * p.length:
@@ -170,6 +179,8 @@ def poisoned_rows(e: Evidence) -> Finding | None:
             continue
         rows = np.nansum(each, axis=1) / np.maximum(counted, 1)
         middle = float(np.median(rows[counted > 0]))
+        if e.texts is not None and middle > e.texts.target_entropy:
+            continue  # the others aren't learnt either
         out = np.flatnonzero(rows > max(ROW_LOSS * middle, middle + ROW_MORE))
         if m.step and len(out) and len(out) <= max(1, n // 4):
             hits.append(m.step)

@@ -9,12 +9,13 @@ import numpy as np
 
 from whence.doctor.evidence import Evidence
 from whence.doctor.finding import Change, Fact, Finding
-from whence.doctor.measured import Measured, Weight
+from whence.doctor.measuring.measured import Measured, Weight
 from whence.doctor.rules.rule import Rule
 
 TINY = 1e-7  # mean |g|: SageMaker Debugger VanishingGradient
 FIRST_TO_LAST, FIRST = 1e-3, 1e-4  # AUTOTRAINER
 LARGE = 1e3  # AUTOTRAINER's limit for the loss; ours for the norm of a gradient
+RESCALED = 10.0  # times the weight that a token had in the loss before: ours
 STALE = 0.2  # ‖what the step began with‖ / ‖what the update saw‖: ours
 
 
@@ -77,7 +78,7 @@ def _shut(m: Measured) -> bool:
 
 
 def vanishing_gradients(e: Evidence) -> Finding | None:
-    """The gradient dies on its way back: the first layers get next to nothing of it."""
+    """The gradient vanishes on its way back: the first layers get almost nothing of it."""
     for m in (m for m in e.measured if not m.refused):
         layers = [w for _, w in _layers(m)]
         if len(layers) < 3 or _shut(m):
@@ -98,7 +99,8 @@ def vanishing_gradients(e: Evidence) -> Finding | None:
                 Fact("first / last", ratio, f"AUTOTRAINER: {FIRST_TO_LAST}", m.step),
             ),
             "put residual connections or norms between the layers, or draw first weights larger",
-            step=m.step, open=f"{first.name}.grad", weight=4.5,
+            step=m.step, open=f"{first.name}.grad",
+            weight=4.5 if m.step < 10 else 3.8,  # later it is what another fault led to
         )  # fmt: skip
     return None
 
@@ -155,7 +157,8 @@ def accumulation_not_averaged(e: Evidence) -> Finding | None:
 
 def summed_loss(e: Evidence) -> Finding | None:
     """The loss is a sum over tokens or examples, so that the update grows with the batch."""
-    m = e.last
+    known = (m for m in e.measured if m.predicted is not None and m.predicted.known)
+    m = next(known, e.first)  # a factor that comes later is another fault
     p = m.predicted
     if p is None or not p.known or p.calls != 1:
         return None
@@ -172,6 +175,45 @@ def summed_loss(e: Evidence) -> Finding | None:
     )  # fmt: skip
 
 
+def loss_rescaled(e: Evidence) -> Finding | None:
+    """From one step on the loss is multiplied by another number, and the update with it."""
+    seen = [(m, *size) for m in e.measured if (size := _weight_of_targets(m)) is not None]
+    if len(seen) < 2:
+        return None
+    first, each, total = seen[0]
+    for m, each_now, total_now in seen[1:]:
+        factor = each_now / each
+        # a mean over more targets changes the one, a sum over more the other: a factor both.
+        # Mixed precision's factor is taken out again before the update
+        seen_by_update = m.seen / first.seen
+        if min(factor, total_now / total, 3 * seen_by_update) > RESCALED:
+            return Finding(
+                f"the loss is multiplied by about {factor:,.3g} from step {m.step:,} on", "act",
+                (
+                    Fact("weight of a target in the loss", each, "", first.step),
+                    Fact("weight of a target in the loss", each_now,
+                         f"alarm: {RESCALED:g} times as much", m.step),
+                    Fact("norm of the gradient that the update saw", m.seen,
+                         f"{first.seen:.3g} at step {first.step:,}", m.step),
+                ),
+                "look for what the loss is multiplied by at that step, such as a weight of a term "
+                "that is switched on, and take the rate to match",
+                step=m.step, open="loss", weight=9.2,
+            )  # fmt: skip
+    return None
+
+
+def _weight_of_targets(m: Measured) -> tuple[float, float] | None:
+    """The weight in the loss that a target has, and that all of them have; None: unknown."""
+    p = m.predicted
+    if p is None or not p.known or not m.seen > 0 or not math.isfinite(m.seen):
+        return None
+    sure = p.weights[np.isfinite(p.weights) & (p.weights > 0)]
+    n = int((p.targets >= 0).sum())
+    each = float(np.median(sure)) if len(sure) >= 0.1 * n and len(sure) else 0.0
+    return (each, each * n) if each > 0 else None
+
+
 RULES = (
     Rule(gradients_not_cleared, ("measured",), "grad(step) = grad(step − 1) + new; 0.2 is ours"),
     Rule(gradients_cleared_early, ("measured",), "exact: no threshold"),
@@ -179,4 +221,5 @@ RULES = (
     Rule(exploding_gradients, ("gradient norms",), "AUTOTRAINER (1e3); ours"),
     Rule(accumulation_not_averaged, ("targets",), "exact weights of tokens; ours"),
     Rule(summed_loss, ("targets",), "exact weights of tokens; ours"),
+    Rule(loss_rescaled, ("targets", "two steps"), "exact weights of tokens; 10 is ours"),
 )

@@ -9,12 +9,14 @@ import numpy as np
 from whence.doctor import signs
 from whence.doctor.evidence import Evidence
 from whence.doctor.finding import Change, Fact, Finding
-from whence.doctor.measured import Measured
+from whence.doctor.measuring.measured import Measured
 from whence.doctor.rules.changes import model, rates
 from whence.doctor.rules.rule import Rule
 
 START_ABOVE, START_MORE = 1.3, 0.5  # times ln V (CS231n), plus so many nats: ours
 LEARNT = 0.98  # of the entropy of the targets: ours
+MOVED = 1.0  # updates times steps, of the weights: less may be too short a training: ours
+STAYS = 0.25  # of a jump, that is still there at the end: ours
 FALLEN = 0.02  # of the first loss: ours
 DIVERGED = 1.3  # the end is so many times the best smoothed loss, and above the start: ours
 BOUNCE = 0.35  # spread of the last steps' loss, relative to the fall: ours
@@ -135,6 +137,10 @@ def diverging(e: Evidence) -> Finding | None:
     if not (end > DIVERGED * best and end - best > 0.5 * max(start - best, 0.1)):
         return None
     at = int(smooth.argmin())
+    above = np.flatnonzero(
+        e.loss[at + 1 :] > max(DIVERGED * best, e.loss[max(0, at - 5) : at + 1].max())
+    )
+    first = at + 1 + int(above[0]) if len(above) else at
     return Finding(
         "the loss rises: training diverges", "act",
         (
@@ -143,12 +149,12 @@ def diverging(e: Evidence) -> Finding | None:
             Fact("learning rate", e.setup.rate),
         ),
         "take a tenth of the learning rate, or clip the gradient",
-        step=at, weight=4.0, change=rates(e, 0.1),
+        step=first, weight=4.0, change=rates(e, 0.1),
     )  # fmt: skip
 
 
 def spike(e: Evidence) -> Finding | None:
-    """The loss of one step stands far above those before it."""
+    """The loss of one step is far above those before it."""
     found = signs.spikes(e.loss)
     first = signs.first_of_run(found)
     if not first or e.crashed in first:
@@ -163,8 +169,8 @@ def spike(e: Evidence) -> Finding | None:
         )
     if len(first) > 1:
         facts.append(Fact("spikes in all", len(first)))
-    back = e.loss[step + 1 : step + 31]
-    stays = len(back) >= 5 and float(np.median(back)) > 1.1 * before + 0.1
+    end = e.loss[step + 1 :][-max(10, (len(e.loss) - step) // 3) :]
+    stays = len(end) >= 5 and float(np.median(end)) > before + STAYS * (e.loss[step] - before)
     rows = next((m for m in e.measured if m.step == step), None)
     skip = None
     if rows is not None and rows.predicted is not None and len(rows.predicted.row_share) > 1:
@@ -223,13 +229,17 @@ def no_better_than_counts(e: Evidence) -> Finding | None:
     if end < LEARNT * floor:
         return None
     half = float(np.median(e.loss[len(e.loss) // 2 :][: max(10, len(e.loss) // 10)]))
+    ratios = [m.ratio for m in e.measured if not m.refused and math.isfinite(m.ratio)]
+    moved = len(e.loss) * float(np.median(ratios)) if ratios else 0.0
+    early = end < 0.98 * half or moved < MOVED  # it may yet learn
     return Finding(
         "after all these steps the model predicts no better than the frequencies of the targets",
-        "watch" if end < 0.98 * half else "act",
+        "watch" if early else "act",
         (
             Fact("loss of the last steps", end),
             Fact("entropy of the targets", floor, f"alarm above {LEARNT} of it"),
             Fact("steps", len(e.loss)),
+            Fact("updates so far, of the weights' size", moved, f"sure above {MOVED:g}; ours"),
         ),
         "see that the inputs reach the model and the targets belong to them; else train longer, at "
         "a higher rate, or with a larger model",

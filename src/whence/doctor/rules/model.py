@@ -29,8 +29,7 @@ def sees_the_future(e: Evidence) -> Finding | None:
     seen = [r for r in e.last.readings if r.ahead > 1e-6]
     facts = [Fact("change of earlier logits when the last token changes", ahead, f"alarm: {SEES}")]
     facts += [
-        Fact("weight on a key behind the query", r.ahead, "0", e.last.step, r.name)
-        for r in seen[:2]
+        Fact("weight on a key after the query", r.ahead, "0", e.last.step, r.name) for r in seen[:2]
     ]
     return Finding(
         "predictions see the tokens that they should predict: the causal mask is missing or wrong",
@@ -81,7 +80,7 @@ def examples_mixed(e: Evidence) -> Finding | None:
 
 
 def missing_residual(e: Evidence) -> Finding | None:
-    """A block's output holds next to nothing of its input: the residual is missing."""
+    """A block's output contains almost nothing of its input: the residual is missing."""
     m = e.first
     blocks = [f for f in m.flows if f.rms > 0]
     if len(blocks) < 2 or not e.setup.has_attention:

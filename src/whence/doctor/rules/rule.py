@@ -57,7 +57,20 @@ class Rule:
 def ask_all(
     rules: Sequence[Rule], evidence: Evidence
 ) -> tuple[list[Finding], list[str], dict[str, str]]:
-    """Ask rules, and return the findings (worst first), who could judge, and who could not."""
+    """Ask rules, and return the findings (worst first), who could judge, and who could not.
+
+    Args:
+        rules: which.
+        evidence: what they look at.
+
+    Example:
+        >>> def no_steps(e: Evidence) -> Finding | None:
+        ...     "A run that did nothing."
+        ...     return None if len(e.loss) else Finding("no steps", "act", (), "train it")
+        >>> found, judged, not_judged = ask_all([Rule(no_steps, ())], Evidence("runs/mine"))
+        >>> found[0].rule, judged, not_judged
+        ('no-steps', ['no-steps'], {})
+    """
     findings, judged, not_judged = [], [], {}
     for rule in rules:
         answer = rule.ask(evidence)

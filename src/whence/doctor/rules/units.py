@@ -9,6 +9,7 @@ from whence.doctor.rules.rule import Rule
 
 DEAD = 0.5  # of a layer's units: SageMaker Debugger DeadRelu
 SATURATED = 0.5  # of a layer's values: SageMaker's share, with lecture practice's |tanh| > 0.97
+SOON = 10  # steps after which a loss that falls shows that a layer still learns: ours
 VARIANCE = 10.0  # between layers in the first steps: SageMaker Debugger PoorWeightInitialization
 
 
@@ -21,8 +22,10 @@ def dead_units(e: Evidence) -> Finding | None:
         worst = max(dead, key=lambda u: u.dead)
         first = next(s for s in e.measured
                      if any(u.name == worst.name and u.dead > DEAD for u in s.units))  # fmt: skip
+        harmless = first.step > SOON and e.learns()  # some units go out in sound trainings too
         return Finding(
-            f"{worst.dead:.0%} of the units of {worst.name} are dead", "act",
+            f"{worst.dead:.0%} of the units of {worst.name} are dead",
+            "watch" if harmless else "act",
             (
                 Fact("units active on less than 1 % of the inputs", worst.dead, f"alarm: {DEAD}",
                      m.step, worst.name),
@@ -30,14 +33,15 @@ def dead_units(e: Evidence) -> Finding | None:
                 Fact("layers concerned", len(dead), f"of {len(m.units)}"),
             ),
             "lower the rate, draw the biases at 0 or above, or use one without a dead half",
-            step=first.step, open=worst.name.rpartition(".")[0], weight=5.2,
+            step=first.step, open=worst.name.rpartition(".")[0],
+            weight=2.0 if harmless else 5.2,
             change=rates(e, 0.1),
         )  # fmt: skip
     return None
 
 
 def saturated_units(e: Evidence) -> Finding | None:
-    """More than half of the values of a tanh or sigmoid layer stand at its ends."""
+    """More than half of the values of a tanh or sigmoid layer are at its limits."""
     for m in reversed(e.measured):
         full = [u for u in m.units if u.function in ("tanh", "sigmoid") and u.saturated > SATURATED]
         if not full:
@@ -47,17 +51,19 @@ def saturated_units(e: Evidence) -> Finding | None:
         first = next(s for s in e.measured
                      if any(u.name == worst.name and u.saturated > SATURATED
                             for u in s.units))  # fmt: skip
+        # units that learn a sharp border saturate as they should
+        harmless = state or (first.step > SOON and e.learns())
         return Finding(
             f"{worst.saturated:.0%} of the values of {worst.name} are saturated",
-            "watch" if state else "act",
+            "watch" if harmless else "act",
             (
                 Fact("values at the ends", worst.saturated, f"alarm: {SATURATED}", m.step,
                      worst.name),
                 Fact("size of what goes in", worst.rms, "about 1", m.step),
             ),
             "draw the weights before it smaller, scale the inputs to about 1, or lower the rate",
-            step=first.step, open=worst.name.rpartition(".")[0], weight=2.0 if state else 3.9,
-                change=rates(e, 0.1),
+            step=first.step, open=worst.name.rpartition(".")[0], weight=2.0 if harmless else 3.9,
+            change=rates(e, 0.1),
         )  # fmt: skip
     return None
 
@@ -105,12 +111,13 @@ def poor_start(e: Evidence) -> Finding | None:
 def idle_dropout(e: Evidence) -> Finding | None:
     """The model has dropout, and trains in evaluation mode, where it does nothing."""
     idle = [m for m in e.measured if m.idle_dropout]
-    if len(idle) < 0.5 * len(e.measured) or not idle:
+    if not idle or (len(idle) < 0.5 * len(e.measured) and not e.last.idle_dropout):
         return None
     return Finding(
         "the model trains in evaluation mode: its dropout does nothing", "act",
         (Fact("dropout", idle[0].dropout, "in use while training", idle[0].step),),
-        "call model.train() before training goes on", step=idle[0].step, weight=7.2,
+        "call model.train() before training goes on, above all after an evaluation",
+        step=idle[0].step, weight=7.2,
     )  # fmt: skip
 
 

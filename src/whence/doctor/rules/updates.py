@@ -8,7 +8,7 @@ import numpy as np
 
 from whence.doctor.evidence import Evidence
 from whence.doctor.finding import Change, Fact, Finding
-from whence.doctor.measured import Measured
+from whence.doctor.measuring.measured import Measured
 from whence.doctor.rules.changes import rates
 from whence.doctor.rules.rule import Rule
 
@@ -17,6 +17,7 @@ TOO_HIGH, TOO_LOW = 0.3, 1e-4  # and where our median of all matrices must lie
 FORGETS = 0.02  # decay × rate: a weight is forgotten within 50 steps: ours
 FELL = 0.9  # of the first loss: what falls further has a rate that will do: ours
 REPLACED = 1.0  # a single update as large as the weights themselves: ours
+ENDED = 0.1  # of the steps, at a rate of 0 after one above: ours
 UNDERFLOW = 0.5  # share of a matrix's numbers that an update leaves as they are: ours
 
 
@@ -40,6 +41,8 @@ def update_too_large(e: Evidence) -> Finding | None:
     m = max(done, key=lambda m: m.ratio)
     if ratio < TOO_HIGH and m.ratio < REPLACED:
         return None
+    limit = REPLACED if m.ratio >= REPLACED else TOO_HIGH
+    first = next((s for s in done if s.ratio >= limit), m)
     matrices = [w for w in m.trained if len(w.shape) >= 2]
     worst = max(matrices, key=lambda w: w.ratio)
     return Finding(
@@ -51,8 +54,8 @@ def update_too_large(e: Evidence) -> Finding | None:
             Fact("update to weight", worst.ratio, f"SageMaker: {HIGH:g}", m.step, worst.name),
             Fact("learning rate", e.setup.rate),
         ),
-        "take a tenth of the learning rate", step=m.step, open=f"{worst.name}.update", weight=5.6,
-        change=rates(e, 0.1),
+        "take a tenth of the learning rate", step=first.step, open=f"{worst.name}.update",
+        weight=5.6, change=rates(e, 0.1),
     )  # fmt: skip
 
 
@@ -84,32 +87,50 @@ def update_too_small(e: Evidence) -> Finding | None:
 
 
 def rate_is_zero(e: Evidence) -> Finding | None:
-    """The learning rate is 0 throughout: a schedule that never leaves its start."""
-    rates = e.rate[np.isfinite(e.rate)]
-    if not len(rates) or np.count_nonzero(rates) > 0.02 * len(rates):
+    """The learning rate is 0: at every step, or from one on that is long before the end."""
+    n = len(e.rate)
+    moving = np.flatnonzero(e.rate != 0)  # NaN, which is unknown, among them
+    if not np.isfinite(e.rate).any():
         return None
+    start = int(moving[-1]) + 1 if len(moving) > 0.02 * n else 0
+    if n - start < max(5, ENDED * n):
+        return None
+    top = float(np.nanmax(e.rate))
     return Finding(
-        "the learning rate is 0 at every step", "act",
-        (Fact("largest rate", float(rates.max()), "above 0"), Fact("steps", len(rates))),
+        f"the learning rate is 0 from step {start:,} on" if start else
+        "the learning rate is 0 at every step",
+        "act",
+        (
+            Fact("largest rate", top, "above 0"),
+            Fact("steps at a rate of 0", n - start, f"of {n:,}"),
+        ),
+        "give the schedule as many steps as the run has" if start else
         "start the schedule above 0, and call scheduler.step() after each update",
-        step=0, weight=9.8,
-        change=Change({"optimizer.learning_rate": 1e-3}) if e.setup.is_run else None,
+        step=start, weight=9.8,
+        change=Change({"optimizer.learning_rate": 1e-3}) if e.setup.is_run and not start else None,
     )  # fmt: skip
 
 
 def warmup_too_long(e: Evidence) -> Finding | None:
     """The rate is still rising when the run ends: the warm-up is longer than the run."""
-    s = e.setup
-    if not s.is_run or not s.warmup or s.warmup < 0.9 * len(e.rate) or len(e.rate) < 20:
+    s, n = e.setup, len(e.rate)
+    if n < 20 or not np.isfinite(e.rate).all():
         return None
+    if s.is_run:
+        never = bool(s.warmup) and s.warmup >= 0.9 * n
+    else:  # a loop's schedule is only known by the rates that it gave
+        never = (
+            bool(s.scheduled) and bool((np.diff(e.rate) > 0).all()) and e.rate[-1] < 0.9 * s.rate
+        )
+    if not never:
+        return None
+    facts = [Fact("highest rate", float(e.rate.max()), f"peak: {s.rate:g}")]
+    if s.is_run:
+        facts.append(Fact("schedule.warmup", s.warmup, f"{n:,} steps were done"))
     return Finding(
-        "the warm-up is as long as the run: the rate never comes to its peak", "act",
-        (
-            Fact("highest rate", float(e.rate.max()), f"peak: {s.rate:g}"),
-            Fact("schedule.warmup", s.warmup, f"{len(e.rate):,} steps were done"),
-        ),
+        "the warm-up is as long as the run: the rate never comes to its peak", "act", tuple(facts),
         "give a warm-up of a few per cent of the steps", step=0, weight=6.8,
-        change=Change({"schedule.warmup": max(1, s.steps // 20)}),
+        change=Change({"schedule.warmup": max(1, s.steps // 20)}) if s.is_run else None,
     )  # fmt: skip
 
 

@@ -3,8 +3,8 @@
 import asyncio
 import hmac
 import json
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import torch
@@ -14,20 +14,31 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from whence.data.tokenizers.length import TooLongError, check_length
 from whence.errors import WhenceError
 from whence.generate.generate import encode_prompt
-from whence.interop.answers import Answer, new_id
-from whence.interop.conversation import conversation_ids
 from whence.interop.server.engine import BusyError, Engine, Job, Piece
 from whence.interop.server.fields import ApiError, Asked, read_messages, read_settings, read_texts
+from whence.interop.server.json_format import JsonFormat
 from whence.interop.server.replies import Replies, embeddings, event
+from whence.interop.talk.answers import Answer, new_id
+from whence.interop.talk.conversation import conversation_ids
 from whence.models import GPT
 from whence.models.gpt.batch_decode import seat_bytes
 from whence.runs.run import Run
 from whence.runs.trained import step_of
+from whence.scale.weights import Weights, store
 
 LARGEST_BODY = 4 << 20  # bytes
 ASK_AGAIN = 0.5  # seconds between two looks whether a client is still there
+
+
+class Told(JSONResponse):
+    """JSON in which half a character (a lone surrogate), which UTF-8 lacks, is an escape."""
+
+    def render(self, content: Any) -> bytes:
+        """Write the content."""
+        return json.dumps(content, allow_nan=False, separators=(",", ":")).encode()
 
 
 class Service:
@@ -43,7 +54,7 @@ class Service:
             has no room for as many texts as asked, fewer are written at once and more wait.
 
     Raises:
-        WhenceError: where the run's model is no GPT, or memory has no room for one text.
+        WhenceError: where the run's model isn't a GPT, or one text doesn't fit into memory.
 
     Example:
         >>> Service(Run.open("runs/smollm")).app()  # doctest: +SKIP
@@ -57,20 +68,23 @@ class Service:
         length: int | None = None,
         api_key: str | None = None,
         memory: int | None = None,
+        weights: Weights = "fp32",
     ):
         model = run.model()
         if not isinstance(model, GPT):
-            raise WhenceError(f"{run.path} holds no GPT: the server answers with GPTs alone.")
-        self.run, self.model, self.tokenizer = run, model, run.tokenizer
+            raise WhenceError(f"{run.path} isn't a GPT: the server works only with GPTs.")
+        store(model, weights)
+        self.run, self.model, self.tokenizer, self.weights = run, model, run.tokenizer, weights
         self.step, self.api_key = step_of(run, "best"), api_key
         self.seat_bytes = seat_bytes(model, length or model.config.context_length)
         if memory is not None and memory < self.seat_bytes:
             raise WhenceError(
-                f"one text takes {self.seat_bytes / 1e6:,.1f} MB and all may take "
-                f"{memory / 1e6:,.1f}: give more --memory, or a smaller --context-length."
+                f"one text takes {self.seat_bytes / 1e6:,.1f} MB, and {memory / 1e6:,.1f} MB are "
+                "allowed in all: give more --memory, or a smaller --context-length."
             )
         seats = seats if memory is None else min(seats, memory // self.seat_bytes)
         self.engine = Engine(model, run.tokenizer, seats, waiting, length)
+        self.json_format = JsonFormat(run.tokenizer)
         self._embedding = asyncio.Lock()
 
     def app(self) -> Starlette:
@@ -90,26 +104,26 @@ class Service:
 
         return Starlette(
             routes=[Route(path, self._guarded(f), methods=[m]) for path, (m, f) in paths.items()],
-            exception_handlers={HTTPException: _http_error},
+            exception_handlers={HTTPException: _http_error, Exception: _fault},
             lifespan=lifespan,
         )
 
     def _guarded(self, answer: Any) -> Any:
-        """Check the key, and say what goes wrong as OpenAI's clients read it."""
+        """Check the key, and report errors in the form that OpenAI's clients read."""
 
         async def guarded(request: Request) -> Response:
             try:
                 self._check_key(request)
                 return await answer(request)
             except ApiError as error:
-                return JSONResponse(error.body, error.status)
+                return Told(error.body, error.status)
             except BusyError as error:
                 body = ApiError(
                     429, str(error), code="rate_limit_exceeded", kind="server_busy"
                 ).body
-                return JSONResponse(body, 429, {"retry-after": "1"})
+                return Told(body, 429, {"retry-after": "1"})
             except WhenceError as error:
-                return JSONResponse(ApiError(400, str(error)).body, 400)
+                return Told(ApiError(400, str(error)).body, 400)
 
         return guarded
 
@@ -133,7 +147,7 @@ class Service:
         try:
             body = json.loads(raw)
         except (ValueError, RecursionError) as error:
-            raise ApiError(400, f"The request is no JSON: {error}.") from error
+            raise ApiError(400, f"The request isn't valid JSON: {error}.") from error
         if not isinstance(body, dict):
             raise ApiError(400, "The request must be a JSON object.")
         name = body.get("model")
@@ -141,7 +155,7 @@ class Service:
             raise ApiError(400, "You must provide a model parameter.", "model")
         if name != self.run.name:
             raise ApiError(
-                404, f"The model '{name}' does not exist: this server has '{self.run.name}'.",
+                404, f"The model '{name[:80]}' does not exist: this server has '{self.run.name}'.",
                 "model", "model_not_found",
             )  # fmt: skip
         return body
@@ -151,21 +165,24 @@ class Service:
 
     async def models(self, request: Request) -> Response:
         """GET /v1/models."""
-        return JSONResponse({"object": "list", "data": [self._card()]})
+        return Told({"object": "list", "data": [self._card()]})
 
     async def one_model(self, request: Request) -> Response:
         """GET /v1/models/NAME."""
         name = request.path_params["name"]
         if name != self.run.name:
             raise ApiError(404, f"The model '{name}' does not exist.", "model", "model_not_found")
-        return JSONResponse(self._card())
+        return Told(self._card())
 
     async def chat(self, request: Request) -> Response:
         """POST /v1/chat/completions."""
         body = await self._body(request)
         asked = read_settings(body, self.tokenizer.vocab_size, chat=True)
         messages = read_messages(body)
-        ids = await asyncio.to_thread(conversation_ids, self.tokenizer, messages)
+        with self._told_of_length("messages"):
+            ids = await asyncio.to_thread(
+                conversation_ids, self.tokenizer, messages, self.engine.length
+            )
         return await self._write(request, [ids], asked, chat=True)
 
     async def completions(self, request: Request) -> Response:
@@ -176,7 +193,7 @@ class Service:
         if body.get("echo"):
             raise ApiError(400, "This server doesn't support 'echo': leave it out.", "echo",
                            "unsupported")  # fmt: skip
-        prompts = [encode_prompt(self.tokenizer, text) for text in read_texts(body, "prompt", size)]
+        prompts = await self._encoded(read_texts(body, "prompt", size), "prompt")
         return await self._write(request, prompts, asked, chat=False)
 
     async def embeddings(self, request: Request) -> Response:
@@ -187,17 +204,40 @@ class Service:
         if form not in ("float", "base64") or body.get("dimensions") is not None:
             raise ApiError(400, "'encoding_format' is float or base64, and 'dimensions' is fixed.",
                            "encoding_format")  # fmt: skip
-        ids = [encode_prompt(self.tokenizer, text) for text in texts]
+        ids = await self._encoded(texts, "input")
         longest = max(map(len, ids))
         if longest > self.engine.length:
-            raise ApiError(
-                400, f"A text has {longest:,} tokens, and at most {self.engine.length:,} are read.",
-                "input", "context_length_exceeded",
-            )  # fmt: skip
+            raise self._too_long(str(longest), "input")
         async with self._embedding:  # one at a time, beside the texts that are written
             vectors = [await asyncio.to_thread(self._vector, one) for one in ids]
         n_tokens = sum(map(len, ids))
-        return JSONResponse(embeddings(vectors, self.run.name, n_tokens, form == "base64"))
+        return Told(embeddings(vectors, self.run.name, n_tokens, form == "base64"))
+
+    async def _encoded(self, texts: Sequence[str | list[int]], param: str) -> list[list[int]]:
+        """The texts' ids; other requests go on meanwhile."""
+        with self._told_of_length(param):
+            for text in texts:
+                if isinstance(text, str):
+                    check_length(self.tokenizer, text, self.engine.length)
+        return await asyncio.to_thread(
+            lambda: [encode_prompt(self.tokenizer, text) for text in texts]
+        )
+
+    @contextmanager
+    def _told_of_length(self, param: str) -> Iterator[None]:
+        try:
+            yield
+        except TooLongError as error:
+            raise self._too_long(f"at least {error.least}", param) from error
+
+    def _too_long(self, count: str, param: str) -> ApiError:
+        return ApiError(
+            400,
+            f"This model's maximum context length is {self.engine.length} tokens, and the "
+            f"{'text' if param == 'input' else 'prompt'} has {count}: shorten it.",
+            param,
+            "context_length_exceeded",
+        )
 
     @torch.inference_mode()
     def _vector(self, ids: list[int]) -> list[float]:
@@ -209,13 +249,7 @@ class Service:
     ) -> Response:
         for ids in prompts:
             if len(ids) >= self.engine.length:
-                raise ApiError(
-                    400,
-                    f"This model's maximum context length is {self.engine.length} tokens, and the "
-                    f"prompt has {len(ids)}: shorten it.",
-                    "messages" if chat else "prompt",
-                    "context_length_exceeded",
-                )
+                raise self._too_long(str(len(ids)), "messages" if chat else "prompt")
         number = new_id("chatcmpl" if chat else "cmpl")
         replies = Replies(number, self.run.name, self.tokenizer, chat, asked.n_top)
         queue: asyncio.Queue[tuple[int, Piece | Exception]] = asyncio.Queue()
@@ -225,6 +259,9 @@ class Service:
             for p, ids in enumerate(prompts)
             for i in range(asked.n)
         ]
+        if asked.form is not None:
+            for job in jobs:
+                job.guide = await asyncio.to_thread(self.json_format.guide, asked.form)
         self.engine.submit(*jobs)
         exchange = _Exchange(self, number, jobs, prompts, queue, replies)
         if asked.stream:
@@ -267,22 +304,27 @@ class _Exchange:
         return sum(map(len, self.prompts))
 
     async def whole(self, request: Request) -> Response:
-        """Wait for all of it; let go where the client has left."""
+        """Wait for the whole reply; cancel it if the client has disconnected."""
         try:
+            clock = asyncio.get_running_loop().time
+            looked = clock()
             while self.open:
                 try:
                     async with asyncio.timeout(ASK_AGAIN):
                         self._take(*await self.queue.get())
                 except TimeoutError:
+                    pass
+                if clock() - looked >= ASK_AGAIN:  # also while pieces come one after another
+                    looked = clock()
                     if await request.is_disconnected():
                         return Response(status_code=499)
             self._keep()
-            return JSONResponse(self.replies.whole(self.pieces, self.n_prompt))
+            return Told(self.replies.whole(self.pieces, self.n_prompt))
         finally:
             self.service.engine.cancel(*self.jobs)
 
     async def stream(self, usage: bool) -> AsyncIterator[bytes]:
-        """Give each event; where the client leaves, this generator is closed."""
+        """Yield each event; if the client disconnects, this generator is closed."""
         try:
             if self.replies.chat:
                 for index in range(len(self.jobs)):
@@ -320,10 +362,17 @@ class _Exchange:
     def _keep(self) -> None:
         """Keep the first answer, so that its tokens can be opened later."""
         written = [piece.token for piece in self.pieces[0] if piece.token is not None]
-        Answer(self.number, self.service.step, self.prompts[0], written).save(self.service.run.path)
+        service = self.service
+        answer = Answer(self.number, service.step, self.prompts[0], written, service.weights)
+        answer.save(service.run.path)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     said = f"{request.method} {request.url.path}: {error.detail}"
-    return JSONResponse(ApiError(error.status_code, said).body, error.status_code)
+    return Told(ApiError(error.status_code, said).body, error.status_code)
+
+
+async def _fault(request: Request, error: Exception) -> Response:
+    said = f"The server failed ({type(error).__name__}): its log says where."
+    return Told(ApiError(500, said, kind="server_error").body, 500)

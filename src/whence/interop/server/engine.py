@@ -4,7 +4,7 @@ import threading
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -42,6 +42,18 @@ class Piece:
     finished: Finished | None = None
 
 
+class Guide(Protocol):
+    """Keeps an answer to a form, token by token."""
+
+    def allow(self, logits: Tensor) -> Tensor:
+        """Return logits [V] with −∞ for each token that can't come next."""
+        ...
+
+    def take(self, token: int) -> bool:
+        """Go on by a token; True where the answer is whole."""
+        ...
+
+
 @dataclass(eq=False)
 class Job:
     """A text to be written on.
@@ -57,7 +69,8 @@ class Job:
         presence_penalty: taken once from each token that was written.
         bias: token → added to its logit.
         n_top: how many likeliest tokens a piece tells.
-        cancelled: nobody waits for it any more.
+        guide: keeps the answer to a form; None for free text.
+        cancelled: nobody is waiting for it.
     """
 
     ids: list[int]
@@ -70,6 +83,7 @@ class Job:
     presence_penalty: float = 0.0
     bias: dict[int, float] = field(default_factory=dict)
     n_top: int = 0
+    guide: Guide | None = None
     cancelled: bool = False
 
 
@@ -95,6 +109,8 @@ class _Seat:
         if job.bias:
             logits = logits.clone()
             logits[torch.tensor(list(job.bias))] += torch.tensor(list(job.bias.values()))
+        if job.guide is not None:
+            logits = job.guide.allow(logits)
         filtered = filter_logits(logits[None], job.sampling)
         return int(pick(filtered, job.sampling, self.generator))
 
@@ -155,6 +171,11 @@ class Engine:
                     f"the prompt has {len(job.ids):,} tokens, and prompt and answer together may "
                     f"have {self.length:,}: shorten it."
                 )
+        if len(jobs) > self.limit:
+            raise WhenceError(
+                f"the request is for {len(jobs):,} texts, and {self.limit:,} may wait: "
+                "ask for fewer."
+            )
         with self._changed:
             if self._closed or len(self._waiting) + len(jobs) > self.limit:
                 raise BusyError(f"{len(self._waiting)} requests are waiting already: try later.")
@@ -194,7 +215,7 @@ class Engine:
                 self._step()
 
     def _leave(self) -> None:
-        """Let go of what nobody waits for."""
+        """Drop the jobs that nobody waits for."""
         self._waiting = deque(job for job in self._waiting if not job.cancelled)
         gone = [seat for seat, seated in self._seated.items() if seated.job.cancelled]
         for seat in gone:
@@ -228,17 +249,22 @@ class Engine:
 
     @torch.inference_mode()
     def _take(self, seat: int, logits: Tensor) -> None:
-        """Pick a token for a seat, hand it on, and free the seat where the text ends."""
+        """Pick a token for a seat, pass it on, and free the seat at the end of the text."""
         seated = self._seated[seat]
         job = seated.job
         logits = logits.float()
+        if bool((logits.isnan() | logits.isposinf()).any()):
+            raise WhenceError("the model's logits are not finite: its weights are damaged.")
         token = seated.last = seated.choose(logits)
         seated.counts[token] += 1
         seated.n_written += 1
         ended = token in self._ends
         text = seated.text.finish() if ended else seated.text.push(token)
         finished: Finished | None = None
-        if ended or seated.text.stopped is not None:
+        whole = job.guide is not None and job.guide.take(token)
+        if whole and not ended:
+            text += seated.text.finish()
+        if ended or whole or seated.text.stopped is not None:
             finished = "stop"
         elif self._is_full(seat, seated):
             text += seated.text.finish()

@@ -51,6 +51,7 @@ class Asked:
         n_top: how many likeliest tokens to tell; None for no log probabilities at all.
         stream: send pieces as they are written.
         usage: end a stream with the counts of tokens.
+        form: a `response_format` that isn't plain text, else None.
     """
 
     sampling: Sampling
@@ -64,6 +65,7 @@ class Asked:
     n_top: int | None
     stream: bool
     usage: bool
+    form: Mapping[str, Any] | None = None
 
 
 def read_settings(body: Mapping[str, Any], vocab_size: int, chat: bool) -> Asked:
@@ -82,13 +84,8 @@ def read_settings(body: Mapping[str, Any], vocab_size: int, chat: bool) -> Asked
                 400, f"This server doesn't support '{name}': leave it out.", name, "unsupported"
             )
     form = body.get("response_format")
-    if form is not None and (not isinstance(form, Mapping) or form.get("type") != "text"):
-        raise ApiError(
-            400,
-            "This server writes plain text: response_format must be {'type': 'text'}.",
-            "response_format",
-            "unsupported",
-        )
+    if form is not None and not isinstance(form, Mapping):
+        raise ApiError(400, "'response_format' must be an object with a type.", "response_format")
     most = _whole(body, "max_completion_tokens", None, 1, 10**9)
     most = _whole(body, "max_tokens", None if chat else 16, 1, 10**9) if most is None else most
     seed = _whole(body, "seed", None, -(2**63), 2**63 - 1)
@@ -113,6 +110,7 @@ def read_settings(body: Mapping[str, Any], vocab_size: int, chat: bool) -> Asked
         n_top=_top(body, chat),
         stream=_flag(body, "stream"),
         usage=isinstance(options, Mapping) and bool(options.get("include_usage")),
+        form=None if form is None or form.get("type") == "text" else form,
     )
 
 
@@ -225,7 +223,7 @@ def _bias(body: Mapping[str, Any], vocab_size: int) -> dict[int, float]:
         raise wrong
     try:
         bias = {int(token): float(number) for token, number in value.items()}
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise wrong from error
     if any(not 0 <= t < vocab_size or not -100 <= b <= 100 for t, b in bias.items()):
         raise wrong

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from whence.errors import WhenceError
 from whence.models.gpt.block import Block
-from whence.models.gpt.decode import mlp_step, norm_step, product, product_of
+from whence.models.gpt.decode import mlp_step, norm_step, product, qkv_step
+from whence.models.gpt.row_decode import NativeStep, is_for
 from whence.models.layers.attention import Attention
 from whence.models.layers.cache import Cache, LayerCache
 from whence.models.layers.positions import Rotation
@@ -61,8 +62,8 @@ class BatchDecoder:
         self.length = c.context_length if length is None else length
         if seats < 1 or not 1 <= self.length <= c.context_length:
             raise WhenceError(
-                f"a memory of {seats} seats for {self.length:,} tokens each can't be: the model "
-                f"reads 1 to {c.context_length:,}."
+                f"a memory of {seats} seats for {self.length:,} tokens each isn't possible: the "
+                f"model reads 1 to {c.context_length:,}."
             )
         if c.without or model.bigram is not None:
             raise WhenceError("texts are decoded side by side by whole GPTs without a pair table.")
@@ -72,6 +73,9 @@ class BatchDecoder:
         self.room = torch.zeros(shape, dtype=weight.dtype, device=weight.device)
         self.rotation = model.rotation_of(self.length, weight)
         self.lengths = [0] * seats
+        self.native: NativeStep | None = None
+        if c.attention == "fast" and is_for(model):
+            self.native = NativeStep(model, [(k, v) for k, v in self.room], self.rotation)
         self.norm, self.head = norm_step(model.norm), product(model.head)
         self.blocks = [_Block(block) for block in model.blocks if isinstance(block, Block)]
 
@@ -102,9 +106,11 @@ class BatchDecoder:
         Raises:
             WhenceError: where a seat is full.
         """
-        B = 1 + max(tokens)
         if any(self.lengths[seat] >= self.length for seat in tokens):
             raise WhenceError(f"a seat is full: it holds {self.length:,} tokens.")
+        if self.native is not None:
+            return self._step_natively(tokens, self.native)
+        B = 1 + max(tokens)
         device = self.room.device
         ids = torch.tensor([tokens.get(seat, 0) for seat in range(B)], device=device)
         # A seat that isn't named writes behind what it holds, or over its last place if it is full.
@@ -128,6 +134,15 @@ class BatchDecoder:
         named = torch.tensor(list(tokens), device=device)
         return self.head(self.norm(x[named]))
 
+    def _step_natively(self, tokens: dict[int, int], native: NativeStep) -> Tensor:
+        """Compute with the seats that are named alone."""
+        seats = list(tokens)
+        places = [self.lengths[seat] for seat in seats]
+        x = self._positioned(self.model.embed(torch.tensor([*tokens.values()])), places)
+        for seat in seats:
+            self.lengths[seat] += 1
+        return native(x, seats, places)
+
     def _positioned(self, x: Tensor, at: list[int]) -> Tensor:
         rows = [self.model.positions(x[i, None, None], place)[0] for i, place in enumerate(at)]
         return torch.cat(rows)
@@ -147,7 +162,7 @@ class _Block:
         assert isinstance(block.attn, Attention)
         attn = self.attn = block.attn
         self.norm1, self.norm2 = norm_step(block.norm1), norm_step(block.norm2)
-        self.qkv, self.o, self.mlp = product_of(*attn.qkv()), product(attn.o), mlp_step(block.mlp)
+        self.qkv, self.o, self.mlp = qkv_step(attn), product(attn.o), mlp_step(block.mlp)
 
     def __call__(
         self, x: Tensor, rotation: Rotation | None, room: Tensor, places: Tensor, mask: Tensor

@@ -90,8 +90,8 @@ class GPTConfig:
                 raise WhenceError(f"{name} is {getattr(self, name)}: it must be 1 or more.")
         if self.d_head is None and self.d_model % self.n_heads:
             raise WhenceError(
-                f"d_model = {self.d_model} can't be shared out among n_heads = {self.n_heads}: "
-                f"use d_model = {_nearest_multiple(self.d_model, self.n_heads)} or n_heads = "
+                f"d_model = {self.d_model} can't be divided among n_heads = {self.n_heads}: use "
+                f"d_model = {_nearest_multiple(self.d_model, self.n_heads)} or n_heads = "
                 f"{_nearest_divisor(self.d_model, self.n_heads)}, or set d_head."
             )
         if self.n_heads % self.kv_heads:
@@ -161,7 +161,9 @@ def _nearest_multiple(size: int, of: int) -> int:
 
 
 def _nearest_divisor(size: int, to: int) -> int:
-    return min((d for d in range(1, size + 1) if size % d == 0), key=lambda d: (abs(d - to), d))
+    # Each divisor up to the root has its other half: a file of others may give billions as a size.
+    low = [d for d in range(1, math.isqrt(size) + 1) if size % d == 0]
+    return min((*low, *(size // d for d in low)), key=lambda d: (abs(d - to), d))
 
 
 def modern_config(**settings: Any) -> GPTConfig:

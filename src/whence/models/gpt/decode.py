@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from whence.models.gpt.block import Block
@@ -66,7 +67,7 @@ class BlockDecoder:
         assert isinstance(block.attn, Attention)
         attn = self.attn = block.attn
         self.norm1, self.norm2 = norm_step(block.norm1), norm_step(block.norm2)
-        self.qkv, self.o = product_of(*attn.qkv()), product(attn.o)
+        self.qkv, self.o = qkv_step(attn), product(attn.o)
         self.mlp = mlp_step(block.mlp)
         self.cache = cache
         self.keys, self.values = cache.keys.flatten(0, 1), cache.values.flatten(0, 1)  # [B·G, C, d]
@@ -98,13 +99,22 @@ class BlockDecoder:
         return torch.bmm(scores.softmax(-1), self.values[:, :end]).view(B, H * d)
 
 
-def product(layer: nn.Linear) -> Step:
+def product(layer: nn.Module) -> Step:
     """A linear layer for few rows."""
+    if not isinstance(layer, nn.Linear):
+        return layer  # its weights are laid out as they are read
     return product_of(layer.weight, layer.bias)
 
 
+def qkv_step(attn: Attention) -> Step:
+    """Queries, keys and values of few rows side by side, [B, D] → [B, (H+2G)·d]."""
+    return product_of(*attn.qkv()) if isinstance(attn.q, nn.Linear) else attn.qkv_of
+
+
 def product_of(weight: Tensor, bias: Tensor | None) -> Step:
-    """A linear layer x → x·weightᵀ + bias, its weight laid out as few rows read it."""
+    """A linear layer x → x·weightᵀ + bias, its weight laid out as few rows read it fastest."""
+    if weight.dtype == torch.bfloat16:  # by rows: a seventh less time on a CPU, measured
+        return lambda x: F.linear(x, weight, bias)
     columns = weight.t().contiguous()
     if bias is None:
         return lambda x: x @ columns

@@ -8,6 +8,7 @@ from whence.errors import WhenceError
 from whence.models.gpt.block import Block, BlockWithoutResidual, norm_of
 from whence.models.gpt.config import GPTConfig
 from whence.models.gpt.decode import Decoder
+from whence.models.gpt.row_decode import RowDecoder, is_for
 from whence.models.layers.cache import Cache, LayerCache
 from whence.models.layers.feed_forward import PairEmbedding, init_linear
 from whence.models.layers.positions import (
@@ -101,14 +102,31 @@ class GPT(nn.Module):
             cache.length, cache.last_token = start + T, tokens[:, -1:]
         return self.norm(x)
 
-    def new_cache(self, batch_size: int) -> Cache:
-        """An empty cache for texts that are continued, `batch_size` at once."""
+    def new_cache(self, batch_size: int, room: int | None = None) -> Cache:
+        """An empty cache for texts that are continued.
+
+        Args:
+            batch_size: how many, at once.
+            room: for how many tokens; None for as many as the model reads, which may be far more
+                than there is memory for.
+
+        Raises:
+            WhenceError: where there is no memory for them.
+        """
         c, weight = self.config, self.embed.weight
-        shape = (c.n_layers, batch_size, c.kv_heads, c.context_length, c.head_size)
-        rotation = self.rotation_of(c.context_length, weight)
-        cache = Cache(shape, rotation, weight.dtype, weight.device)
+        length = c.context_length if room is None else min(room, c.context_length)
+        shape = (c.n_layers, batch_size, c.kv_heads, length, c.head_size)
+        try:
+            rotation = self.rotation_of(length, weight)
+            cache = Cache(shape, rotation, weight.dtype, weight.device)
+        except RuntimeError as error:  # as torch says that memory is full
+            raise WhenceError(
+                f"there is no memory for the keys and values of {batch_size:,} × "
+                f"{length:,} tokens: write fewer tokens, or fewer texts at once."
+            ) from error
         if c.attention == "fast" and not c.without and not self.training:
-            cache.step = Decoder(self, cache)
+            native = batch_size == 1 and is_for(self)
+            cache.step = RowDecoder(self, cache) if native else Decoder(self, cache)
         return cache
 
     @property
@@ -127,7 +145,12 @@ class GPT(nn.Module):
         return cache.rotation[cache.length : cache.length + tokens.shape[1]]
 
     def rotation_of(self, length: int, like: Tensor) -> Rotation | None:
-        """The rotary positions of the first places, where the model has them; like: its device."""
+        """The rotary positions of the first places, where the model has them; like: its device.
+
+        Args:
+            length: how many places, from 0 on.
+            like: a tensor on the device that they are wanted on.
+        """
         c = self.config
         if c.positions != "rotary":
             return None

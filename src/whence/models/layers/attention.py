@@ -110,6 +110,12 @@ class Attention(nn.Module):
             return weight, None
         return weight, torch.cat((self.q.bias, self.k.bias, self.v.bias))
 
+    def qkv_of(self, x: Tensor) -> Tensor:
+        """Queries, keys and values of all heads side by side, [..., D] → [..., (H+2G)·d]."""
+        if isinstance(self.q, nn.Linear):
+            return F.linear(x, *self.qkv())
+        return torch.cat((self.q(x), self.k(x), self.v(x)), dim=-1)  # weights of fewer bits
+
 
 def split_heads(x: Tensor, n_heads: int) -> Tensor:
     """[B, T, H·d] → [B, H, T, d].

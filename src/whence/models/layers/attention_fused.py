@@ -37,8 +37,7 @@ class FusedAttention(Attention):
         if source is not None:
             return super().forward(x, rotation, cache, source, visible)
         H, G = self.n_heads, self.n_kv_heads
-        weight, bias = self.qkv()  # [(H+2G)·d, D]
-        heads = F.linear(x, weight, bias).unflatten(2, (H + 2 * G, -1))  # [B, T, H+2G, d]
+        heads = self.qkv_of(x).unflatten(2, (H + 2 * G, -1))  # [B, T, H+2G, d]
         heads = heads.permute(2, 0, 1, 3).contiguous()  # [H+2G, B, T, d]
         if self.has_qk_norm:
             q, k, v = heads.split((H, G, G))

@@ -132,8 +132,8 @@ def _yarn_share(speeds: Tensor, base: float, scaling: RopeScaling) -> Tensor:
         places = scaling.original_context_length / (2 * math.pi * turns)  # for one radian
         return d * math.log(places) / (2 * math.log(base))
 
-    quick = max(math.floor(pair(scaling.high_freq_factor)), 0)
-    slow = min(math.ceil(pair(scaling.low_freq_factor)), d - 1)
+    quick = math.floor(max(pair(scaling.high_freq_factor), 0))
+    slow = math.ceil(min(pair(scaling.low_freq_factor), d - 1))
     pairs = torch.arange(d // 2, device=speeds.device, dtype=torch.float32)
     # 0.001 as in the reference code: one pair that is both quick and slow
     return 1 - ((pairs - quick) / ((slow - quick) or 0.001)).clamp(0, 1)

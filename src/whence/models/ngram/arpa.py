@@ -75,7 +75,7 @@ def read_arpa(path: Path, vocabulary: Sequence[str] | None = None) -> tuple[NGra
 
     Raises:
         WhenceError: the file isn't ARPA, is cut short, lacks an n-gram's context, or has a word
-            that the vocabulary hasn't got; says in which line.
+            that isn't in the vocabulary; says in which line.
 
     Example:
         >>> from tempfile import TemporaryDirectory
@@ -208,8 +208,8 @@ def _sections(path: Path) -> list[list[tuple[int, list[str], float, float]]]:
     found = [len(section) for section in sections]
     if not sizes or not ended or found != sizes:
         raise WhenceError(
-            f"{path} isn't a whole ARPA file: it announces {sizes or 'no'} n-grams by length, has "
-            f"{found}, and its end mark is {'there' if ended else 'missing'}."
+            f"{path} isn't a complete ARPA file: it announces {sizes or 'no'} n-grams by length, "
+            f"has {found}, and its end mark is {'there' if ended else 'missing'}."
         )
     return sections
 

@@ -1,4 +1,4 @@
-"""A back-off model: probabilities of n-grams in a tree, and what to do for those it hasn't got."""
+"""A back-off model: probabilities of n-grams in a tree, and what to do for those that it lacks."""
 
 import math
 from dataclasses import dataclass

@@ -6,7 +6,8 @@ the text never had them; `reach` is how many tokens back the context goes.
 
 import numpy as np
 
-from whence.models.ngram.counting_kernels import NONE, compiled, find
+from whence.models.compiled import compiled
+from whence.models.ngram.counts.counting_kernels import NONE, find
 
 
 @compiled

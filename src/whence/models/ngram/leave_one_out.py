@@ -8,7 +8,7 @@ each token is predicted from the counts of all the others.
 import numpy as np
 
 from whence.models.ngram.backoff import Table
-from whence.models.ngram.counting import Counts
+from whence.models.ngram.counts.counting import Counts
 from whence.models.ngram.smoothing import adjusted_counts, suffixes
 
 

@@ -16,11 +16,11 @@ from whence.errors import WhenceError
 from whence.models.ngram.backoff import NO_TOKEN, Table, contexts_of, distributions, score
 from whence.models.ngram.backoff import contexts as contexts_after
 from whence.models.ngram.config import NGramConfig
-from whence.models.ngram.counting import Counts, count_ngrams
+from whence.models.ngram.counts.counting import Counts, count_ngrams
+from whence.models.ngram.counts.scratch import Scratch
+from whence.models.ngram.counts.tokens import check_tokens
 from whence.models.ngram.leave_one_out import LeaveOneOut
-from whence.models.ngram.scratch import Scratch
 from whence.models.ngram.smoothing import additive, discounts, kneser_ney
-from whence.models.ngram.tokens import check_tokens
 
 ROWS = 1 << 14  # contexts worked on at a time
 
@@ -47,7 +47,7 @@ class NGram(nn.Module):
         np.float32(0.5)
 
     Raises:
-        WhenceError: where the vocabulary is empty, or the start mark lies outside of it.
+        WhenceError: where the vocabulary is empty, or the start mark is outside of it.
     """
 
     def __init__(self, config: NGramConfig, vocab_size: int, start: int | None = None):
@@ -77,7 +77,8 @@ class NGram(nn.Module):
                 temporary folder.
 
         Returns:
-            The model itself. `notes` says in sentences what was done otherwise than asked for.
+            The model itself. `notes` says in sentences what was done differently from what was
+            requested.
 
         Raises:
             WhenceError: no tokens, an id outside the vocabulary, or a disk too full.
@@ -335,6 +336,6 @@ def _check_tree(state: Mapping[str, np.ndarray], order: int, vocab_size: int) ->
     grows = bool((bounds[1:] >= bounds[:-1]).all() and (first[1:] >= first[:-1]).all())
     inside = bounds[0] == 0 and bounds[1] == 1 and first[0] == 1 and first[-1] == n
     if not (grows and inside and bool((token[1:] < vocab_size).all())):
-        raise WhenceError("The saved n-grams are no tree: the file is damaged.")
+        raise WhenceError("The saved n-grams aren't a tree: the file is damaged.")
     if state["discounts"].shape != (order, 4) or state["discounts"].dtype != np.float64:
         raise WhenceError("The saved n-grams have wrong discounts: the file is damaged.")

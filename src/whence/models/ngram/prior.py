@@ -125,10 +125,10 @@ class NGramGPT(nn.Module):
         found = self.ngram.leave_one_out(tokens.cpu().numpy(), known)
         return torch.from_numpy(found).to(tokens.device).clamp(min=LEAST)
 
-    def new_cache(self, batch_size: int) -> PriorCache:
-        """An empty cache for texts that are continued, `batch_size` at once."""
+    def new_cache(self, batch_size: int, room: int | None = None) -> PriorCache:
+        """An empty cache for `batch_size` texts; `room` is as of the GPT's."""
         none = torch.empty(batch_size, 0, dtype=torch.long, device=self.gpt.embed.weight.device)
-        return PriorCache(self.gpt.new_cache(batch_size), none)
+        return PriorCache(self.gpt.new_cache(batch_size, room), none)
 
     @property
     def context_length(self) -> int:

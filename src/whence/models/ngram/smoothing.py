@@ -8,7 +8,7 @@ the n-gram was never seen.
 import numpy as np
 
 from whence.models.ngram.backoff import Table
-from whence.models.ngram.counting import Counts
+from whence.models.ngram.counts.counting import Counts
 
 FALLBACK = (0.5, 1.0, 1.5)
 
@@ -28,7 +28,7 @@ def additive(counts: Counts, k: float) -> Table:
         The table.
 
     Example:
-        >>> from whence.models.ngram.counting import count_ngrams
+        >>> from whence.models.ngram.counts.counting import count_ngrams
         >>> table = additive(count_ngrams(np.array([0, 1, 0, 2]), 2, vocab_size=3), k=1.0)
         >>> np.exp(table.log_prob[4:]).round(3)  # (0, 1), (0, 2), (1, 0)
         array([0.4, 0.4, 0.5], dtype=float32)

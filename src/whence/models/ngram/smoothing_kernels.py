@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from whence.models.ngram.counting_kernels import compiled
+from whence.models.compiled import compiled
 
 
 @compiled

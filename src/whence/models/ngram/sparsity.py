@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from whence.errors import WhenceError
+from whence.models.ngram.counts.tokens import check_tokens
 from whence.models.ngram.model import NGram
-from whence.models.ngram.tokens import check_tokens
 
 
 @dataclass(frozen=True)

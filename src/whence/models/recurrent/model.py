@@ -24,8 +24,19 @@ class Layer(nn.Module):
     A child says `n_gates` (how many vectors of length D are made of each token), `n_states`, the
     formula `step`, and `fused`.
 
+    Args:
+        d_model: D.
+        form: `formula` runs the loop over the tokens in Python, `fast` by one call of torch.
+
     Shape:
         x [B, T, D] and a state → y [B, T, D], the state after each token, and the last state.
+
+    Example:
+        >>> from whence.models.recurrent.rnn import RNNLayer
+        >>> layer: Layer = RNNLayer(4, "formula")
+        >>> y, (last,) = layer(torch.zeros(2, 3, 4), (torch.zeros(2, 4),))
+        >>> y.shape, torch.equal(y[:, -1], last)
+        (torch.Size([2, 3, 4]), True)
     """
 
     n_gates: int
@@ -40,7 +51,15 @@ class Layer(nn.Module):
             nn.init.uniform_(weight, -1 / math.sqrt(d_model), 1 / math.sqrt(d_model))
 
     def forward(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        """Read the tokens one after another."""
+        """Read the tokens one after another.
+
+        Args:
+            x: what it reads, [B, T, D].
+            state: before the first token, `n_states` tensors [B, D].
+
+        Returns:
+            The state after each token, [B, T, D], and all of the last state.
+        """
         if self.form == "fast":
             # The fused kernels compute in the weights' precision, whatever autocast is set to.
             with torch.autocast(x.device.type, enabled=False):
@@ -58,7 +77,15 @@ class Layer(nn.Module):
 
     @abstractmethod
     def fused(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        """All steps by one call of torch."""
+        """All steps by one call of torch.
+
+        Args:
+            x: what it reads, [B, T, D].
+            state: before the first token, `n_states` tensors [B, D].
+
+        Returns:
+            As `forward`.
+        """
 
     def weights(self) -> list[Tensor]:
         """The weights in the order that torch's fused functions want."""
@@ -97,6 +124,13 @@ class Recurrent(nn.Module):
 
     Shape:
         tokens [B, T] → logits [B, T, V], T of any length.
+
+    Example:
+        >>> from whence.models.recurrent.config import GRUConfig
+        >>> from whence.models.recurrent.gru import GRULayer
+        >>> model = Recurrent(GRUConfig(d_model=8), 5, GRULayer)
+        >>> model(torch.tensor([[1, 2, 3]])).shape
+        torch.Size([1, 3, 5])
     """
 
     def __init__(self, config: RecurrentConfig, vocab_size: int, layer: type[Layer]) -> None:
@@ -125,8 +159,8 @@ class Recurrent(nn.Module):
         carried.length += tokens.shape[1]
         return self.head(self.dropout(x))  # [B, T, V]
 
-    def new_cache(self, batch_size: int) -> CarriedState:
-        """The state before the first token, all 0, for `batch_size` texts at once."""
+    def new_cache(self, batch_size: int, room: int | None = None) -> CarriedState:
+        """The state before the first token, all 0, for `batch_size` texts; it needs no `room`."""
         zero = self.embed.weight.new_zeros(batch_size, self.config.d_model)
         states = [(zero,) * layer.n_states for layer in self._layers()]
         return CarriedState(states)

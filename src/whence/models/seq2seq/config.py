@@ -48,7 +48,7 @@ class EncoderConfig:
         if self.d_model % self.n_heads or self.d_model % 2:
             even = 2 * self.n_heads
             raise WhenceError(
-                f"d_model = {self.d_model} must be even and shared out evenly among n_heads = "
+                f"d_model = {self.d_model} must be even and divide evenly among n_heads = "
                 f"{self.n_heads}: use d_model = {even * max(1, self.d_model // even)}."
             )
         if not 0 <= self.dropout < 1:
@@ -85,7 +85,7 @@ class Seq2SeqConfig(EncoderConfig):
     Attributes:
         label_smoothing: share of each target that is spread over all tokens in training.
         separator: the token between source and target, a tab.
-        end: the token behind the target, a line break.
+        end: the token after the target, a line break.
 
     Raises:
         WhenceError: a size that can't be.

@@ -17,10 +17,10 @@ from whence.models.seq2seq.config import ClassifierConfig, EncoderConfig
 
 
 class Residual(nn.Module):
-    """A part with what stands around it: norm(x + dropout(part(x))), or x + dropout(part(norm(x))).
+    """A part with residual and norm: norm(x + dropout(part(x))), or x + dropout(part(norm(x))).
 
     Args:
-        config: says where the norm stands.
+        config: says where the norm is.
         part: attention or feed-forward.
 
     Source:

@@ -19,8 +19,16 @@ SURE = 30.0  # a logit that leaves the others no chance
 class DecoderBlock(nn.Module):
     """One layer: each token reads those before it, then the source, then works on what it read.
 
+    Args:
+        config: the shape.
+
     Shape:
         x [B, T, D] and the source's vectors [B, S, D] → [B, T, D].
+
+    Example:
+        >>> block = DecoderBlock(Seq2SeqConfig(d_model=16, n_heads=2))
+        >>> block(torch.zeros(1, 3, 16), torch.zeros(1, 5, 16), None).shape
+        torch.Size([1, 3, 16])
     """
 
     def __init__(self, config: Seq2SeqConfig) -> None:
@@ -30,7 +38,13 @@ class DecoderBlock(nn.Module):
         self.mlp = Residual(config, MLP(config.d_model, config.hidden_size, "relu", bias=True))
 
     def forward(self, x: Tensor, source: Tensor, visible: Tensor | None) -> Tensor:
-        """Read back, read the source, work."""
+        """Read back, read the source, work.
+
+        Args:
+            x: the target so far, [B, T, D].
+            source: the encoder's vectors, [B, S, D].
+            visible: [B, S], False for padding; None: all of the source is read.
+        """
         x = self.attn(x)
         return self.mlp(self.cross(x, source=source, visible=visible))
 
@@ -109,7 +123,16 @@ class Seq2Seq(nn.Module):
         return self.encoder(source, visible)
 
     def decode(self, target: Tensor, memory: Tensor, visible: Tensor | None = None) -> Tensor:
-        """Logits [B, T, V] of the token after each of the target's, which begins with a tab."""
+        """Logits [B, T, V] of the token after each of the target's, which begins with a tab.
+
+        Args:
+            target: ids [B, T].
+            memory: the source's vectors [B, S, D], as `encode` returns them.
+            visible: [B, S], False for padding.
+
+        Raises:
+            WhenceError: the target is longer than the window.
+        """
         self._check(target.shape[1])
         x = self.config.d_model**0.5 * self.encoder.embed(target)  # [B, T, D]
         x = self.dropout(self.positions(x))

@@ -1,4 +1,4 @@
-"""Features that vary together: how much, and how descent gets along with them all the same."""
+"""Features that vary together: how much, and how gradient descent still copes with them."""
 
 import math
 from collections.abc import Sequence

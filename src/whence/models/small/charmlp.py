@@ -20,7 +20,7 @@ class CharMLP(nn.Module):
     """Logits of the next token from the last n tokens.
 
     x = [embed(w₁); …; embed(wₙ)];  h = f(W·x + b) for each hidden layer;  logits = head(h).
-    Before the first token of a window stands a vector of its own, "nothing".
+    Before the first token of a window comes a vector of its own, "nothing".
 
     Args:
         config: the shape.

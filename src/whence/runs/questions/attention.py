@@ -81,7 +81,7 @@ def attention(run: Run, text: str, at: int | Literal["best", "last"] = "best") -
     with evaluating(model), torch.inference_mode(), reading(model) as found:
         model.encoder(tokens) if isinstance(model, Classifier) else model(tokens)
     if not found:
-        raise WhenceError(f"{run.path} has no attention to look at: its model has none.")
+        raise WhenceError(f"the model of {run.path} has no attention to look at.")
     shown = [run.tokenizer.token(i) for i in ids]
     cut = ids.index(model.config.separator) if isinstance(model, Seq2Seq) else 0
     maps = []

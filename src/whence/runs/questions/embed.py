@@ -33,14 +33,14 @@ def cosines(run: Run, texts: Sequence[str], word: str | None = None) -> list[lis
         [[1.0, -0.2], [-0.2, 1.0]]
     """
     if len(texts) < 2:
-        raise WhenceError("one text is like itself: give two or more to compare.")
+        raise WhenceError("there is only one text: give two or more to compare.")
     model = run.model()
     vectors = torch.stack([_vector(run, model, text, word) for text in texts])
     return F.cosine_similarity(vectors[:, None], vectors[None], dim=-1).tolist()
 
 
 def unknown(run: Run, texts: Sequence[str]) -> list[int]:
-    """Count the words of each text that the run's tokenizer doesn't know: they look all alike.
+    """Count the words of each text that the run's tokenizer doesn't know; they look alike to it.
 
     Example:
         >>> unknown(Run.open("runs/spam-1"), ["free zzyzx"])  # doctest: +SKIP
@@ -59,7 +59,8 @@ def _in_context(run: Run, model: Any, ids: Tensor) -> Tensor:
         head = (model.gpt if isinstance(model, NGramGPT) else model)._modules.get("head")
         if head is None:
             raise WhenceError(
-                f"{run.path} makes no vectors of its tokens: give a run of another kind of model."
+                f"the model of {run.path} has no vectors for its tokens: give a run of another "
+                "kind of model."
             )
         entered: list[Tensor] = []
         hook = head.register_forward_pre_hook(lambda _module, inputs: entered.append(inputs[0]))
@@ -83,7 +84,7 @@ def _vector(run: Run, model: Any, text: str, word: str | None) -> Tensor:
     at = decode(ids.tolist()).find(word) if word else -1
     if at < 0:
         raise WhenceError(
-            f"{word!r} doesn't stand in {text[:40]!r}, as the run's tokenizer reads it: "
+            f"{word!r} isn't in {text[:40]!r}, as the run's tokenizer reads it: "
             f"{decode(ids.tolist())[:60]!r}."
         )
     starts = np.concatenate(([0], ends[:-1]))

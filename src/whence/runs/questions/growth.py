@@ -19,7 +19,7 @@ class Growth:
 
     Attributes:
         tokens: as `Tokenizer.token` shows them.
-        before: what stands before the first, also shown so.
+        before: what comes before the first, also shown so.
         steps: the states, each before the step of this number.
         probabilities: float64 [S, T], by step and token.
         left_out: how many tokens at the text's end the model can't read at once.
@@ -60,7 +60,7 @@ def growth(
         raise WhenceError("there is no text to follow: give a few words.")
     run.refuse_counted()
     if isinstance(run.task, Labels):
-        raise WhenceError(f"{run.path} names classes: it gives no token a probability.")
+        raise WhenceError(f"{run.path} is a classifier: it doesn't predict tokens.")
     tokenizer, length = run.tokenizer, run.recipe.model.context_length
     if run.task.is_prose:
         ids = encode_prompt(tokenizer, text)
@@ -97,7 +97,7 @@ def _spread(steps: list[int], most: int) -> list[int]:
 
 @torch.inference_mode()
 def _probabilities(model: nn.Module, ids: list[int], before: list[int], first: int) -> np.ndarray:
-    """P of each token from `first` on; a first one of all stands behind an empty prompt."""
+    """P of each token from `first` on; the very first one follows an empty prompt."""
     with evaluating(model):
         rows = [_next(model, ids[:-1])[max(0, first - 1) :]] if len(ids) > 1 else []
         if first == 0:

@@ -1,4 +1,4 @@
-"""Where in the training text a token of a batch stands: which line, or which pair."""
+"""Where in the training text a token of a batch is: which line, or which pair."""
 
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
@@ -57,7 +57,7 @@ class Lines:
 def places(
     dataset: Dataset, parts: Sequence[Part | LabelledPart], each: str = ""
 ) -> Callable[[int, int], str]:
-    """Tell for (example, position) of a batch where in the training text that token stands.
+    """Say for (example, position) of a batch where in the training text that token is.
 
     Args:
         dataset: the text.

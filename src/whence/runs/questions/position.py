@@ -16,7 +16,7 @@ LEAST = 64  # tokens in a window of a model whose own is shorter than what it ca
 
 @dataclass(frozen=True)
 class ByPosition:
-    """The loss of each prediction in windows side by side, by how many tokens stand before it.
+    """The loss of each prediction in adjacent windows, by the number of tokens before it.
 
     Attributes:
         losses: nats, float64 [windows, T]; column t is the loss with t + 1 tokens of context.
@@ -112,7 +112,7 @@ def _opened(
     """The model, the text's tokens, and how many of them a window has."""
     task = run.task
     if not task.is_prose:
-        raise WhenceError(f"{run.path} predicts no running text, so there is no longer context.")
+        raise WhenceError(f"{run.path} doesn't predict running text, so it has no longer contexts.")
     model, window = run.writer(at), run.recipe.model.context_length
     if isinstance(model, NGram):
         window = max(window, LEAST)

@@ -19,7 +19,7 @@ from whence.runs.training.session import Session
 def part_of(session: Session, text: str | Sequence[int]) -> Part | LabelledPart:
     """Cut a text into one window: what is read, and the token after each.
 
-    All of it is read. Nothing stands after the last token, so its prediction isn't counted in the
+    All of it is read. Nothing comes after the last token, so its prediction isn't counted in the
     loss; of a text that is one token longer than the window, the last one is a target alone.
 
     Args:

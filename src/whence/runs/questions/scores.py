@@ -24,7 +24,7 @@ class Scores:
 
     Attributes:
         tokens: as `Tokenizer.token` shows them.
-        before: what stands before the first, also shown so.
+        before: what comes before the first, also shown so.
         log_probabilities: ln P of each token, float64.
         n_bytes: UTF-8 bytes of the text that is predicted.
 
@@ -64,7 +64,7 @@ class Scores:
 def score(run: Run, text: str, at: int | Literal["best", "last"] = "best") -> Scores:
     """Work out the probability of a text, P(w₁ … wₙ) = Π P(wᵢ | w₀ … wᵢ₋₁).
 
-    w₀ is a line break, as an empty prompt has it (the first token where there is no line break).
+    w₀ is a line break, as with an empty prompt (the first token where there is no line break).
     Of a pair (source, tab, target) it is P(target and its end | source). Where a text is longer
     than the model's window, windows overlap by half.
 
@@ -87,7 +87,7 @@ def score(run: Run, text: str, at: int | Literal["best", "last"] = "best") -> Sc
 def score_by(run: Run, model: Any, text: str) -> Scores:
     """As `score`, by a model of the run that is already loaded."""
     if not text:
-        raise WhenceError("there is no text whose probability could be told: give a few words.")
+        raise WhenceError("there is no text to score: give a few words.")
     tokenizer = run.tokenizer
     if run.task.is_prose:
         ids = encode_prompt(tokenizer, "") + encode_prompt(tokenizer, text)

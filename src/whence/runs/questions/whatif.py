@@ -69,15 +69,15 @@ class WithoutWindows:
         counts = [int((part.targets != NOT_COUNTED).sum()) for part in parts]
         if not sum(counts):
             raise WhenceError(
-                f"step {step} has no window left: all of its batch touch that text, so what would "
-                "have been trained there has no answer; leave out less."
+                f"step {step} has no window left: every window of its batch overlaps that text, so "
+                "there would be nothing to train on; leave out less."
             )
         pairs = zip(counts, parts, strict=True)
         return [(count / sum(counts), part) for count, part in pairs if count]
 
 
 def find_text(dataset: Dataset, text: str) -> list[tuple[int, int]]:
-    """Find where a text stands in the training tokens, as (start, stop) of the tokens it touches.
+    """Find where a text is in the training tokens, as (start, stop) of the tokens it touches.
 
     Example:
         >>> find_text(Run.open("runs/mine").dataset, "we love")  # doctest: +SKIP
@@ -115,7 +115,7 @@ class WhatIf:
 
     Attributes:
         step: the state before this step is compared.
-        ranges: where the text stands in the training tokens.
+        ranges: where the text is in the training tokens.
         dropped: (step, start of the window) for every window that was given weight 0.
         was: the run as it was.
         would_be: the run without the text.
@@ -185,7 +185,7 @@ def what_if(run: Run, text: str, step: int, since: int = 0) -> WhatIf:
 
     Args:
         run: the run.
-        text: as it stands in the training text; every place where it stands counts.
+        text: exactly as in the training text; every occurrence counts.
         step: compare the states before this step.
         since: windows of the steps before this one stay.
 
@@ -200,7 +200,9 @@ def what_if(run: Run, text: str, step: int, since: int = 0) -> WhatIf:
     nearest_checkpoint(run, step)  # refuses a step outside the run
     ranges = find_text(run.dataset, text)
     if not ranges:
-        raise WhenceError(f"{text[:60]!r} isn't in the training text: give it as it stands.")
+        raise WhenceError(
+            f"{text[:60]!r} isn't in the training text: give it exactly as it is there."
+        )
     without = WithoutWindows(run.batches, ranges, run.recipe.window_length)
     first = run.origin.step if run.origin else 0
     dropped = [

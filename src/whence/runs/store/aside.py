@@ -1,4 +1,4 @@
-"""Folders that are made and removed under a name of chance, so that nobody sees half of one."""
+"""Folders that are made and removed under a random name, so that nobody sees half of one."""
 
 import os
 import re
@@ -19,9 +19,10 @@ SUFFIX = r"\.[0-9a-f]{8}\.(part|gone)"
 class TakenError(WhenceError):
     """Another run has this name."""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, said: str = ""):
         super().__init__(
-            f"{path} already exists: continue it with 'whence resume {shell_word(path)}', or "
+            said
+            or f"{path} already exists: continue it with 'whence resume {shell_word(path)}', or "
             "choose another name with --out."
         )
 
@@ -71,7 +72,7 @@ def made_aside(path: Path) -> Iterator[Path]:
 
 
 def _begin(path: Path) -> tuple[Path, FileLock]:
-    """Make a folder and hold it, so that nobody takes it for what a killed process left."""
+    """Make a folder and lock it, so that nobody mistakes it for what a killed process left."""
     while True:
         part = path.with_name(f".{path.name[:200]}.{secrets.token_hex(4)}.part")
         part.mkdir(parents=True)
@@ -102,8 +103,8 @@ def remove_aside(path: Path) -> None:
         shutil.rmtree(gone)
     except OSError as error:
         raise WhenceError(
-            f"{path} is removed, but not all of it ({error.strerror or error}): what is left lies "
-            f"in {gone}, and the next 'whence train' or 'whence runs remove' tries again."
+            f"{path} could only partly be removed ({error.strerror or error}): the rest is in "
+            f"{gone}, and the next 'whence train' or 'whence runs remove' tries again."
         ) from error
 
 
@@ -150,7 +151,7 @@ def remove_ours(path: Path) -> list[str]:
     gone = path.with_name(f".{path.name[:200]}.{secrets.token_hex(4)}.gone")
     try:
         gone.mkdir()
-        # run.toml goes first: what is left of a removal that was killed is no run any more.
+        # run.toml goes first: what is left of a killed removal is no longer a run.
         names = sorted((p.name for p in path.iterdir()), key=lambda name: name != "run.toml")
         for name in names:
             if name not in left:

@@ -1,8 +1,8 @@
-"""The chain that ties a run's files to each other, so that one cut, lost or of another run is told.
+"""The chain that ties a run's files together: one that is cut, lost or foreign is noticed.
 
-run.toml holds an id of chance; the first line of each record repeats it. A checkpoint's state.json
-holds it too, and how far each record had come when it was saved, with a digest of all before that.
-checkpoints.jsonl pins each state.json, and says which checkpoints were let go since.
+run.toml has a random id; the first line of each record repeats it. A checkpoint's state.json has it
+too, and how far each record had come when it was saved, with a digest of all before that.
+checkpoints.jsonl pins each state.json, and says which checkpoints were removed since.
 """
 
 import json
@@ -14,7 +14,7 @@ from whence.runs.store.checkpoints import check_files, folder_name, saved_line, 
 from whence.runs.store.files import DamagedError, sha256, write_whole
 from whence.runs.store.header import Header
 from whence.runs.store.past import RECORDS, mismatches, past_of, read_state, shorter
-from whence.runs.store.record import Logs, id_of
+from whence.runs.store.records.record import Logs, id_of
 
 
 def link(header: Header, past: Mapping[str, Any]) -> dict[str, Any]:
@@ -115,7 +115,7 @@ def bind(folder: Path, header: Header, step: int) -> None:
 
 
 def note(folder: Path, header: Header, steps: list[int]) -> None:
-    """Write checkpoints.jsonl anew, with these checkpoints as they lie on the disk.
+    """Rewrite checkpoints.jsonl with these checkpoints as they are on the disk.
 
     Raises:
         WhenceError: where it can't be written.

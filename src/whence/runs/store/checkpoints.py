@@ -23,7 +23,7 @@ from whence.runs.store.files import (
     sync_folder,
     write_folder_whole,
 )
-from whence.runs.store.record import Logs, id_of
+from whence.runs.store.records.record import Logs, id_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -42,7 +42,7 @@ def folder_name(step: int) -> str:
 
 
 class LetGoError(DamagedError):
-    """A checkpoint was let go by a training process while it was being read: choose again."""
+    """A checkpoint was removed by a training process while it was being read: choose again."""
 
 
 def save_checkpoint(
@@ -190,7 +190,7 @@ def _check_size(path: Path, size: object) -> None:
 
 @contextmanager
 def _while_there(folder: Path, step: int) -> Iterator[None]:
-    """Tell a checkpoint that was let go meanwhile from a damaged one."""
+    """Distinguish a checkpoint that was removed meanwhile from a damaged one."""
     try:
         yield
     except DamagedError as error:

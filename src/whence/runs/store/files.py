@@ -1,4 +1,4 @@
-"""Reading and writing a run's files so that a kill loses nothing and a lie in them does no harm."""
+"""Reading and writing a run's files so that a kill loses nothing and forged contents do no harm."""
 
 import errno
 import hashlib
@@ -83,7 +83,7 @@ def make_folder(folder: Path) -> None:
 
 
 def sync_all(folder: Path) -> None:
-    """Put all that is in a folder on the disk, bytes and names."""
+    """Flush everything in a folder to the disk, bytes and names."""
     mode = "rb+" if os.name == "nt" else "rb"  # a shared file may be another's
     for root, _, files in os.walk(folder):
         for name in files:
@@ -188,13 +188,13 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def parse_object(text: str | bytes, path: Path, where: str) -> dict[str, Any]:
-    """Parse a JSON object; a DamagedError says where it stands and what is wrong."""
+    """Parse a JSON object; a DamagedError says where and what is wrong."""
     try:
         record = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise DamagedError(path, f"{where}it is not JSON") from error
     if not isinstance(record, dict):
-        raise DamagedError(path, f"{where}it is no JSON object")
+        raise DamagedError(path, f"{where}it isn't a JSON object")
     return record
 
 
@@ -241,7 +241,7 @@ def sha256(path: Path, n_bytes: int | None = None) -> str:
 
 
 def refuse_links(folder: Path) -> None:
-    """Refuse a run's folder that leads out of itself, or holds what isn't a file or folder.
+    """Refuse a run's folder with links out of it, or with anything but files and folders.
 
     Raises:
         DamagedError: at the first link, pipe or device.

@@ -49,7 +49,7 @@ class Origin:
         run: the other run's folder, or the model's file, as it was named.
         step: the state before this step is the first that the run has itself.
         changes: what differs from there on, in words.
-        how: `fork` shares the other's past; `start` begins anew with its weights; `import` with
+        how: `fork` shares the other's past; `start` starts again with its weights; `import` with
             those of a model that others trained.
     """
 
@@ -99,7 +99,7 @@ class Header:
         return segment.steps if segment else self.recipe.steps
 
     def pin(self, folder: Path) -> None:
-        """Take down which tokenizer and tokens are the run's."""
+        """Record which tokenizer and tokens belong to the run."""
         self.pins = {name: sha256(folder / name) for name in PINNED}
 
     def write(self, folder: Path) -> None:
@@ -133,11 +133,12 @@ class Header:
         path = folder / "run.toml"
         if not path.is_file() and is_watched(folder):
             raise WhenceError(
-                f"{folder} is the record of a watched loop and holds no recipe: 'whence runs' "
-                "lists it; open its steps by recorder.at() while the loop's process lives."
+                f"{folder} is the record of a watched loop and has no recipe: open a step of it "
+                "with 'whence why FOLDER --step N --model module:function', or with recorder.at() "
+                "while the loop's process is running."
             )
         if not path.is_file():
-            raise WhenceError(f"{folder} is not a run: it holds no run.toml.")
+            raise WhenceError(f"{folder} is not a run: it has no run.toml.")
         text = read_text(path)
         first, newline, body = text.partition("\n")
         if first + newline != _first_line(body):
@@ -193,7 +194,7 @@ def _first_line(body: str) -> str:
 
 def _expect(value: Any, kind: type) -> Any:
     if type(value) is not kind:
-        raise TypeError(f"{str(value)[:60]!r}, which is no {kind.__name__}")
+        raise TypeError(f"{str(value)[:60]!r}, which isn't of type {kind.__name__}")
     return value
 
 

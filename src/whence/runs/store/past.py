@@ -39,7 +39,7 @@ class Past:
         inode, size, digest = self._known.get(name, (0, 0, hashlib.sha256()))
         with open_file(path) as file:
             found = path.stat()
-            if found.st_ino != inode or found.st_size < size:  # it was written anew
+            if found.st_ino != inode or found.st_size < size:  # it was rewritten
                 inode, size, digest = found.st_ino, 0, hashlib.sha256()
             file.seek(size)
             rest = b""  # a line that isn't complete doesn't count: the next one will replace it
@@ -130,7 +130,7 @@ def _digests(path: Path, sizes: Iterable[int]) -> Mapping[int, str]:
 
 
 def past_of(path: Path, n_records: int) -> dict[str, Any]:
-    """Return what a checkpoint notes of a record's first line and so many behind it."""
+    """Return what a checkpoint notes of a record's first line and so many after it."""
     with open_file(path) as file:
         size = sum(len(file.readline()) for _ in range(1 + n_records))
     return {"bytes": size, "sha256": _digests(path, [size])[size]}

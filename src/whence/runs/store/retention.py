@@ -91,18 +91,36 @@ def is_due(state: int, last: int, spacing: Spacing) -> bool:
     return not spacing.allows(last, state + 1)
 
 
+def before_the_end(record: Record, steps: int) -> set[int]:
+    """Return the state before a run's last step: kept, the step asked for most opens at once.
+
+    Where the spacing of checkpoints was chosen, or only the last are kept, there is none.
+
+    Args:
+        record: the run's wishes.
+        steps: its length.
+
+    Example:
+        >>> before_the_end(Record(), 12_000), before_the_end(Record(checkpoint_every=50), 12_000)
+        ({11999}, set())
+    """
+    chosen = record.checkpoint_every or record.keep == "last"
+    return set() if chosen or steps < 2 else {steps - 1}
+
+
 def surplus(saved: list[int], precious: set[int], spacing: Spacing) -> list[int]:
     """Return the checkpoints that the policy lets go.
 
     - `all`: those between two others that are near enough without it, such as a best one of before.
-    - `logarithmic`: also where the way between its neighbours is no longer than from there to the
-      end: going back d steps takes at most d steps of replay, and a run of n steps keeps about
-      log₂ n checkpoints.
+    - `logarithmic`: also where the distance between its neighbours is at most that from there to
+      the end: going back d steps takes at most d steps of replay, and a run of n steps keeps
+      about log₂ n checkpoints.
     - `last`: all but the last `keep_last`.
 
     Args:
         saved: the steps with a checkpoint, in order.
-        precious: steps whose checkpoint stays: the best one, and the one a fork began with.
+        precious: steps whose checkpoint stays: the best one, the one a fork began with, and the one
+            before the run's last step.
         spacing: how far apart they may lie.
 
     Example:

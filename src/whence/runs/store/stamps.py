@@ -1,9 +1,9 @@
-"""What changes when a run's files do: by these a summary is told to fit, or not, without reading.
+"""What changes when a run's files do: by these a summary is known to fit, or not, without reading.
 
 A file that is written gets another time of change (ctime), which nobody can set back. A folder that
 was copied as a whole has new inodes and times of change, and where the copy keeps the times of
 writing (mtime), as `cp -a`, rsync, tar and `shutil.copytree` do, the summary in it is of the same
-bytes: it needn't be made anew.
+bytes: it needn't be made again.
 """
 
 import os

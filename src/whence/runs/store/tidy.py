@@ -1,4 +1,4 @@
-"""What a process that holds a run finishes for one that was killed while it saved or let go."""
+"""What a process finishes for one that was killed while it saved or removed a checkpoint."""
 
 from contextlib import closing, suppress
 from pathlib import Path
@@ -7,12 +7,12 @@ from whence.runs.store.chain import as_a_kill_leaves, check_ours
 from whence.runs.store.checkpoints import remove_checkpoint, saved_line, saved_steps
 from whence.runs.store.files import DamagedError, cannot_write, remove_leftovers
 from whence.runs.store.header import Header
-from whence.runs.store.record import Logs
-from whence.runs.store.retention import Spacing, surplus
+from whence.runs.store.records.record import Logs
+from whence.runs.store.retention import Spacing, before_the_end, surplus
 
 
 def let_go(logs: Logs, checkpoints: Path, step: int) -> None:
-    """Let a checkpoint go: the record says so first, so that one that is missing was lost.
+    """Remove a checkpoint: the record says so first, so one missing without a note was lost.
 
     Raises:
         WhenceError: where it can't be removed, or the record can't be written.
@@ -74,7 +74,7 @@ def let_go_of_surplus(folder: Path, header: Header) -> None:
 
 
 def precious(saved: list[int], losses: dict[int, float], header: Header) -> set[int]:
-    """Return the checkpoints that every policy keeps: the best one, and the one a fork began with.
+    """Return the checkpoints that stay: the best one, a fork's first, and the one before the end.
 
     Args:
         saved: the steps with a checkpoint.
@@ -83,4 +83,5 @@ def precious(saved: list[int], losses: dict[int, float], header: Header) -> set[
     """
     known = {step: loss for step, loss in losses.items() if step in saved}
     stay = {min(known, key=known.__getitem__)} if known else set[int]()
+    stay |= before_the_end(header.recipe.record, header.recipe.steps)
     return stay | ({header.origin.step} if header.origin else set())

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from whence.errors import WhenceError
+from whence.runs.store.aside import TakenError
 from whence.runs.store.files import SCHEMA, DamagedError, read_json, write_whole
 
 FILE = "watch.json"
@@ -38,12 +39,13 @@ class Watched:
         Raises:
             WhenceError: the folder is there, or can't be written.
         """
-        if folder.exists():
-            raise WhenceError(
-                f"{folder} already exists: give watch() another folder as out=, or delete it."
-            )
         try:
             folder.mkdir(parents=True)
+        except FileExistsError:
+            raise TakenError(
+                folder,
+                f"{folder} already exists: give watch() another folder as out=, or delete it.",
+            ) from None
         except OSError as error:
             raise WhenceError(
                 f"{folder} can't be made ({error.strerror or error}): choose another folder."

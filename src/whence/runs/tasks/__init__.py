@@ -45,8 +45,8 @@ def settle(recipe: Recipe, source: Source) -> Recipe:
     task = TASKS[kind_for(recipe.model).task]
     if recipe.data.documents and not task.is_prose:
         raise WhenceError(
-            "data.documents ends running texts by a token; the rows of this model's text end with "
-            "their lines: leave it out."
+            "data.documents ends each document of running text with a token, but this model's text "
+            "has one item per line: leave it out."
         )
     return task.settle(recipe, source)
 

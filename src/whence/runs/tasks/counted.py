@@ -104,7 +104,7 @@ class Counted(Text):
     ) -> Evaluation:
         """Each token but the first, which the other kinds of models don't predict either.
 
-        Counts see all that stands before a token, so there are no windows to overlap.
+        Counts see everything before a token, so there are no windows to overlap.
         """
         if len(tokens) < 2:
             raise WhenceError(

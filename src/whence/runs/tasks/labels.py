@@ -83,7 +83,7 @@ class Labels(Text):
             )
         if missing := set(held[1]) - set(train[1]):
             raise WhenceError(
-                f"the class {self.config.classes[min(missing)]!r} stands only at the end of the "
+                f"the class {self.config.classes[min(missing)]!r} occurs only at the end of the "
                 "text, which is held out: shuffle the lines."
             )
         return train, held
@@ -160,7 +160,7 @@ class Labels(Text):
         """
         tokens = [self._cut(np.asarray(self.dataset.tokenizer.encode(text))) for text in texts]
         if not all(len(ids) for ids in tokens):
-            raise WhenceError("there is nothing to put in a class: give a text.")
+            raise WhenceError("there is no text to classify: give one.")
         return self._logits(model, tokens).softmax(-1)
 
     def writer(self, model: Any) -> LanguageModel | CachedLanguageModel:
@@ -170,8 +170,8 @@ class Labels(Text):
             WhenceError: always.
         """
         raise WhenceError(
-            "the run's model names classes and writes nothing: ask it with 'whence classify RUN "
-            "--ask TEXT'."
+            "the run's model is a classifier and generates no text: ask it with 'whence classify "
+            "RUN --ask TEXT'."
         )
 
     def sample(self, model: Any, n_tokens: int, seed: int) -> str:
@@ -212,7 +212,7 @@ class Labels(Text):
             if label not in numbers:
                 raise WhenceError(
                     f"{label!r} isn't a class of this run, which knows {', '.join(numbers)}: if it "
-                    "stands only at the text's end, which is held out, shuffle the lines."
+                    "occurs only at the end of the text, which is held out, shuffle the lines."
                 )
             texts.append(self._cut(line[tab + 1 : -1]))
             classes.append(numbers[label])

@@ -117,13 +117,13 @@ class Pairs(Text):
         return ("\n",)
 
     def asked(self, prompt: str) -> str:
-        """Put the tab behind a source, where the answer begins.
+        """Put the tab after a source, where the answer begins.
 
         Raises:
             WhenceError: an empty source.
         """
         if not prompt.strip():
-            raise WhenceError("the run's model answers a source: give one as the prompt.")
+            raise WhenceError("the run's model needs a source text: give one as the prompt.")
         return prompt if "\t" in prompt else prompt + "\t"
 
     def answers(self, model: Any, n: int) -> list[tuple[str, str, str]]:
@@ -204,7 +204,7 @@ def measure_pairs(
         tokenizer: what the ids mean.
         n_tokens: stop after so many tokens, and write out a few hundred targets only.
         precision: a context such as autocast.
-        each: told between batches how far it is.
+        each: called between batches with how far it is.
     """
     c = model.config
     if n_tokens is not None:

@@ -12,7 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from whence.data import Dataset, Source, WindowBatches, prepare, text_source
-from whence.data.cutting import MARK
+from whence.data.texts.cutting import MARK
 from whence.data.tokenizers.chars import CharTokenizer
 from whence.data.tokenizers.words import UNKNOWN_ID
 from whence.errors import WhenceError, shell_word
@@ -44,12 +44,12 @@ class Batches(Protocol):
         ...
 
     def starts(self, step: int) -> np.ndarray:
-        """Say where the parts of a step stand in the text."""
+        """Say where the parts of a step are in the text."""
         ...
 
 
 class Text:
-    """Predict the next token; the base of every other task, which says only what it does otherwise.
+    """Predict the next token; the base of every other task, which overrides only what differs.
 
     Args:
         recipe: what to train, and how.
@@ -103,7 +103,7 @@ class Text:
         return next_token_loss(model, part)
 
     def notes(self, model: Any) -> list[str]:
-        """Say, after a step, what the model did otherwise than asked for."""
+        """Say, after a step, where the model did something other than requested."""
         return []
 
     @property
@@ -196,7 +196,7 @@ class Text:
         """Return the arguments of `whence` that ask a trained model: how its own text begins.
 
         Args:
-            run: its folder, as it stands in a command.
+            run: its folder, as in a command.
         """
         return f"generate {run} {shell_word(self._opening())} --show-probabilities"
 
@@ -215,7 +215,7 @@ class Text:
         return ()
 
     def asked(self, prompt: str) -> str:
-        """Return what the model goes on from where a person asks this.
+        """Return the prompt that the model continues when a person asks this.
 
         Raises:
             WhenceError: where the model can't be asked so.
@@ -286,7 +286,7 @@ def _readable(source: Source, tokenizer: CharTokenizer) -> tuple[Source, Counter
     if left_out.total() > source.n_chars - 2:
         raise WhenceError(
             f"{source.name} has none of the {tokenizer.vocab_size} characters that this model was "
-            "trained on: measure it on a text of the same writing system."
+            "trained on: measure it on a text in the same writing system."
         )
     known = text_source(
         source.name, lambda: (tokenizer.split_unknown(chunk)[0] for chunk in source.chunks())

@@ -1,6 +1,6 @@
 """A training that another process may pause, slow down, do step by step, and end.
 
-The wishes stand in a small file of the run's folder that is looked at between steps; the training
+The commands are in a small file in the run's folder that is checked between steps; the training
 is a generator, so a pause is only its caller not asking for the next step yet.
 """
 
@@ -80,7 +80,7 @@ class Control:
 
 
 def ask(folder: Path, **wishes: Any) -> Control:
-    """Change some of what a run's training is asked for, and leave the rest.
+    """Change some of what a run's training is asked to do, and leave the rest.
 
     Args:
         folder: the run's folder.

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from whence.data.sources import Source
-from whence.data.telling import Preparing, tell_nobody
+from whence.data.texts.sources import Source
+from whence.data.texts.telling import Preparing, tell_nobody
 from whence.errors import WhenceError
 from whence.runs.recipe import Recipe
 from whence.runs.store.aside import TakenError, made_aside
 from whence.runs.store.header import Header
-from whence.runs.store.record import Logs
+from whence.runs.store.records.record import Logs
 from whence.runs.store.tokens import share_tokens
 
 if TYPE_CHECKING:
@@ -63,6 +64,32 @@ def free_path(folder: Path, name: str) -> Path:
     return folder / f"{stem}-{number}"
 
 
+def at_free(folder: Path, name: str, make: Callable[[Path], R]) -> R:
+    """Make something at the next free path, however many processes do so at once.
+
+    Args:
+        folder: where.
+        name: see `free_path`.
+        make: makes it, or raises `TakenError` where another process was the first to end.
+    """
+    while True:
+        with suppress(TakenError):
+            return make(free_path(folder, name))
+
+
+def reserved(path: Path) -> Path:
+    """Make an empty folder, which nobody else has from here on.
+
+    Raises:
+        TakenError: where there is one by now.
+    """
+    try:
+        path.mkdir(parents=True)
+    except FileExistsError:
+        raise TakenError(path) from None
+    return path
+
+
 def make_as(
     make: Callable[[Path, Fill], R],
     recipe: Recipe,
@@ -79,7 +106,7 @@ def make_as(
         source: the text, where it is already open.
         preparing: as of `Run.create`.
     """
-    from whence.data.cutting import prepare
+    from whence.data.texts.cutting import prepare
 
     text = source or recipe.data.open()
     settled = resolve(recipe, text)
@@ -98,12 +125,9 @@ def make_as(
         )
         return Header(settled, now())
 
-    while True:
-        try:
-            return make(Path(path) if path else free_path(Path("runs"), text.name), fill)
-        except TakenError:  # another process was the first to end
-            if path is not None:
-                raise
+    if path is not None:
+        return make(Path(path), fill)
+    return at_free(Path("runs"), text.name, lambda free: make(free, fill))
 
 
 def make_at(path: Path, fill: Fill, check: Callable[[Path, Header], None]) -> None:
@@ -124,13 +148,13 @@ def make_at(path: Path, fill: Fill, check: Callable[[Path, Header], None]) -> No
 
 
 def check_trainable(run: Run) -> None:
-    """Find out now whether the run can take its first step, and be measured."""
+    """Check now that the run can take its first step and be measured."""
     run.session().batches[run.origin.step if run.origin else 0]
     check_text(run)
 
 
 def check_text(run: Run) -> None:
-    """Find out whether a run's text is long enough to be trained on and measured.
+    """Check that a run's text is long enough to be trained on and measured.
 
     Raises:
         WhenceError: saying what is too short.

@@ -1,4 +1,4 @@
-"""What a training run tells its caller as it goes."""
+"""What a training run reports to its caller."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ class Differed:
 
 @dataclass(frozen=True)
 class Noted:
-    """Something was done otherwise than asked for, in a sentence."""
+    """Something was done differently from what was requested, in a sentence."""
 
     text: str
 

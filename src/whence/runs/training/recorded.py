@@ -14,8 +14,8 @@ from whence.runs.store.checkpoints import (
 )
 from whence.runs.store.header import Header, Segment
 from whence.runs.store.past import Past
-from whence.runs.store.record import Logs
-from whence.runs.store.retention import Spacing, is_due, surplus
+from whence.runs.store.records.record import Logs
+from whence.runs.store.retention import Spacing, before_the_end, is_due, surplus
 from whence.runs.store.tidy import let_go, precious
 from whence.runs.training.events import (
     Differed,
@@ -38,13 +38,13 @@ Evaluations = Mapping[str, Callable[[Any], float]]
 
 
 class _LeftOutError(Exception):
-    """A measurement that was begun and isn't wanted any more."""
+    """A measurement that was begun and is no longer needed."""
 
 
 class Training:
     """One process's work on a run: from its last checkpoint, or the start, to its end.
 
-    Steps behind that checkpoint that the record already holds are done again, by the schedule they
+    Steps after that checkpoint that the record already holds are done again, by the schedule they
     were done by, and must give the recorded losses to the bit.
 
     Args:
@@ -162,7 +162,7 @@ class Training:
     def _forget(self, step: int) -> None:
         """From this step on the record is this segment's, which gives other losses."""
         self.saver.wait()
-        for other in saved_steps(self.checkpoints):  # first: none may lie behind the record's end
+        for other in saved_steps(self.checkpoints):  # first: none may be after the record's end
             if other > step:
                 let_go(self.logs, self.checkpoints, other)
         self.logs.steps.begin_as(self.logs.steps, step)
@@ -179,12 +179,13 @@ class Training:
                 yield evaluated
         if state % (self.record.sample_every or 1) == 0 and self.record.sample_tokens:
             yield self._sample(state)
-        if better or is_due(state, self.last_saved, self.spacing):
+        end = before_the_end(self.record, self.session.recipe.steps)
+        if better or state in end or is_due(state, self.last_saved, self.spacing):
             yield from self._save(state)
         yield from map(Saved, self.saver.finished())
 
     def _evaluate(self, state: int) -> Iterator[Evaluated]:
-        """Measure as often during training; nothing comes where that is broken off."""
+        """Measure as during training; an interrupted measurement gives nothing."""
         evaluation = self._measured(self.record.evaluate_tokens)
         if evaluation is None:
             return
@@ -196,7 +197,7 @@ class Training:
         yield event
 
     def _evaluate_whole(self, state: int) -> Generator[Evaluated, None, bool]:
-        """Measure at the end as ever, and if that took a part of the text only, on all of it.
+        """Measure as usual at the end, and on all of the text if that covered only part of it.
 
         Returns:
             Whether that was done, or broken off.
@@ -214,7 +215,7 @@ class Training:
         return True
 
     def _measured(self, n_tokens: int | None = None) -> Evaluation | None:
-        """Measure the validation text or windows all over it; None where that is broken off."""
+        """Measure the validation text or windows all over it; None if interrupted."""
 
         def each(done: int, total: int) -> None:
             if self.measuring(done, total):
@@ -262,7 +263,7 @@ class Training:
         return [Saved(step) for step in done]
 
     def _sync(self) -> None:
-        """What a checkpoint follows on must be on the disk before it."""
+        """Flush what a checkpoint depends on before it is written."""
         for lines in self.logs:
             lines.sync()
 
@@ -276,13 +277,13 @@ class Training:
             let_go(self.logs, self.checkpoints, other)
 
     def _restore(self) -> None:
-        """Take up the state of the first step, and the record up to it."""
+        """Restore the state of the first step, and the record up to it."""
         if self.start in saved_steps(self.checkpoints):  # else it is 0, the first weights
             restore(self.session, self.checkpoints, self.start)
         self.known = steps = self.logs.read_steps()
         self.spacing.took_before(steps.column("seconds"))
         for lines in (self.logs.evals, self.logs.samples):
-            # What was measured behind the checkpoint will be measured again.
+            # What was measured after the checkpoint will be measured again.
             records = list(lines)
             if any(record["step"] > self.start for record in records):
                 lines.replace([r for r in records if r["step"] <= self.start])

@@ -1,4 +1,4 @@
-"""From where training goes on, and what is said where a file that it needs is damaged."""
+"""Where training continues from, and the error where a file that it needs is damaged."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from whence.runs.store.checkpoints import saved_steps
 from whence.runs.store.files import DamagedError
 from whence.runs.store.header import Header
 from whence.runs.store.past import mismatches
-from whence.runs.store.record import Logs
+from whence.runs.store.records.record import Logs
 
 
 def resume_point(run: Path, header: Header) -> tuple[int, int]:
@@ -44,12 +44,12 @@ def resume_point(run: Path, header: Header) -> tuple[int, int]:
         assert header.origin
         whose = "A fork" if header.origin.how == "fork" else "The run"
         raise WhenceError(
-            f"{damage or f'{checkpoints} is empty.'} {whose} can't begin without the checkpoint it "
-            f"began with: {header.origin.again}."
+            f"{damage or f'{checkpoints} is empty.'} {whose} can't start without its first "
+            f"checkpoint: {header.origin.again}."
         )
     if damage:
         raise WhenceError(
-            f"{damage} The run can go on from step {sound}: 'whence verify {shell_word(run)} "
-            "--repair' puts aside what is damaged."
+            f"{damage} The run can continue from step {sound}: 'whence verify {shell_word(run)} "
+            "--repair' moves the damaged files aside."
         ) from damage
     return sound, n

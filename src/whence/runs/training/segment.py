@@ -78,6 +78,6 @@ def _begin(run: Run, steps: int) -> tuple[int, int]:
     if recorded > steps:
         raise WhenceError(
             f"the run has already done {recorded} steps: --steps {steps} would undo some; give "
-            "more, or fork it where it should part."
+            "more, or fork it at an earlier step."
         )
     return start, recorded

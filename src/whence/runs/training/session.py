@@ -147,7 +147,8 @@ class Session:
     def evaluate(self, n_tokens: int | None = None, each: Progress = no_progress) -> Evaluation:
         """Measure the loss on the validation text, or on windows spread over it.
 
-        It takes the model as written: other shapes of input would make a compiled one compile anew,
+        It takes the model as written: other shapes of input would make a compiled one compile
+        again,
         and the bits of later steps depend on that.
         """
         with self.hardware.in_force():

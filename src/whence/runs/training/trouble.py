@@ -1,17 +1,18 @@
-"""A disk or a memory that fails in the middle of a training, told in one sentence."""
+"""Disk and memory failures in the middle of a training, as one-line errors."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from whence.errors import WhenceError, memory_ran_out, shell_word
+from whence.errors import WhenceError, shell_word
 from whence.runs.store.checkpoints import saved_steps
-from whence.runs.store.record import Logs, id_of
+from whence.runs.store.records.record import Logs, id_of
+from whence.scale.limits import memory_ran_out
 
 
 @contextmanager
 def told(run: Path) -> Iterator[None]:
-    """Turn what a disk or the memory refuses into a sentence: what, what is saved, how to go on.
+    """Turn a disk or memory error into a sentence: what, what is saved, how to continue.
 
     Args:
         run: the folder of the run that is being trained.
@@ -26,13 +27,13 @@ def told(run: Path) -> Iterator[None]:
             raise WhenceError(
                 f"the memory ran out: {_saved(run)} Close other programs, or start again with a "
                 "smaller model or batch_size, or with accumulate; 'whence resume "
-                f"{shell_word(run)}' goes on from there."
+                f"{shell_word(run)}' continues from there."
             ) from error
         if not isinstance(error, OSError):
             raise
         raise WhenceError(
             f"{error.filename or run} can't be read or written ({error.strerror or error}): "
-            f"{_saved(run)} When the disk is well again, 'whence resume {shell_word(run)}' goes on "
+            f"{_saved(run)} When the disk works again, 'whence resume {shell_word(run)}' continues "
             "from there."
         ) from error
 

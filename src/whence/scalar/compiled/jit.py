@@ -11,12 +11,13 @@ def jit(loss: Loss, *, each: bool = False) -> Any:
 
     The batch and the parameters may both change between calls. Where the loss branches on a number,
     uses one as an index or takes its data out, the recording holds only as long as that comes out
-    the same; otherwise the graph is recorded anew, by itself. A loss that uses numbers which it was
+    the same; otherwise the graph is recorded again, by itself. A loss that uses numbers which it
+    was
     not given (random ones, a counter) cannot be replayed: that is looked for on the 2nd, 16th and
     128th call and so on, and said.
 
     Args:
-        loss: `(model, batch) -> Value`. `model.parameters()` are read anew at every call.
+        loss: `(model, batch) -> Value`. `model.parameters()` are read again at every call.
         each: the loss is of one sample, `(model, sample) -> Value`, and the batch is a sequence of
             samples, or arrays with a sample in each row. The result is the mean over samples, and
             those that share a graph are computed side by side: the fastest there is. Every sample's

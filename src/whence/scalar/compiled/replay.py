@@ -60,10 +60,10 @@ class SlowWarning(UserWarning):
 
 
 def record(loss: Loss, model: Any, shape: Any, numbers: list[Any]) -> Recording:
-    """Run the loss once on numbers that notice when they are looked at, and write its graph down.
+    """Run the loss once on numbers that notice when they are read, and record its graph.
 
     Raises:
-        WhenceError: if the loss returns something that is no `Value`.
+        WhenceError: if the loss returns something that isn't a `Value`.
     """
     guards: list[Guard] = []
     watched = watched_class(guards)
@@ -221,7 +221,7 @@ def to_check(calls: int) -> bool:
 
 
 def check(loss: Loss, model: Any, batch: Any, replayed: float) -> None:
-    """Compare with the function itself, now and then: a figure it takes from elsewhere may move."""
+    """Compare with the function itself now and then: a number from elsewhere may have changed."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         plain = loss(model, batch).data

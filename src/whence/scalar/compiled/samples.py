@@ -1,4 +1,4 @@
-"""The mean of a loss over samples, replayed with those that share a graph side by side."""
+"""The mean of a loss over samples, replayed with those that share a graph in parallel."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -191,7 +191,7 @@ def _by_shape(samples: Any) -> list[tuple[Any, Any, Any]]:
 def _table(rows: Sequence[list[Any]]) -> Any:
     if any(isinstance(x, Value) for row in rows for x in row):
         raise WhenceError(
-            "Samples that are replayed side by side must be plain numbers, not Values: "
-            "give numbers, or compile the loss of the whole batch."
+            "Samples that are replayed in parallel must be plain numbers, not Values: give "
+            "numbers, or compile the loss of the whole batch."
         )
     return as_array([x for row in rows for x in row]).reshape(len(rows), -1)

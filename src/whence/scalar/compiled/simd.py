@@ -1,6 +1,6 @@
 """Numbers side by side in a few vector registers: a type for compiled kernels.
 
-The compiler is told, not asked: loops over lanes whose arrays might overlap are left scalar by it.
+The compiler wouldn't vectorise loops over lanes by itself, since their arrays might overlap.
 Additions and products stay apart (no fused multiply-add), so that every lane has the bits that the
 scalar code gives.
 """

@@ -1,4 +1,4 @@
-"""A graph of `Value`s written down as flat arrays, ready to be computed again.
+"""A graph of `Value`s recorded as flat arrays, ready to be computed again.
 
 Sums, differences and products are one instruction: z = Σ aₖ·bₖ, added up from the left, with 1 and
 −1 as factors where there are none. A chain like ((b + w₁x₁) + w₂x₂) + … becomes one of them, where
@@ -49,7 +49,7 @@ class Program:
             slots (a is the index of a `PICK`; −1 for none), and which terms or choices it has.
         terms: the two factors of each term; a choice has 1 as its second one.
         back: the instructions that gradients flow through, in the graph's own backward order. Those
-            that only serve guards, or lie behind a `detach`, are not among them.
+            that only serve guards, or come before a `detach`, are not among them.
         size: how many slots there are.
         root: the slot of the result that was asked for.
     """
@@ -81,7 +81,7 @@ class Tape:
 
 
 def write_down(root: Value, guards: Sequence[Guard]) -> Tape:
-    """Write a graph down, together with the numbers that its guards look at."""
+    """Record a graph, together with the numbers that its guards check."""
     flowing = _flowing(root)
     order = _forward_order([*flowing, root, *(v for guard in guards for v in guard[1:3])])
     leaves: dict[int, Value] = {}

@@ -1,4 +1,4 @@
-"""Numbers that notice when a program looks at them, so that a recorded graph knows its limits.
+"""Numbers that notice when a program reads them, so that a recorded graph knows its limits.
 
 A recorded graph holds for other numbers only as long as the program would build the same graph for
 them. Where the program branches on a comparison, or takes a number out (`.data`, `float()`, as an
@@ -36,7 +36,7 @@ _SIGNS = ("add", "sub", "mul", "truediv", "pow")
 def watched_class(guards: list[Guard]) -> type[Value]:
     """Return a kind of `Value` that writes each look at its number into `guards`.
 
-    What is made from one is one too. The class is made anew for every recording, so that two
+    What is made from one is one too. The class is made again for every recording, so that two
     recordings never share their guards.
     """
 

@@ -8,21 +8,22 @@ from typing import Any, get_type_hints
 
 from whence.errors import WhenceError
 from whence.fields import fit, nearest
-from whence.studio.answers.asking import tensor_names, tracing
-from whence.studio.answers.cell import cell, matrix
-from whence.studio.answers.compare import compare
-from whence.studio.answers.doctor import doctor
-from whence.studio.answers.flow import flow
+from whence.studio.answers.chat import chat, spoken
+from whence.studio.answers.inside.asking import tensor_names, tracing
+from whence.studio.answers.inside.cell import cell, matrix
+from whence.studio.answers.inside.flow import flow
+from whence.studio.answers.inside.prediction import prediction
+from whence.studio.answers.inside.receipt import attribution, places, receipt
 from whence.studio.answers.journey import journey, running
-from whence.studio.answers.live import live
 from whence.studio.answers.play import play
-from whence.studio.answers.points import points
-from whence.studio.answers.prediction import prediction
-from whence.studio.answers.receipt import attribution, places, receipt
-from whence.studio.answers.recipe import form, recipe
-from whence.studio.answers.runs import runs
 from whence.studio.answers.step import step
-from whence.studio.answers.strip import strip
+from whence.studio.answers.training.compare import compare
+from whence.studio.answers.training.doctor import doctor
+from whence.studio.answers.training.live import live
+from whence.studio.answers.training.points import points
+from whence.studio.answers.training.recipe import form, recipe
+from whence.studio.answers.training.runs import runs
+from whence.studio.answers.training.strip import strip
 from whence.studio.texts import Texts
 
 # A view's name → a function of the folder of runs and of the view's parameters.
@@ -40,6 +41,8 @@ ANSWERS: dict[str, Callable[..., dict[str, Any]]] = {
     "step": step,
     "strip": strip,
     "prediction": prediction,
+    "chat": chat,
+    "spoken": spoken,
     "flow": flow,
     "cell": cell,
     "matrix": matrix,
@@ -107,7 +110,8 @@ def checked(function: Callable[..., Any], params: Mapping[str, Any]) -> dict[str
         json.dumps(dict(params), ensure_ascii=False).encode()
     except UnicodeEncodeError as error:
         raise WhenceError(
-            "a text of the request holds half a character (a lone surrogate): send whole ones."
+            "a text of the request contains half a character (a lone surrogate): send valid "
+            "Unicode."
         ) from error
     hints = get_type_hints(function)
     known = list(inspect.signature(function).parameters.values())[1:]

@@ -49,7 +49,7 @@ def journey(
         play = _play(lesson)
         cells = play.lesson.cells
         if not 0 <= cell < len(cells):
-            raise WhenceError(f"the lesson has no cell {cell}: they are 0 to {len(cells) - 1}.")
+            raise WhenceError(f"the lesson has no cell {cell}: give 0 to {len(cells) - 1}.")
         shown = [_shown(play, each, chosen, filled) for each in cells[: cell + 1]]
     return {
         "lessons": [{"n": each.n, "title": each.title, "about": each.about} for each in known],

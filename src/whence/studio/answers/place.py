@@ -47,7 +47,7 @@ def open_run(folder: Path, run: str) -> Run:
 
 
 def origin_of(run: Run) -> str | None:
-    """Say where a run comes from, if not from nothing; the name alone where that lies beside it."""
+    """Say which run or model a run comes from; only its name if it is in the same folder."""
     found = run.origin
     return origin_told(run.path, (found.run, found.step, found.how) if found else None)
 
@@ -70,7 +70,7 @@ def origin_told(path: Path, origin: tuple[str, int, str] | None) -> str | None:
 
 
 def python_path(path: Path) -> str:
-    """Return a path as it stands in a line of Python.
+    """Return a path as written in a line of Python.
 
     Example:
         >>> python_path(Path("runs") / "mine")

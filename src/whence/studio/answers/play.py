@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from whence.data.points import FEATURES, SHAPES
+from whence.data.made.points import FEATURES, SHAPES
 from whence.errors import shell_word
 from whence.models.small.mlp import ACTIVATIONS
 from whence.play import PRESETS, Edit, Session, Setup, read_edit, setup

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from whence.data.points import SHAPES, features
+from whence.data.made.points import SHAPES, features
 from whence.models.small.line import Fit, least_squares, mean_squared_error
 from whence.play import PRESETS, Session
 from whence.play.setup import samples, setup
-from whence.runs.store.curves import thin
+from whence.runs.store.records.curves import thin
 
 FEW = 60  # samples of a thumbnail
 FINE, COARSE = 60, 20  # points along a side: of the output's picture, of a hidden unit's

@@ -117,7 +117,7 @@ async function post(path, body) {
   try {
     response = await fetch(path, { method: "POST", headers: { "content-type": "application/json", "x-whence-secret": secret() }, body: JSON.stringify(body) });
   } catch {
-    throw new Error("The studio isn't running any more: start it again with 'whence studio', and open the address that it prints.");
+    throw new Error("The studio is no longer running: start it again with 'whence studio', and open the address that it prints.");
   }
   if (!response.ok) throw new Error(await said(response));
   return opened(await response.arrayBuffer());

@@ -37,7 +37,7 @@ function stillModel(view, params, baked) {
   };
 }
 
-// A link leads where the same view stands in this file; elsewhere there is nothing to follow.
+// A link leads to the same view in this file, if it is there.
 function follow({ view, params }) {
   const same = [...document.querySelectorAll(`[data-view="${CSS.escape(view)}"]`)].find((el) => question(view, JSON.parse(el.dataset.params)) === question(view, params));
   same?.scrollIntoView({ behavior: "smooth" });

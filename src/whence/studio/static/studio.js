@@ -12,6 +12,7 @@ const VIEWS = {
   journey: { title: "Journey" },
   live: { title: "Live", run: true },
   prediction: { title: "Prediction", run: true },
+  chat: { title: "Chat", run: true },
   flow: { title: "Flow", run: true },
   cell: { title: "Cell", run: true },
   receipt: { title: "Receipt", run: true },

@@ -1,4 +1,4 @@
-"""Where a number that is grouped is opened no further."""
+"""Where opening a grouped number ends."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Boundary:
         trace: the step.
         by: what the number is grouped by.
         first: the operations that made the number, which are opened in any case.
-        target: the tensor that it stands in.
+        target: the tensor that contains it.
     """
 
     def __init__(self, trace: Trace, by: str, first: set[int], target: Cells):
@@ -60,7 +60,7 @@ class Boundary:
         return op.name not in _PASSED
 
     def at_place(self, cells: Cells, at: Index) -> bool:
-        """Whether these elements stand at what is grouped by."""
+        """Whether these elements belong to one of the groups."""
         wanted = PLACES.get(self.by)
         if self.by == "where" and not self.trace.labels.by_example:
             wanted = "position"  # a line of a window is known by the position in it

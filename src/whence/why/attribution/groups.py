@@ -21,7 +21,7 @@ from whence.receipt.text import bar
 from whence.why.attribution.boundary import PLACES, Boundary
 from whence.why.attribution.paths import paths, paths_within
 from whence.why.receipts.followed import Node
-from whence.why.receipts.labels import Place
+from whence.why.receipts.layout.labels import Place
 from whence.why.receipts.ranking import ranked, shares
 from whence.why.receipts.unroll import Unrolled, normal, unroll
 from whence.why.receipts.update import Update
@@ -34,12 +34,12 @@ if TYPE_CHECKING:
 
 SPOILED = "(finite, but multiplied by a number that isn't)"
 # What a grouping means, of every number and on every kind of model.
-_PLACED = "; a term that stands at none is put under what made it"
+_PLACED = "; a term without one is put under what made it"
 MEANING = {
     "token": f"a term counts for the token at its position{_PLACED}",
     "position": f"a term counts for its position in the window{_PLACED}",
     "example": f"a term counts for its example{_PLACED}",
-    "where": f"a term counts for where in the training text its token stands{_PLACED}",
+    "where": f"a term counts for where in the training text its token is{_PLACED}",
     "head": "a term counts for the attention head that made it; else for the module that did",
     "module": "a term counts for the module that made it, or that sent the gradient back",
     "path": "a term counts for the modules by which the gradient came back from the loss",
@@ -151,7 +151,7 @@ def attribution(number: Number, by: str, seconds: float | None = None) -> Attrib
     trace = number.trace
     if by in ("position", "example") and (shape := trace.labels.undecided()):
         raise WhenceError(
-            f"Nothing tells what is an example and what a position in ids of shape {list(shape)}: "
+            f"It isn't known which dimension of ids of shape {list(shape)} runs over examples: "
             "give trace() tokens=…, laid out [examples, positions]."
         )
     start = _start(number)
@@ -187,7 +187,7 @@ def _start(number: Number) -> list[tuple[Cells, np.ndarray, np.ndarray]]:
 
 
 def _told_apart(leaves: list[Node]) -> tuple[list[Node], list[np.ndarray]]:
-    """Set aside terms that only their weight makes NaN or ±∞, where others are so by themselves.
+    """Set aside terms that are NaN or ±∞ only through their weight, if others are so by themselves.
 
     A shared denominator that isn't finite would else put the blame on everything alike.
     """
@@ -236,7 +236,7 @@ def _group_by_place(
     if by == "where":
         if labels.where is None:
             raise WhenceError(
-                "Nothing says where in the training text the windows begin: give trace() where=…."
+                "It isn't known where in the training text the windows begin: give trace() where=…."
             )
         position = place.position
         if position is None and labels.by_example and place.example is not None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from whence.why.receipts.followed import followed
-from whence.why.receipts.labels import Place
+from whence.why.receipts.layout.labels import Place
 from whence.why.receipts.unroll import normal
 from whence.why.recording.storage import Index, Ref
 from whence.why.recording.tape import Op
@@ -36,7 +36,7 @@ class Chosen:
         self._known: dict[tuple[int, int], bool] = {}
 
     def among(self, place: Place) -> np.ndarray | None:
-        """Tell which of some numbers stand at these places; `None` where none stands anywhere."""
+        """Tell which of some numbers belong to these places; `None` if none has a place."""
         if place.example is None:
             return None
         position = place.position
@@ -79,7 +79,7 @@ class Chosen:
 
 
 class Linear:
-    """Works out, for whole tensors, Σ of the terms that stand at some places of the batch.
+    """Computes, for whole tensors, Σ of the terms that belong to some places of the batch.
 
     Of a product one factor is followed, as in `unroll`; the others are held.
     """
@@ -97,7 +97,7 @@ class Linear:
             if op is not None:
                 found[which] = self._made(op, slot)[where]
             elif cells.version.stands_for is not None:
-                found[which] = self.of(cells.version.stands_for)[which]
+                found[which] = self.of(cells.version.stands_for)[where]
         return found
 
     def _made(self, op: Op, slot: int) -> np.ndarray:
@@ -136,7 +136,7 @@ class Linear:
         return result.reshape(-1)
 
     def _contracted(self, taken: Ref, first: bool) -> np.ndarray | None:
-        """Which of what a product sums over stand at the chosen places, if they stand anywhere."""
+        """Which of what a product sums over belong to the chosen places, if they have places."""
         if len(taken.size) != 2:
             return None
         rows, columns = taken.size

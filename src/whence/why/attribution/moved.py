@@ -34,6 +34,11 @@ class MovedTensor:
         name: the parameter's.
         size: ‖the part of its update‖.
         of: ‖its whole update‖.
+
+    Example:
+        >>> half = MovedTensor("embed.weight", size=0.5, of=1.0)
+        >>> half.size / half.of
+        0.5
     """
 
     name: str
@@ -49,6 +54,11 @@ class MovedWeight:
         address: of its update.
         value: the part.
         change: the whole of it.
+
+    Example:
+        >>> weight = MovedWeight("embed.weight[1,0].update", value=-0.5, change=-1.0)
+        >>> weight.value / weight.change
+        0.5
     """
 
     address: str
@@ -62,9 +72,21 @@ class Moved:
 
     Attributes:
         what: the places, such as `line 301 of my.txt`.
-        count: how many tokens (or examples) of the batch stand there.
+        count: how many tokens (or examples) of the batch are there.
         weights: the weights that it moved most, the furthest first.
         tensors: all parameters, the one that it moved furthest first.
+
+    Example:
+        >>> import torch
+        >>> from whence.why import trace
+        >>> table, ids = torch.nn.Embedding(5, 2), torch.tensor([[1, 3], [4, 1]])
+        >>> optimizer = torch.optim.SGD(table.parameters(), lr=0.5)
+        >>> def step():
+        ...     table(ids).sum().backward()
+        ...     optimizer.step()
+        >>> found = moved(trace(step, tokens=ids), example=1)
+        >>> found.count, found.tensors[0].name
+        (2, 'weight')
     """
 
     what: str
@@ -152,7 +174,7 @@ def moved(
             best.append((-abs(weight.value), weight))
     if shape := trace.labels.undecided():  # known once the tensors have been looked at
         raise WhenceError(
-            f"Nothing tells what is an example and what a position in ids of shape {list(shape)}: "
+            f"It isn't known which dimension of ids of shape {list(shape)} runs over examples: "
             "give trace() tokens=…, laid out [examples, positions]."
         )
     best.sort(key=lambda each: each[0])
@@ -162,20 +184,20 @@ def moved(
 
 
 def _chosen(trace: Trace, line: int | str | None, example: int | None) -> tuple[str, Chosen]:
-    """The places that are asked about, and what they are called."""
+    """The chosen places, and their names."""
     labels = trace.labels
     if example is not None:
         count = sum(part.layouts.examples for part in labels.parts)
         if not 0 <= example < count:
-            raise WhenceError(f"the batch has the examples 0 to {count - 1}: {example} is none.")
+            raise WhenceError(f"example is {example}: the batch has 0 to {count - 1}.")
         return f"example {example}", Chosen(trace, lambda e, p: e == example)
     if labels.where is None:
         raise WhenceError(
-            "Nothing says where in the training text the windows begin: give trace() where=…, or "
+            "It isn't known where in the training text the windows begin: give trace() where=…, or "
             "ask for an example."
         )
     if line == "worst":
-        line = worst_line(trace)
+        line = _worst_line(trace)
     where = labels.where
     wanted = _matching(str(line))
     chosen = Chosen(trace, lambda e, p: wanted(where(e, p)))
@@ -202,7 +224,7 @@ def _number(label: str) -> int:
     return int(found[1].replace(",", "")) if found else -1
 
 
-def worst_line(trace: Trace) -> str:
+def _worst_line(trace: Trace) -> str:
     """Return the line with the most loss above what as many tokens have on average.
 
     Raises:

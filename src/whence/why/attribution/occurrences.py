@@ -1,4 +1,4 @@
-"""From a token that accounts for part of a number to each place in the text where it stood."""
+"""From a token that accounts for part of a number to each of its places in the text."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Start = list[tuple[Cells, np.ndarray, np.ndarray]]
 
 @dataclass(frozen=True, slots=True)
 class Occurrence:
-    """One place of the batch where a token stood, and what it accounts for.
+    """One place of a token in the batch, and what it accounts for.
 
     Attributes:
         example: which example.
@@ -47,7 +47,7 @@ class Occurrence:
 
 
 def occurrences(number: Number, token: str) -> list[Occurrence]:
-    """Find the places of the batch where a token stood, each with its part of a number.
+    """Find a token's places in the batch, each with its part of a number.
 
     Args:
         number: a gradient or an update.
@@ -70,8 +70,9 @@ def occurrences(number: Number, token: str) -> list[Occurrence]:
         [(0, 1.0), (2, 1.0)]
     """
     trace, labels, at = number.trace, number.trace.labels, np.array([number.at])
-    summed = isinstance(number.ref, Update | Whole)
-    start: Start = list(number.ref.start(at)) if summed else [(number.ref, at, np.ones(1))]  # type: ignore[union-attr]
+    start: Start = [(number.ref, at, np.ones(1))]
+    if isinstance(number.ref, Update | Whole):
+        start = list(number.ref.start(at))
     first = {id(n.op) for cells, i, w in start for n in normal(cells, i, w)}
     stop = Boundary(trace, "token", first, start[0][0])
     places: dict[tuple[int, int], Start] = {}

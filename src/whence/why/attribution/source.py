@@ -17,7 +17,7 @@ _MOSTLY, _LARGEST = 0.5, 0.02
 
 
 def source(number: Number) -> str:
-    """Say where most of a weight's gradient or update comes from; "" where nothing tells."""
+    """Say where most of a weight's gradient or update comes from; "" where it isn't known."""
     name = number.address.partition("[")[0]
     own = name.removesuffix(".grad") in number.trace.parameters and number.address.endswith(".grad")
     if not (own or isinstance(number.ref, Update)):

@@ -35,6 +35,12 @@ class Turn:
         receipt: the update's terms.
         tokens: the update by token.
         places: the update by line of the training text.
+
+    Example:
+        >>> from whence import Run
+        >>> turn: Turn = biography(Run.open("runs/mine"), "embed.weight[3,7]", largest=1).turns[0]
+        >>> turn.change == turn.receipt.value
+        True
     """
 
     step: int
@@ -52,7 +58,7 @@ class Biography:
     Attributes:
         address: the weight's.
         begin: the first step that is told: 0, or where the run was forked.
-        values: as stored before each step, and behind the last one.
+        values: as stored before each step, and after the last one.
         final: as the last checkpoint holds it, where that is of the last step; else as replayed.
         residual: final − (first + Σ changes), added without rounding.
         turns: the steps with the largest changes, opened, the largest first.
@@ -115,7 +121,7 @@ def biography(
         address: an element of a parameter, such as `blocks.0.mlp.up.weight[3,7]`.
         largest: how many of the largest changes are opened.
         approximate: go on where a replayed loss differs from the record.
-        tell: is told ("replaying" or "tracing", how many are done, of how many).
+        tell: is called with ("replaying" or "tracing", how many are done, of how many).
 
     Returns:
         The `Biography`.
@@ -124,12 +130,13 @@ def biography(
         WhenceError: the address isn't an element of a parameter, or the run has done no step.
 
     Example:
-        >>> biography(Run.open("runs/mine"), "embed.weight[3,7]").residual  # doctest: +SKIP
+        >>> from whence import Run
+        >>> biography(Run.open("runs/mine"), "embed.weight[3,7]", largest=0).residual
         0.0
     """
     begin, end = _span(run)
     moment = start_from(run, begin, approximate)
-    name, index = find_weight(moment, address)
+    name, index = _find_weight(moment, address)
     weight = moment.model.get_parameter(name).detach()
     values = [float(weight[index])]
     for step, _ in moment.advance_to(end):
@@ -152,8 +159,10 @@ def biography_cost(run: Run, largest: int = 3) -> tuple[int, float]:
         How many steps are replayed at first, and about how many seconds it takes in all.
 
     Example:
-        >>> biography_cost(Run.open("runs/mine"))  # doctest: +SKIP
-        (2000, 71.5)
+        >>> from whence import Run
+        >>> steps, seconds = biography_cost(Run.open("runs/mine"))
+        >>> steps
+        6
 
     Args:
         run: the run.
@@ -172,11 +181,11 @@ def _span(run: Run) -> tuple[int, int]:
     run.refuse_counted()
     begin, end = run.origin.step if run.origin else 0, len(run.steps)
     if end <= begin:
-        raise WhenceError(f"{run.path} has done no step yet: train it first.")
+        raise WhenceError(f"{run.path} has no steps yet: train it first.")
     return begin, end
 
 
-def find_weight(moment: Moment, address: str) -> tuple[str, tuple[int, ...]]:
+def _find_weight(moment: Moment, address: str) -> tuple[str, tuple[int, ...]]:
     """Find the parameter and the index that an address means.
 
     Raises:
@@ -187,7 +196,7 @@ def find_weight(moment: Moment, address: str) -> tuple[str, tuple[int, ...]]:
     if parsed.name not in named:
         raise unknown(parsed.name, named, "The model has no weight")
     if parsed.quantity or parsed.step is not None:
-        raise WhenceError(f"{address!r} is more than a weight: give its name and index alone.")
+        raise WhenceError(f"{address!r} is more than a weight: give only its name and index.")
     shape = tuple(named[parsed.name].shape)
     index = tuple(i for i in parsed.index or () if isinstance(i, int))
     if parsed.index is None or len(parsed.index) != len(shape) or len(index) != len(shape):

@@ -32,11 +32,11 @@ from whence.receipt.figures import finite
 from whence.runs.questions.places import places
 from whence.runs.replay import Moment, nearest_checkpoint, start_from
 from whence.runs.run import Run
-from whence.why.budget import available
+from whence.scale.limits import memory_left
 from whence.why.history.moments import in_lines, shown
 from whence.why.history.slopes import Question, token_slopes
 from whence.why.history.update_vjp import UpdateVJP, clipped, update_vjps
-from whence.why.receipts.labels import around
+from whence.why.receipts.layout.labels import around
 
 
 class Window(NamedTuple):
@@ -48,6 +48,10 @@ class Window(NamedTuple):
         start: where it begins in the training tokens (pairs: which pair).
         value: its part of the change of ln P, in nats.
         position: the token of it whose prediction accounts for most of that.
+
+    Example:
+        >>> Window(step=31, example=2, start=512, value=0.125, position=7).value
+        0.125
     """
 
     step: int
@@ -68,13 +72,18 @@ class Influence:
         next: what comes after it.
         begin: the first step; the model before it gives `before`.
         end: the step whose model, before it, gives `after`.
-        curve: ln P before each step, and behind the last one, in nats.
+        curve: ln P before each step, and after the last one, in nats.
         windows: every window of these steps, in their order.
         decay: what weight decay accounts for.
         past: what the optimizer remembered before `begin` accounts for (in a fork).
         bent: what the first order leaves: (after − before) − Σ ⟨slope, update⟩.
         rounded: Σ ⟨slope, update⟩ − (Σ windows + decay + past): rounding, bfloat16's above all.
         notes: what a reader must know.
+
+    Example:
+        >>> found = Influence("we love", " deep", 0, 1, (-3.0, -2.5), (), 0.0, 0.0, 0.5, 0.0)
+        >>> found.curve[-1] - found.curve[0] == found.accounted + found.bent
+        True
     """
 
     prompt: str
@@ -133,7 +142,7 @@ def influence(
         step: account for the steps before this one; none: for all.
         approximate: go on where a replayed loss differs from the record.
         budget: bytes for the parameters of the steps between two sweeps.
-        tell: is told (what is being done, how many steps of it are done, of how many).
+        tell: is called with (what is being done, how many steps of it are done, of how many).
 
     Returns:
         The `Influence`.
@@ -142,7 +151,10 @@ def influence(
         WhenceError: a text is empty, too long, or has an unknown character; there is no such step.
 
     Example:
-        >>> influence(Run.open("runs/mine"), "we love", " deep").largest(3)  # doctest: +SKIP
+        >>> from whence import Run
+        >>> found = influence(Run.open("runs/mine"), "we love", " ", step=1)
+        >>> len(found.windows)  # those of the first step's batch
+        4
     """
     run.refuse_counted()
     begin = run.origin.step if run.origin else 0
@@ -160,8 +172,10 @@ def influence_cost(run: Run, step: int | None = None) -> tuple[int, float]:
     """Estimate what it takes: how many steps, and about how many seconds.
 
     Example:
-        >>> influence_cost(Run.open("runs/mine"))  # doctest: +SKIP
-        (2000, 180.0)
+        >>> from whence import Run
+        >>> steps, seconds = influence_cost(Run.open("runs/mine"))
+        >>> steps
+        6
 
     Args:
         run: the run.
@@ -172,7 +186,7 @@ def influence_cost(run: Run, step: int | None = None) -> tuple[int, float]:
     return end - begin, 3 * run.steps.seconds(begin, end)
 
 
-class Kept(NamedTuple):
+class _Kept(NamedTuple):
     """What a step leaves for the sweep back."""
 
     step: int
@@ -222,7 +236,7 @@ class _Sweep:
                 _dot(dual, memory[name]) for name, dual in self.carry.items() if name in memory
             )
 
-    def _forward(self, moment: Moment, last: int) -> Iterator[Kept]:
+    def _forward(self, moment: Moment, last: int) -> Iterator[_Kept]:
         question = Question(moment, self.prompt, self.next)
         self.curve[moment.step], slope = question.ask()
         while moment.step < last:
@@ -237,10 +251,10 @@ class _Sweep:
                 for name, weight in named.items()
             )
             linear = update_vjps(moment.optimizer, middle, before)
-            yield Kept(step, before, linear, clipped(moment.optimizer), batch)
+            yield _Kept(step, before, linear, clipped(moment.optimizer), batch)
             self.tell("replaying", self.end - last + step + 1 - self.begin, self.end - self.begin)
 
-    def _back(self, moment: Moment, kept: Kept) -> list[Window]:
+    def _back(self, moment: Moment, kept: _Kept) -> list[Window]:
         toward: dict[str, Tensor] = {}
         for name, p in kept.vjps.items():
             on_memory = p.to_state * p.vjp
@@ -267,7 +281,7 @@ class _Sweep:
         return found
 
     def done(self) -> Influence:
-        """Put it together."""
+        """Put the answer together."""
         curve = tuple(self.curve[step] for step in range(self.begin, self.end + 1))
         windows = tuple(sorted(self.windows, key=lambda w: (w.step, w.example)))
         accounted = math.fsum(window.value for window in windows)
@@ -287,11 +301,17 @@ class _Sweep:
 
 
 def describe(run: Run, windows: list[Window]) -> list[str]:
-    """Show where in the training text windows stand, and the token that accounts for most of each.
+    """Show where windows are in the training text, and the token that accounts for most of each.
+
+    Args:
+        run: the run.
+        windows: such as `Influence.windows`.
 
     Example:
-        >>> describe(run, answer.largest(1))  # doctest: +SKIP
-        ['line 812 of topics: …we love d⟨e⟩ep lear…']
+        >>> from whence import Run
+        >>> first = Window(step=0, example=0, start=0, value=0.1, position=7)
+        >>> describe(Run.open("runs/mine"), [first])[0].startswith("line ")
+        True
     """
     moment = Moment(run, run.session(), 0)
     whole, told = in_lines(moment), []
@@ -313,7 +333,7 @@ def _chunks(run: Run, begin: int, end: int, budget: int | None) -> list[tuple[in
     """Cut the steps into (checkpoint, first, last), each as long as memory allows."""
     session = run.session()
     nbytes = sum(p.nbytes for p in session.model.parameters())
-    free = (available() or 8 << 30) // 4 if budget is None else budget
+    free = memory_left() // 4 if budget is None else budget
     length = max(1, free // (2 * nbytes))  # a step keeps the parameters and their vjps
     saved = [begin, *(s for s in run.checkpoints if begin < s < end), end]
     return [

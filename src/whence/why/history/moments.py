@@ -17,14 +17,14 @@ from whence.errors import WhenceError, in_bytes
 from whence.runs.questions.places import places
 from whence.runs.questions.reading import part_of
 from whence.runs.replay import Moment
+from whence.scale.limits import memory_left
 from whence.train.loop import train
-from whence.why.budget import available
 from whence.why.step import trace
 from whence.why.trace import Trace
 
 
 def trace_moment(moment: Moment, text: str | Sequence[int] | None = None, **options: Any) -> Trace:
-    """Do a step of a run with every number of it recorded, and be the state before the next one.
+    """Do a step of a run with every number of it recorded, and move on to the next state.
 
     The model runs as written, also where the run is compiled.
 
@@ -53,15 +53,19 @@ def _traced(moment: Moment, text: str | Sequence[int] | None, **options: Any) ->
     parts = [part for _, part in moment.batch] if text is None else [part_of(moment.session, text)]
     tell: Callable[[int], None] | None = options.pop("tell", None)
     budget = options.pop("budget", None)
-    budget = available() if budget is None else budget
-    need = foresee(moment, parts, update=text is None)
+    budget = int(0.9 * memory_left()) if budget is None else budget
+    # To foresee a text's trace it would have to be made: it is refused while it is made.
+    need = 0
+    if text is None or tell is not None:
+        # Where nobody is told, it needn't be known better than that it fits.
+        need = foresee(moment, parts, text is None, enough=budget if tell is None else 0)
     if tell is not None:
         tell(need)
-    if budget is not None and need > budget:
+    if need > budget:
         raise WhenceError(
-            f"the trace of this step needs {in_bytes(need)} of memory, and there are "
-            f"{in_bytes(budget)} for it: trace a text of your own instead (--text), or a run "
-            "with a smaller batch or model."
+            f"the trace of this step needs {in_bytes(need)} of memory, and {in_bytes(budget)} are "
+            "available: trace a text of your own instead (--text), or a run with a smaller batch "
+            "or model."
         )
     known = {
         "model": moment.model,
@@ -95,7 +99,9 @@ def _traced(moment: Moment, text: str | Sequence[int] | None, **options: Any) ->
     return t
 
 
-def foresee(moment: Moment, parts: Sequence[Part | LabelledPart], update: bool = True) -> int:
+def foresee(
+    moment: Moment, parts: Sequence[Part | LabelledPart], update: bool = True, enough: int = 0
+) -> int:
     """Say how many bytes the trace of a step will keep, by tracing it on very few examples.
 
     A copy of the model and its optimizer is traced on one example and on two. What a trace keeps
@@ -106,9 +112,11 @@ def foresee(moment: Moment, parts: Sequence[Part | LabelledPart], update: bool =
         moment: the state before the step; it stays as it is.
         parts: the parts of the batch.
         update: whether the step ends with the optimizer's update.
+        enough: where n·bytes(1), which is never less, is no more than this, it is the answer: the
+            second example needn't be traced.
 
     Returns:
-        Bytes, within a few per cent.
+        Bytes, within a few per cent; or an upper bound.
 
     Example:
         >>> foresee(moment, [part for _, part in moment.batch])  # doctest: +SKIP
@@ -119,6 +127,8 @@ def foresee(moment: Moment, parts: Sequence[Part | LabelledPart], update: bool =
     base = _measure(moment, part, rows, update)
     if count <= len(rows):
         return base
+    if count * base <= enough:
+        return count * base
     if len(part.inputs) > len(rows):
         more = next(row for row in range(len(part.inputs)) if row not in rows)
         each = _measure(moment, part, [*rows, more], update) - base
@@ -181,7 +191,7 @@ def _reading(moment: Moment, part: Part | LabelledPart, model: Any = None) -> Ca
 
 
 def shown(moment: Moment, token: int) -> str:
-    """Show a token as it stands in the text; half a character, as the tokenizer shows it."""
+    """Show a token as it is in the text; half a character, as the tokenizer shows it."""
     text = moment.tokenizer.decode([token])
     return moment.tokenizer.token(token) if "\ufffd" in text else text
 

@@ -136,7 +136,7 @@ def token_slopes(
 
 @contextmanager
 def _formulas() -> Iterator[None]:
-    """Take the kernels that forward-mode differentiation knows."""
+    """Use the kernels that support forward-mode differentiation."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch warns of hardware that isn't there
         with sdpa_kernel(SDPBackend.MATH), torch.backends.mkldnn.flags(enabled=False):

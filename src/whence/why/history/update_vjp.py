@@ -1,4 +1,4 @@
-"""The optimizer seen from behind: what a slope by the weights is, by this step's gradient.
+"""The optimizer backwards: from a slope by the weights to one by this step's gradient.
 
 An update is linear in what the optimizer remembers and in this step's gradient, once what its
 terms factor is held: Adam's denominator, the matrix that makes Muon's momentum orthogonal, the
@@ -66,7 +66,7 @@ def update_vjps(
     """Write the update that the optimizer has just made as a linear map of its gradients.
 
     Args:
-        optimizer: behind the step; the parameters' gradients are still there.
+        optimizer: after the step; the parameters' gradients are still there.
         slopes: derivative of what is asked about, by each parameter.
         before: the parameters as they were before the step.
 

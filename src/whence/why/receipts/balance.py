@@ -35,6 +35,11 @@ class Row:
         refused: why numbers of this operation could not be opened, each reason once.
         limits: bound / |stored| of each number that isn't 0: an error of that share would be
             overlooked.
+
+    Example:
+        >>> row = Row("aten::mm float32", numbers=50, residual=2e-8, used=0.1, limits=[1e-7, 3e-7])
+        >>> row.wrong, row.overlooked
+        ([], 2e-07)
     """
 
     operation: str
@@ -210,7 +215,7 @@ def _weigh(trace: Trace, row: Row, call: Call, at: Index) -> None:
     terms = max(first.total(1)[2], 1)
     step = max(1, _TERMS_AT_ONCE // terms)
     parts = [at[start : start + step] for start in range(0, len(at), step)]
-    for some, (stored, residual, size, limit) in [(part, weigh(call, part)) for part in parts]:
+    for some, (stored, residual, size, limit) in [(part, _weighed(call, part)) for part in parts]:
         row.numbers += len(some)
         with np.errstate(invalid="ignore", divide="ignore"):
             share = np.where(residual > 0, residual / size, 0.0)
@@ -226,7 +231,7 @@ def _weigh(trace: Trace, row: Row, call: Call, at: Index) -> None:
             )
 
 
-def weigh(call: Call, at: Index) -> tuple[np.ndarray, Any, np.ndarray, np.ndarray]:
+def _weighed(call: Call, at: Index) -> tuple[np.ndarray, Any, np.ndarray, np.ndarray]:
     """Return the stored values, |stored − Σ terms|, Σ|terms| and the bound of some elements."""
     opened = open_call(call, at)
     assert opened is not None

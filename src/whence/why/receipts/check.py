@@ -41,6 +41,11 @@ class Check:
         exact: by the same backward pass in float64.
         difference: (loss(x + h) − loss(x − h)) / 2h in float64.
         step: h.
+
+    Example:
+        >>> check = Check("weight[0,0].grad", stored=4.0, exact=4.000001, difference=4.0, step=1e-6)
+        >>> check.stored_error, check.error < 1e-6
+        (0.0, True)
     """
 
     address: str

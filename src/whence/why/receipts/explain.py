@@ -62,7 +62,7 @@ def explain(
 
 
 def inner(number: Number, top: int, depth: int, raw: bool = False) -> Receipt:
-    """Write the receipt of a number, as it stands within another."""
+    """Write the receipt of a number that is a term of another."""
     number.check_real()
     opened, call = open_element(number.ref, number.at)
     quantity = _quantity(number, call)
@@ -192,7 +192,7 @@ def _inherited(number: Number) -> float:
 
 
 def _untold(term: Term) -> list[str]:
-    """The addresses of a term that stand neither in its figures nor beside its slopes."""
+    """The addresses of a term that are neither in its figures nor beside its slopes."""
     slopes = [*term.slopes, *[math.nan] * (len(term.factors) - len(term.slopes))]
     return [
         address

@@ -26,6 +26,8 @@ from whence.why.rules.opening import Cells, Factor, Part
 if TYPE_CHECKING:
     from whence.why.trace import Trace
 
+__all__ = ["FirstBad", "first_bad"]
+
 _FOLLOWED = 64  # operands of one number that are followed
 _SHOWN = 5
 
@@ -37,9 +39,17 @@ class FirstBad:
     Attributes:
         receipt: its terms.
         place: the token at which it was met; "" where that isn't known.
-        others: how many more numbers of the same tensor aren't finite.
+        others: how many other numbers of the same tensor aren't finite.
         places: the tokens of some of these.
         reached: the names of the tensors on the way from it to what failed, in that order.
+
+    Example:
+        >>> import torch
+        >>> from whence.why import trace
+        >>> x = torch.tensor([4.0, -1.0], requires_grad=True)
+        >>> found: FirstBad = first_bad(trace(lambda: x.sqrt().sum().backward()))
+        >>> found.others
+        0
     """
 
     receipt: Receipt
@@ -56,7 +66,7 @@ class FirstBad:
         })  # fmt: skip
 
     def lines(self) -> list[str]:
-        """Return what stands behind the receipt, line by line."""
+        """Return what follows the receipt, line by line."""
         found = [f"met at {self.place}"] if self.place else []
         if self.others:
             are = "number of the same tensor isn't" if self.others == 1 else (
@@ -143,7 +153,7 @@ class _Link:
     """A number that isn't finite.
 
     Attributes:
-        cells: the tensor it stands in.
+        cells: the tensor that contains it.
         at: its place there.
         harmless: it is an infinity that was meant, unless an operand turns out not to be.
         operands: those of its operands that aren't finite, the one to follow first (NaN, the
@@ -223,7 +233,7 @@ def _told(trace: Trace, chain: list[_Link], top: int) -> FirstBad:
     own = trace.name_of(first.cells)
     names = [trace.name_of(link.cells) for link in reversed(chain)]
     reached = tuple(name for name in dict.fromkeys(names) if name != own)
-    # A weight stands at no token: the first number made of it does.
+    # A weight has no token: the first number made of it does.
     words = (trace.labels.describe(link.cells, link.at) for link in reversed(chain))
     place = next((w for w in words if w), "")
     return FirstBad(number.why(top=top), place, len(others), places, reached)

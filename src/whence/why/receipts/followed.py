@@ -20,7 +20,7 @@ class Node:
     """Some elements that one operation made, each with its weight in the unrolled number.
 
     Attributes:
-        cells: the tensor they stand in, as the operation wrote it.
+        cells: the tensor that contains them, as the operation wrote it.
         at: their places.
         weight: what each counts for.
         call: the operation, `None` for what was there before the step.
@@ -119,7 +119,7 @@ class Product(NamedTuple):
 
 
 def dense_product(node: Node, one: Opened) -> Product | None:
-    """Hand weights on through a large matrix product; `None` where it isn't one.
+    """Pass weights on through a large matrix product; `None` where it isn't one.
 
     With y = a·b and the number Σ w·y, the followed factor a has the weights w·bᵀ, b has aᵀ·w.
 

@@ -60,7 +60,7 @@ def with_formula(number: Number, receipt: Receipt) -> Receipt:
 
 
 class _Weight:
-    """What stands beside an updated weight: its gradient and the optimizer's memory of it."""
+    """What belongs to an updated weight: its gradient and the optimizer's state."""
 
     def __init__(self, number: Number, clipped: bool):
         self.trace, self.at = number.trace, number.at
@@ -183,8 +183,8 @@ def orthogonal(weight: _Weight, rule: dict[str, Any]) -> Written | None:
     }  # fmt: skip
     triples = rule["triples"]
     note = (
-        f"O is what {len(triples)} Newton–Schulz steps x ← a·x + b·(xxᵀ)x + c·(xxᵀ)²x make of "
-        f"x = u/‖u‖, with (a, b, c) = {', then '.join(map(_triple, dict.fromkeys(triples)))}"
+        f"O is the result of {len(triples)} Newton–Schulz steps x ← a·x + b·(xxᵀ)x + c·(xxᵀ)²x "
+        f"from x = u/‖u‖, with (a, b, c) = {', then '.join(map(_triple, dict.fromkeys(triples)))}"
     )
     return Written(symbols, numbers, result, known, note)
 

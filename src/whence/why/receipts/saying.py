@@ -54,7 +54,7 @@ def sentence(number: Number, receipt: Receipt, source: str = "") -> str:
     if isinstance(number.ref, Update):
         return _moved(number, receipt, source)
     if receipt.verdict == NOISE:
-        return "no more than rounding: nothing in the text is to be blamed for it"
+        return "no larger than rounding error, so it isn't attributed to anything in the text"
     worst = receipt.terms[0] if receipt.terms else None
     if worst is not None and " expected" in worst.place:
         count = len(receipt.terms) + receipt.others.count
@@ -94,7 +94,7 @@ def _moved(number: Number, receipt: Receipt, source: str) -> str:
     assert opened is not None
     kinds: dict[str, float] = {}
     for part in opened.parts:
-        kind = part.symbol.removesuffix(f" {PAST}").removeprefix(f"{MIXED} ")
+        kind = part.symbol.removesuffix(f", {MIXED}").removesuffix(f" {PAST}")
         kinds[kind] = kinds.get(kind, 0.0) + float(part.terms().sum())
     whole = sum(abs(each) for each in kinds.values())
     order = sorted(kinds.items(), key=lambda each: -abs(each[1]))
@@ -103,7 +103,7 @@ def _moved(number: Number, receipt: Receipt, source: str) -> str:
     ]
     moved = f"moved {short(value) if value < 0 else '+' + short(value)}"
     if receipt.verdict == NOISE:
-        moved += ", no more than rounding can make of it"
+        moved += ", no more than rounding error"
     return f"{moved}: " + ", ".join(parts) + (f"; {source}" if source else "")
 
 

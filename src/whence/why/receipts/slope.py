@@ -93,7 +93,9 @@ def slope(number: Number, step: float = 1e-6) -> Slope:
         [('x[0]', 2.0), ('x[1]', 1.0)]
     """
     if not isinstance(number.ref, Ref):
-        raise WhenceError(f"{number.address} is worked out, not made by an operation: open it.")
+        raise WhenceError(
+            f"{number.address} was computed by Whence, not by an operation of the step: open it."
+        )
     ((op, slot, where, _),) = number.ref.writers(np.array([number.at]))
     if op is None:
         raise WhenceError(f"{number.address} has no slope: nothing in this step made it.")
@@ -106,9 +108,9 @@ def slope(number: Number, step: float = 1e-6) -> Slope:
     reach = 1e3 * UNIT.get(again.dtype, 2.0**-24) * max(1.0, abs(number.value))
     if abs(again.base - number.value) > max(reach, 0.02 * abs(number.value)):
         raise WhenceError(
-            f"{number.address} has no numerical slope: run again, {op.name} gives "
-            f"{figure(again.base)} and not {figure(number.value)}, so it draws at random or reads "
-            "what isn't recorded."
+            f"{number.address} has no numerical slope: when run again, {op.name} gives "
+            f"{figure(again.base)} instead of {figure(number.value)}, so it is random or reads "
+            "something that isn't recorded."
         )
     narrow = again.dtype != torch.float64
     places = again.places()

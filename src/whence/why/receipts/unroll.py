@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from whence.why.receipts.axes import spread
 from whence.why.receipts.followed import Node, added_up, dense_product, followed
+from whence.why.receipts.layout.axes import spread
 from whence.why.recording.recomputed import Recomputed
 from whence.why.recording.storage import Index, Ref
 from whence.why.rules.open import open_call
@@ -148,7 +148,7 @@ def normal(cells: Cells, at: Index, weight: np.ndarray) -> list[Node]:
             continue
         original = cells.version.stands_for
         if original is not None:
-            nodes += normal(original, at[which], weight[which])
+            nodes += normal(original, where, weight[which])
         else:
             whole = _whole(cells)
             nodes.append(Node(whole, whole.locate(cells.places(at[which])), weight[which], None))

@@ -106,12 +106,12 @@ def _size(terms: np.ndarray) -> float:
 def leaf_words(trace: Trace, leaf: Node) -> str:
     """Say what a leaf of the optimizer is: decay, the past, or this step's gradient."""
     name = trace.name_of(leaf.cells)
-    mixed = "" if len(leaf.weight) == 1 else f"{MIXED} "
+    mixed = "" if len(leaf.weight) == 1 else f", {MIXED}"
     if name in trace.parameters:
-        return f"{mixed}weight decay"
+        return f"weight decay{mixed}"
     if leaf.op is None:
         kind = name.rpartition(".")[2]
-        return mixed + (f"momentum {PAST}" if kind in MOMENTA else f"{kind} {PAST}")
+        return (f"momentum {PAST}" if kind in MOMENTA else f"{kind} {PAST}") + mixed
     if leaf.op.phase == "backward":
-        return f"{mixed}this step's gradient"
-    return f"{mixed}{name}"
+        return f"this step's gradient{mixed}"
+    return f"{name}{mixed}"

@@ -24,30 +24,42 @@ WORDS = {
     "mm": "matrix product", "bmm": "matrix product", "addmm": "matrix product plus bias",
     "baddbmm": "matrix product", "linear": "linear layer", "mv": "matrix times vector",
     "dot": "dot product", "embedding": "looked up in the embedding",
-    "embedding_dense_backward": "gradients of the places where the token stood, added up",
+    "embedding_dense_backward": "gradients summed over the token's positions",
     "_softmax": "softmax", "_safe_softmax": "softmax",
     "_softmax_backward_data": "softmax, backward",
     "_log_softmax": "log-softmax", "_log_softmax_backward_data": "log-softmax, backward",
     "nll_loss_forward": "cross-entropy", "nll_loss_backward": "cross-entropy, backward",
-    "native_layer_norm": "layer norm", "native_layer_norm_backward": "layer norm, backward",
-    "_fused_rms_norm": "RMS norm", "_fused_rms_norm_backward": "RMS norm, backward",
-    "_scaled_dot_product_flash_attention_for_cpu": "attention",
-    "_scaled_dot_product_flash_attention_for_cpu_backward": "attention, backward",
-    "native_dropout": "dropout", "native_dropout_backward": "dropout, backward",
-    "gelu": "GELU", "gelu_backward": "GELU, backward", "silu": "SiLU",
-    "silu_backward": "SiLU, backward", "relu": "ReLU", "threshold_backward": "ReLU, backward",
-    "tanh": "tanh", "tanh_backward": "tanh, backward", "sigmoid": "sigmoid",
-    "sigmoid_backward": "sigmoid, backward", "rsqrt": "1/√", "sqrt": "√", "exp": "exponential",
+    "native_layer_norm": "layer norm", "_fused_rms_norm": "RMS norm",
+    "_scaled_dot_product_flash_attention_for_cpu": "attention", "native_dropout": "dropout",
+    "gelu": "GELU", "silu": "SiLU", "relu": "ReLU", "threshold_backward": "ReLU, backward",
+    "tanh": "tanh", "sigmoid": "sigmoid", "rsqrt": "1/√", "sqrt": "√", "exp": "exponential",
     "add": "sum", "sub": "difference", "mul": "product", "div": "quotient", "sum": "sum",
-    "mean": "mean", "neg": "negative", "pow": "power", "cat": "joined", "stack": "stacked",
+    "mean": "mean", "neg": "negative", "pow": "power", "cat": "concatenated", "stack": "stacked",
     "clone": "copied", "copy": "copied", "detach": "copied", "transpose": "transposed",
     "slice_backward": "gradient of a slice", "select_backward": "gradient of a slice",
-    "mse_loss": "mean squared error", "mse_loss_backward": "mean squared error, backward",
-    "linalg_vector_norm": "norm", "norm": "norm", "lerp": "moved part of the way",
+    "mse_loss": "mean squared error", "linalg_vector_norm": "norm", "norm": "norm",
+    "lerp": "interpolated",
     "ones_like": "set to 1", "zeros_like": "set to 0", "zeros": "set to 0", "_to_copy": "cast",
-    "ones": "set to 1", "new_zeros": "set to 0", "addcmul": "a product added",
-    "addcdiv": "a quotient added", "reciprocal": "1/x", "clamp": "kept within limits",
-    "triu": "upper triangle", "tril": "lower triangle", "arange": "counted up",
+    "ones": "set to 1", "new_zeros": "set to 0", "addcmul": "plus a product",
+    "addcdiv": "plus a quotient", "reciprocal": "1/x", "clamp": "clamped",
+    "mkldnn_rnn_layer": "LSTM layer", "convolution": "convolution",
+    "native_batch_norm": "batch norm", "_native_batch_norm_legit": "batch norm",
+    "native_group_norm": "group norm", "_grouped_mm": "matrix product of each group",
+    "max_pool2d_with_indices": "max pooling", "max_pool3d_with_indices": "max pooling",
+    "avg_pool1d": "average pooling", "avg_pool2d": "average pooling",
+    "avg_pool3d": "average pooling", "constant_pad_nd": "padded", "masked_fill": "masked",
+    "_prelu_kernel": "PReLU", "leaky_relu": "leaky ReLU", "elu": "ELU", "glu": "GLU",
+    "mish": "Mish", "hardswish": "hard swish", "hardsigmoid": "hard sigmoid",
+    "hardtanh": "hard tanh", "huber_loss": "Huber loss", "smooth_l1_loss": "smooth L1 loss",
+    "l1_loss": "mean absolute error", "_ctc_loss": "CTC loss", "ctc_loss": "CTC loss",
+    "binary_cross_entropy_with_logits": "binary cross-entropy",
+    "binary_cross_entropy": "binary cross-entropy", "cross_entropy_loss": "cross-entropy",
+    "nll_loss2d_forward": "cross-entropy", "nll_loss2d": "cross-entropy",
+    "nll_loss": "cross-entropy", "log_softmax": "log-softmax", "layer_norm": "layer norm",
+    "rms_norm": "RMS norm", "scaled_dot_product_attention": "attention",
+    "index_select": "rows selected", "clamp_min": "clamped from below",
+    "clamp_max": "clamped from above", "triu": "upper triangle", "tril": "lower triangle",
+    "arange": "range of numbers",
 }  # fmt: skip
 # The same operations, where an optimizer does them.
 UPDATE = {
@@ -80,7 +92,10 @@ def operation(call: Call) -> str:
 def in_words(name: str) -> str:
     """Say what an operation of this raw name does, whatever it was done to."""
     plain = name.removeprefix("_foreach_").rstrip("_")
-    return WORDS.get(plain) or UPDATE.get(plain) or plain.strip("_").replace("_", " ")
+    known = WORDS.get(plain) or UPDATE.get(plain)
+    if known is None and plain.endswith("_backward"):
+        return f"{in_words(plain.removesuffix('_backward'))}, backward"
+    return known or plain.strip("_").replace("_", " ")
 
 
 def made_by(trace: Trace, name: str) -> str:
@@ -90,7 +105,7 @@ def made_by(trace: Trace, name: str) -> str:
 
 
 def spoken(trace: Trace, name: str) -> tuple[str, str] | None:
-    """Say what a name stands for that only an operation gave: where, and what was done there.
+    """Say what a name that only an operation gave means: where, and what was done there.
 
     Args:
         trace: the step.

@@ -16,7 +16,7 @@ class Account:
 
     Args:
         budget: bytes that may be kept; `None` for no limit.
-        tell: is told how many bytes the trace will keep, once the forward pass is done.
+        tell: is called with how many bytes the trace will keep, once the forward pass is done.
         moving: an optimizer runs in the step.
 
     Attributes:

@@ -1,6 +1,6 @@
 """Calls that cannot be seen from below autograd: `backward()`, `cond()`, what frees memory.
 
-Functions of torch are stood in for while a step is recorded. A mode for functions would see the
+Functions of torch are replaced while a step is recorded. A mode for functions would see the
 calls too, but under one torch takes other kernels (`nn.TransformerEncoderLayer` leaves its fast
 path).
 """
@@ -30,7 +30,7 @@ def backward_calls(
 
     Args:
         begin: is given the tensors that it starts from.
-        end: is called behind it, with the inputs that `torch.autograd.grad` was asked about and
+        end: is called after it, with the inputs that `torch.autograd.grad` was asked about and
             what it returned for each.
         here: records what runs in it also in another thread than the recorder's.
     """

@@ -19,7 +19,7 @@ class Memories:
     """The storages of a step by address, and a record for each tensor over them.
 
     Args:
-        account: is told of every byte that is kept.
+        account: counts every byte that is kept.
     """
 
     def __init__(self, account: Account):
@@ -50,8 +50,8 @@ class Memories:
             tensor = found
         try:
             storage = tensor.untyped_storage()
-        except (NotImplementedError, RuntimeError):
-            return None  # what functorch puts around tensors
+        except (NotImplementedError, RuntimeError):  # what functorch puts around tensors
+            return None
         memory = self._known.get(storage._cdata)
         if memory is None:
             if tensor._is_zerotensor():  # autograd's zeros, which have no memory
@@ -101,6 +101,18 @@ class Memories:
             if torch._C._storage_Use_Count(memory.storage._cdata) > 1:
                 memory.storage = memory.storage.clone()
                 self._account.nbytes += memory.nbytes
+
+
+def free(memories: list[Memory]) -> None:
+    """Free all bytes at once.
+
+    Operations and tensors point at each other, and such circles would wait for Python's garbage
+    collector, which counts objects and doesn't know how large they are.
+    """
+    for memory in memories:
+        memory.storage, memory.is_free = torch.UntypedStorage(0), True
+        for version in memory.versions:
+            version.kept.clear()
 
 
 def maker(tensor: Tensor):

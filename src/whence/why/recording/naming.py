@@ -71,7 +71,7 @@ class Namer:
         ]
 
     def close(self) -> None:
-        """Look at the variables a last time and let go of everything."""
+        """Look at the variables a last time and drop everything."""
         if self._last is not None:
             self._scan_chain(self._last)
         for handle in self._handles:

@@ -30,7 +30,9 @@ class Nested:
     def __init__(self, op: Op, part: str = ""):
         self.recorder = Recorder(None, None, within=op)
         self.names: dict[str, Ref] = self.recorder.namer.names
-        back = "backward" if op.forward is not None else ""
+        back = ""
+        if op.forward is not None:  # without a module the step's own names begin with "backward"
+            back = "backward" if op.forward.module else "layer.backward"
         run = f"run{op.run}" if op.run > 1 else ""
         self.prefix = [p for p in ((op.forward or op).module, back, run, part) if p]
 

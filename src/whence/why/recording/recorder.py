@@ -42,7 +42,7 @@ class Recorder(TorchDispatchMode):
         model: whose modules give names to the tensors, if there is one.
         optimizer: what updates it, likewise.
         budget: bytes that may be kept; `None` for no limit.
-        tell: is told how many bytes the trace will keep, once the forward pass is done.
+        tell: is called with how many bytes the trace will keep, once the forward pass is done.
         within: the fused operation that what is recorded stands for, if any.
 
     Attributes:

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from whence.errors import WhenceError
+
 if TYPE_CHECKING:
     from whence.why.recording.tape import Op
 
@@ -29,7 +31,8 @@ class Version:
         seen: all tensors that were laid over it.
         unseen: operations made it that weren't recorded.
         fixed: it is a parameter, or made of nothing but parameters.
-        stands_for: the tensor of the step that this is a float64 copy of, element by element.
+        stands_for: the tensor of the step that this is a float64 copy of, row by row: a place in
+            this storage is the logical position of an element of that tensor.
     """
 
     __slots__ = (
@@ -54,7 +57,16 @@ class Version:
         return self.carries or (self.writer is not None and self.writer.phase == "backward")
 
     def content(self) -> torch.UntypedStorage:
-        """Return the whole storage as it was at this version."""
+        """Return the whole storage as it was at this version.
+
+        Raises:
+            WhenceError: its trace is gone.
+        """
+        if self.memory.is_free:
+            raise WhenceError(
+                "the trace that this operation is of is gone, and its numbers with it: keep the "
+                "trace in a variable for as long as its operations are read."
+            )
         versions = self.memory.versions
         whole, found = self.number, None
         while whole < len(versions) - 1:
@@ -90,12 +102,13 @@ class Memory:
     Attributes:
         outside: it existed before the step.
         lengths: of a nested tensor, how many rows each part has.
+        is_free: its bytes were let go, as nobody holds the trace any longer.
     """
 
-    __slots__ = ("lengths", "nbytes", "outside", "storage", "versions")
+    __slots__ = ("is_free", "lengths", "nbytes", "outside", "storage", "versions")
 
     def __init__(self, storage: torch.UntypedStorage, writer: Op | None, outside: bool):
-        self.storage, self.outside = storage, outside
+        self.storage, self.outside, self.is_free = storage, outside, False
         self.nbytes = storage.nbytes()
         self.lengths: tuple[int, ...] | None = None
         self.versions = [Version(self, 0, writer)]
@@ -150,6 +163,11 @@ class Ref:
         self.conjugate, self.negative = conjugate, negative
         self.size, self.stride, self.dtype = tuple(size), tuple(stride), dtype
         self.dense = _is_dense(self.size, self.stride)
+
+    def copied_from(self, original: Ref) -> Ref:
+        """Return the whole copy that this is a view of, which lies row by row from the start."""
+        stride = torch.empty(original.size, device="meta").stride()
+        return Ref(self.version, 0, original.size, stride, self.dtype)
 
     def __repr__(self) -> str:
         return f"Ref({best_name(self) or '?'}, {list(self.size)}, {self.dtype})"

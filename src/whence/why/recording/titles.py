@@ -111,7 +111,7 @@ def _owners(
 
 
 def _name_as_before(recorder: Recorder, output: Ref) -> None:
-    """Name what was written in place as what stood there before: `x#2` after `x`."""
+    """Name what was written in place after what was there before: `x#2` after `x`."""
     number = output.version.number
     if number:
         earlier = output.version.memory.versions[number - 1]

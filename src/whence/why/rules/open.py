@@ -68,7 +68,7 @@ def open_element(cells: Cells, at: int) -> tuple[Opened | None, Call | None]:
     ((op, slot, where, _),) = cells.writers(np.array([at]))
     original = cells.version.stands_for
     if op is None and original is not None:
-        return open_element(original, at)
+        return open_element(original, int(where[0]))
     if op is None:
         factor = Factor(cells, np.array([[at]]))
         part = Part("x", value=factor.values)

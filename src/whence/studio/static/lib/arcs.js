@@ -46,7 +46,7 @@ export function arcs(tile, pick) {
     put(figures, own.filter((k) => w(q, k) >= 0.05).map((k) => s("text", { x: x(k), y: same ? base + 34 : 10, "text-anchor": "middle" }, w(q, k).toFixed(2).replace(/^0/, ""))));
     words.forEach((node, i) => node.classList.toggle("on", i === q));
     const most = [...own].sort((a, b) => w(q, b) - w(q, a)).slice(0, 4);
-    said.textContent = `\u2018${reading[q]}\u2019 reads ${most.map((k) => `\u2018${read[k]}\u2019 ${probability(w(q, k))}`).join(", ")}`;
+    said.textContent = `\u2018${reading[q]}\u2019 attends to ${most.map((k) => `\u2018${read[k]}\u2019 ${probability(w(q, k))}`).join(", ")}`;
   }
 
   const word = (text, i, y, more) => s("g", { class: "arc-word", ...more }, s("rect", { x: x(i) - step / 2 + 1, y: y - 3, width: step - 2, height: 22, rx: 4 }), s("text", { x: x(i), y: y + 12, "text-anchor": "middle" }, text));
@@ -59,7 +59,7 @@ export function arcs(tile, pick) {
     word(text, q, below, {
       tabindex: q === at ? 0 : -1,
       role: "button",
-      "aria-label": `${text} at ${q}: what it reads; Enter opens the largest weight`,
+      "aria-label": `${text} at ${q}: what it attends to; Enter opens the largest weight`,
       onpointerenter: () => show(q),
       onclick: () => open(q),
       onfocus: () => move(q),
@@ -83,7 +83,7 @@ export function arcs(tile, pick) {
     show(q);
   }
   const above = same ? null : read.map((text, k) => word(text, k, base - 12, { "aria-hidden": "true" }));
-  const svg = s("svg", { width, height, viewBox: `0 0 ${width} ${height}`, class: "arcs", role: "group", "aria-label": "Who reads whom: arrow keys move along the words" }, lines, figures, above, words);
+  const svg = s("svg", { width, height, viewBox: `0 0 ${width} ${height}`, class: "arcs", role: "group", "aria-label": "Attention between the words: arrow keys move along them" }, lines, figures, above, words);
   show(at);
   return h("div", { class: "arcs-place" }, h("div", { class: "scroll" }, svg), said);
 }

@@ -28,7 +28,7 @@ export function question(name, params) {
 export function ask(model, name, params) {
   if (model.get("place") !== "still") return request(model, { type: "ask", name, params: params || {} });
   const baked = (model.get("baked") || {})[question(name, params)];
-  return baked ? Promise.resolve(baked) : Promise.reject(new Error("This picture holds no answer to that: open it in the studio to ask."));
+  return baked ? Promise.resolve(baked) : Promise.reject(new Error("This file doesn't contain that answer: open the run in the studio."));
 }
 
 // The first answer: the one that came with the view, else asked for.

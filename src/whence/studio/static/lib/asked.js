@@ -2,7 +2,8 @@
 
 import { ask } from "./ask.js";
 import { h, put } from "./dom.js";
-import { count, full, number, short } from "./number.js";
+import { count, digits, full, number, short } from "./number.js";
+import { trimmed } from "./terms.js";
 
 // The parameters that say what is asked about, out of all of a view's.
 export function about(params) {
@@ -21,10 +22,10 @@ export async function askTraced(model, name, params, node) {
       if (over) return;
       const seconds = Math.round((performance.now() - started) / 1000);
       const words = {
-        replaying: `going back to step ${count(found.wanted)}: step ${count(found.reached)} is done again`,
-        tracing: `recording every number of step ${count(found.wanted)}`,
-        waiting: "waiting for another question",
-        ready: "opening it",
+        replaying: `Replaying up to step ${count(found.wanted)}: at step ${count(found.reached)}`,
+        tracing: `Recording every number of step ${count(found.wanted)}`,
+        waiting: "Waiting for another request",
+        ready: "Opening it",
       }[found.state];
       put(node, h("p", { class: "waiting", role: "status" }, h("span", { class: "pulse", "aria-hidden": "true" }), `${words}\u2026 ${seconds > 2 ? `${seconds} s` : ""}`));
     } catch {
@@ -47,8 +48,15 @@ export function where(answer, change) {
   const last = Math.max(0, answer.done - 1);
   const box = h("input", { type: "number", min: 0, max: answer.text ? answer.done : last, value: answer.step, "aria-label": "Step", class: "step-box", onchange: () => change({ step: Number(box.value) }) });
   const slide = h("input", { type: "range", min: 0, max: answer.text ? answer.done : last, value: answer.step, "aria-label": "Step slider", class: "step-slide", oninput: () => (box.value = slide.value), onchange: () => change({ step: Number(slide.value) }) });
-  const text = h("input", { type: "text", value: answer.text, placeholder: "the batch of this step \u2014 or type a text", "aria-label": "Text instead of the batch", class: "text-box", onchange: () => change({ text: text.value }) });
-  return h("div", { class: "where row" }, h("label", { class: "field" }, h("span", {}, `step, 0 to ${count(last)}`), h("span", { class: "row tight" }, slide, box)), h("label", { class: "field wide-field" }, h("span", {}, "read"), text));
+  const text = h("input", { type: "text", value: answer.text, placeholder: "this step's batch, or type a text", "aria-label": "Text instead of the batch", class: "text-box", onchange: () => change({ text: text.value, ...(text.value || answer.step <= last ? {} : { step: last }) }) }); // behind the last step there is no batch
+  return h("div", { class: "where row" }, h("label", { class: "field" }, h("span", {}, `step, 0 to ${count(answer.text ? answer.done : last)}`), h("span", { class: "row tight" }, slide, box)), h("label", { class: "field wide-field" }, h("span", {}, "input text"), text));
+}
+
+// The step's loss and what is to be said of it; a note that begins with the loss says it already.
+export function lossOf(answer) {
+  const notes = answer.notes.map((note) => h("span", { title: note }, trimmed(note)));
+  const known = answer.notes.some((note) => note.startsWith("loss "));
+  return [...(known ? [] : [h("span", {}, "loss ", digits(answer.loss))]), ...notes].map((each, i) => [i ? "; " : "", each]);
 }
 
 // Rows of signed bars around a common zero. Each row: {label, value, more (a node), open()}.
@@ -71,18 +79,18 @@ function glyph(x) {
 }
 
 const SAID = {
-  exact: "nothing was lost",
-  rounded: "the residual is no more than rounding leaves",
-  "rounding noise": "no larger than rounding can make it: nothing is to be blamed for it",
-  sampled: "it was drawn at random",
-  given: "no operation of this step made it",
-  "closed box": "the operation has no rule: it stays closed",
-  "does not add up": "the residual is more than rounding leaves",
+  exact: "no rounding error",
+  rounded: "the residual is within rounding error",
+  "rounding noise": "no larger than rounding error, so it isn't attributed to anything",
+  sampled: "drawn at random",
+  given: "not computed in this step",
+  "closed box": "there is no rule that opens this operation",
+  "does not add up": "the residual is larger than rounding error",
 };
 
 // Exact, rounded or sampled, always said, with the residual.
 export function judged(receipt) {
   const bad = receipt.verdict === "does not add up";
-  const left = ["given", "closed box"].includes(receipt.verdict) ? null : h("span", {}, " Residual ", h("span", { class: "number", title: full(receipt.residual) }, short(receipt.residual)), " of at most ", h("span", { class: "number", title: full(receipt.bound) }, short(receipt.bound)));
-  return h("p", { class: "judged" }, h("span", { class: `badge ${bad ? "bad" : receipt.verdict.replaceAll(" ", "-")}` }, receipt.verdict), h("span", { class: "quiet" }, ` ${SAID[receipt.verdict] || ""}.`, left, receipt.recomputed ? ". Recomputed: the kernel kept none of its intermediate numbers." : null));
+  const left = ["given", "closed box"].includes(receipt.verdict) ? null : h("span", {}, " Residual ", h("span", { class: "number", title: full(receipt.residual) }, short(receipt.residual)), ", bound ", h("span", { class: "number", title: full(receipt.bound) }, short(receipt.bound)));
+  return h("p", { class: "judged" }, h("span", { class: `badge ${bad ? "bad" : receipt.verdict.replaceAll(" ", "-")}` }, receipt.verdict), h("span", { class: "quiet" }, ` ${SAID[receipt.verdict] || ""}.`, left, receipt.recomputed ? ". Recomputed, because the kernel keeps no intermediate values." : null));
 }

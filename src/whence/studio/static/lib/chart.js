@@ -21,7 +21,7 @@ export function chart(options) {
   const place = h("div", scrolls(`${title} as a table`));
   const behind = h("details", { class: "behind", "data-local": "" }, h("summary", {}, "Table"), place);
   const log = button("log", () => ((state.log = !state.log), draw()), { class: "small toggle", title: "logarithmic scale", "aria-pressed": "false", "data-local": "" });
-  const closer = button("+", () => zoom(0.5), { class: "small", title: "zoom in (or drag over a stretch)", "aria-label": `Zoom in on ${title}` });
+  const closer = button("+", () => zoom(0.5), { class: "small", title: "zoom in (or drag across the steps)", "aria-label": `Zoom in on ${title}` });
   const wider = button("all", () => show(null), { class: "small", title: "show all steps", "aria-label": `Show all steps of ${title}` });
   const tools = h("div", { class: "tools" }, log, cut ? [closer, wider] : null);
   const node = h("figure", { class: "chart" }, h("figcaption", {}, h("span", { class: "title" }, title), legend, tools), svg, behind);
@@ -36,7 +36,8 @@ export function chart(options) {
   function draw() {
     log.setAttribute("aria-pressed", String(state.log));
     wider.disabled = !state.range;
-    const width = state.width || 640;
+    if (!state.width) return point(); // drawn once the page has told how wide it may be
+    const { width } = state;
     svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
     scales = scalesOf(shown(), state.log, width, height, state.range);
     put(axes, axesOf(scales, width, height, options.axis || title.toLowerCase()));
@@ -125,7 +126,7 @@ export function chart(options) {
   // ---- mouse and keyboard ----
 
   const within = (step) => Math.max(scales.left, Math.min(scales.right, Math.round(step)));
-  const pixel = (event) => Math.max(MARGIN.left, Math.min((state.width || 640) - MARGIN.right, event.clientX - svg.getBoundingClientRect().left));
+  const pixel = (event) => Math.max(MARGIN.left, Math.min(state.width - MARGIN.right, event.clientX - svg.getBoundingClientRect().left));
   svg.addEventListener("pointermove", (event) => {
     if (!scales?.ticksX) return;
     if (state.from !== undefined && cut && Math.abs(pixel(event) - state.from) > DRAG) state.drag = [state.from, pixel(event)];

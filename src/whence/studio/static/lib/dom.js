@@ -48,12 +48,16 @@ export function put(node, ...children) {
   return append(node, children);
 }
 
+// Words that begin a sentence with a capital letter; a run's name or a command keeps its own.
+const SENTENCE = /^(a|an|ask|choose|close|did|enter|give|it|no|nothing|only|open|set|start|that|the|there|they|this|train|type|use|write) /;
+
 // What went wrong, why and what to do, and buttons that do it; screen readers say it at once. The
 // library's errors are one sentence: what is wrong, a colon, what to do.
 export function trouble(message, ...buttons) {
   const text = message instanceof Error ? message.message : message;
   const [, what, why] = text.match(/^(.+?[^\d]): (.+)$/s) || [null, text, ""];
-  const whole = why ? [h("p", { class: "what-is-wrong" }, `${what}. `), h("p", { class: "why" }, why)] : h("p", { class: "what-is-wrong" }, what);
+  const begun = (kind, words) => ({ class: SENTENCE.test(words) ? `${kind} begins` : kind });
+  const whole = why ? [h("p", begun("what-is-wrong", what), `${what}. `), h("p", begun("why", why), why)] : h("p", begun("what-is-wrong", what), what);
   return h("div", { class: "trouble", role: "alert" }, h("div", {}, whole), buttons.filter(Boolean).length ? h("div", { class: "row" }, buttons) : null);
 }
 

@@ -4,7 +4,7 @@ import { h } from "./dom.js";
 
 // `take(file)` is called with the first file; returns a function that ends it.
 export function dropped(el, take) {
-  const cover = h("div", { class: "drop-cover", hidden: true }, h("p", {}, "Drop a text to train on it"));
+  const cover = h("div", { class: "drop-cover", hidden: true }, h("p", {}, "Drop a text file to train on it"));
   el.append(cover);
   const has = (event) => [...(event.dataTransfer?.types || [])].includes("Files");
   const listeners = {

@@ -33,8 +33,8 @@ export function fit() {
       s("path", { class: "line", d: path(answer), style: { stroke: "var(--accent)", "stroke-width": 2.5 } }),
       [...xs].map((v, i) => s("circle", { cx: x(v), cy: y(ys[i]), r: i === followed ? 7 : 4.5, class: i === followed ? "sample followed" : "sample" }, s("title", {}, `x ${full(v)}, y ${full(ys[i])}`))),
     );
-    svg.setAttribute("aria-label", `The answer over the input, and ${xs.length} samples; the table has their numbers`);
-    said.textContent = closed ? "what it answers (solid), the closed form (dashed), samples and how far off each is" : "what it answers, the samples and how far off each is; the large one is followed";
+    svg.setAttribute("aria-label", `The prediction for each input, and ${xs.length} samples; the table has their numbers`);
+    said.textContent = closed ? "the prediction (solid), the closed-form solution (dashed), and the error at each sample" : "the prediction and the error at each sample; the network shows the large sample";
   }
 
   return { node, update };

@@ -12,9 +12,9 @@ const NAMES = {
   "model.n_heads": "heads",
   "model.d_model": "width",
   "model.d_ff": "hidden units",
-  "model.n_previous": "tokens back",
-  "model.context_length": "window",
-  "model.order": "n",
+  "model.n_previous": "previous tokens",
+  "model.context_length": "context length",
+  "model.order": "order n",
   "model.smoothing": "smoothing",
   "model.k": "k (add-k)",
   steps: "steps",
@@ -31,13 +31,13 @@ export function startForm(model, given) {
   function fill(known) {
     const look = paced(preview_now, 250);
     const state = { source: known.sources[0].name, named: "", text: "" };
-    const source = h("select", { name: "source", onchange: choose }, known.sources.map((each) => h("option", { value: each.name }, `${each.name}: ${each.about}`)), h("option", { value: "paste" }, "text that I paste"), h("option", { value: "file" }, "a file of mine"));
-    const paste = h("textarea", { name: "text", "aria-label": "the text to train on", placeholder: "Paste at least a few pages: the more, the better it writes.", spellcheck: "false", oninput: look });
+    const source = h("select", { name: "source", onchange: choose }, known.sources.map((each) => h("option", { value: each.name }, `${each.name}: ${each.about}`)), h("option", { value: "paste" }, "pasted text"), h("option", { value: "file" }, "a file on this computer"));
+    const paste = h("textarea", { name: "text", "aria-label": "the text to train on", placeholder: "Paste at least a few pages. The more text, the better.", spellcheck: "false", oninput: look });
     const file = h("input", { type: "file", name: "file", accept: ".txt,.md,.csv,.tsv,.json,.py,text/*", onchange: () => readFile(file.files[0]) });
     const told = h("p", { class: "quiet" });
     const kind = h("select", { name: "model", onchange: settings }, known.models.map((each) => h("option", { value: each.name }, `${each.name}: ${each.about}`)));
     const sizes = h("div", { class: "sizes" });
-    const name = h("input", { name: "out", placeholder: "chosen for you", autocomplete: "off", spellcheck: "false", oninput: look });
+    const name = h("input", { name: "out", placeholder: "chosen automatically", autocomplete: "off", spellcheck: "false", oninput: look });
     const paused = h("input", { type: "checkbox", name: "paused" });
     const preview = h("div", { "aria-live": "polite" });
     const begin = button("Start training", start, { class: "primary" });
@@ -77,7 +77,7 @@ export function startForm(model, given) {
       state.text = "";
       if (!chosen) return;
       if (chosen.size > LARGEST) {
-        put(told, trouble(`${chosen.name} has ${count(chosen.size)} bytes and the page takes ${count(LARGEST)}: train it with 'whence train FILE'; the run then shows here.`));
+        put(told, trouble(`${chosen.name} has ${count(chosen.size)} bytes and the page takes at most ${count(LARGEST)}: train it with 'whence train FILE'; the run will appear here.`));
         return;
       }
       try {
@@ -120,7 +120,7 @@ export function startForm(model, given) {
         const answer = await ask(model, "recipe", wanted);
         if (!same()) return;
         const [few] = Object.entries(answer.parameters_by_vocabulary);
-        put(preview, h("p", { class: "quiet" }, [`run ${answer.name}`, few[1] ? ` · ${count(few[1])} parameters if the text has ${few[0]} different tokens` : ""]), copies(answer));
+        put(preview, h("p", { class: "quiet" }, [`run ${answer.name}`, few[1] ? ` · ${count(few[1])} parameters if the text has ${few[0]} distinct tokens` : ""]), copies(answer));
         name.placeholder = answer.name;
         begin.disabled = false;
       } catch (error) {
@@ -141,12 +141,12 @@ export function forkDialog(model, el, run, step, most) {
   dialog(el, {
     title: `Fork ${run}`,
     label: "Fork and train",
-    body: [h("p", { class: "quiet" }, "The new run shares this one's past up to the step and differs from there on."), h("div", { class: "start-grid" }, field("at step", at), field("name of the new run", name)), field("what differs, one setting in each line", changes)],
+    body: [h("p", { class: "quiet" }, "The new run shares this run's history up to the step you choose, then trains with its own settings."), h("div", { class: "start-grid" }, field("at step", at), field("name of the new run", name)), field("changed settings, one per line", changes)],
     async act() {
       const pairs = {};
       for (const line of changes.value.split("\n").filter((each) => each.trim())) {
         const [key, value] = line.split(/=(.*)/s);
-        if (value === undefined) throw new Error(`"${line}" sets nothing: write FIELD = VALUE.`);
+        if (value === undefined) throw new Error(`"${line}" isn't a setting: write FIELD = VALUE.`);
         pairs[key.trim()] = typed(value);
       }
       const done = await command(model, "fork", { run, step: Number(at.value), out: name.value.trim(), changes: pairs });

@@ -80,7 +80,7 @@ export function network(open, look) {
           s("rect", { x, y, width: BOX, height: BOX, rx: 6, class: "box" }),
           s("text", { x: x + BOX / 2, y: y - 4, "text-anchor": "middle", class: "name" }, unit.name),
           map && !answer.op ? null : s("text", { x: x + BOX / 2, y: y + BOX / 2, dy: "0.35em", "text-anchor": "middle", class: map ? "value halo" : "value", ...fitting(value === null ? "?" : tight(value)) }, value === null ? "?" : tight(value)),
-          k && unit.slope !== null && !map ? s("text", { x: x + BOX / 2 + 3, y: y + BOX - 5, "text-anchor": "middle", class: "slope", ...fitting(`∂ ${tight(unit.slope)}`, BOX - 14) }, `∂ ${tight(unit.slope)}`) : null,
+          k && unit.slope !== null && !map ? s("text", { x: x + BOX / 2 + 3, y: y + BOX - 5, "text-anchor": "middle", class: "slope", ...fitting(`∂ ${tight(unit.slope, 2)}`, BOX - 14) }, `∂ ${tight(unit.slope, 2)}`) : null,
           death ? s("path", { d: `M${x} ${y}l${BOX} ${BOX}m0 ${-BOX}l${-BOX} ${BOX}`, class: "cross" }) : null,
           s("title", {}, death ? death.why : `${unit.name} = ${full(value)}${k && unit.slope !== null ? `\nslope ${full(unit.slope)}` : ""}`),
         ];
@@ -129,7 +129,7 @@ function fitting(text, room = BOX - 8) {
   return text.length > 5 ? { textLength: room, lengthAdjust: "spacingAndGlyphs" } : {};
 }
 
-function tight(value) {
+function tight(value, digits = 3) {
   const x = number(value);
-  return Number.isFinite(x) && Math.abs(x) >= 0.001 && Math.abs(x) < 1000 ? String(Number(x.toPrecision(3))).replace("-", "−") : short(x);
+  return Number.isFinite(x) && Math.abs(x) >= 0.001 && Math.abs(x) < 1000 ? String(Number(x.toPrecision(digits))).replace("-", "−") : short(x);
 }

@@ -114,7 +114,7 @@ export function plane() {
   return { node, update, large };
 }
 
-const LEGEND = "● class 1, ■ class 0; hollow ones are held out, the ringed one is followed";
+const LEGEND = "● class 1, ■ class 0; hollow: held out; ringed: the sample that the network shows";
 
 // The line where it is at `level`, cell by cell between the middles of the picture's points.
 function border(pen, p, side, size, level) {

@@ -42,7 +42,7 @@ function build(place, { setup, choices, presets, thumbnails }, configure, rate) 
   const seed = h("input", { type: "number", min: 0, max: 999999, size: 5, "aria-label": "seed", onchange: (event) => configure({ seed: Math.max(0, Math.round(Number(event.target.value))) || 0 }) });
   fields.push((answer) => (seed.value = String(answer.setup.seed)));
   const rates = [0.001, 0.003, 0.01, 0.02, 0.03, 0.05, 0.07, 0.09, 0.1, 0.2, 0.3, 0.5, 1, 3, 10];
-  const read = points ? h("fieldset", { class: "features" }, h("legend", { class: "label" }, "reads"), h("div", { class: "row" }, choices.features.map((name) => feature(name)))) : null;
+  const read = points ? h("fieldset", { class: "features" }, h("legend", { class: "label" }, "inputs"), h("div", { class: "row" }, choices.features.map((name) => feature(name)))) : null;
 
   function feature(name) {
     const box = h("input", {
@@ -63,13 +63,13 @@ function build(place, { setup, choices, presets, thumbnails }, configure, rate) 
     h(
       "div",
       { class: "row settings" },
-      select("learns", "data", Object.keys(presets).map((name) => [name, NAMES[name] || name]), (data) => configure({ data })),
+      select("data", "data", Object.keys(presets).map((name) => [name, NAMES[name] || name]), (data) => configure({ data })),
       slider("learning rate", "rate", rates, rate, (answer) => answer.rate),
       select("optimizer", "optimizer", choices.optimizer.map((name) => [name, name]), (optimizer) => configure({ optimizer })),
-      setup.hidden.length ? select("units apply", "activation", choices.activation.map((name) => [name, name]), (activation) => configure({ activation })) : null,
+      setup.hidden.length ? select("activation", "activation", choices.activation.map((name) => [name, name]), (activation) => configure({ activation })) : null,
       setup.data === "one" ? null : select("batch", "batch", batches(setup).map((n) => [String(n), n ? String(n) : "all"]), (n) => configure({ batch: Number(n) })),
       points ? slider("noise", "noise", [0, 0.03, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5], (noise) => configure({ noise })) : null,
-      h("span", { class: "seed" }, h("span", { class: "label" }, "seed"), h("span", { class: "row tight" }, seed, button("New", () => configure({ seed: Number(seed.value) + 1 }), { class: "small", title: "other points and starting weights" }))),
+      h("span", { class: "seed" }, h("span", { class: "label" }, "seed"), h("span", { class: "row tight" }, seed, button("New", () => configure({ seed: Number(seed.value) + 1 }), { class: "small", title: "new points and initial weights" }))),
     ),
     h("div", { class: "row settings" }, layers(setup, configure), read),
   );
@@ -91,7 +91,7 @@ function batches({ batch }) {
 
 function layers({ hidden }, configure) {
   const set = (k, n) => configure({ hidden: hidden.map((was, i) => (i === k ? n : was)) });
-  const change = (k, by) => button(by > 0 ? "+" : "−", () => set(k, hidden[k] + by), { class: "small", disabled: hidden[k] + by < 1 || hidden[k] + by > 16, "aria-label": `${by > 0 ? "one unit more" : "one unit less"} in hidden layer ${k + 1}` });
+  const change = (k, by) => button(by > 0 ? "+" : "−", () => set(k, hidden[k] + by), { class: "small", disabled: hidden[k] + by < 1 || hidden[k] + by > 16, "aria-label": `${by > 0 ? "add a unit to" : "remove a unit from"} hidden layer ${k + 1}` });
   return h(
     "fieldset",
     { class: "layers" },

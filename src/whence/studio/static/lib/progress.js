@@ -19,7 +19,7 @@ export function progress(model, lesson, node) {
       if (cell !== null && takes) {
         bar.value = Math.min(0.98, since / takes);
         const left = Math.ceil(takes - since);
-        put(said, left > 0 ? `The experiment is running: about ${left} s left` : "The experiment is running: nearly done, it takes longer on this machine");
+        put(said, left > 0 ? `The experiment is running: about ${left} s left` : "The experiment is running: almost done (it takes longer on this computer)");
       } else bar.removeAttribute("value");
     } catch {
       // the question itself will say what is wrong

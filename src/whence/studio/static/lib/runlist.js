@@ -41,7 +41,7 @@ export function grouped(runs, by) {
   if (!by) return [["", runs]];
   const groups = new Map();
   for (const run of runs) {
-    const names = by === "tag" ? (run.tags?.length ? run.tags : ["no tag"]) : [of(run, by)];
+    const names = by === "tag" ? (run.tags?.length ? run.tags : ["untagged"]) : [of(run, by)];
     for (const name of names.slice(0, 1)) groups.set(name, [...(groups.get(name) || []), run]);
   }
   return [...groups];

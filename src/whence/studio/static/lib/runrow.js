@@ -13,7 +13,7 @@ export function runRow(name, columns, does) {
   const node = h("tr", { "data-run": name }, cells);
   const told = h("td", { colspan: columns.length - 1 });
   const why = h("tr", { class: "why-row", "data-why": name }, h("td", {}), told);
-  const tick = h("input", { type: "checkbox", "aria-label": `choose ${name} to compare`, onchange: (event) => does.choose(event.target.checked) });
+  const tick = h("input", { type: "checkbox", "aria-label": `select ${name} to compare`, onchange: (event) => does.choose(event.target.checked) });
   const tags = h("div", { class: "run-tags" });
   let last = "";
   let shownTags = null;
@@ -49,8 +49,8 @@ export function runRow(name, columns, does) {
   }
 
   function drawTags(found) {
-    const chip = (tag) => h("span", { class: "tag" }, button(tag, () => does.find(tag), { class: "link", title: `show the runs tagged ${tag}` }), does.live ? button("×", () => does.tags(found.filter((each) => each !== tag)), { class: "link", "aria-label": `Take the tag ${tag} from ${name}` }) : null);
-    const box = h("input", { type: "text", size: 10, maxlength: 40, placeholder: "a tag", "aria-label": `A tag for ${name}`, hidden: true });
+    const chip = (tag) => h("span", { class: "tag" }, button(tag, () => does.find(tag), { class: "link", title: `show the runs tagged ${tag}` }), does.live ? button("×", () => does.tags(found.filter((each) => each !== tag)), { class: "link", "aria-label": `Remove the tag ${tag} from ${name}` }) : null);
+    const box = h("input", { type: "text", size: 10, maxlength: 40, placeholder: "new tag", "aria-label": `New tag for ${name}`, hidden: true });
     const more = does.live ? button("+ tag", () => ((box.hidden = false), (more.hidden = true), box.focus()), { class: "link quiet", "aria-label": `Tag ${name}` }) : null;
     const close = () => ((box.hidden = true), (more.hidden = false), (box.value = ""));
     const add = async () => {

@@ -48,6 +48,16 @@ function several(low, high, about) {
   return found;
 }
 
+const WIDE = 6.6; // px of a figure of a tick
+
+// Every tick, or every second, third …, so that their figures don't touch.
+export function apart(steps, x, every = 1) {
+  const kept = steps.filter((_, i) => i % every === 0);
+  const half = (step) => (WIDE * count(step).length) / 2 + 3;
+  const touch = kept.some((step, i) => i && x(step) - x(kept[i - 1]) < half(step) + half(kept[i - 1]));
+  return touch && kept.length > 2 ? apart(steps, x, every + 1) : kept;
+}
+
 export function ticks(low, high, about) {
   const raw = (high - low) / about;
   const power = 10 ** Math.floor(Math.log10(raw));
@@ -70,7 +80,7 @@ export function axesOf({ x, y, ticksX, ticksY }, width, height, name) {
   return [
     ticksY.map((value) => [s("line", { x1: MARGIN.left, x2: width - MARGIN.right, y1: y(value), y2: y(value) }), s("text", { class: "tick-y", x: MARGIN.left - 8, y: y(value), dy: "0.32em", "text-anchor": "end" }, plain(value))]),
     s("line", { class: "base", x1: MARGIN.left, x2: width - MARGIN.right, y1: base, y2: base }),
-    ticksX.map((step) => s("text", { class: "tick-x", x: x(step), y: base + 16, "text-anchor": x(step) > width - 30 ? "end" : "middle", dx: x(step) > width - 30 ? MARGIN.right : 0 }, count(step))),
+    apart(ticksX, x).map((step) => s("text", { class: "tick-x", x: x(step), y: base + 16, "text-anchor": x(step) > width - 30 ? "end" : "middle", dx: x(step) > width - 30 ? MARGIN.right : 0 }, count(step))),
     s("text", { class: "axis-name", x: (MARGIN.left + width) / 2, y: height - 5, "text-anchor": "middle" }, "step"),
     s("text", { class: "axis-name", transform: `translate(11 ${middle}) rotate(-90)`, "text-anchor": "middle" }, name),
   ];

@@ -9,7 +9,7 @@ const AGAIN = 2000; // ms between two questions while a training goes on
 export function smoother(record, changed) {
   const shown = h("output", { class: "number" }, "off");
   const slide = h("input", { type: "range", min: 0, max: 0.99, step: 0.01, value: 0, "aria-label": "Smoothing of the loss", oninput: () => set(Number(slide.value)) });
-  const made = { node: h("label", { class: "row tight quiet smoothing", title: "weight of what came before in the moving average" }, "smoothing ", slide, shown), weight: 0, line: null, follow, stop: () => clearTimeout(timer) };
+  const made = { node: h("label", { class: "row tight quiet smoothing", title: "weight of the past in the moving average" }, "smoothing ", slide, shown), weight: 0, line: null, follow, stop: () => clearTimeout(timer) };
   let timer = null;
   let asked = 0;
   let known = 0;

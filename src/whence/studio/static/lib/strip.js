@@ -10,7 +10,7 @@ export function strip(model, run, pick) {
   const input = h("input", { name: "sentence", size: 30, autocomplete: "off", spellcheck: "false", "aria-label": "the sentence to follow", placeholder: "a sentence to follow" });
   const place = h("div", { class: "strip-place" });
   const form = h("form", { class: "row", onsubmit: (event) => (event.preventDefault(), refresh()) }, input, button("Follow", refresh, { class: "small" }));
-  const node = h("section", { class: "panel" }, h("h2", {}, "How each token's probability grew"), form, place);
+  const node = h("section", { class: "panel" }, h("h2", {}, "Probability of each token during training"), form, place);
   let text = "";
   let asked = 0;
 
@@ -24,7 +24,7 @@ export function strip(model, run, pick) {
       if (mine !== asked) return;
       if (!input.value) input.value = answer.given;
       text = answer.given;
-      put(place, draw(answer, pick), h("p", { class: "quiet small" }, `P(token | the text before it, exactly as a prompt), in the state before each step: the number that Prediction shows for that prompt. The first token's is that after an empty prompt, which stands for ${spoken(answer.before)}${answer.left_out ? `; the last ${answer.left_out} tokens don't fit into the model's window` : ""}.${pick ? " Choose a cell to go back there." : ""}`), copies(answer));
+      put(place, draw(answer, pick), h("p", { class: "quiet small" }, `P(token | the text before it) in the state before each step, the same number that Prediction shows for that prompt. The first token follows an empty prompt, which counts as ${named(answer.before)}.${answer.left_out ? ` The last ${answer.left_out} tokens don't fit in the context window.` : ""}${pick ? " Click a cell to go back to that step." : ""}`), copies(answer));
       node.dataset.ready = "";
     } catch (error) {
       if (mine !== asked) return;
@@ -35,7 +35,7 @@ export function strip(model, run, pick) {
   return { node, refresh };
 }
 
-function spoken(token) {
+function named(token) {
   return token === "\n" || token === "\\n" ? "a line break" : `\u2018${token}\u2019`;
 }
 
@@ -44,7 +44,7 @@ function draw(answer, pick) {
   const values = answer.probability.data;
   const columns = steps.length;
   const cells = [];
-  const head = h("tr", {}, h("th", { scope: "col" }, "token"), [...steps].map((step, j) => h("th", { scope: "col", class: j % Math.ceil(columns / 8) && j !== columns - 1 ? "thin" : "" }, h("span", {}, count(step)))), h("th", { scope: "col", class: "n" }, "P at last"));
+  const head = h("tr", {}, h("th", { scope: "col" }, "token"), [...steps].map((step, j) => h("th", { scope: "col", class: j % Math.ceil(columns / 8) && j !== columns - 1 ? "thin" : "" }, h("span", {}, count(step)))), h("th", { scope: "col", class: "n" }, "final P"));
   const said = h("p", { class: "quiet small said", "aria-live": "polite" }, "\u00a0");
 
   function focus(i, j) {

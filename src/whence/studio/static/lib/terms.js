@@ -27,7 +27,7 @@ export function receipt(given, open) {
             {},
             terms.map((term) => row(term, largest, open)),
             rest.length ? h("tr", {}, h("td", { class: "n" }, signed(left)), h("td", {}), h("td", { class: "quiet" }, `${rest.length} smaller terms together`)) : null,
-            h("tr", { class: "left-over" }, h("td", { class: "n" }, digits(given.residual)), h("td", {}), h("td", { class: "quiet" }, number(given.residual) === 0 ? "rounding left over: none, the terms add up exactly" : "left over by rounding")),
+            h("tr", { class: "left-over" }, h("td", { class: "n" }, digits(given.residual)), h("td", {}), h("td", { class: "quiet" }, number(given.residual) === 0 ? "rounding error: none, the terms add up exactly" : "rounding error")),
           ),
         )
       : null,

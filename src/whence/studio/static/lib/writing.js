@@ -16,9 +16,9 @@ export function writing(model, run, read) {
   const heat = h("span", { class: "number" }, "1");
   const slider = h("input", { type: "range", min: 0, max: 2, step: 0.05, value: 1, "aria-label": "Temperature", oninput: () => ((heat.textContent = slider.value), look()) });
   const seed = h("input", { type: "number", min: 0, value: 0, "aria-label": "Seed of the draws", onchange: () => look() });
-  const one = button("Write one token", () => write(), { class: "primary" });
-  const on = button("Write on", () => (running ? stop() : go()), { "aria-pressed": "false" });
-  const back = button("Back", () => undo(), { title: "take the last one away" });
+  const one = button("Generate token", () => write(), { class: "primary" });
+  const on = button("Keep going", () => (running ? stop() : go()), { "aria-pressed": "false" });
+  const back = button("Back", () => undo(), { title: "remove the last generated token" });
   const node = h("section", { class: "flow-write", "aria-label": "The next token", hidden: true }, h("h2", {}, "The next token"), list, h("label", { class: "field" }, h("span", { class: "knob-head" }, "temperature", heat), slider), h("label", { class: "field" }, h("span", {}, "seed"), seed), h("div", { class: "row tight" }, one, on, back), said);
   let [base, written, now, running, asked, step, window_] = ["", 0, null, false, 0, 0, 0];
   let ours = null; // the text that was written here last: any other begins anew
@@ -48,7 +48,7 @@ export function writing(model, run, read) {
     const full = now.tokens.length >= window_;
     one.disabled = on.disabled = full;
     back.disabled = written === 0;
-    put(said, full ? `The window holds ${window_} tokens: it is full.` : written ? `${written} written` : "");
+    put(said, full ? `The context window is full: it holds ${window_} tokens.` : written ? `${written} token${written === 1 ? "" : "s"} generated` : "");
     if (full) stop();
     node.dataset.written = written;
   }
@@ -84,7 +84,7 @@ export function writing(model, run, read) {
   function stop() {
     running = false;
     on.setAttribute("aria-pressed", "false");
-    put(on, "Write on");
+    put(on, "Keep going");
   }
 
   function update(answer) {

@@ -15,7 +15,7 @@ function render({ model, el }) {
   let state = { address: "loss", ...model.get("params") };
   let trail = [...(state.trail || [])];
   let asked = 0;
-  const crumbs = h("nav", { class: "crumbs", "aria-label": "Where you came from" });
+  const crumbs = h("nav", { class: "crumbs", "aria-label": "Numbers opened before" });
   const bar = h("div", {});
   const wait = h("div", {});
   const body = h("div", {});
@@ -65,8 +65,8 @@ function render({ model, el }) {
     put(
       body,
       h("section", { class: "panel equation" }, h("p", { class: "big" }, h("span", { class: "address", title: r.address }, r.address), " = ", h("strong", { class: "number", title: full(r.value) }, full(r.value)), h("span", { class: "quiet", title: r.operation || null }, ` ${r.quantity}, ${r.dtype}`)), equation(r), judged(r), r.notes.map((note) => h("p", { class: "quiet" }, note)), before(answer)),
-      h("div", { class: "cell-columns" }, h("section", { class: "panel" }, h("h2", {}, "It stands here"), own(answer)), answer.sources.length ? h("section", { class: "panel" }, h("h2", {}, "Made of the cells that are lit"), h("div", { class: "grid-matrices" }, answer.sources.map(source))) : null),
-      r.terms.length ? h("section", { class: "panel" }, h("h2", {}, "The arithmetic"), terms(r, answer.closed), answer.within ? h("details", {}, h("summary", {}, "further within the fused operation, whose own numbers have no address"), h("div", scrolls("The numbers of it"), h("pre", { class: "within" }, answer.within))) : null) : null,
+      h("div", { class: "cell-columns" }, h("section", { class: "panel" }, h("h2", {}, "Where it is"), own(answer)), answer.sources.length ? h("section", { class: "panel" }, h("h2", {}, "Computed from the highlighted cells"), h("div", { class: "grid-matrices" }, answer.sources.map(source))) : null),
+      r.terms.length ? h("section", { class: "panel" }, h("h2", {}, "The arithmetic"), terms(r, answer.closed), answer.within ? h("details", {}, h("summary", {}, "inside the fused operation, whose intermediate values have no address"), h("div", scrolls("Inside the fused operation"), h("pre", { class: "within" }, answer.within))) : null) : null,
       reverse(answer),
       copies(answer),
     );
@@ -120,7 +120,9 @@ function render({ model, el }) {
   function product(term) {
     const numbers = coefficient(term).map((c) => value(short(c)));
     const factors = term.detail ? term.factors.filter((f) => term.detail.includes(`[${f.address}]`)) : [];
-    return [...numbers, ...factors.map((f) => value(number(f.value) < 0 ? `(${short(f.value)})` : short(f.value)))];
+    // A factor that isn't a tensor's, such as a part's share of the loss, is the slope of the other.
+    const other = !numbers.length && factors.length === 1 && term.label === "x\u00b7y" ? [value(short(factors[0].slope))] : [];
+    return [...numbers, ...factors.map((f) => value(number(f.value) < 0 ? `(${short(f.value)})` : short(f.value))), ...other];
   }
 
   function coefficient(term) {
@@ -134,7 +136,8 @@ function render({ model, el }) {
   }
 
   function own(answer) {
-    return movable(answer.matrix, (tile) => ({ chosen: tile.lead === answer.place.lead ? [answer.place.row, answer.place.column] : null }));
+    const size = (tile) => Math.max(4, Math.min(16, Math.floor(450 / Math.max(...tile.values.shape))));
+    return movable(answer.matrix, (tile) => ({ size: size(tile), chosen: tile.lead === answer.place.lead ? [answer.place.row, answer.place.column] : null }));
   }
 
   function source(one) {
@@ -178,15 +181,15 @@ function render({ model, el }) {
 
   function before(answer) {
     if (!answer.before) return null;
-    return h("p", {}, button(`Made by the step before: open it at step ${answer.before.step}`, () => visit(answer.before.address, { step: answer.before.step })));
+    return h("p", {}, button(`Set by the previous step: open it at step ${answer.before.step}`, () => visit(answer.before.address, { step: answer.before.step })));
   }
 
   function reverse(answer) {
-    const used = answer.used_by.length ? h("p", {}, "Read by ", answer.used_by.slice(0, 12).map((u, i) => [i ? ", " : "", button(called(u.name), () => visit(u.name), { class: "link address", title: u.name }), h("span", { class: "quiet", title: u.operation }, ` (${u.words})`)]), answer.used_by.length > 12 ? ` and ${answer.used_by.length - 12} more` : "", ".") : null;
-    if (!answer.grad) return h("section", { class: "panel" }, h("h2", {}, "The reverse: where it went"), used, h("p", { class: "quiet" }, answer.no_grad));
+    const used = answer.used_by.length ? h("p", {}, "Used by ", answer.used_by.slice(0, 12).map((u, i) => [i ? ", " : "", button(called(u.name), () => visit(u.name), { class: "link address", title: u.name }), h("span", { class: "quiet", title: u.operation }, ` (${u.words})`)]), answer.used_by.length > 12 ? ` and ${answer.used_by.length - 12} more` : "", ".") : null;
+    if (!answer.grad) return h("section", { class: "panel" }, h("h2", {}, "Uses and gradient"), used, h("p", { class: "quiet" }, answer.no_grad));
     const rows = answer.arrivals.map((a) => ({ label: h("span", {}, h("span", { class: "quiet", title: a.operation }, a.operation === "ones_like" ? "the backward pass begins here " : `back from ${a.module || a.words} `), button(called(a.address), () => visit(a.address), { class: "link address", title: a.address })), value: a.value }));
     if (answer.arrivals.length > 1 && answer.rounding) rows.push({ label: "rounding", value: answer.rounding, kind: "others" });
-    return h("section", { class: "panel" }, h("h2", {}, "The reverse: where it went"), used, h("p", { class: "big" }, "\u2202loss/\u2202 = ", signed(answer.grad.value), " ", button(answer.grad.address, () => visit(answer.grad.address), { class: "link address" }), " ", h("span", { class: `badge ${answer.grad.verdict.replaceAll(" ", "-")}` }, answer.grad.verdict)), h("p", { class: "quiet" }, answer.arrivals.length > 1 ? "The gradient is the sum of what came back. An addition passes a gradient on as it is, so later readers of the same sum are listed too:" : "It was used once; this came back:"), bars(rows), h("p", { class: "row" }, button("Who is it from? Open the receipt", () => go(model, "receipt", { ...about(state), address: answer.grad.address }))));
+    return h("section", { class: "panel" }, h("h2", {}, "Uses and gradient"), used, h("p", { class: "big" }, "\u2202loss/\u2202 = ", signed(answer.grad.value), " ", button(answer.grad.address, () => visit(answer.grad.address), { class: "link address" }), " ", h("span", { class: `badge ${answer.grad.verdict.replaceAll(" ", "-")}` }, answer.grad.verdict)), h("p", { class: "quiet" }, answer.arrivals.length > 1 ? "The gradient is the sum of what each use sends back. Addition passes a gradient through unchanged, so later uses of the same sum are listed too:" : "It was used once, and that use sends back:"), bars(rows), h("p", { class: "row" }, button("Open the gradient\u2019s receipt", () => go(model, "receipt", { ...about(state), address: answer.grad.address }))));
   }
 }
 

@@ -3,13 +3,13 @@
 
 import { asks, go, remember } from "../lib/ask.js";
 import { arcs } from "../lib/arcs.js";
-import { about, askTraced, where } from "../lib/asked.js";
+import { about, askTraced, lossOf, where } from "../lib/asked.js";
 import { failed } from "../lib/failed.js";
 import { copies } from "../lib/copy.js";
 import { button, h, keeping, put, s, scrolls, trouble } from "../lib/dom.js";
 import { matrix, visible } from "../lib/matrix.js";
 import { formula } from "../lib/mathml.js";
-import { digits, full, probability, short } from "../lib/number.js";
+import { full, probability, short } from "../lib/number.js";
 import { strips } from "../lib/strips.js";
 import { writing } from "../lib/writing.js";
 
@@ -63,7 +63,7 @@ function render({ model, el }) {
     example.value = answer.example;
     const way = (name, on) => button(name, () => change({ backward: on }), { "aria-pressed": String(answer.backward === on) });
     const modes = h("span", { class: "row tight", role: "group", "aria-label": "What the picture shows" }, way("Values, forward", false), way("Gradients, backward", true));
-    put(bar, where(answer, (changed) => change({ ...changed, example: 0 })), h("div", { class: "row quiet flow-bar" }, modes, answer.examples > 1 ? example : null, h("span", {}, "loss ", digits(answer.loss)), h("span", {}, answer.notes.join("; "))));
+    put(bar, where(answer, (changed) => change({ ...changed, example: 0 })), h("div", { class: "row quiet flow-bar" }, modes, answer.examples > 1 ? example : null, h("span", {}, lossOf(answer))));
     draw(answer, opened);
     put(foot, copies(answer));
     if (asks(model)) writes.update(answer);
@@ -72,7 +72,7 @@ function render({ model, el }) {
   function draw(answer, opened) {
     shown = answer;
     shown.fits = fits(answer);
-    const hint = answer.backward ? "\u2202loss/\u2202 each number: how fast the loss grows with it (\u25b2 orange) or falls (\u25bc blue). It flows from the right to the left. Click a cell to open its arithmetic." : "Point at a cell for its number, click it for its arithmetic; click a module\u2019s name to open it in place.";
+    const hint = answer.backward ? "\u2202loss/\u2202x for each number x: raising it raises the loss (\u25b2 orange) or lowers it (\u25bc blue). Gradients flow from right to left. Click a cell to see how it was computed." : "Hover over a cell to see its value; click it to see how it was computed. Click a module\u2019s name to look inside.";
     put(body, h("div", { class: "row flow-hint" }, h("p", { class: "quiet small" }, hint), pager(answer)), stream(answer, opened), asks(model) && !beside() ? writes.node : null);
     if (opened && answer.open) body.querySelector(".flow-inside")?.scrollIntoView({ block: "nearest", inline: "center", behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
   }
@@ -97,7 +97,7 @@ function render({ model, el }) {
       from = Math.max(0, Math.min(widest - count, from + by * count));
       keeping(el, () => draw(answer, false));
     };
-    return h("span", { class: "row tight" }, button("\u2190", () => turn(-1), { class: "small", "data-local": "", "aria-label": "Earlier numbers of each token", disabled: from === 0 }), h("span", { class: "quiet small number" }, `numbers ${from} to ${Math.min(widest, from + count) - 1}`), button("\u2192", () => turn(1), { class: "small", "data-local": "", "aria-label": "Further numbers of each token", disabled: from + count >= widest }));
+    return h("span", { class: "row tight" }, button("\u2190", () => turn(-1), { class: "small", "data-local": "", "aria-label": "Previous numbers of each token", disabled: from === 0 }), h("span", { class: "quiet small number" }, `numbers ${from} to ${Math.min(widest, from + count) - 1}`), button("\u2192", () => turn(1), { class: "small", "data-local": "", "aria-label": "Next numbers of each token", disabled: from + count >= widest }));
   }
 
   function pick(address) {
@@ -115,7 +115,7 @@ function render({ model, el }) {
 
   // From one text to another no token leads to a token: each of the target reads all of the source.
   function crossing(before) {
-    return h("div", { class: "flow-cross quiet small" }, h("span", {}, `all ${before.tile.rows} vectors are read by each token of the target, through cross-attention \u2192`));
+    return h("div", { class: "flow-cross quiet small" }, h("span", {}, `each target token reads all ${before.tile.rows} source vectors through cross-attention \u2192`));
   }
 
   function column(stage, answer) {
@@ -135,15 +135,15 @@ function render({ model, el }) {
 
   function predictions(answer) {
     if (!answer.predictions.length) return null;
-    const row = (p) => (p === null ? h("span", { class: "flow-next", title: "padding: nothing is predicted here" }) : h("span", { class: "flow-next", title: p.target === null ? null : `target '${visible(p.target)}': P = ${full(p.p_target)}` }, p.tokens.map((token, i) => h("span", { class: token === p.target ? "hit" : null, style: { opacity: 0.35 + 0.65 * p.p[i] } }, visible(token))), h("span", { class: "quiet number" }, probability(p.p[0]))));
-    return h("div", { class: "flow-out" }, h("div", { class: "flow-name quiet" }, "likeliest next"), h("div", { class: "flow-rows" }, answer.predictions.map(row)));
+    const row = (p) => (p === null ? h("span", { class: "flow-next", title: "padding: no prediction here" }) : h("span", { class: "flow-next", title: p.target === null ? null : `target '${visible(p.target)}': P = ${full(p.p_target)}` }, p.tokens.map((token, i) => h("span", { class: token === p.target ? "hit" : null, style: { opacity: 0.35 + 0.65 * p.p[i] } }, visible(token))), h("span", { class: "quiet number" }, probability(p.p[0]))));
+    return h("div", { class: "flow-out" }, h("div", { class: "flow-name quiet" }, "most likely next"), h("div", { class: "flow-rows" }, answer.predictions.map(row)));
   }
 
   // What a module made inside, between it and the next one.
   function inside(answer, opened) {
     const heads = answer.backward ? [] : answer.attention.map((one) => attention(answer, one));
     const parts = answer.inside.map((each) => matrix(each.tile, { title: each.words || each.name.slice(answer.open.length + 1), role: each.role, size: Math.max(3, Math.min(9, Math.floor(230 / each.tile.values.shape[1]))), labels: false, pick }));
-    return h("section", { class: `panel flow-inside${opened ? " opens" : ""}`, "aria-label": `inside ${answer.open}` }, h("div", { class: "head" }, h("h2", {}, `Inside ${answer.open}`), button("Close", () => change({ open: "" }), { class: "small" })), heads, h("h2", {}, "In order"), h("div", { class: "grid-matrices" }, parts));
+    return h("section", { class: `panel flow-inside${opened ? " opens" : ""}`, "aria-label": `inside ${answer.open}` }, h("div", { class: "head" }, h("h2", {}, `Inside ${answer.open}`), button("Close", () => change({ open: "" }), { class: "small" })), heads, h("h2", {}, "Values, in the order they are computed"), h("div", { class: "grid-matrices" }, parts));
   }
 
   function attention(answer, one) {
@@ -159,7 +159,7 @@ function render({ model, el }) {
       one.weights ? arcs(one.weights, pick) : null,
       h("details", { class: "behind att-steps", "data-local": "", open: true }, h("summary", {}, "step by step: query times key, softmax, weighted values"), h("div", { class: "att" }, [
         stage("1", "query times key", draw("q", "query q", "q"), draw("k", "key k", "k"), draw("products", "q\u00b7k\u1d40, recomputed")),
-        stage("2", h("span", {}, "scale and mask ", one.scale === null ? null : h("span", { class: "quiet" }, `\u00d7 ${short(one.scale)}; crossed out: not to be read`)), draw("scores", "scores")),
+        stage("2", h("span", {}, "scale and mask ", one.scale === null ? null : h("span", { class: "quiet" }, `\u00d7 ${short(one.scale)}; crossed out: masked`)), draw("scores", "scores")),
         stage("3", h("span", {}, "softmax ", formula("e^x[i] / \u03a3\u2096 e^x[k]")), draw("weights", "weights: each row adds up to 1"), draw("dropped", "after dropout")),
         stage("4", "weighted values", draw("v", "value v", "v"), draw("mixed", "weights \u00b7 v")),
       ])),

@@ -5,6 +5,7 @@ import { ask, asks, first, remember } from "../lib/ask.js";
 import { copies } from "../lib/copy.js";
 import { button, h, paced, put, scrolls, trouble } from "../lib/dom.js";
 import { dial } from "../lib/dial.js";
+import { drawing, film } from "../lib/film.js";
 import { markdown } from "../lib/markdown.js";
 import { failed } from "../lib/failed.js";
 import { digits } from "../lib/number.js";
@@ -78,7 +79,11 @@ function render({ model, el }) {
     el.querySelector("h1").textContent = `${found.lesson} · ${found.title}`;
     if (found.cell >= found.last) finish(found.lesson);
     const done = finished();
-    put(list, found.lessons.map((each) => h("li", { "data-done": done.includes(each.n) ? "" : null }, h("a", { href: "#", title: each.about, "aria-current": each.n === found.lesson ? "true" : null, onclick: (event) => (event.preventDefault(), go({ lesson: each.n }, true)) }, h("span", { class: "no" }, each.n), h("span", {}, each.title), done.includes(each.n) ? h("span", { class: "done", title: "read to the end" }, h("span", { "aria-hidden": "true" }, "\u2713"), h("span", { class: "hidden" }, "finished")) : null))));
+    put(list, found.lessons.map((each) => h("li", { "data-done": done.includes(each.n) ? "" : null }, h("a", { href: "#", title: each.about, "aria-current": each.n === found.lesson ? "true" : null, onclick: (event) => (event.preventDefault(), go({ lesson: each.n }, true)) }, h("span", { class: "no" }, each.n), h("span", {}, each.title), done.includes(each.n) ? h("span", { class: "done", title: "finished" }, h("span", { "aria-hidden": "true" }, "\u2713"), h("span", { class: "hidden" }, "finished")) : null))));
+    if (list.scrollWidth > list.clientWidth) {
+      const here = list.querySelector("[aria-current]"); // on a phone the lessons are a row
+      list.scrollLeft = here.offsetLeft - list.offsetLeft - (list.clientWidth - here.offsetWidth) / 2;
+    }
     for (const cell of found.cells) {
       const key = JSON.stringify(cell);
       const old = nodes.get(cell.cell);
@@ -107,9 +112,9 @@ function render({ model, el }) {
     const next = found.lessons.find((each) => each.n === found.lesson + 1);
     put(
       forth,
-      open ? h("span", { class: "quiet" }, "Predict first, then go on.") : null,
-      !end && !open ? button("Go on", () => go({ cell: found.next }), { class: "primary", title: "runs the next experiment" }) : null,
-      !end ? button("Show all of it", () => go({ cell: found.last }), { class: "small" }) : null,
+      open ? h("span", { class: "quiet" }, "Make your prediction to continue.") : null,
+      !end && !open ? button("Continue", () => go({ cell: found.next }), { class: "primary", title: "runs the next experiment" }) : null,
+      !end ? button("Show the whole lesson", () => go({ cell: found.last }), { class: "small" }) : null,
       end && next ? button(`Next: ${next.title}`, () => go({ lesson: next.n }, true), { class: "primary" }) : null,
       h("span", { class: "quiet number" }, `${found.cell + 1} of ${found.last + 1}`),
     );
@@ -120,7 +125,7 @@ function render({ model, el }) {
   }
 
   function drawn(cell, node) {
-    const code = cell.source && cell.kind === "code" ? h("details", { class: "code" }, h("summary", {}, "the experiment"), h("pre", {}, h("code", {}, cell.source)), numbers(cell)) : null;
+    const code = cell.source && cell.kind === "code" ? h("details", { class: "code" }, h("summary", {}, "the code of this experiment"), h("pre", {}, h("code", {}, cell.source)), numbers(cell)) : null;
     const said = cell.markdown ? markdown(cell.cell ? cell.markdown : cell.markdown.replace(/^# .*\n/, ""), light) : [];
     if (cell.kind === "exercise" && cell.blanks.length && cell.blanks.every((blank) => blank.ends)) return dials(cell, node);
     if (cell.kind === "exercise") return exercise(cell, said);
@@ -158,10 +163,10 @@ function render({ model, el }) {
     const all = cell.blanks.map((blank) => dial(blank, ask_));
     node.redraw = (now) => {
       if (now.svg) put(seen, picture(now, false));
-      put(result, now.tried ? h("div", { class: `result ${now.right ? "right" : "wrong"}` }, markdown(now.markdown, light)) : h("p", { class: "quiet small" }, "Move it: the picture follows."));
+      put(result, now.tried ? h("div", { class: `result ${now.right ? "right" : "wrong"}` }, markdown(now.markdown, light)) : h("p", { class: "quiet small" }, "Move the slider and watch the picture."));
     };
     node.redraw(cell);
-    return h("div", { class: "asked" }, all.map((each) => each.node), seen, result, h("details", { class: "code" }, h("summary", {}, "how it is checked"), h("pre", {}, h("code", {}, cell.source))));
+    return h("div", { class: "asked" }, all.map((each) => each.node), seen, result, h("details", { class: "code" }, h("summary", {}, "how your answer is checked"), h("pre", {}, h("code", {}, cell.source))));
   }
 
   function exercise(cell, said) {
@@ -180,14 +185,21 @@ function render({ model, el }) {
       cell.blanks.map((blank, i) => h("label", { class: "row" }, h("code", {}, blank.name), " = ", boxes[i], h("span", { class: "quiet" }, blank.what))),
       h("p", {}, h("button", { type: "submit", class: "primary" }, "Check")),
       result,
-      h("details", { class: "code" }, h("summary", {}, "how it is checked"), h("pre", {}, h("code", {}, cell.source))),
+      h("details", { class: "code" }, h("summary", {}, "how your answer is checked"), h("pre", {}, h("code", {}, cell.source))),
     );
   }
 
   // A word of the prose that lights up a block of the nearest picture before it.
   function light(label, block) {
-    const word = button(label, () => lit(word, word.getAttribute("aria-pressed") !== "true"), { class: "lights", "data-lights": block, "aria-pressed": "false", onpointerenter: () => lit(word, true), onpointerleave: () => word.getAttribute("aria-pressed") === "true" || lit(word, false), onfocus: () => lit(word, true), onblur: () => (word.setAttribute("aria-pressed", "false"), lit(word, false)) });
+    const word = button(label, () => lit(word, word.getAttribute("aria-pressed") !== "true"), { class: "lights", "data-lights": block, "aria-pressed": "false", onpointerenter: () => lit(word, true), onpointerleave: () => unlit(word), onfocus: () => lit(word, true), onblur: () => (word.setAttribute("aria-pressed", "false"), lit(word, false)) });
     return word;
+  }
+
+  // The pointer has left a word: what the keyboard is on stays lit.
+  function unlit(word) {
+    lit(word, false);
+    const held = told.querySelector('.lights:focus, .lights[aria-pressed="true"]');
+    if (held) lit(held, true);
   }
 
   function blockOf(word) {
@@ -226,16 +238,14 @@ function numbers(cell) {
 
 // The library's own drawing, as nodes, without what could run or restyle the page.
 function picture(cell, draws = true) {
-  const plain = cell.svg.replace(/<style[\s\S]*?<\/style>/g, "").replace(/ style="[^"]*"/g, "");
-  const parsed = new DOMParser().parseFromString(plain, "image/svg+xml").documentElement;
-  for (const node of [...parsed.querySelectorAll("style, script, foreignObject")]) node.remove();
-  for (const node of [parsed, ...parsed.querySelectorAll("*")]) for (const { name } of [...node.attributes]) if (/^on|^style$|href$/i.test(name)) node.removeAttribute(name);
-  for (const curve of parsed.querySelectorAll("path.curve, polyline.curve")) curve.setAttribute("pathLength", "1");
-  const svg = document.importNode(parsed, true);
-  svg.classList.toggle("draws", draws);
+  const svg = drawing(cell.svg);
+  svg.classList.toggle("draws", draws && !cell.frames.length);
+  const moves = cell.frames.length ? film(svg, cell.frames) : null;
   const [heads, ...rows] = cell.table;
   const behind = heads?.length ? h("details", { class: "behind" }, h("summary", {}, "Table"), h("div", scrolls("The picture as a table"), h("table", {}, h("thead", {}, h("tr", {}, heads.map((name) => h("th", { scope: "col" }, name)))), h("tbody", {}, rows.slice(0, 200).map((row) => h("tr", {}, row.map((x) => h("td", {}, typeof x === "number" ? digits(x) : x)))))))) : null;
-  return h("figure", { class: "picture" }, svg, behind);
+  // On a phone a picture keeps the size at which its words can be read, and is moved sideways.
+  const phone = matchMedia("(max-width: 640px)").matches;
+  return h("figure", { class: "picture" }, phone ? h("div", scrolls(svg.getAttribute("aria-label") || "The picture", "wide-picture"), svg) : svg, moves, behind);
 }
 
 export default { render };

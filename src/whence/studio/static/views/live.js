@@ -16,7 +16,7 @@ const DRAW = 1000 / 15; // ms between two drawings at least
 const SHARE = 40; // and so many times what a drawing takes: for each page that holds a stream: all of them together
 // take a fortieth of a core from the training
 const FOLLOW = 10000; // ms between two measurements of the strip
-const PACES = [["full speed", null], ["50 steps/s", 50], ["10 steps/s", 10], ["2 steps/s", 2], ["1 step in 2 s", 0.5]];
+const PACES = [["full speed", null], ["50 steps/s", 50], ["10 steps/s", 10], ["2 steps/s", 2], ["1 step every 2 s", 0.5]];
 
 function render({ model, el }) {
   const { run, step } = model.get("params");
@@ -43,14 +43,15 @@ function render({ model, el }) {
   const differ = h("p", { class: "quiet small losses", hidden: true });
   const box = h("input", { type: "number", min: 0, "aria-label": "Step to go to", class: "step-box", placeholder: "step" });
   const reach = h("form", { class: "row tight", novalidate: true, onsubmit: (event) => (event.preventDefault(), toStep()) }, h("label", { class: "row tight quiet" }, "go to step ", box), h("button", { type: "submit", class: "small" }, "Go"));
-  const steps = [h("div", { class: "live-main" }, h("div", { class: "panel" }, loss.node, differ, record ? h("div", { class: "row below" }, smooth.node, reach) : null, picked), h("div", { class: "live-side" }, growth.node, samples)), h("div", { class: "columns" }, h("div", { class: "panel" }, rate.node), h("div", { class: "panel" }, norm.node))];
-  const counted = h("p", { class: "panel", hidden: true }, "This model was counted: it read its text once, so it has no steps to watch or to go back to.");
+  const curves = h("div", { class: "live-curves" }, h("div", { class: "panel" }, loss.node, differ, record ? h("div", { class: "row below" }, smooth.node, reach) : null, picked), h("div", { class: "panel" }, rate.node), h("div", { class: "panel" }, norm.node));
+  const steps = [h("div", { class: "live-main" }, curves, h("div", { class: "live-side" }, growth.node, samples))];
+  const counted = h("p", { class: "panel", hidden: true }, "This model counts n-grams in one pass over its text, so it has no training steps to watch or go back to.");
   put(el, head, said, facts, counted, steps, does, foot);
 
   const buttons = {
     play: button("Play", () => act(isRunning() ? "pause" : "play"), { class: "primary", "data-do": "play" }),
     step: button("One step", () => act("step"), { "data-do": "step" }),
-    stop: button("Stop", () => act("stop"), { "data-do": "stop", title: "save and end; it can be resumed" }),
+    stop: button("Stop", () => act("stop"), { "data-do": "stop", title: "save and stop; you can resume later" }),
     more: button("Train longer", longer, { "data-do": "more" }),
     fork: button("Fork", () => forkDialog(model, el, run, state.selected ?? state.frame.done, state.frame.done)),
   };
@@ -60,7 +61,7 @@ function render({ model, el }) {
   function toStep() {
     const at = Number(box.value);
     if (box.value.trim() !== "" && Number.isInteger(at) && at >= 0 && at <= state.frame.done) select(at);
-    else put(picked, trouble(`${box.value || "nothing"} is no step of this run: give 0 to ${state.frame.done}.`));
+    else put(picked, trouble(box.value ? `${box.value} isn't a step of this run: type 0 to ${state.frame.done}.` : `No step was typed: type 0 to ${state.frame.done}.`));
   }
 
   function isRunning() {
@@ -71,7 +72,7 @@ function render({ model, el }) {
     try {
       const done = await command(model, name, { run, ...more });
       put(said);
-      put(does, h("p", { class: "label" }, "What you just did, elsewhere:"), copyable(done.python, "Python"), copyable(done.shell, "Shell"));
+      put(does, h("p", { class: "label" }, "The same from Python or the shell:"), copyable(done.python, "Python"), copyable(done.shell, "Shell"));
     } catch (error) {
       put(said, trouble(error));
     }
@@ -105,8 +106,8 @@ function render({ model, el }) {
   function hear(frame) {
     bar.hidden = Boolean(frame.lost);
     if (frame.lost) {
-      const going = isRunning() ? "The training goes on without it. " : "";
-      put(said, trouble(`The studio doesn't answer: ${going}This page tries again by itself. If the studio was started anew, open the address that it printed.`, button("Try again", () => location.reload(), { class: "small" })));
+      const going = isRunning() ? "Training continues without it. " : "";
+      put(said, trouble(`The studio isn't responding: ${going}This page keeps trying. If you restarted the studio, open the new address that it printed.`, button("Try again", () => location.reload(), { class: "small" })));
       return;
     }
     if (frame.whole) return take(frame.whole);
@@ -202,7 +203,7 @@ function render({ model, el }) {
   // The training loss; where it is smoothed, the line of its own points stands faded behind.
   function lossOf(raw, line) {
     const own = { name: "train", of: "loss", colour: "var(--accent)", ...raw, width: 1.2, faded: Boolean(line) };
-    return line ? [own, { name: `smoothed by ${smooth.weight}`, colour: "var(--accent)", ...line, width: 2 }] : [own];
+    return line ? [own, { name: `smoothed (${smooth.weight})`, colour: "var(--accent)", ...line, width: 2 }] : [own];
   }
 
   // The same of a stretch, from the server's answer.
@@ -223,7 +224,7 @@ function render({ model, el }) {
 
   function drawSamples() {
     const newest = [...state.samples].reverse();
-    put(samples, h("h2", {}, "What it writes"), newest.length ? h("ol", { class: "samples", tabindex: "0", "aria-label": "Samples" }, newest.map((each) => h("li", {}, h("span", { class: "label" }, `before step ${count(each.step)}`), h("pre", {}, each.text)))) : h("p", { class: "quiet" }, state.frame.state === "finished" ? "It wrote no samples." : "Nothing yet: it writes a sample now and then as it learns."));
+    put(samples, h("h2", {}, "What it writes"), newest.length ? h("ol", { class: "samples", tabindex: "0", "aria-label": "Samples" }, newest.map((each) => h("li", {}, h("span", { class: "label" }, `before step ${count(each.step)}`), h("pre", {}, each.text)))) : h("p", { class: "quiet" }, state.frame.state === "finished" ? "No samples were written." : "No samples yet. The model writes one from time to time while it trains."));
   }
 
   // ---- going back ----
@@ -237,7 +238,7 @@ function render({ model, el }) {
       const answer = await ask(model, "step", { run, step: at });
       if (state.selected === at) put(picked, there(answer));
     } catch (error) {
-      if (state.selected === at) put(picked, trouble(error, state.frame ? button("Go to the end", () => select(state.frame.done), { class: "small" }) : null));
+      if (state.selected === at) put(picked, trouble(error, state.frame ? button("Go to the last step", () => select(state.frame.done), { class: "small" }) : null));
     }
   }
 
@@ -248,10 +249,10 @@ function render({ model, el }) {
       "section",
       { class: "there", "aria-label": `step ${answer.step}`, "data-step": answer.step },
       h("h2", {}, `Before step ${count(answer.step)}`),
-      record ? h("p", {}, "loss ", digits(record.loss), ", learning rate ", digits(record.rate), ", gradient norm ", digits(record.grad_norm), `. Going back there does ${count(answer.replay_steps)} step${answer.replay_steps === 1 ? "" : "s"} again, which took ${duration(answer.replay_seconds)}, and checks each loss to the bit.`) : h("p", {}, "The state at the end."),
+      record ? h("p", {}, "loss ", digits(record.loss), ", learning rate ", digits(record.rate), ", gradient norm ", digits(record.grad_norm), `. Going back replays ${count(answer.replay_steps)} step${answer.replay_steps === 1 ? "" : "s"} (about ${duration(answer.replay_seconds)}) and checks each loss bit for bit.`) : h("p", {}, "The final state."),
       answer.apart ? trouble(answer.apart) : null,
-      h("div", { class: "row" }, views.map((name) => button({ prediction: "Predict from here", flow: "See the model work", receipt: "Open a weight" }[name], () => go(model, name, name === "prediction" ? { run, at: String(answer.step) } : { run, step: answer.step }), { "data-go": name })), live && !answer.apart ? button("Fork from here", () => forkDialog(model, el, run, answer.step, state.frame.done)) : null, button("Close", () => (put(picked), (state.selected = null), [loss, rate, norm].forEach((each) => each.select(null)), remember(model, { run })), { class: "small" })),
-      answer.windows.length ? h("details", {}, h("summary", {}, `The batch of this step: ${count(answer.batch_size)} windows`), answer.windows.map((each) => h("figure", { class: "window" }, h("figcaption", { class: "label" }, `from token ${count(each.start)}`), h("pre", {}, each.text)))) : null,
+      h("div", { class: "row" }, views.map((name) => button({ prediction: "Predict from here", flow: "See inside the model", receipt: "Open a weight" }[name], () => go(model, name, name === "prediction" ? { run, at: String(answer.step) } : { run, step: answer.step }), { "data-go": name })), live && !answer.apart ? button("Fork from here", () => forkDialog(model, el, run, answer.step, state.frame.done)) : null, button("Close", () => (put(picked), (state.selected = null), [loss, rate, norm].forEach((each) => each.select(null)), remember(model, { run })), { class: "small" })),
+      answer.windows.length ? h("details", {}, h("summary", {}, `This step's batch: ${count(answer.batch_size)} windows`), answer.windows.map((each) => h("figure", { class: "window" }, h("figcaption", { class: "label" }, `from token ${count(each.start)}`), h("pre", {}, each.text)))) : null,
       h("div", { class: "copies" }, copyable(answer.python, "Python"), copyable(answer.shell, "Shell")),
     );
   }

@@ -37,20 +37,19 @@ function render({ model, el }) {
     batch: button("Batch", () => go({ step: answer.step + 1 }), { title: "one update" }),
     epoch: button("Epoch", epoch, { title: "through all samples once" }),
     back: button("Back", () => go({ step: Math.max(0, answer.step - 1) }), { title: "one update back" }),
-    reset: button("Reset", () => go({ step: 0, edits: [] }), { title: "to the beginning, without what was typed in" }),
+    reset: button("Reset", () => go({ step: 0, edits: [] }), { title: "back to the start, without your edits" }),
   };
-  const pace = h("select", { "aria-label": "Updates of one frame", onchange: (event) => (speed = Number(event.target.value)) }, SPEEDS.map((n) => h("option", { value: String(n) }, `× ${n}`)));
+  const pace = h("select", { "aria-label": "Updates per frame", onchange: (event) => (speed = Number(event.target.value)) }, SPEEDS.map((n) => h("option", { value: String(n) }, `× ${n}`)));
 
   const bar = h("div", { class: "row play-bar", role: "toolbar", "aria-label": "Steps", hidden: true }, play, pace, h("span", { class: "label" }, "step by"), Object.values(steps), parts.place);
   put(
     el,
-    h("div", { class: "head" }, h("h1", {}, "Small models play"), parts.said),
+    h("div", { class: "head" }, h("h1", {}, "Small models to play with"), parts.said),
     parts.form,
     bar,
     parts.error,
     parts.facts,
-    h("div", { class: "play-main" }, h("div", { class: "panel" }, h("h2", { class: "answers" }, "What it answers"), parts.picture), h("div", { class: "panel play-side" }, losses.node, h("h2", {}, "Network"), net.node, parts.scale, parts.dead)),
-    h("div", { class: "panel" }, h("h2", {}, "The next step"), parts.lines),
+    h("div", { class: "play-main" }, h("div", { class: "play-left" }, h("div", { class: "panel" }, h("h2", { class: "answers" }, "What it predicts"), parts.picture), h("div", { class: "panel" }, h("h2", {}, "The next step"), parts.lines)), h("div", { class: "panel play-side" }, losses.node, h("h2", {}, "Network"), net.node, parts.scale, parts.dead)),
     parts.opened,
     parts.table,
     parts.foot,
@@ -162,7 +161,7 @@ function render({ model, el }) {
   }
 
   function openedOf(found) {
-    if (!found.receipts.length) return h("p", { class: "quiet hint" }, "Choose any number of the network, or a line of the next step, to open where it comes from.");
+    if (!found.receipts.length) return h("p", { class: "quiet hint" }, "Click any number in the network, or a line of the next step, to see where it comes from.");
     const name = params.open;
     const weight = findWeight(found.network, name);
     const box = weight ? h("input", { type: "text", inputmode: "decimal", value: String(number(weight.value)), "aria-label": `Value of ${name}`, size: 12 }) : null;
@@ -170,7 +169,7 @@ function render({ model, el }) {
       event.preventDefault();
       const value = Number(box.value.replace("−", "-").replace(",", "."));
       if (box.value.trim() && Number.isFinite(value)) edit(name, value);
-      else put(parts.error, trouble(`${box.value || "nothing"} isn't a number: type one, such as 0.5.`));
+      else put(parts.error, trouble(`${box.value ? `${box.value} isn't a number` : "No number was typed"}: type one, such as 0.5.`));
     };
     return h(
       "div",
@@ -181,13 +180,13 @@ function render({ model, el }) {
   }
 
   function linesOf(found) {
-    if (!found.op) return [h("p", {}, `${capital(count(found.ops))} operations make the next step: values forward, slopes back, then updates. Step by operation to see them one by one.`), h("p", {}, `Before it the loss is `, digits(found.loss), found.batch > 1 ? `, the mean over a batch of ${found.batch}; one sample of it is followed in the network.` : ".")];
+    if (!found.op) return [h("p", {}, `${capital(count(found.ops))} operations make up the next step: values forward, slopes back, then updates. Press Operation to see them one at a time.`), h("p", {}, `The loss before it is `, digits(found.loss), found.batch > 1 ? `, the mean over a batch of ${found.batch}; the network shows one sample of it.` : ".")];
     return [h("p", { class: "quiet" }, `operation ${found.op} of ${found.ops}, ${found.phase}`), h("ol", { class: "operations" }, found.lines.map(([phase, name, text], i) => h("li", { class: `${phase}${i === found.lines.length - 1 ? " last" : ""}` }, button(text, () => go({ open: name }), { class: "term" }))))];
   }
 
   first(model, "play", params)
     .then((found) => gone || show(found))
-    .catch((error) => failed(model, el, error, h("h1", {}, "Small models play"), button("Begin with the hand network", () => toView(model, "play", {}), { class: "primary" })));
+    .catch((error) => failed(model, el, error, h("h1", {}, "Small models to play with"), button("Begin with the hand network", () => toView(model, "play", {}), { class: "primary" })));
   return () => {
     gone = true;
     clearTimeout(timer);
@@ -209,10 +208,10 @@ function place(found) {
 function facts(found) {
   const { facts } = found;
   const percent = (x) => `${short(100 * x)} %`;
-  const rows = [["loss of the next batch", digits(found.loss)], ["loss of the last epoch", digits(facts.epoch)]];
-  if (facts.held !== null) rows.push(["held out", digits(facts.held)]);
-  if ("right" in facts) rows.push(["right", percent(facts.right)], ["right, held out", percent(facts.right_held)]);
-  if (facts.fit) rows.push(["the line", `${short(facts.fit.start)} ${facts.fit.change < 0 ? "−" : "+"} ${short(Math.abs(facts.fit.change))} · distance`], ["closed form", `${short(facts.closed.start)} ${facts.closed.change < 0 ? "−" : "+"} ${short(Math.abs(facts.closed.change))} · distance`], [`at ${facts.asked.distance} km, never seen`, digits(facts.asked.answer)]);
+  const rows = [["loss on the next batch", digits(found.loss)], ["mean loss, last epoch", digits(facts.epoch)]];
+  if (facts.held !== null) rows.push(["loss, held out", digits(facts.held)]);
+  if ("right" in facts) rows.push(["accuracy", percent(facts.right)], ["accuracy, held out", percent(facts.right_held)]);
+  if (facts.fit) rows.push(["the line", `${short(facts.fit.start)} ${facts.fit.change < 0 ? "−" : "+"} ${short(Math.abs(facts.fit.change))} · distance`], ["closed form", `${short(facts.closed.start)} ${facts.closed.change < 0 ? "−" : "+"} ${short(Math.abs(facts.closed.change))} · distance`], [`at ${facts.asked.distance} km (not in the data)`, digits(facts.asked.answer)]);
   rows.push(["parameters", count(facts.parameters)]);
   return h("dl", { class: "facts" }, rows.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
 }
@@ -241,7 +240,7 @@ function scaleOf({ scale, network }) {
   if (!scale || !input) return null;
   const x = number(input.value);
   const km = scale.mean + x * scale.deviation;
-  return h("p", { class: "quiet small" }, `${input.name} ${digits(x).textContent} is ${short(km)} km, standardised: (${short(km)} \u2212 ${short(scale.mean)}) / ${short(scale.deviation)}, so that the mean, ${short(scale.mean)} km, is 0 and one deviation, ${short(scale.deviation)} km, is 1.`);
+  return h("p", { class: "quiet small" }, `${input.name} ${digits(x).textContent} is ${short(km)} km, standardised: (${short(km)} \u2212 ${short(scale.mean)}) / ${short(scale.deviation)}, so that the mean, ${short(scale.mean)} km, becomes 0 and one standard deviation, ${short(scale.deviation)} km, becomes 1.`);
 }
 
 function capital(text) {

@@ -23,8 +23,8 @@ function render({ model, el }) {
   const said = h("div", { "aria-live": "polite" });
   put(
     el,
-    h("div", { class: "head" }, h("h1", {}, "Prediction"), h("label", { class: "row tight quiet" }, "weights of ", at)),
-    h("div", { class: "panel" }, prompt, h("p", { class: "quiet small convention" }, "P(token | prompt): the model reads exactly this text. An empty prompt stands for a line break."), h("p", { class: "label chips-label" }, "the same as tokens; click one to see what was expected after it"), chips),
+    h("div", { class: "head" }, h("h1", {}, "Prediction"), h("label", { class: "row tight quiet" }, "weights at ", at)),
+    h("div", { class: "panel" }, prompt, h("p", { class: "quiet small convention" }, "P(token | prompt): the model reads exactly this text. An empty prompt counts as a line break."), h("p", { class: "label chips-label" }, "The prompt as tokens. Click one to see what the model expected next."), chips),
     controls,
     said,
     body,
@@ -45,7 +45,7 @@ function render({ model, el }) {
     const params = { run: state.run };
     for (const [key, usual] of Object.entries(USUAL)) if (state[key] !== usual) params[key] = state[key];
     remember(model, params);
-    const wait = setTimeout(() => put(said, h("p", { class: "waiting", role: "status" }, h("span", { class: "pulse", "aria-hidden": "true" }), `reading the weights of ${named(state.at)}; steps that no checkpoint holds are done again\u2026`)), 500);
+    const wait = setTimeout(() => put(said, h("p", { class: "waiting", role: "status" }, h("span", { class: "pulse", "aria-hidden": "true" }), `Loading the weights at ${named(state.at)}. Steps without a checkpoint are replayed\u2026`)), 500);
     try {
       const baked = mine === 1 && model.get("answer");
       const answer = baked || (await ask(model, "prediction", params));
@@ -78,12 +78,12 @@ function render({ model, el }) {
     const seed = h("input", { type: "number", min: 0, value: state.seed, "aria-label": "Seed", class: "seed", onchange: () => change({ seed: Math.max(0, Math.floor(Number(seed.value) || 0)) }) });
     put(
       controls,
-      slider("temperature", "temperature", { min: 0, max: 2, step: 0.05, hint: "logits are divided by it; 0 takes the likeliest" }),
-      slider("top_k", "top-k", { min: 0, max: 50, step: 1, off: 0, hint: "keep the k likeliest" }),
-      slider("top_p", "top-p", { min: 0.05, max: 1, step: 0.05, off: 1, hint: "keep the fewest tokens that add up to p" }),
-      slider("min_p", "min-p", { min: 0, max: 0.5, step: 0.01, off: 0, hint: "drop what is less likely than this share of the likeliest" }),
-      h("label", { class: "field knob" }, h("span", {}, "seed of the draws"), seed),
-      h("div", { class: "row tight knob write" }, button("Write on", () => change({ written: state.written + 1, position: null }), { class: "primary", title: "append the drawn token" }), button("Back", () => change({ written: Math.max(0, state.written - 1), position: null }), { title: "take the last one away" })),
+      slider("temperature", "temperature", { min: 0, max: 2, step: 0.05, hint: "the logits are divided by it; 0 always takes the most likely token" }),
+      slider("top_k", "top-k", { min: 0, max: 50, step: 1, off: 0, hint: "keep the k most likely tokens" }),
+      slider("top_p", "top-p", { min: 0.05, max: 1, step: 0.05, off: 1, hint: "keep the fewest tokens whose probabilities add up to p" }),
+      slider("min_p", "min-p", { min: 0, max: 0.5, step: 0.01, off: 0, hint: "drop tokens less likely than this fraction of the most likely one" }),
+      h("label", { class: "field knob" }, h("span", {}, "random seed"), seed),
+      h("div", { class: "row tight knob write" }, button("Generate", () => change({ written: state.written + 1, position: null }), { class: "primary", title: "append the token that was drawn" }), button("Back", () => change({ written: Math.max(0, state.written - 1), position: null }), { title: "remove the last generated token" })),
     );
   }
 
@@ -110,8 +110,8 @@ function render({ model, el }) {
   function heading(answer) {
     const taught = answer.target !== null;
     const words = taught
-      ? ["In training, the token after this place is the target: ", h("strong", {}, `\u2018${visible(answer.rows.find((r) => r.id === answer.target).token)}\u2019`), `. Surprise \u2212ln P(target) = `, digits(answer.surprise), "."]
-      : [`${count(answer.kept)} of ${count(answer.vocabulary)} tokens are left after the filters; seed ${answer.sampling.seed} draws `, h("strong", {}, `\u2018${visible(answer.drawn)}\u2019`), "."];
+      ? ["In training the target here is ", h("strong", {}, `\u2018${visible(answer.rows.find((r) => r.id === answer.target).token)}\u2019`), `. Its surprise, \u2212ln P(target), is `, digits(answer.surprise), "."]
+      : [`${count(answer.kept)} of ${count(answer.vocabulary)} tokens remain after filtering; seed ${answer.sampling.seed} draws `, h("strong", {}, `\u2018${visible(answer.drawn)}\u2019`), "."];
     return h("p", { class: "says" }, words);
   }
 
@@ -119,12 +119,12 @@ function render({ model, el }) {
     const taught = answer.target !== null;
     const tempered = answer.sampling.temperature !== 1 && answer.sampling.temperature !== 0;
     const most = Math.max(...answer.rows.map((r) => Math.max(r.before, r.after, r.p)));
-    const head = [["token", ""], ["logit", "n"], ["P(token)", "n", "softmax of the logits: what the model says"], ["\u00f7 temperature", "n"], ["exp", "n", "exp(scaled \u2212 the largest scaled)"], [tempered ? `P at temperature ${answer.sampling.temperature}` : "P before filters", "n", "exp / the sum of all exp"], ["kept", ""], ["chance of the draw", "n", "after the filters what is kept is divided by its sum: the chance of being drawn, not P(token)"], ["", ""]];
+    const head = [["token", ""], ["logit", "n"], ["P(token)", "n", "softmax of the logits: what the model says"], ["\u00f7 temperature", "n"], ["exp", "n", "exp(scaled logit \u2212 the largest scaled logit)"], [tempered ? `P at temperature ${answer.sampling.temperature}` : "P before filters", "n", "exp / the sum of all exp"], ["kept", ""], ["P of the draw", "n", "the tokens kept, rescaled to add up to 1: the probability of being drawn, not P(token)"], ["", ""]];
     if (taught) head.push(["y", "n", "1 for the target"], ["p \u2212 y", "n", "derivative of the surprise by this logit"]);
     const rest = answer.others;
     return h(
       "div",
-      scrolls("What could come next"),
+      scrolls("Probabilities of the next token"),
       h("table", { class: "wide predictions" }, h("thead", {}, h("tr", {}, head.map(([label, kind, hint]) => h("th", { scope: "col", class: kind || null, title: hint || null }, label || h("span", { class: "hidden" }, "as a bar"))))), h("tbody", {}, answer.rows.map((r) => line(r, answer, most, taught)), rest.count ? h("tr", { class: "others" }, h("th", { scope: "row" }, `${count(rest.count)} others`), h("td"), chance(rest.p), h("td"), h("td"), chance(rest.before), h("td"), chance(rest.after), h("td"), taught ? [h("td"), h("td")] : null) : null)),
       rest.count ? button("Show more tokens", () => change({ top: Math.min(500, state.top * 2) }), { class: "small" }) : null,
     );

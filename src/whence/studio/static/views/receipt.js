@@ -2,7 +2,7 @@
 
 import { ask, asks, go, remember } from "../lib/ask.js";
 import { addressBox } from "../lib/address.js";
-import { about, askTraced, bars, judged, where } from "../lib/asked.js";
+import { about, askTraced, bars, judged, lossOf, where } from "../lib/asked.js";
 import { failed } from "../lib/failed.js";
 import { copies, copyable } from "../lib/copy.js";
 import { button, h, put, trouble } from "../lib/dom.js";
@@ -10,7 +10,7 @@ import { fraction, hat, math, name, op, root, row } from "../lib/mathml.js";
 import { count, digits, full, number, short, signed, sum } from "../lib/number.js";
 import { trimmed } from "../lib/terms.js";
 
-const WORDS = { token: "by token", position: "by position", example: "by example", where: "by line of the text", head: "by head", module: "by module", path: "by path" };
+const WORDS = { token: "by token", position: "by position", example: "by example", where: "by line of text", head: "by head", module: "by module", path: "by path" };
 
 function render({ model, el }) {
   let state = { address: "", by: "token", ...model.get("params") };
@@ -61,11 +61,11 @@ function render({ model, el }) {
   }
 
   function show(answer) {
-    put(bar, where(answer, change), addressBox(model, () => about(state), answer.address, (address) => change({ address })), h("p", { class: "quiet" }, "loss ", digits(answer.loss), " \u00b7 ", answer.notes.join("; ")));
+    put(bar, where(answer, change), addressBox(model, () => about(state), answer.address, (address) => change({ address })), h("p", { class: "quiet" }, lossOf(answer)));
     const share = h("div", {});
     put(title, `${answer.receipt.title}, ${answer.run}`);
     title.title = answer.receipt.address;
-    put(body, answer.receipt.sentence ? h("p", { class: "said sentence" }, trimmed(answer.receipt.sentence)) : null, answer.head ? head(answer) : plain(answer), lines(answer), h("section", { class: "panel" }, h("div", { class: "head" }, h("h2", {}, "Who it came from"), ways(answer, share)), share), copies(answer));
+    put(body, answer.receipt.sentence ? h("p", { class: "said sentence" }, trimmed(answer.receipt.sentence)) : null, answer.head ? head(answer) : plain(answer), lines(answer), h("section", { class: "panel" }, h("div", { class: "head" }, h("h2", {}, "Attribution"), ways(answer, share)), share), copies(answer));
     groups(answer, share);
   }
 
@@ -75,7 +75,7 @@ function render({ model, el }) {
     const shown = sum(old, moved, after);
     const apart = [shown.after.slice(0, shown.at), h("strong", { class: "changed" }, shown.after.slice(shown.at))];
     const box = (label, x, digits, address, kind) => h("div", { class: `sum-part ${kind || ""}` }, h("span", { class: "label" }, label), h("span", { class: "number sum-number", title: full(x) }, digits), link(address));
-    return h("section", { class: "panel" }, h("div", { class: "sum" }, box("old", old, shown.old, answer.head.weight), h("span", { class: "sum-op" }, "+"), box(`what step ${answer.step} added`, moved, signed(moved, shown.change), answer.target, "moved"), h("span", { class: "sum-op" }, "="), box("new", after, apart, answer.head.after)), answer.head.rule ? h("div", { class: "formula scroll" }, rule(answer.head.rule)) : null, written(answer.receipt), memory(answer.head.memory));
+    return h("section", { class: "panel" }, h("div", { class: "sum" }, box("old", old, shown.old, answer.head.weight), h("span", { class: "sum-op" }, "+"), box(`change in step ${answer.step}`, moved, signed(moved, shown.change), answer.target, "moved"), h("span", { class: "sum-op" }, "="), box("new", after, apart, answer.head.after)), answer.head.rule ? h("div", { class: "formula scroll" }, rule(answer.head.rule)) : null, written(answer.receipt), memory(answer.head.memory));
   }
 
   // The rule as symbols, numbers, result; raw names and every digit on hover.
@@ -98,14 +98,14 @@ function render({ model, el }) {
 
   function memory(rows) {
     if (!rows.length) return null;
-    return h("details", { class: "behind" }, h("summary", {}, "the optimizer's state of this weight"), h("table", {}, h("thead", {}, h("tr", {}, ["number", "before", "after"].map((t) => h("th", { scope: "col" }, t)))), h("tbody", {}, rows.map((r) => h("tr", {}, h("th", { scope: "row" }, link(r.address)), h("td", { class: "n" }, digits(r.before)), h("td", { class: "n" }, digits(r.after)))))));
+    return h("details", { class: "behind" }, h("summary", {}, "optimizer state of this weight"), h("table", {}, h("thead", {}, h("tr", {}, ["number", "before", "after"].map((t) => h("th", { scope: "col" }, t)))), h("tbody", {}, rows.map((r) => h("tr", {}, h("th", { scope: "row" }, link(r.address)), h("td", { class: "n" }, digits(r.before)), h("td", { class: "n" }, digits(r.after)))))));
   }
 
   // The kinds of terms, and what rounding left over.
   function lines(answer) {
     const rows = answer.lines.map((line) => ({ label: h("span", {}, h("span", {}, line.symbol), line.address ? [" with ", link(line.address), " = ", digits(line.factor)] : h("span", { class: "quiet" }, ` ${count(line.terms)} terms`)), value: line.value }));
     rows.push({ label: "rounding", value: answer.receipt.residual, kind: "others" });
-    return h("section", { class: "panel" }, h("h2", {}, answer.head ? "What was added" : "What it is the sum of"), bars(rows), judged(answer.receipt), answer.receipt.notes.map((note) => h("p", { class: "quiet small" }, note)));
+    return h("section", { class: "panel" }, h("h2", {}, answer.head ? "Terms of the change" : "Terms"), bars(rows), judged(answer.receipt), answer.receipt.notes.map((note) => h("p", { class: "quiet small" }, note)));
   }
 
   function ways(answer, share) {
@@ -121,7 +121,7 @@ function render({ model, el }) {
 
   async function groups(answer, share) {
     const mine = state.by;
-    const slow = mine === "path" ? "Following the paths back to the loss\u2026" : "adding up\u2026";
+    const slow = mine === "path" ? "Following the paths back to the loss\u2026" : "Adding up\u2026";
     put(share, h("p", { class: "waiting", role: "status" }, h("span", { class: "pulse", "aria-hidden": "true" }), slow));
     delete share.dataset.ready;
     try {
@@ -131,7 +131,7 @@ function render({ model, el }) {
       const rows = found.shares.map((each) => ({ label: each.words ? h("span", { title: each.label }, each.words) : each.label, note: each.terms > 1 ? ` ${count(each.terms)} terms` : "", value: each.value, open: each.opens ? () => go(model, "cell", { ...about(state), ...each.opens }) : mine === "token" && /^['"]/.test(each.label) ? () => token(answer, each, opened) : undefined }));
       if (found.others.count) rows.push({ label: `${count(found.others.count)} other${found.others.count === 1 ? "" : "s"}`, value: found.others.value, kind: "others" });
       rows.push({ label: "rounding", value: found.rounding, kind: "others" });
-      put(share, mine === "token" ? h("p", { class: "quiet small" }, "Click a token to see where it stood.") : null, bars(rows), opened, found.notes.map((note) => h("p", { class: "quiet small" }, note)), copyable(found.shell, "Shell"));
+      put(share, mine === "token" ? h("p", { class: "quiet small" }, "Click a token to see where it occurs.") : null, bars(rows), opened, found.notes.map((note) => h("p", { class: "quiet small" }, note)), copyable(found.shell, "Shell"));
     } catch (error) {
       if (mine === state.by) put(share, trouble(error));
     }
@@ -141,13 +141,13 @@ function render({ model, el }) {
   // Where a token stood, each place with the line of text it stands in.
   async function token(answer, each, opened) {
     const mine = (opened.dataset.token = each.label);
-    put(opened, h("p", { class: "waiting", role: "status" }, "finding its places\u2026"));
+    put(opened, h("p", { class: "waiting", role: "status" }, "Finding its occurrences\u2026"));
     const params = { ...about(state), address: answer.target, token: each.label };
     try {
       const found = await ask(model, "places", params);
       if (mine !== opened.dataset.token) return;
       const most = Math.max(...found.places.map((p) => Math.abs(number(p.value))), 1e-300);
-      put(opened, h("h3", {}, `Where ${each.label} stood: ${count(found.places.length + found.others.count)} place${found.places.length + found.others.count === 1 ? "" : "s"}, together `, signed(each.value)), h("ul", { class: "places" }, found.places.map((place, i) => one(params, place, i, most))), found.others.count ? h("p", { class: "quiet" }, `${count(found.others.count)} more places, together `, signed(found.others.value)) : null);
+      put(opened, h("h3", {}, `${each.label} occurs in ${count(found.places.length + found.others.count)} place${found.places.length + found.others.count === 1 ? "" : "s"}. In total: `, signed(each.value)), h("ul", { class: "places" }, found.places.map((place, i) => one(params, place, i, most))), found.others.count ? h("p", { class: "quiet" }, `${count(found.others.count)} more places, in total `, signed(found.others.value)) : null);
     } catch (error) {
       if (mine !== opened.dataset.token) return;
       put(opened, trouble(error));
@@ -158,12 +158,12 @@ function render({ model, el }) {
 
   function one(params, place, i) {
     const split = h("div", {});
-    const path = button("paths", () => follow(params, i, split), { class: "small", title: "by which modules its gradient came back" });
+    const path = button("paths", () => follow(params, i, split), { class: "small", title: "the modules that its gradient came back through" });
     return h("li", {}, h("span", { class: "place-value" }, signed(place.value)), h("span", { class: "place-text" }, marked(place.where), h("span", { class: "quiet small" }, ` example ${place.example}, position ${place.position}`)), path, split);
   }
 
   async function follow(params, i, split) {
-    put(split, h("p", { class: "waiting", role: "status" }, h("span", { class: "pulse", "aria-hidden": "true" }), "following it back to the loss\u2026"));
+    put(split, h("p", { class: "waiting", role: "status" }, h("span", { class: "pulse", "aria-hidden": "true" }), "Following it back to the loss\u2026"));
     try {
       const found = await ask(model, "places", { ...params, path_of: i });
       put(split, bars(found.paths.map((each) => ({ label: each.label, value: each.value }))));

@@ -12,7 +12,7 @@ import { SORTS, grouped, lastOf, matching, sorted } from "../lib/runlist.js";
 import { runRow } from "../lib/runrow.js";
 
 const COLUMNS = ["", "run", "state", "steps", "loss", "validation", "bits/byte", "tokens/s", "disk", ""];
-const MEANT = { loss: "of the last batch, nats per token", validation: "the lowest loss on validation, nats per token", "bits/byte": "the lowest on validation" };
+const MEANT = { loss: "on the last batch, in nats per token", validation: "lowest validation loss, in nats per token", "bits/byte": "lowest on validation" };
 const EVERY = 2000;
 const MOST = 8; // runs that are compared at once
 
@@ -23,18 +23,18 @@ function render({ model, el }) {
   const rows = new Map();
   const live = commands(model);
   const train = button("Train a model", () => toggle(), { class: "primary", "aria-expanded": "false" });
-  const compare = button("Compare", () => go(model, "compare", pair()), { disabled: true, title: `choose two to ${MOST} runs` });
+  const compare = button("Compare", () => go(model, "compare", pair()), { disabled: true, title: `select two to ${MOST} runs` });
   const place = h("div", {});
   const said = h("div", { "aria-live": "polite" });
   const find = h("input", { type: "search", value: params.find, placeholder: "name, tag, model, setting\u2026", "aria-label": "Find runs", oninput: () => keep({ find: find.value }) });
   const group = h("select", { "aria-label": "Group by", onchange: () => keep({ group: group.value }) });
   const shown = h("span", { class: "quiet", "aria-live": "polite" });
   const tools = h("div", { class: "row run-tools", "data-local": "", hidden: true }, h("label", { class: "field" }, h("span", {}, "find"), find), h("label", { class: "field" }, h("span", {}, "group by"), group), shown);
-  const heads = COLUMNS.map((name, i) => h("th", { scope: "col" }, name in SORTS ? button(name, () => sortBy(name), { class: "sort", "data-local": "", title: MEANT[name] || null }) : h("span", { class: "hidden" }, i ? "what can be done" : "chosen")));
+  const heads = COLUMNS.map((name, i) => h("th", { scope: "col" }, name in SORTS ? button(name, () => sortBy(name), { class: "sort", "data-local": "", title: MEANT[name] || null }) : h("span", { class: "hidden" }, i ? "actions" : "selected")));
   const body = h("tbody", {});
   const table = h("table", { class: "wide runs" }, h("thead", {}, h("tr", {}, heads)), body);
   const foot = h("div", {});
-  const none = h("p", { class: "quiet" }, "No runs here yet. Train one: a small model takes a minute. Or drop a text file on this page.");
+  const none = h("p", { class: "quiet" }, "No runs yet. Train one (a small model takes a minute), or drop a text file on this page.");
   put(el, h("div", { class: "head" }, h("h1", {}, "Runs"), live ? h("div", { class: "row" }, compare, train) : null), place, said, tools, none, h("div", scrolls("Runs"), table), foot);
   none.hidden = table.hidden = true;
   const undrop = live ? dropped(el, (file) => toggle(file)) : () => {};
@@ -81,7 +81,7 @@ function render({ model, el }) {
     table.hidden = !runs.length;
     tools.hidden = runs.length < 2;
     const groups = ["model", "text", "state", "tag", ...found.differs];
-    if (group.options.length !== groups.length + 1) put(group, h("option", { value: "" }, "nothing"), groups.map((name) => h("option", { value: name }, name.includes(".") ? `${lastOf(name)} (${name})` : lastOf(name))));
+    if (group.options.length !== groups.length + 1) put(group, h("option", { value: "" }, "none"), groups.map((name) => h("option", { value: name }, name.includes(".") ? `${lastOf(name)} (${name})` : lastOf(name))));
     group.value = groups.includes(params.group) ? params.group : "";
     for (const [name, row] of rows) {
       if (runs.some((run) => run.name === name)) continue;
@@ -138,7 +138,7 @@ function render({ model, el }) {
   function removeDialog(name, size) {
     dialog(el, {
       title: `Delete ${name}?`,
-      body: h("p", {}, `What it made${size ? `, ${bytes(size)},` : ""} is deleted: its record and checkpoints. Files that no run made stay in its folder. This can't be undone.`),
+      body: h("p", {}, `This deletes the run's record and checkpoints${size ? ` (${bytes(size)})` : ""}. Other files in its folder are kept. This can't be undone.`),
       label: "Delete",
       danger: true,
       act: async () => {

@@ -116,13 +116,13 @@ def backward(
             ],
             1,
         )
-        slopes.append(name("gates.grad", da))
+        slopes.append(name("gates.slope", da))  # `.grad` would ask for a gradient
         dh, dc = da @ u, dc * step.f
     slopes.reverse()
-    da = torch.cat(slopes)  # [T·B, 4H]
+    da = name("gates.slope.stacked", torch.cat(slopes))  # [T·B, 4H]
     dx = torch.stack([slope @ w for slope in slopes])
-    dw = da.T @ torch.cat(layer.x)
-    du = da.T @ torch.cat(layer.before)
+    dw = da.T @ name("inputs.stacked", torch.cat(layer.x))
+    du = da.T @ name("hidden.stacked", torch.cat(layer.before))
     db = da.sum(0)
     return [dx, dw, du, db, db, dh, dc]
 
@@ -144,7 +144,7 @@ class Run:
         self.reverse: bool = values["reverse"]
         x: Ref = values["input"]
         order = range(x.size[0])[:: -1 if self.reverse else 1]
-        output: Ref = values["output"] if back else op.call(0).outputs[0]  # type: ignore[assignment]
+        output: Ref = values["output"] if back else op.call(0).outputs[0]  # type: ignore[assignment]  # never left out
 
         def given(ref: Ref) -> Tensor:  # [.., B, ..] of the examples that are meant
             dim = len(ref.size) - 2

@@ -29,7 +29,7 @@ def embedding(call: Call, at: Index) -> Opened:
 
 
 def embedding_gradient(call: Call, at: Index) -> Opened:
-    """Open Σ of the gradients at every place where the token stood."""
+    """Open Σ of the gradients at every place of the token."""
     gradient: Ref = call["grad_output"]
     tokens = _integers(call["indices"]).reshape(-1)
     token, j = np.divmod(at, call.output.size[1])

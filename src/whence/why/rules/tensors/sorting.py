@@ -13,7 +13,7 @@ from whence.why.rules.opening import Factor, Opened, Part, Rule
 
 
 def _along(call: Call, at: Index) -> Index:
-    """Where the element stands that the operation's second output points to, along a dimension."""
+    """Where the element is that the operation's second output points to, along a dimension."""
     size, places = call["self"].size, call.outputs[1]
     assert places is not None
     found = places.gather(at).astype(np.int64)
@@ -41,7 +41,7 @@ def middle(call: Call, at: Index) -> Opened:
 
 
 def sorted_(call: Call, at: Index) -> Opened:
-    """Open the element that stands here when sorted, or where it stood."""
+    """Open the element that is here when sorted, or where it was."""
     return picked("x, in order", place=_along)(call, at)
 
 

@@ -100,7 +100,7 @@ def _skipped(call: Call) -> bool:
 def _unchanged(call: Call, here: Index) -> Opened:
     if (name := _written(call)) == "grads":
         return _unscaled(call, here)
-    words = "unchanged, for a gradient isn't finite"
+    words = "unchanged, because a gradient isn't finite"
     return Opened(words, [product(words, Factor(call[name], here))], exact=True)
 
 

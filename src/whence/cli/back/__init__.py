@@ -1,0 +1,1 @@
+"""Verbs that go back: rewind, compare, leave text out, prove a record."""

@@ -1,0 +1,1 @@
+"""Commands that sort images and samples into classes."""

@@ -1,0 +1,1 @@
+"""Data that is made here, and so is known exactly."""

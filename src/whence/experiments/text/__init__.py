@@ -1,0 +1,1 @@
+"""What a text teaches: counts, context, and the words of small models."""

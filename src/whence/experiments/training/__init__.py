@@ -1,0 +1,1 @@
+"""How a model is trained: optimizers, rates, sweeps, the ladder, and scale."""

@@ -1,0 +1,1 @@
+"""Conversations with a model: the template, the turns, the answers that are kept."""

@@ -1,0 +1,1 @@
+"""Text in classes: messages, mail, and the words that decide."""

@@ -1,0 +1,1 @@
+"""What a run records of itself: lines that only grow, and the index of its steps."""

@@ -1,0 +1,1 @@
+"""Looking after runs: listing, tags, removal, repair and verification."""

@@ -1,0 +1,1 @@
+"""What views of one step ask: predictions, receipts, cells, the flow."""

@@ -1,0 +1,1 @@
+"""A step done again: from memory, from a dump, and across steps."""

@@ -1,0 +1,1 @@
+"""The record of a watched loop, and steps kept on the disk."""

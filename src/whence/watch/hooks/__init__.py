@@ -1,0 +1,1 @@
+"""The hooks that hear a step, and how it ends."""

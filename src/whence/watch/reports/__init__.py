@@ -1,0 +1,1 @@
+"""What stood out, and the report of a crash."""

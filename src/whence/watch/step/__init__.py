@@ -1,0 +1,1 @@
+"""What a step of someone's loop consists of: calls, gradients that arrive, updates."""

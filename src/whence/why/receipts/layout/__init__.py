@@ -1,0 +1,1 @@
+"""What a step's numbers run over and are called: streams of tokens, axes, labels."""
