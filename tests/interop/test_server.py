@@ -321,7 +321,7 @@ def test_clients_side_by_side_get_what_they_get_alone(client, run, served):
 
 def test_a_client_that_leaves_frees_its_seat(client, run, served, monkeypatch):
     taken, take = [], module._Exchange._take
-    monkeypatch.setattr(module, "ASK_AGAIN", 0.2)
+    monkeypatch.setattr(module, "ASK_AGAIN", 0.02)
     monkeypatch.setattr(module._Exchange, "_take", lambda *a: taken.append(a[1]) or take(*a))
     service, _ = served
     stream = client.completions.create(model=run.name, prompt="a", max_tokens=120, stream=True)

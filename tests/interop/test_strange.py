@@ -96,11 +96,12 @@ def test_ours_isn_t_opened_either_with_the_steps_of_others(tmp_path):
 
 
 def test_a_text_that_is_refused_does_no_harm_to_the_next(monkeypatch):
-    monkeypatch.setattr(strange, "SECONDS", 0.3)
     ours = ImportedTokenizer({"tokenizer": file(r"q*q*q*[yz]|\s+|.")})
     want = Tokenizer.from_str(json.dumps(file(r"q*q*q*[yz]|\s+|."))).encode("a quiz").ids
-    with pytest.raises(WhenceError, match="shorten it"):
-        ours.encode("q" * 20_000)
+    with monkeypatch.context() as patched:
+        patched.setattr(strange, "SECONDS", 0.3)
+        with pytest.raises(WhenceError, match="shorten it"):
+            ours.encode("q" * 20_000)
     assert ours.encode("a quiz").tolist() == want
     with pytest.raises(WhenceError, match="surrogate"):
         ours.encode("a\ud83d")
