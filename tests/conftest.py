@@ -16,6 +16,8 @@ atexit.register(shutil.rmtree, os.environ["WHENCE_CACHE"], ignore_errors=True)
 # That a machine is busy is no failure of a property.
 settings.register_profile("whence", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("whence")
+# In CI the same examples each time: a change is judged by what it changed (`.ci/run`).
+settings.register_profile("same", settings.get_profile("whence"), derandomize=True)
 
 tune_process()  # before PyTorch, for the threads of two test processes: decision 044
 

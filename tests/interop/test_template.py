@@ -86,7 +86,7 @@ def doubled(first: str, step: str) -> str:
 def test_an_endless_template_is_ended(template, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr(module, "SECONDS", 0.5)
-        with pytest.raises(WhenceError, match="endless|memory"):
+        with pytest.raises(WhenceError, match=r"endless|memory"):
             render(template, TALK)
     assert render("{{ messages | length }}", TALK) == "4"  # the next one is run as ever
 
