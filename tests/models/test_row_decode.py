@@ -189,12 +189,14 @@ def test_a_call_that_was_broken_off_is_waited_for(monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     cache = model.new_cache(1)
     assert isinstance(cache.step, RowDecoder)
-    step, go = cache.step.step, threading.Event()
+    step, begun, go = cache.step.step, threading.Event(), threading.Event()
 
     def broken_off(*arguments):
         if threading.current_thread() is threading.main_thread():
+            assert begun.wait(60)
             raise KeyboardInterrupt
-        go.wait(60)
+        begun.set()
+        assert go.wait(60)
         real(*arguments)
 
     real, step.step = step.step, broken_off
@@ -203,8 +205,6 @@ def test_a_call_that_was_broken_off_is_waited_for(monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             model(TOKENS[:, 3:4], cache)
         [helper], step.step = step.asked, real
-        while not helper.running():
-            pass
         threading.Timer(0.2, go.set).start()
         got = model(TOKENS[:, 3:4], cache)[0]
     assert helper.done()
