@@ -48,13 +48,12 @@ def chatty(path) -> Run:
 @contextmanager
 def serving(run: Run, **options):
     service = Service(run, **options)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    listener = socket.create_server(("127.0.0.1", 0))
+    port = listener.getsockname()[1]
     server = uvicorn.Server(
-        uvicorn.Config(service.app(), port=port, log_level="error", timeout_graceful_shutdown=2)
+        uvicorn.Config(service.app(), log_level="error", timeout_graceful_shutdown=2)
     )
-    thread = threading.Thread(target=server.run)
+    thread = threading.Thread(target=server.run, args=([listener],))
     thread.start()
     while not server.started:
         time.sleep(0.01)

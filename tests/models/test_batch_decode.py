@@ -24,13 +24,12 @@ def test_each_text_is_read_as_if_it_were_alone(name):
     model = GPT(FORMS[name], 37).eval()
     decoder = BatchDecoder(model, 4)
     texts = {seat: torch.randint(0, 37, (n,)).tolist() for seat, n in ((0, 3), (2, 11), (3, 1))}
-    for seat, text in texts.items():
-        torch.testing.assert_close(decoder.read(seat, text), model(torch.tensor([text]))[0, -1])
+    for row, text in zip(decoder.read(texts), texts.values(), strict=True):
+        torch.testing.assert_close(row, model(torch.tensor([text]))[0, -1], rtol=1e-4, atol=1e-5)
     for round_ in range(12):
         if round_ == 4:  # one leaves, another takes its seat, a fourth comes
             texts[2], texts[1] = [5, 6, 7], [8]
-            for seat in (1, 2):
-                decoder.read(seat, texts[seat])
+            decoder.read({seat: texts[seat] for seat in (1, 2)})
         named = [seat for seat in texts if not (round_ % 3 == 0 and seat == 0)]
         new = {seat: int(torch.randint(0, 37, ())) for seat in named}
         for seat, token in new.items():
@@ -45,15 +44,14 @@ def test_each_text_is_read_as_if_it_were_alone(name):
 def test_a_full_seat_keeps_what_it_holds():
     model = GPT(llama_config(**SIZES), 37).eval()
     decoder = BatchDecoder(model, 2, length=6)
-    decoder.read(0, [1, 2, 3, 4, 5, 6])
-    decoder.read(1, [1])
+    decoder.read({0: [1, 2, 3, 4, 5, 6], 1: [1]})
     before = decoder.room[:, :, 0].clone()
     decoder.step({1: 2})
     assert torch.equal(decoder.room[:, :, 0], before)
     with pytest.raises(WhenceError, match="full"):
         decoder.step({0: 1})
     with pytest.raises(WhenceError, match="a seat holds 6"):
-        decoder.read(0, [1] * 7)
+        decoder.read({1: [2], 0: [1] * 7})
 
 
 def test_what_can_t_be_decoded_side_by_side():

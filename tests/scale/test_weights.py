@@ -49,9 +49,9 @@ def test_8_bits_are_those_that_pytorch_rounds_to(bias):
     steps = (theirs / scale[:, None]).round()
     assert (made.q - steps).abs().max() <= 1  # a tie may fall to either side
     assert (made.q == steps).float().mean() > 0.999
-    x = rows(layer)
-    want = nn.functional.linear(x.float(), theirs, layer.bias)
-    torch.testing.assert_close(made(x).float(), want, rtol=2e-2, atol=2e-2)
+    for x in (rows(layer), rows(layer).repeat(2, 1, 1)):  # few rows and many
+        want = nn.functional.linear(x.float(), theirs, layer.bias)
+        torch.testing.assert_close(made(x).float(), want, rtol=2e-2, atol=2e-2)
 
 
 @pytest.mark.parametrize("bias", [False, True])
@@ -94,7 +94,7 @@ def test_every_way_of_reading_agrees(form, weights):
     torch.testing.assert_close(last, whole[0, -1], rtol=0, atol=0.02)
     if model.bigram is None:
         decoder = BatchDecoder(model, seats=2)
-        decoder.read(1, ids[0, :-1].tolist())
+        decoder.read({1: ids[0, :-1].tolist()})
         last = decoder.step({1: int(ids[0, -1])})[0].float()
         torch.testing.assert_close(last, whole[0, -1], rtol=0, atol=0.02)
 

@@ -1,8 +1,9 @@
 """Many texts at once: requests join and leave the batch between any two tokens."""
 
+import math
 import threading
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -16,6 +17,7 @@ from whence.generate.text import TextStream
 from whence.models import GPT
 from whence.models.gpt.batch_decode import BatchDecoder
 
+READ_AT_ONCE = 512  # tokens of several prompts, padding among them; a longer one is read alone
 Finished = Literal["stop", "length"]
 
 
@@ -111,6 +113,8 @@ class _Seat:
             logits[torch.tensor(list(job.bias))] += torch.tensor(list(job.bias.values()))
         if job.guide is not None:
             logits = job.guide.allow(logits)
+        if job.sampling.temperature == 0:  # whatever the filters keep
+            return int(logits.argmax())
         filtered = filter_logits(logits[None], job.sampling)
         return int(pick(filtered, job.sampling, self.generator))
 
@@ -206,11 +210,9 @@ class Engine:
                     for job in [*(s.job for s in self._seated.values()), *self._waiting]:
                         job.deliver(WhenceError("the server is being shut down."))
                     return
-                # One text is read at a time, so that those being written go on in between.
-                free = next((s for s in range(self.decoder.seats) if s not in self._seated), None)
-                job = self._waiting.popleft() if self._waiting and free is not None else None
-            if job is not None and free is not None:
-                self._seat(free, job)
+                jobs = self._next()
+            if jobs:
+                self._seat(jobs)
             if self._seated:
                 self._step()
 
@@ -221,12 +223,31 @@ class Engine:
         for seat in gone:
             del self._seated[seat]
 
-    def _seat(self, seat: int, job: Job) -> None:
+    def _next(self) -> dict[int, Job]:
+        """A seat for each of the texts that are read together: few, so that others go on soon."""
+        found: dict[int, Job] = {}
+        free = (seat for seat in range(self.decoder.seats) if seat not in self._seated)
+        longest = 0
+        for seat, job in zip(free, list(self._waiting), strict=False):
+            longest = max(longest, len(job.ids))
+            if found and (len(found) + 1) * longest > READ_AT_ONCE:
+                break
+            found[seat] = self._waiting.popleft()
+        return found
+
+    def _seat(self, jobs: dict[int, Job]) -> None:
         try:
-            self._seated[seat] = _Seat(job, self.tokenizer)
-            self._take(seat, self.decoder.read(seat, job.ids))
+            self._seated |= {seat: _Seat(job, self.tokenizer) for seat, job in jobs.items()}
+            rows = self.decoder.read({seat: job.ids for seat, job in jobs.items()})
         except Exception as error:
-            self._fail(seat, error)
+            for seat, job in jobs.items():
+                self._seated.pop(seat, None)
+                if len(jobs) > 1:  # one mustn't fail with another
+                    self._seat({seat: job})
+                else:
+                    job.deliver(error)
+            return
+        self._take_each(jobs, rows)
 
     def _step(self) -> None:
         tokens = {seat: seated.last for seat, seated in self._seated.items()}
@@ -236,7 +257,10 @@ class Engine:
             for seat in tokens:
                 self._fail(seat, error)
             return
-        for seat, logits in zip(tokens, rows, strict=True):
+        self._take_each(tokens, rows)
+
+    def _take_each(self, seats: Iterable[int], rows: Tensor) -> None:
+        for seat, logits in zip(seats, rows, strict=True):
             try:
                 self._take(seat, logits)
             except Exception as error:
@@ -253,7 +277,7 @@ class Engine:
         seated = self._seated[seat]
         job = seated.job
         logits = logits.float()
-        if bool((logits.isnan() | logits.isposinf()).any()):
+        if not math.isfinite(float(logits.max())):  # NaN, where any is
             raise WhenceError("the model's logits are not finite: its weights are damaged.")
         token = seated.last = seated.choose(logits)
         seated.counts[token] += 1

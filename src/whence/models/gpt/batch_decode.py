@@ -1,6 +1,7 @@
 """One more token for each of several texts of different lengths: what a server decodes with."""
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,7 +12,7 @@ from whence.models.gpt.block import Block
 from whence.models.gpt.decode import mlp_step, norm_step, product, qkv_step
 from whence.models.gpt.row_decode import NativeStep, is_for
 from whence.models.layers.attention import Attention
-from whence.models.layers.cache import Cache, LayerCache
+from whence.models.layers.cache import Cache
 from whence.models.layers.positions import Rotation
 
 if TYPE_CHECKING:
@@ -53,8 +54,8 @@ class BatchDecoder:
     Example:
         >>> from whence.models import GPT, GPTConfig
         >>> decoder = BatchDecoder(GPT(GPTConfig(), 65).eval(), seats=2)
-        >>> decoder.read(0, [1, 2, 3]).shape, decoder.step({0: 4}).shape
-        (torch.Size([65]), torch.Size([1, 65]))
+        >>> decoder.read({0: [1, 2, 3]}).shape, decoder.step({0: 4}).shape
+        (torch.Size([1, 65]), torch.Size([1, 65]))
     """
 
     def __init__(self, model: "GPT", seats: int, length: int | None = None) -> None:
@@ -80,21 +81,33 @@ class BatchDecoder:
         self.blocks = [_Block(block) for block in model.blocks if isinstance(block, Block)]
 
     @torch.inference_mode()
-    def read(self, seat: int, tokens: list[int]) -> Tensor:
-        """Read a text into a seat, in place of what it held; logits [V] of what comes next.
+    def read(self, texts: Mapping[int, list[int]]) -> Tensor:
+        """Read texts into seats, in place of what those held; logits [n, V] of what comes next.
+
+        They are read at once, padded at their ends, where nothing before them can see it.
+
+        Args:
+            texts: seat → tokens.
 
         Raises:
-            WhenceError: where it is longer than a seat.
+            WhenceError: where one is longer than a seat.
         """
-        if not 1 <= len(tokens) <= self.length:
-            raise WhenceError(f"a text has {len(tokens):,} tokens: a seat holds {self.length:,}.")
-        c, weight = self.model.config, self.model.embed.weight
-        empty = (c.n_layers, 1, c.kv_heads, 0, c.head_size)
-        cache = Cache(empty, self.rotation, weight.dtype, weight.device)
-        cache.layers = [LayerCache(room[:, seat : seat + 1]) for room in self.room]
-        vectors = self.model.vectors(torch.tensor([tokens], device=weight.device), cache)
-        self.lengths[seat] = len(tokens)
-        return self.model.head(vectors[0, -1])
+        sizes = [len(text) for text in texts.values()]
+        for size in sizes:
+            if not 1 <= size <= self.length:
+                raise WhenceError(f"a text has {size:,} tokens: a seat holds {self.length:,}.")
+        c, device, longest = self.model.config, self.room.device, max(sizes)
+        shape = (c.n_layers, len(texts), c.kv_heads, longest, c.head_size)
+        cache = Cache(shape, self.rotation, self.room.dtype, device)
+        padded = [text + [0] * (longest - len(text)) for text in texts.values()]
+        vectors = self.model.vectors(torch.tensor(padded, device=device), cache)
+        seats = torch.tensor(list(texts), device=device)
+        for room, layer in zip(self.room, cache.layers, strict=True):
+            room[0, seats, :, :longest], room[1, seats, :, :longest] = layer.keys, layer.values
+        for seat, size in zip(texts, sizes, strict=True):
+            self.lengths[seat] = size
+        last = torch.tensor(sizes, device=device) - 1
+        return self.model.head(vectors[torch.arange(len(texts), device=device), last])
 
     @torch.inference_mode()
     def step(self, tokens: dict[int, int]) -> Tensor:

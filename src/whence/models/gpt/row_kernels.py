@@ -48,6 +48,7 @@ NORM1, NORM1_BIAS, NORM2, NORM2_BIAS, Q_NORM, K_NORM, KEYS, VALUES = range(8)
 PHASES = 8  # of a layer: a counter each for the matrices but HEAD, and one for attention
 ATTENTION = 7
 GROUP = 32  # weights of a row that share a scale in 4 bits
+AHEAD = 7  # rows after those that are computed, which memory is asked for
 SPINS = 2000  # looks at a counter before the processor is offered to others
 
 # Sums may be added in another order; infinities and NaN stay what they are.
@@ -101,7 +102,7 @@ def _rows_of_four(matrix, first, last, x, y):
         j = min(i + 1, last - 1)
         _widen(matrix, i, wide[:n])
         _widen(matrix, j, wide[n:])
-        fetch(matrix[ADDRESS] + (j + 1) * size, 2 * size)
+        fetch(matrix[ADDRESS] + (j + AHEAD) * size, 2 * size)
         for t in range(0, texts, FOUR):
             a, b, c, d, e, f, g, h = block(wide, x, t, n)
             y[t, i], y[t + 1, i], y[t + 2, i], y[t + 3, i] = a, b, c, d
@@ -123,7 +124,9 @@ def _widen(matrix, i, out):
         for k in range(n):
             out[k] = widened(bf16[k])
     elif kind == FP32:
-        out[:] = carray(fp32_at(start + 4 * i * n), (n,))
+        fp32 = carray(fp32_at(start + 4 * i * n), (n,))
+        for k in range(n):
+            out[k] = fp32[k]
     elif kind == INT8:
         scale = carray(fp32_at(matrix[SCALES]), (i + 1,))[i]
         int8 = carray(int8_at(start + i * n), (n,))
