@@ -76,6 +76,8 @@ curves(
 
 # %% takes 3 s
 found = {name: diagnose(run, seconds=30) for name, run in runs.items()}
+
+# %%
 acts = {name: [f for f in seen if f.level == "act"] for name, seen in found.items()}
 rows = [
     [name, f"{losses[name][-1]:.3f}", acts[name][0].verdict if acts[name] else "nothing found"]

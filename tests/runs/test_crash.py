@@ -42,7 +42,7 @@ def test_twenty_kills_lose_nothing():
 def test_a_fault_at_every_so_many_operations():
     """A sample of `python -m tests.runs.every`."""
     every = pytest.importorskip("tests.runs.every")
-    assert list(every.disturb(97, 11)) == []
+    assert list(every.disturb(193, 11)) == []
     assert set(every.COUNTS) == set(every.KINDS)
 
 
@@ -52,7 +52,7 @@ def test_a_fault_at_every_so_many_operations():
 def test_a_plug_pulled_at_every_so_many_operations():
     """A sample of `python -m tests.runs.power`."""
     power = pytest.importorskip("tests.runs.power")
-    assert list(power.power(61, 40)) == []
+    assert list(power.power(121, 40)) == []
     assert set(power.COUNTS) == {"moments", *power.KINDS}
 
 

@@ -41,7 +41,7 @@ def _on(recipe: Recipe, **changes: object) -> Recipe:
 
 # Every rung plain, with dropout, accumulation and in bf16, with one thread and with two; and what
 # RECIPES has besides, the optimizers and tied weights. A few steps: the next would differ as well.
-FEW = {name: replace(recipe, steps=5) for name, recipe in RUNGS.items()}
+FEW = {name: replace(recipe, steps=3) for name, recipe in RUNGS.items()}
 EAGER = {
     f"{name}, {variant}, {threads} threads": _on(recipe, threads=threads)
     for threads, rungs in ((1, FEW), (2, WIDE))
