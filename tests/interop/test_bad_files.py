@@ -1,6 +1,7 @@
 """Files that are damaged or lie: one sentence each, at once."""
 
 import json
+import os
 import struct
 from pathlib import Path
 
@@ -303,3 +304,13 @@ def test_advice_that_makes_no_sense_is_left_out(changed):
     assert found.record["generation"] == {"top_p": 0.5}
     assert found.record["special_tokens"] == {}
     assert (found.ends, found.record["chat_template"]) == ((2,), None)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the fuzzer forks")
+def test_a_sample_of_the_fuzzer():
+    """Of `python -m tests.interop.fuzz`."""
+    from tests.interop.fuzz import KINDS, fuzz
+
+    counts, wrong = fuzz(12, seed=7)
+    assert set(counts) == set(KINDS)
+    assert wrong == []

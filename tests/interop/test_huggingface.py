@@ -185,6 +185,9 @@ def test_a_weight_with_a_dimension_too_many(tmp_path):
 def test_a_template_that_is_no_text(model):
     (model / "chat_template.jinja").write_bytes(b"{{ \xff }}")
     assert "chat_template.jinja can't be read as text" in refused(model)
+    with (model / "chat_template.jinja").open("r+b") as file:
+        file.truncate(1 << 40)  # it takes no disk
+    assert "chat_template.jinja is larger than 256 MB" in refused(model)
 
 
 def test_a_tokenizer_that_is_missing_or_too_large(model):

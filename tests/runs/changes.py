@@ -85,17 +85,21 @@ def put(tree, place, value) -> None:
 def mutate(path: Path, draw: random.Random) -> str:
     """Change one of a run's files; say what was done."""
     name = draw.choice(NAMES)
-    ways = [scramble, scramble, _whole, _hollow]
-    if name.endswith((".json", ".toml")):
-        ways += [_value] * 4
-    elif name.endswith(".jsonl"):
-        ways += [_line] * 3
-    way = draw.choice(ways)
-    done = way(path / name, draw)
+    done = change(path / name, draw)
     signed = draw.random() < 0.5
     if signed:
         resign(path)
     return f"{name}: {done}{', signed' if signed else ''}"
+
+
+def change(path: Path, draw: random.Random) -> str:
+    """Change a file in one of the ways that fit it; say what was done."""
+    ways = [scramble, scramble, _whole, _hollow]
+    if path.suffix in (".json", ".toml"):
+        ways += [_value] * 4
+    elif path.suffix == ".jsonl":
+        ways += [_line] * 3
+    return draw.choice(ways)(path, draw)
 
 
 def scramble(path: Path, draw: random.Random) -> str:

@@ -13,7 +13,7 @@ import shutil
 import signal
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,8 @@ async def _first_event(path: Path) -> str:
     return await anext(Streams().follow(path, 0))
 
 
-READERS: dict[str, Callable[[Path], Any]] = {
+Readers = Mapping[str, Callable[[Path], Any]]
+READERS: Readers = {
     "the page's list": lambda path: runs(path.parent),
     "page": lambda path: asyncio.run(_first_event(path)),
     "list": lambda path: [(run.state, run.disk_use) for run in list_runs(path.parent)],
@@ -64,10 +65,12 @@ READERS: dict[str, Callable[[Path], Any]] = {
 }
 
 
-def read_all(path: Path, turn: Callable[[str], None] = lambda name: None) -> list[str]:
+def read_all(
+    path: Path, turn: Callable[[str], None] = lambda name: None, readers: Readers = READERS
+) -> list[str]:
     """Let every reader have its turn, in this process; give what was no clean answer."""
     wrong: list[str] = []
-    for name, reader in READERS.items():
+    for name, reader in readers.items():
         turn(name)
         try:
             reader(path)
@@ -80,14 +83,14 @@ def read_all(path: Path, turn: Callable[[str], None] = lambda name: None) -> lis
     return wrong
 
 
-def use(path: Path, seconds: float = SECONDS) -> list[str]:
+def use(path: Path, seconds: float = SECONDS, readers: Readers = READERS) -> list[str]:
     """Let every reader read a folder in another process; give what was no clean answer."""
     read_end, write_end = os.pipe()
     pid = forked()
     if not pid:
         used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
-        wrong = read_all(path, lambda name: _tell(write_end, name))
+        wrong = read_all(path, lambda name: _tell(write_end, name), readers)
         for line in wrong:
             _tell(write_end, f"! {line}")
         os._exit(0)

@@ -17,7 +17,7 @@ from whence.interop.found import Found
 from whence.interop.imported_tokens import advice, made_tokenizer
 from whence.interop.layouts import layout_of, read_config
 from whence.interop.names import place_in_hugging_face, take_weights
-from whence.interop.reading import Fields, read_json, short, told_of
+from whence.interop.reading import Fields, read_json, read_text, short, told_of
 from whence.models import GPTConfig
 from whence.runs.training.session import outline
 
@@ -219,7 +219,7 @@ def read_tokenizer(folder: Path, vocab_size: int) -> ImportedTokenizer:
     texts = {n: v.get("content") if isinstance(v, dict) else v for n, v in named.items()}
     special = {n: text for n, text in texts.items() if isinstance(text, str)}
     template = folder / "chat_template.jinja"
-    text = _text(template) if template.is_file() else _template(told)
+    text = read_text(template) if template.is_file() else _template(told)
     ends = told_advice.get("eos_token_id", _optional(folder / "config.json").get("eos_token_id"))
     record: dict[str, Any] = {
         "tokenizer": read_json(path),
@@ -235,13 +235,6 @@ def read_tokenizer(folder: Path, vocab_size: int) -> ImportedTokenizer:
 
 def _optional(path: Path) -> dict[str, Any]:
     return read_json(path) if path.is_file() else {}
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise WhenceError(f"{path} can't be read as text ({error}): download it again.") from error
 
 
 def _template(told: dict[str, Any]) -> str | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from whence.errors import WhenceError
 
-LARGEST_JSON = 256 << 20  # bytes; a tokenizer.json of 260,000 tokens has 35 MB
+LARGEST = 256 << 20  # bytes; a tokenizer.json of 260,000 tokens has 35 MB
 LONGEST_SAID = 400  # characters of an error, besides the file's name
 HUGE = 3e38  # what float32 has no room for
 
@@ -142,16 +142,35 @@ def read_json(path: Path) -> dict[str, Any]:
         >>> read_json(Path("config.json"))  # doctest: +SKIP
     """
     try:
-        with path.open("rb") as file:
-            raw = file.read(LARGEST_JSON + 1)
-    except OSError as error:
-        raise WhenceError(f"{path} can't be read ({error.strerror or error}).") from error
-    if len(raw) > LARGEST_JSON:
-        raise WhenceError(f"{path} is larger than {LARGEST_JSON >> 20} MB: it isn't such a file.")
-    try:
-        found = json.loads(raw)
+        found = json.loads(_bytes(path))
     except (ValueError, RecursionError) as error:
         raise WhenceError(f"{path} isn't valid JSON ({error}): download it again.") from error
     if not isinstance(found, dict):
         raise WhenceError(f"{path} contains no JSON object: download it again.")
     return found
+
+
+def read_text(path: Path) -> str:
+    """Read a text in UTF-8.
+
+    Raises:
+        WhenceError: where it is missing, too large, or no such text.
+
+    Example:
+        >>> read_text(Path("chat_template.jinja"))  # doctest: +SKIP
+    """
+    try:
+        return _bytes(path).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise WhenceError(f"{path} can't be read as text ({error}): download it again.") from error
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            raw = file.read(LARGEST + 1)
+    except OSError as error:
+        raise WhenceError(f"{path} can't be read ({error.strerror or error}).") from error
+    if len(raw) > LARGEST:
+        raise WhenceError(f"{path} is larger than {LARGEST >> 20} MB: it isn't such a file.")
+    return raw

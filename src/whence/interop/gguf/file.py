@@ -82,7 +82,8 @@ class GGUFFile:
         raw = np.frombuffer(self._data, np.uint8, self._n_bytes(name), entry.start)
         rows = raw.reshape(*entry.shape[:-1], -1)
         try:
-            values = self._gguf.dequantize(rows, kind).reshape(entry.shape)
+            with np.errstate(all="ignore"):  # what isn't finite is told where it is computed with
+                values = self._gguf.dequantize(rows, kind).reshape(entry.shape)
         except NotImplementedError as error:  # of gguf, for kinds that it can't unpack
             raise WhenceError(
                 f"{self.path} keeps {name} as {kind.name}, which can't be read: take a file with "
