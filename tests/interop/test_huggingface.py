@@ -182,6 +182,15 @@ def test_a_weight_with_a_dimension_too_many(tmp_path):
     assert "by its config" in refused(path)
 
 
+def test_weights_too_large_to_be_mapped(model, monkeypatch):
+    def without_room(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr("whence.interop.huggingface.safe_open", without_room)
+    size = (model / "model.safetensors").stat().st_size
+    assert f"has {size:,} bytes, more than this process may take" in refused(model)
+
+
 def test_a_template_that_is_no_text(model):
     (model / "chat_template.jinja").write_bytes(b"{{ \xff }}")
     assert "chat_template.jinja can't be read as text" in refused(model)

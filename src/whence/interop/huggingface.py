@@ -134,6 +134,12 @@ def _opened(path: Path) -> Any:
         raise WhenceError(f"{path} is missing: download it too.") from error
     except (SafetensorError, OSError, ValueError) as error:
         raise WhenceError(f"{path} is damaged ({error}): download it again.") from error
+    except MemoryError as error:  # the whole file is mapped
+        size = path.stat().st_size
+        raise WhenceError(
+            f"{path} has {size:,} bytes, more than this process may take: if it isn't that large "
+            "by rights, download it again."
+        ) from error
 
 
 def _shapes(folder: Path, files: dict[str, Path]) -> dict[str, list[int]]:
