@@ -133,6 +133,8 @@ def run(make: Callable[[], tuple[GPT, Tokenizer]], folder: Path, original: Path 
         for name, made in makers.items():  # llama.cpp's threads don't rest: one process at a time
             with ProcessPoolExecutor(1, get_context("spawn")) as pool:
                 seconds[name] += pool.submit(timed, made).result()
+            rate = WRITTEN / statistics.median(seconds[name])
+            print(f"{name}: {rate:.0f} tokens/s so far", file=sys.stderr, flush=True)
     rows = []
     for name, times in seconds.items():
         told = f"{loss(make, name.split()[-1]):.4f}" if name.startswith("Whence") else ""
