@@ -20,6 +20,7 @@ STAYS = 0.25  # of a jump, that is still there at the end: ours
 FALLEN = 0.02  # of the first loss: ours
 DIVERGED = 1.3  # the end is so many times the best smoothed loss, and above the start: ours
 BOUNCE = 0.35  # spread of the last steps' loss, relative to the fall: ours
+UNSEEN = 1e-3  # of the logits' spread, that a later token changes earlier ones by: rounding
 LOW_EARLY = 0.25  # of the targets' entropy, within a tenth of the steps: ours
 
 
@@ -257,6 +258,9 @@ def too_good_too_early(e: Evidence) -> Finding | None:
     low = float(np.nanmin(early))
     if not low < LOW_EARLY * floor or e.texts.repeated > 0.3 or e.texts.own_copies > 0.5:
         return None
+    blind = e.probes is not None and e.probes.ahead is not None and e.probes.ahead < UNSEEN
+    if blind and e.texts.shift == 1:
+        return None  # the targets are the next tokens, and nothing shows those
     at = int(np.nanargmin(early))
     return Finding(
         f"the loss is already {low:.3f} at step {at:,}: the targets can probably be read off the "
