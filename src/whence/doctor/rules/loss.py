@@ -109,16 +109,27 @@ def not_learning(e: Evidence) -> Finding | None:
     best = float(np.nanmin(smooth))
     if not math.isfinite(start) or start - best > FALLEN * abs(start) or e.crashed is not None:
         return None
+    moved = _moved(e)
+    early = 0 < moved < MOVED and best < start  # it may yet learn
+    facts = [
+        Fact("loss of the first steps", start),
+        Fact("lowest smoothed loss", best, f"it should fall by {FALLEN:.0%} at least"),
+    ]
+    if math.isfinite(moved):
+        facts.append(Fact("updates so far, of the weights' size", moved, f"sure above {MOVED:g}"))
     return Finding(
-        f"the loss has not fallen in {len(e.loss):,} steps", "act",
-        (
-            Fact("loss of the first steps", start),
-            Fact("lowest smoothed loss", best, f"it should fall by {FALLEN:.0%} at least"),
-        ),
+        f"the loss has not fallen in {len(e.loss):,} steps", "watch" if early else "act",
+        tuple(facts),
         "see whether the weights move at all, whether inputs and targets belong together, and try "
         "a rate ten times as high and ten times as low",
         weight=1.0,
     )  # fmt: skip
+
+
+def _moved(e: Evidence) -> float:
+    """All updates so far, as a share of the weights' size; NaN: no step was measured."""
+    ratios = [m.ratio for m in e.measured if not m.refused and math.isfinite(m.ratio)]
+    return len(e.loss) * float(np.median(ratios)) if ratios else math.nan
 
 
 def _start(e: Evidence) -> float:
@@ -230,9 +241,8 @@ def no_better_than_counts(e: Evidence) -> Finding | None:
     if end < LEARNT * floor:
         return None
     half = float(np.median(e.loss[len(e.loss) // 2 :][: max(10, len(e.loss) // 10)]))
-    ratios = [m.ratio for m in e.measured if not m.refused and math.isfinite(m.ratio)]
-    moved = len(e.loss) * float(np.median(ratios)) if ratios else 0.0
-    early = end < 0.98 * half or moved < MOVED  # it may yet learn
+    moved = _moved(e)
+    early = end < 0.98 * half or not moved >= MOVED  # it may yet learn
     return Finding(
         "after all these steps the model predicts no better than the frequencies of the targets",
         "watch" if early else "act",
