@@ -17,6 +17,7 @@ import numpy as np
 from benchmarks.faults import runs
 from benchmarks.faults.catalogue import FAULTS, Fault
 from benchmarks.faults.loop import train
+from benchmarks.faults.models import Setting
 from whence.data import text_source
 from whence.doctor import Evidence, Finding, gather
 from whence.doctor.rules import THEMES, Rule
@@ -46,16 +47,15 @@ OF_RUNS = {
         replace(
             runs.LSTM,
             model=replace(runs.LSTM.model, d_model=1),
-            optimizer=AdamWConfig(learning_rate=3e-2),
-            steps=400,
+            optimizer=AdamWConfig(learning_rate=0.1),
+            schedule=STEADY,
+            steps=600,
         ),
         (),
     ),
     "too-good-too-early": runs.RunFault(
         "no mask",
-        replace(
-            runs.SOUND, model=NO_MASK, optimizer=AdamWConfig(learning_rate=1e-2), steps=200
-        ),
+        replace(runs.SOUND, model=NO_MASK, optimizer=AdamWConfig(learning_rate=1e-2), steps=200),
         (),
     ),
     "bouncing": STEEP,
@@ -113,9 +113,11 @@ def _trainings(rule: str) -> Iterator[tuple[str, Evidence, Callable[[], Evidence
 
 
 def _loop(fault: Fault, sound: bool = False) -> Evidence:
+    setting, switches = fault.setting(SEED), {} if sound else fault.switches
+    if sound:  # what was stopped early goes on
+        setting = replace(setting, steps=max(setting.steps, Setting.steps))
     with tempfile.TemporaryDirectory() as folder:
-        switches = {} if sound else fault.switches
-        return gather(train(fault.setting(SEED), switches, Path(folder) / "run").recorder, 60.0)
+        return gather(train(setting, switches, Path(folder) / "run").recorder, 60.0)
 
 
 def _run(fault: runs.RunFault, sound: bool = False) -> Evidence:

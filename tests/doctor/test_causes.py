@@ -1,6 +1,7 @@
 """Faults whose symptoms have other names: the cause is told first, and sound ones stay silent."""
 
 import contextlib
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -49,7 +50,7 @@ def train(out, model, optimizer, batch, fault="", steps=60):
 def layers(function=nn.Tanh, times=1.0, bias=None):
     torch.manual_seed(0)
     sizes = [8, 32, 32, 32, 32]
-    parts = [p for a, b in zip(sizes, sizes[1:], strict=False) for p in (nn.Linear(a, b), function())]
+    parts = [p for a, b in pairwise(sizes) for p in (nn.Linear(a, b), function())]
     model = nn.Sequential(*parts, nn.Linear(32, 3))
     with torch.no_grad():
         for linear in model[::2]:
@@ -107,7 +108,7 @@ def test_what_clipping_multiplied_by_is_told(tmp_path):
     finding = of_points(tmp_path / "loop", "clipped").worst
     assert finding is not None
     [fact] = [f for f in finding.facts if "multiplied" in f.what]
-    assert 1e-11 < fact.value < 1e-7
+    assert 1e-11 < float(fact.value) < 1e-7
     assert "clipped" in finding.verdict
 
 

@@ -47,9 +47,7 @@ def look_at_rows(
             found.stuck_from = (steps or range(len(whole)))[fresh + 1]
 
 
-def look_at_sizes(
-    found: Texts, batches: Sequence[np.ndarray], steps: Sequence[int]
-) -> None:
+def look_at_sizes(found: Texts, batches: Sequence[np.ndarray], steps: Sequence[int]) -> None:
     """Note the few examples whose inputs, where they are numbers, are far larger than the others'.
 
     Args:

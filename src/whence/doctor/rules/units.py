@@ -161,7 +161,9 @@ RULES = (
     ),
     Rule(symmetric_units, ("start",), "SageMaker Debugger: equal weights; exact"),
     Rule(
-        poor_start, ("start", "units"), "SageMaker Debugger PoorWeightInitialization; 100 and 0.1 are ours"
+        poor_start,
+        ("start", "units"),
+        "SageMaker Debugger PoorWeightInitialization; 100 and 0.1 are ours",
     ),
     Rule(idle_dropout, ("measured",), "exact: no threshold"),
 )
