@@ -17,30 +17,65 @@ import numpy as np
 from benchmarks.faults import runs
 from benchmarks.faults.catalogue import FAULTS, Fault
 from benchmarks.faults.loop import train
+from benchmarks.faults.models import Setting
 from whence.data import text_source
 from whence.doctor import Evidence, Finding, gather
 from whence.doctor.rules import THEMES, Rule
-from whence.models import GPTConfig
 from whence.runs.run import Run
-from whence.train.optimizers import AdamWConfig
+from whence.train.optimizers import AdamWConfig, SGDConfig
+from whence.train.schedules import Schedule
 
 IMAGES = Path(__file__).parent / "images"
 ACROSS, WIDE, HIGH = 3, 300, 170
 SEED = 3
 TRIES = 3  # kinds of model in which a fault is tried, until its rule finds it
 
-FAST = AdamWConfig(learning_rate=0.1)
-SMALL = GPTConfig(n_layers=1, n_heads=1, d_model=2, context_length=24)
+STEADY = Schedule("constant", warmup=5)
+NO_NORM = replace(runs.SOUND.model, n_layers=6, norm="none", init_std=0.3)
+NO_MASK = replace(runs.SOUND.model, causal=False)
+STEEP = runs.RunFault(
+    "SGD, rate of 1",
+    replace(runs.SOUND, schedule=STEADY, optimizer=SGDConfig(learning_rate=1.0)),
+    (),
+)
+SOUND = {type(recipe.model): recipe for recipe in (runs.SOUND, runs.LSTM, runs.MLP)}
 OF_EVALS = ("overfitting", "validation-leaks", "too-small")
 OF_RUNS = {
     **{fault.right[0]: fault for fault in runs.FAULTS},
-    "stopped-early": runs.RunFault("60 steps", replace(runs.SOUND, steps=60), ()),
     "too-small": runs.RunFault(
-        "vectors of 2 numbers", replace(runs.SOUND, model=SMALL, steps=200), ()
+        "LSTM of 1 unit",
+        replace(
+            runs.LSTM,
+            model=replace(runs.LSTM.model, d_model=1),
+            optimizer=AdamWConfig(learning_rate=0.1),
+            schedule=STEADY,
+            steps=600,
+        ),
+        (),
     ),
-    **dict.fromkeys(
-        ("bouncing", "edge-of-stability", "rate-out-of-range", "gradient-noise"),
-        runs.RunFault("rate of 0.1", replace(runs.SOUND, optimizer=FAST), ()),
+    "too-good-too-early": runs.RunFault(
+        "no mask",
+        replace(runs.SOUND, model=NO_MASK, optimizer=AdamWConfig(learning_rate=1e-2), steps=200),
+        (),
+    ),
+    "bouncing": STEEP,
+    "edge-of-stability": STEEP,
+    "rate-out-of-range": runs.RunFault(
+        "rate too low", replace(runs.SOUND, optimizer=AdamWConfig(learning_rate=3e-7)), ()
+    ),
+    "gradient-noise": runs.RunFault(
+        "MLP, batches of 1",
+        replace(
+            runs.MLP,
+            batch_size=1,
+            optimizer=AdamWConfig(learning_rate=1e-2),
+            schedule=STEADY,
+            steps=300,
+        ),
+        (),
+    ),
+    "stream-grows": runs.RunFault(
+        "six blocks without norms", replace(runs.SOUND, model=NO_NORM), ()
     ),
     "validation-leaks": runs.RunFault("validation copied from training", runs.SOUND, ()),
 }
@@ -78,16 +113,20 @@ def _trainings(rule: str) -> Iterator[tuple[str, Evidence, Callable[[], Evidence
 
 
 def _loop(fault: Fault, sound: bool = False) -> Evidence:
+    setting, switches = fault.setting(SEED), {} if sound else fault.switches
+    if sound:  # what was stopped early goes on
+        setting = replace(setting, steps=max(setting.steps, Setting.steps))
     with tempfile.TemporaryDirectory() as folder:
-        switches = {} if sound else fault.switches
-        return gather(train(fault.setting(SEED), switches, Path(folder) / "run").recorder, 60.0)
+        return gather(train(setting, switches, Path(folder) / "run").recorder, 60.0)
 
 
 def _run(fault: runs.RunFault, sound: bool = False) -> Evidence:
     words = runs.text(SEED, 150 if fault.small and not sound else 3000)
     if fault is OF_RUNS["validation-leaks"] and not sound:
         words += words[: len(words) // 9]  # the last tenth is held back
-    recipe = replace(runs.SOUND, steps=fault.recipe.steps) if sound else fault.recipe
+    recipe = fault.recipe
+    if sound:
+        recipe = replace(SOUND[type(recipe.model)], steps=recipe.steps)
     source = text_source("words", lambda: [words])
     with tempfile.TemporaryDirectory() as folder:
         run = Run.create(replace(recipe, seed=SEED), Path(folder) / "run", source)

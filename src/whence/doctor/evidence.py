@@ -72,6 +72,8 @@ class Texts:
         tokens: how many targets that is.
         epochs: how often the text was read; NaN: unknown.
         own_copies: share of training windows that occur there a second time; NaN: unknown.
+        far_inputs: step → the example of it whose inputs, where they are numbers, are far larger
+            than those of the others, and how many times the median example's they are.
 
     Example:
         >>> Texts(rows=64, repeated=0.25, shift=1).repeated
@@ -95,6 +97,7 @@ class Texts:
     tokens: int = 0
     epochs: float = float("nan")
     own_copies: float = float("nan")
+    far_inputs: dict[int, tuple[int, float]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)

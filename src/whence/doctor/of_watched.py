@@ -15,7 +15,7 @@ from whence.doctor.measuring.measure import Visit, measure
 from whence.doctor.measuring.measured import Measured
 from whence.doctor.measuring.predicted import Caught
 from whence.doctor.probing import probe
-from whence.doctor.texts import look_at_order, look_at_rows
+from whence.doctor.texts import look_at_order, look_at_rows, look_at_sizes
 from whence.doctor.watched_setup import inputs_of, setup_of, vocabulary_used
 from whence.errors import WhenceError
 from whence.runs.store.records.record import Logs
@@ -201,6 +201,7 @@ def _measure(
         lambda: _do(redone, step), decays, reads, began, last, seen,
     )  # fmt: skip
     one, caught = measure(visit)
+    one.multiplied_by = redone.multiplied_by
     unseen = [u for u in step.updates if not any(g is not None for g in u.gradients.values())]
     one.cleared = bool(unseen) and backward is not None and len(unseen) == len(step.updates)
     if not one.cleared and backward is not None and one.seen == 0:
@@ -228,7 +229,9 @@ def _finish(found: Evidence, redone: Redo | None, calls: list[Caught], steps: li
     predictions = [m.predicted for m in found.measured if m.predicted is not None]
     texts = found.texts = Texts()
     read = [(b, step.number) for step in steps if step.calls and (b := inputs_of(step)) is not None]
-    look_at_rows(texts, [batch for batch, _ in read], [number for _, number in read])
+    batches, numbers = [batch for batch, _ in read], [number for _, number in read]
+    look_at_rows(texts, batches, numbers)
+    look_at_sizes(texts, batches, numbers)
     look_at_order(texts, predictions)
     setup = found.setup = setup_of(found, redone, steps)
     if redone is None:

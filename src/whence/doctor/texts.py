@@ -13,6 +13,8 @@ from whence.doctor.measuring.measured import Predicted
 
 SHIFTS = range(-1, 5)
 LONG = {"chars": 64, "bytes": 64}  # tokens in a row that two texts share by copying only: ours
+FAR = 100.0  # times the size of the median example's inputs: ours
+FEW = 0.01  # of the examples, else it is how they are spread: ours
 STUCK = 5  # steps in a row that read one batch, up to the last: ours
 MOST_WINDOWS = 300
 MOST_TOKENS = 1 << 24
@@ -43,6 +45,33 @@ def look_at_rows(
         fresh = max((i + 1 for i, equal in enumerate(same) if not equal), default=0)
         if len(whole) - 1 - fresh >= STUCK:
             found.stuck_from = (steps or range(len(whole)))[fresh + 1]
+
+
+def look_at_sizes(found: Texts, batches: Sequence[np.ndarray], steps: Sequence[int]) -> None:
+    """Note the few examples whose inputs, where they are numbers, are far larger than the others'.
+
+    Args:
+        found: is filled in.
+        batches: of each step the inputs, an example a row.
+        steps: the steps' numbers.
+    """
+    sizes = [
+        np.sqrt(np.square(batch, dtype=np.float64).mean(1))
+        for batch in batches
+        if batch.dtype.kind == "f" and batch.size
+    ]
+    if len(sizes) != len(batches) or not sizes:
+        return
+    every = np.concatenate(sizes)
+    every = every[np.isfinite(every)]
+    usual = float(np.median(every)) if len(every) else 0.0
+    far = every > FAR * usual
+    if not usual > 0 or far.sum() > max(1, FEW * len(every)):
+        return
+    for step, of_step in zip(steps, sizes, strict=True):
+        of_step = np.where(np.isfinite(of_step), of_step, 0.0)
+        if of_step.max() > FAR * usual:
+            found.far_inputs[step] = int(of_step.argmax()), float(of_step.max() / usual)
 
 
 def look_at_order(found: Texts, predictions: Sequence[Predicted]) -> None:

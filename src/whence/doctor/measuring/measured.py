@@ -172,6 +172,8 @@ class Predicted:
         boundary: −ln P of each example's first token, read as going on from the one before; NaN:
             unknown.
         length: tokens of an example, where each token has a target; else 0.
+        away: share of the gradient at the logits that drives ln Z away from 0; below 0: towards it,
+            as the z-loss does; 0 of cross-entropy.
 
     Example:
         >>> nothing = np.zeros(0)
@@ -199,6 +201,7 @@ class Predicted:
     empty_rows: float = 0.0
     boundary: float = float("nan")
     length: int = 0
+    away: float = 0.0
 
 
 @dataclass(slots=True)
@@ -221,6 +224,7 @@ class Measured:
         stale_is_last: whether what it began with is what the last update saw, to the bit.
         seen: norm of the gradient that the update saw.
         fresh: norm of the gradient that the backward passes added.
+        multiplied_by: what all gradients were multiplied by before the update, as clipping does.
         loss: of the step.
         cleared: the backward passes made gradients, and the update saw none.
         bad_outputs: names of module outputs that aren't finite, in the order of computing.
@@ -245,6 +249,7 @@ class Measured:
     stale_is_last: bool = False
     seen: float = 0.0
     fresh: float = float("nan")
+    multiplied_by: float = 1.0
     loss: float = float("nan")
     cleared: bool = False
     bad_outputs: tuple[str, ...] = ()

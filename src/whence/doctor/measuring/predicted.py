@@ -14,6 +14,7 @@ from whence.doctor.measuring.measured import Predicted
 
 FITS = 0.2  # how far g may be from s·(p − y), relative: label smoothing moves y a little
 SURE = 1e-3  # 1 − P(target) below which rounding is all that is left of the gradient
+OF_LOSS = 1e-4  # of a row's gradient that cross-entropy has, where the row has a target: ours
 
 
 @dataclass(slots=True)
@@ -81,6 +82,7 @@ def predicted(calls: list[Caught]) -> Predicted | None:
         return found
     rows = [one for one in told if one is not None]
     found.known = True
+    found.away = _away(flat, [g for g in grads if g is not None])
     found.targets = np.concatenate([t for t, _, _ in rows])
     found.losses = np.concatenate([x for _, x, _ in rows])
     found.weights = np.concatenate([w for _, _, w in rows])
@@ -133,22 +135,44 @@ def _by_example(found: Predicted, tables: list[Tensor], grads: list[Tensor]) -> 
     found.empty_rows = float(np.concatenate(empty).mean())
 
 
+def _away(flat: list[Tensor], grads: list[Tensor]) -> float:
+    """The share of the gradient at the logits that drives ln Z away from 0.
+
+    Cross-entropy's rows add up to 0, since it doesn't change with a number added to all logits of a
+    row. What they add up to comes of another term, such as c·ln²Z: 2c·ln Z, which is of the sign of
+    ln Z and so drives it towards 0.
+    """
+    off = whole = 0.0
+    for x, grad in zip(flat, grads, strict=True):
+        g = grad.detach().float().reshape(x.shape)
+        off -= float((g.sum(-1) * x.logsumexp(-1).sign()).sum())
+        whole += float(g.abs().sum())
+    return off / whole if whole > 0 else 0.0
+
+
 def _targets(logits: Tensor, grad: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-    """Read targets, losses and weights off g = s·(p − y); None where it isn't of that form."""
+    """Read targets, losses and weights off g = s·(p − y); None where it isn't of that form.
+
+    A term of ln Z adds a multiple of p, whose sum is the row's; it is taken out before.
+    """
     g = grad.detach().float().reshape(logits.shape)
-    size = g.abs().sum(-1)
-    if not bool(size.isfinite().all()):
+    whole = g.abs().sum(-1)
+    if not bool(whole.isfinite().all()):
         return None
-    counted = size > 0
     log_p = logits.log_softmax(-1)
     p = log_p.exp()
+    of_log_z = g.sum(-1)
+    if float(of_log_z.abs().sum()) < 0.5 * float(whole.sum()):
+        g = g - of_log_z[:, None] * p
+    size = g.abs().sum(-1)
+    counted = size > OF_LOSS * whole
     at = g.argmin(-1)
     p_at = p.gather(1, at[:, None])[:, 0]
     s = size / (2 * (1 - p_at)).clamp(min=1e-12)
     y = torch.zeros_like(p).scatter_(1, at[:, None], 1.0)
     off = (g - s[:, None] * (p - y)).abs().sum(-1)
     sure = counted & (1 - p_at > SURE)  # else all that is left is rounding
-    certain = (size == 0) & (p.max(-1).values > 1 - SURE)  # a gradient of 0 as p is y
+    certain = ~counted & (p.max(-1).values > 1 - SURE)  # a gradient of 0 as p is y
     if not bool(counted.any()):
         return None
     if bool(sure.any()) and float(off[sure].sum() / size[sure].sum()) > FITS:

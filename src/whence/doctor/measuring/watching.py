@@ -183,7 +183,7 @@ class Watching(TorchFunctionMode):
     def _read(self, weights: Tensor, scores: Tensor, scale: float, d: int, axis: bool) -> None:
         w = weights.float()
         T, S = w.shape[-2:]
-        seen = (w > 0).sum(-1)
+        seen = (scores.isfinite() & (scores > -1e4)).sum(-1)  # a weight of 0 may be a key unread
         h = -(w * w.clamp(min=1e-30).log()).sum(-1)
         enough = (seen >= 4) & w.isfinite().all(-1)
         share = h / seen.clamp(min=2).float().log()

@@ -8,7 +8,7 @@ from whence.doctor.evidence import Evidence
 from whence.doctor.finding import Change, Fact, Finding
 from whence.doctor.measuring.measured import Weight
 from whence.doctor.rules.rule import Rule
-from whence.doctor.rules.updates import usual
+from whence.doctor.rules.updates import lost_to_rounding, usual
 
 
 def _some(names: list[str]) -> str:
@@ -128,7 +128,7 @@ def _behind_zeros(e: Evidence, name: str) -> bool:
 def rows_never_updated(e: Evidence) -> Finding | None:
     """Rows of an embedding that were read and had no update."""
     for m in usual(e):
-        if m.cleared or m.step == 0:
+        if m.cleared or m.step == 0 or lost_to_rounding(m):
             continue
         for w in m.trained:
             if w.role == "embedding" and w.still_rows > 0.3 and not w.zero and w.grad_norm > 0:

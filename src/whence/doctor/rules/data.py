@@ -9,6 +9,7 @@ import numpy as np
 from whence.doctor.evidence import Evidence
 from whence.doctor.finding import Fact, Finding
 from whence.doctor.rules.rule import Rule
+from whence.doctor.texts import FAR
 
 REPEATED = 0.3  # share of examples that came before: ours
 COPIED = 0.9  # less is what short examples of few possibilities share by chance: ours
@@ -164,7 +165,9 @@ def short_examples(e: Evidence) -> Finding | None:
 
 
 def poisoned_rows(e: Evidence) -> Finding | None:
-    """A few examples cost far more than the others, at every step: they don't belong there."""
+    """A few examples cost far more than the others at every step, or are far larger."""
+    if e.texts is not None and e.texts.far_inputs:
+        return _far_larger(e.texts.far_inputs)
     hits, worst = [], None
     for m in e.measured:
         p = m.predicted
@@ -199,6 +202,24 @@ def poisoned_rows(e: Evidence) -> Finding | None:
         ),
         "read those examples, and leave them out if they are not what the model should learn",
         step=hits[0], open="loss", weight=6.9,
+    )  # fmt: skip
+
+
+def _far_larger(far: dict[int, tuple[int, float]]) -> Finding:
+    """An example whose inputs are of another size; the model may predict it well all the same."""
+    step = min(far)
+    example, times = far[step]
+    return Finding(
+        f"the inputs of example {example} of step {step:,} are {times:,.3g} times as large as "
+        "usual",
+        "watch",
+        (
+            Fact("size of its inputs, of the median example's", times, f"alarm: {FAR:g}; ours",
+                 step),
+            Fact("steps with such an example", len(far)),
+        ),
+        "read that example: see its units, and leave it out if it is a mistake",
+        step=step, open="loss", weight=6.9,
     )  # fmt: skip
 
 

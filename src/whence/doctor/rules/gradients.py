@@ -77,19 +77,25 @@ def _shut(m: Measured) -> bool:
     return sizes[0] < 0.01 * sizes[len(sizes) // 2]
 
 
+def vanishes(m: Measured) -> tuple[Weight, Weight] | None:
+    """The first and last layer's weight, where the gradient vanishes between them at a step."""
+    layers = [w for _, w in _layers(m)]
+    if len(layers) < 3 or _shut(m) or not layers[-1].grad_norm > 0:
+        return None
+    first, last = layers[0], layers[-1]
+    ratio = first.grad_norm / last.grad_norm
+    tiny = first.grad_mean < TINY and ratio < 0.01
+    return (first, last) if tiny or (ratio < FIRST_TO_LAST and first.grad_norm < FIRST) else None
+
+
 def vanishing_gradients(e: Evidence) -> Finding | None:
     """The gradient vanishes on its way back: the first layers get almost nothing of it."""
     for m in (m for m in e.measured if not m.refused):
-        layers = [w for _, w in _layers(m)]
-        if len(layers) < 3 or _shut(m):
+        ends = vanishes(m)
+        if ends is None:
             continue
-        first, last = layers[0], layers[-1]
-        if not last.grad_norm > 0:
-            continue
+        first, last = ends
         ratio = first.grad_norm / last.grad_norm
-        tiny = first.grad_mean < TINY and ratio < 0.01
-        if not (tiny or (ratio < FIRST_TO_LAST and first.grad_norm < FIRST)):
-            continue
         return Finding(
             f"the gradient vanishes on its way back to {first.name}", "act",
             (

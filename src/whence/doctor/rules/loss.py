@@ -20,6 +20,7 @@ STAYS = 0.25  # of a jump, that is still there at the end: ours
 FALLEN = 0.02  # of the first loss: ours
 DIVERGED = 1.3  # the end is so many times the best smoothed loss, and above the start: ours
 BOUNCE = 0.35  # spread of the last steps' loss, relative to the fall: ours
+UNSEEN = 1e-3  # of the logits' spread, that a later token changes earlier ones by: rounding
 LOW_EARLY = 0.25  # of the targets' entropy, within a tenth of the steps: ours
 
 
@@ -108,16 +109,27 @@ def not_learning(e: Evidence) -> Finding | None:
     best = float(np.nanmin(smooth))
     if not math.isfinite(start) or start - best > FALLEN * abs(start) or e.crashed is not None:
         return None
+    moved = _moved(e)
+    early = 0 < moved < MOVED and best < start  # it may yet learn
+    facts = [
+        Fact("loss of the first steps", start),
+        Fact("lowest smoothed loss", best, f"it should fall by {FALLEN:.0%} at least"),
+    ]
+    if math.isfinite(moved):
+        facts.append(Fact("updates so far, of the weights' size", moved, f"sure above {MOVED:g}"))
     return Finding(
-        f"the loss has not fallen in {len(e.loss):,} steps", "act",
-        (
-            Fact("loss of the first steps", start),
-            Fact("lowest smoothed loss", best, f"it should fall by {FALLEN:.0%} at least"),
-        ),
+        f"the loss has not fallen in {len(e.loss):,} steps", "watch" if early else "act",
+        tuple(facts),
         "see whether the weights move at all, whether inputs and targets belong together, and try "
         "a rate ten times as high and ten times as low",
         weight=1.0,
     )  # fmt: skip
+
+
+def _moved(e: Evidence) -> float:
+    """All updates so far, as a share of the weights' size; NaN: no step was measured."""
+    ratios = [m.ratio for m in e.measured if not m.refused and math.isfinite(m.ratio)]
+    return len(e.loss) * float(np.median(ratios)) if ratios else math.nan
 
 
 def _start(e: Evidence) -> float:
@@ -229,9 +241,8 @@ def no_better_than_counts(e: Evidence) -> Finding | None:
     if end < LEARNT * floor:
         return None
     half = float(np.median(e.loss[len(e.loss) // 2 :][: max(10, len(e.loss) // 10)]))
-    ratios = [m.ratio for m in e.measured if not m.refused and math.isfinite(m.ratio)]
-    moved = len(e.loss) * float(np.median(ratios)) if ratios else 0.0
-    early = end < 0.98 * half or moved < MOVED  # it may yet learn
+    moved = _moved(e)
+    early = end < 0.98 * half or not moved >= MOVED  # it may yet learn
     return Finding(
         "after all these steps the model predicts no better than the frequencies of the targets",
         "watch" if early else "act",
@@ -257,6 +268,9 @@ def too_good_too_early(e: Evidence) -> Finding | None:
     low = float(np.nanmin(early))
     if not low < LOW_EARLY * floor or e.texts.repeated > 0.3 or e.texts.own_copies > 0.5:
         return None
+    blind = e.probes is not None and e.probes.ahead is not None and e.probes.ahead < UNSEEN
+    if blind and e.texts.shift == 1:
+        return None  # the targets are the next tokens, and nothing shows those
     at = int(np.nanargmin(early))
     return Finding(
         f"the loss is already {low:.3f} at step {at:,}: the targets can probably be read off the "

@@ -8,6 +8,7 @@ import numpy as np
 
 from whence.doctor.evidence import Evidence
 from whence.doctor.finding import Change, Fact, Finding
+from whence.doctor.measuring.measured import Measured
 from whence.doctor.rules.changes import model, rates
 from whence.doctor.rules.rule import Rule
 
@@ -15,6 +16,7 @@ SEES = 1e-3  # of the logits' spread: more than rounding moves them
 RESIDUAL = 0.35  # cosine between a block's input and output: ours
 LOGITS = 60.0  # |logit| that softmax in float32 still tells apart; beyond it drifts: ours
 DRIFT = 20.0  # |mean ln Z|: PaLM's z-loss keeps it near 0; ours
+AWAY = 1e-3  # of the gradient at the logits: exact is 0, and rounding changes its sign; ours
 
 
 def sees_the_future(e: Evidence) -> Finding | None:
@@ -163,13 +165,16 @@ def random_in_evaluation(e: Evidence) -> Finding | None:
 
 
 def logit_drift(e: Evidence) -> Finding | None:
-    """Logits drift: ln Z moves away from 0."""
+    """Logits drift: ln Z moves away from 0, or a term of the loss drives it there."""
     seen = [m for m in e.measured if m.predicted is not None and math.isfinite(m.predicted.log_z)]
     if len(seen) < 2:
         return None
     first, last = seen[0].predicted, seen[-1].predicted
     assert first is not None
     assert last is not None
+    driven = [m.predicted.away for m in seen if m.predicted is not None and m.predicted.known]
+    if len(driven) >= 2 and min(driven) > AWAY and abs(last.log_z) > abs(first.log_z):
+        return _driven_away(seen, driven)
     grows = abs(last.log_z) > DRIFT and abs(last.log_z) > 2 * abs(first.log_z)
     large = last.largest > LOGITS and last.largest > 3 * first.largest
     if not (grows or large):
@@ -186,6 +191,24 @@ def logit_drift(e: Evidence) -> Finding | None:
         "add the z-loss 1e-4·ln²Z (PaLM), or lower the head's rate",
         step=seen[-1].step, open="logits", weight=3.0,
         change=rates(e, 0.1),
+    )  # fmt: skip
+
+
+def _driven_away(seen: list[Measured], shares: list[float]) -> Finding:
+    """A z-loss of the wrong sign: cross-entropy by itself drives ln Z nowhere."""
+    first, last = seen[0], seen[-1]
+    assert first.predicted is not None
+    assert last.predicted is not None
+    return Finding(
+        "a term of the loss drives the logits away from 0: a z-loss of the wrong sign", "act",
+        (
+            Fact("share of the gradient at the logits that drives ln Z away from 0",
+                 float(np.median(shares)), f"0 of cross-entropy; alarm: {AWAY:g} at each step"),
+            Fact("mean ln Z", last.predicted.log_z,
+                 f"at step {first.step:,} {first.predicted.log_z:.3g}", last.step),
+        ),
+        "add 1e-4·ln²Z to the loss (PaLM), and don't take it off",
+        step=first.step, open="logits", weight=7.0,
     )  # fmt: skip
 
 

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
+
 from whence.doctor.evidence import Evidence
 from whence.doctor.finding import Fact, Finding
+from whence.doctor.measuring.measured import Measured
 from whence.doctor.rules.changes import rates
+from whence.doctor.rules.gradients import vanishes
 from whence.doctor.rules.rule import Rule
 
 DEAD = 0.5  # of a layer's units: SageMaker Debugger DeadRelu
 SATURATED = 0.5  # of a layer's values: SageMaker's share, with lecture practice's |tanh| > 0.97
 SOON = 10  # steps after which a loss that falls shows that a layer still learns: ours
+SMALL = 0.1  # of 1/√inputs, where the gradient vanishes too: ours
 VARIANCE = 10.0  # between layers in the first steps: SageMaker Debugger PoorWeightInitialization
 
 
@@ -53,6 +60,7 @@ def saturated_units(e: Evidence) -> Finding | None:
                             for u in s.units))  # fmt: skip
         # units that learn a sharp border saturate as they should
         harmless = state or (first.step > SOON and e.learns())
+        drawn = first.step == 0  # before any update: the cause of what vanishes, not a symptom
         return Finding(
             f"{worst.saturated:.0%} of the values of {worst.name} are saturated",
             "watch" if harmless else "act",
@@ -62,7 +70,8 @@ def saturated_units(e: Evidence) -> Finding | None:
                 Fact("size of what goes in", worst.rms, "about 1", m.step),
             ),
             "draw the weights before it smaller, scale the inputs to about 1, or lower the rate",
-            step=first.step, open=worst.name.rpartition(".")[0], weight=2.0 if harmless else 3.9,
+            step=first.step, open=worst.name.rpartition(".")[0],
+            weight=2.0 if harmless else 5.2 if drawn else 3.9,
             change=rates(e, 0.1),
         )  # fmt: skip
     return None
@@ -84,8 +93,11 @@ def symmetric_units(e: Evidence) -> Finding | None:
 
 
 def poor_start(e: Evidence) -> Finding | None:
-    """The sizes of activations grow or shrink from layer to layer at the start."""
+    """Weights drawn badly: activations grow or shrink by layer, or the gradient vanishes."""
     m = e.first
+    small = _drawn_small(m)
+    if small is not None:
+        return small
     sizes = [u.rms for u in m.units if u.rms > 0]
     if len(sizes) < 2:
         return None
@@ -105,6 +117,27 @@ def poor_start(e: Evidence) -> Finding | None:
         ),
         "draw each layer's weights with a standard deviation of about 1/√inputs",
         step=m.step, open=large.name.rpartition(".")[0], weight=4.0,
+    )  # fmt: skip
+
+
+def _drawn_small(m: Measured) -> Finding | None:
+    """Weights far below 1/√inputs, behind which the gradient vanishes."""
+    ends = vanishes(m)
+    sizes = {w.name: w.rms * math.sqrt(math.prod(w.shape[1:])) for w in m.trained
+             if len(w.shape) >= 2 and w.role == "matrix" and not w.zero}  # fmt: skip
+    if ends is None or not sizes or not float(np.median(list(sizes.values()))) < SMALL:
+        return None
+    name = min(sizes, key=lambda n: sizes[n])
+    return Finding(
+        "the first weights are drawn so small that the gradient vanishes", "act",
+        (
+            Fact("size of the weights, times √inputs", sizes[name], f"about 1; alarm: {SMALL}",
+                 m.step, name),
+            *(Fact("norm of the gradient", w.grad_norm, "", m.step, f"{w.name}.grad")
+              for w in ends),
+        ),
+        "draw each layer's weights with a standard deviation of about 1/√inputs",
+        step=m.step, open=name, weight=5.9,
     )  # fmt: skip
 
 
@@ -128,7 +161,9 @@ RULES = (
     ),
     Rule(symmetric_units, ("start",), "SageMaker Debugger: equal weights; exact"),
     Rule(
-        poor_start, ("start", "units"), "SageMaker Debugger PoorWeightInitialization; 100 is ours"
+        poor_start,
+        ("start", "units"),
+        "SageMaker Debugger PoorWeightInitialization; 100 and 0.1 are ours",
     ),
     Rule(idle_dropout, ("measured",), "exact: no threshold"),
 )

@@ -8,7 +8,7 @@ import numpy as np
 
 from whence.doctor.evidence import Evidence
 from whence.doctor.finding import Change, Fact, Finding
-from whence.doctor.measuring.measured import Measured
+from whence.doctor.measuring.measured import Measured, Weight
 from whence.doctor.rules.changes import rates
 from whence.doctor.rules.rule import Rule
 
@@ -18,6 +18,8 @@ FORGETS = 0.02  # decay × rate: a weight is forgotten within 50 steps: ours
 FELL = 0.9  # of the first loss: what falls further has a rate that will do: ours
 REPLACED = 1.0  # a single update as large as the weights themselves: ours
 ENDED = 0.1  # of the steps, at a rate of 0 after one above: ours
+SHRUNK = 1e-3  # what clipping multiplies gradients by: ours
+LONG = ("float32", "float64")  # types of weights that hold every update worth doing
 UNDERFLOW = 0.5  # share of a matrix's numbers that an update leaves as they are: ours
 
 
@@ -68,22 +70,44 @@ def update_too_small(e: Evidence) -> Finding | None:
     if not ratios or (len(e.rate) and not np.any(e.rate > 0)):
         return None
     ratio = float(np.median(ratios))
-    if ratio > TOO_LOW or ratio == 0:
+    lost = next((m for m in steps if lost_to_rounding(m)), None)
+    if ratio > TOO_LOW or (ratio == 0 and lost is None):
         return None
     smooth = e.smoothed()
     fell = len(smooth) >= 20 and smooth[-1] < FELL * smooth[0]
     if fell and ratio > TOO_LOW / 10:
         return None
+    facts = [
+        Fact("update to weight, median of the matrices", ratio,
+             f"about 1e-3 is healthy (CS231n); alarm: {TOO_LOW:g}; SageMaker: {LOW:g}"),
+        Fact("learning rate", e.setup.rate),
+    ]  # fmt: skip
+    if lost is not None:
+        stuck = max(lost_to_rounding(lost), key=lambda w: w.stuck)
+        facts.append(Fact("numbers that an update left as they were, to the bit", stuck.stuck, "",
+                          lost.step, stuck.name))  # fmt: skip
+    clipped = min(steps, key=lambda m: m.multiplied_by)
+    shrunk = clipped.multiplied_by < SHRUNK
+    if shrunk:
+        facts.insert(0, Fact("gradients are multiplied before the update by", clipped.multiplied_by,
+                             f"alarm: {SHRUNK:g}", clipped.step))  # fmt: skip
     return Finding(
-        "updates are tiny against the weights: the rate may be too low", "watch" if fell else "act",
-        (
-            Fact("update to weight, median of the matrices", ratio,
-                 f"about 1e-3 is healthy (CS231n); alarm: {TOO_LOW:g}; SageMaker: {LOW:g}"),
-            Fact("learning rate", e.setup.rate),
-        ),
-        "take ten times the learning rate, or a hundred", step=steps[0].step, weight=4.4,
-        change=rates(e, 100.0),
+        "updates are tiny against the weights: "
+        + ("gradients are clipped to almost nothing" if shrunk else "the rate may be too low"),
+        "watch" if fell else "act", tuple(facts),
+        "clip the gradient's norm at about 1" if shrunk else
+        "take ten times the learning rate, or a hundred",
+        step=steps[0].step, weight=4.4, change=rates(e, 100.0),
     )  # fmt: skip
+
+
+def lost_to_rounding(m: Measured) -> list[Weight]:
+    """The matrices that an update left mostly as they were, to the bit, if half of them are."""
+    if m.cleared:
+        return []
+    weights = [w for w in m.trained if len(w.shape) >= 2 and w.role == "matrix" and not w.zero]
+    lost = [w for w in weights if w.stuck > UNDERFLOW]
+    return lost if len(lost) >= 0.5 * len(weights) else []
 
 
 def rate_is_zero(e: Evidence) -> Finding | None:
@@ -151,22 +175,21 @@ def schedule_never_moves(e: Evidence) -> Finding | None:
 def update_underflow(e: Evidence) -> Finding | None:
     """Updates are smaller than half a unit in the last place: adding them changes nothing."""
     for m in reversed(usual(e)):
-        if m.cleared or (m.step < len(e.rate) and not e.rate[m.step] > 0):
-            continue
-        weights = [w for w in m.trained if len(w.shape) >= 2 and w.role == "matrix" and not w.zero]
-        lost = [w for w in weights if w.stuck > UNDERFLOW]
-        if not weights or len(lost) < 0.5 * len(weights):
+        lost = lost_to_rounding(m)
+        if not lost or (m.step < len(e.rate) and not e.rate[m.step] > 0):
             continue
         worst = max(lost, key=lambda w: w.stuck)
+        if worst.dtype in LONG:
+            continue  # what float32 can't hold is too small an update for any type
         return Finding(
             f"updates are lost to rounding: {worst.dtype} can't hold them", "act",
             (
                 Fact("numbers that an update left as they were, to the bit", worst.stuck,
                      f"alarm: {UNDERFLOW}", m.step, worst.name),
-                Fact("weights concerned", len(lost), f"of {len(weights)}"),
+                Fact("weights concerned", len(lost)),
             ),
             "keep the weights in float32 (autocast computes in the shorter type), or round "
-            "stochastically" if worst.dtype != "float32" else "take a higher learning rate",
+            "stochastically",
             step=m.step, open=f"{worst.name}.update", weight=8.0,
         )  # fmt: skip
     return None

@@ -52,6 +52,8 @@ class Redo:
         copies: what it is done on; before `run`, in the state before the step.
         differences: what came out otherwise.
         notes: sentences about what the loop did between its models and its updates.
+        multiplied_by: what all gradients were multiplied by between the backward passes and the
+            last update, as clipping does; 1: nothing.
 
     Example:
         >>> from torch import nn
@@ -72,6 +74,7 @@ class Redo:
         self.copies.restore(snapshot)
         self.differences: list[Difference] = []
         self.notes: list[str] = list(step.notes)
+        self.multiplied_by = 1.0
         for earlier in between:
             for event in earlier.events:
                 if isinstance(event, Call):
@@ -207,6 +210,7 @@ class Redo:
             off = self._off(event)
             multiplied_by = self._factor(event) if off else None
         if multiplied_by is not None:
+            self.multiplied_by = float(multiplied_by)
             with torch.no_grad():
                 for n in event.gradients:
                     gradient = parameters[n].grad
