@@ -15,6 +15,7 @@ from whence.doctor.evidence import Probes, Setup, Texts
 from whence.doctor.measuring.measured import Measured, Weight
 from whence.doctor.measuring.predicted import Caught, predicted
 from whence.doctor.measuring.watching import Watching
+from whence.doctor.probing import _tail
 from whence.doctor.rules.loss import not_learning, too_good_too_early
 from whence.doctor.rules.validation import stopped_early
 from whence.doctor.texts import look_at_sizes
@@ -200,3 +201,12 @@ def test_a_low_loss_is_not_held_against_a_model_that_cannot_see_its_targets():
     for ahead, found in ((0.0, False), (0.3, True), (None, True)):
         evidence = Evidence("x", Setup("tokens"), loss=loss, texts=texts, probes=Probes(ahead))
         assert (too_good_too_early(evidence) is not None) is found
+
+
+def test_a_text_that_repeats_itself_is_not_padded():
+    """Rows that end in runs are padded only where nothing else repeats itself as long."""
+    padded = torch.tensor([[5, 6, 6, 7, 1, 1, 1], [8, 5, 7, 6, 5, 1, 1], [5, 5, 8, 1, 1, 1, 1]])
+    assert _tail(padded).sum(1).tolist() == [3, 2, 4]
+    stuttering = padded.clone()
+    stuttering[1] = torch.tensor([8, 8, 8, 8, 5, 1, 1])
+    assert not _tail(stuttering).any()

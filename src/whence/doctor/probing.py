@@ -15,6 +15,7 @@ from whence.doctor.measuring.watching import Watching
 from whence.errors import WhenceError
 
 MOST_ROWS = 4
+STANDS_OUT = 2  # times as long as what repeats elsewhere: ours
 MOST_SINGLE = 8  # tokens that are read one by one: a wrong place shows at the first of them
 
 
@@ -167,7 +168,9 @@ def _mask(ask: Asked) -> Tensor | None:
 def _tail(tokens: Tensor) -> Tensor:
     """The runs of one same id at the rows' ends: what padding looks like.
 
-    Rows must end in runs of the same id, of different lengths, and of two or more somewhere.
+    Rows must end in runs of the same id, of different lengths, and of two or more somewhere. In a
+    text that repeats itself rows end so, too: the usual one must be `STANDS_OUT` times as long as
+    any run of an id elsewhere.
     """
     none = torch.zeros_like(tokens, dtype=torch.bool)
     last = tokens[:, -1:]
@@ -178,7 +181,18 @@ def _tail(tokens: Tensor) -> Tensor:
     many = int((padded.any(1)).sum())
     if many < max(2, len(tokens) // 2) or len(lengths.unique()) < 2:
         return none
-    return padded
+    usual = float(lengths[padded.any(1)].float().median())
+    return padded if usual >= STANDS_OUT * _longest_repeat(tokens, padded) else none
+
+
+def _longest_repeat(tokens: Tensor, padded: Tensor) -> int:
+    """How often, at most, an id comes again right after itself, outside of the padding."""
+    now = torch.zeros_like(tokens[:, 0])
+    longest = 0
+    for again in ((tokens[:, 1:] == tokens[:, :-1]) & ~padded[:, 1:]).unbind(1):
+        now = (now + 1) * again
+        longest = max(longest, int(now.max()))
+    return longest
 
 
 def _places(found: Probes, model: nn.Module, ask: Asked, vocab_size: int) -> None:
