@@ -6,10 +6,11 @@ import torch
 
 from tests.doctor.loops import MIDDLE, Tiny, train
 from whence.doctor import Evidence, diagnose
-from whence.doctor.evidence import Texts
+from whence.doctor.evidence import Setup, Texts
 from whence.doctor.measuring.measured import Measured, Predicted
 from whence.doctor.rules.data import repeated_examples
 from whence.doctor.rules.gradients import loss_rescaled
+from whence.doctor.rules.updates import schedule_never_moves
 from whence.doctor.texts import look_at_rows
 from whence.watch import watch
 
@@ -142,6 +143,13 @@ def test_short_examples_that_are_equal_by_chance_are_no_copies():
         found = repeated_examples(Evidence("x", texts=texts, measured=[Measured(0)]))
         assert found is not None
         assert found.level == level
+
+
+@pytest.mark.parametrize(("least", "found"), [(0.3, True), (0.29999, False)])
+def test_a_schedule_that_never_moves_the_rate_is_named(least, found):
+    rate = np.full(30, 0.3)
+    rate[-1] = least
+    assert bool(schedule_never_moves(Evidence("x", Setup(scheduled=True), rate=rate))) == found
 
 
 def test_a_nan_in_a_batch_is_not_said_of_the_steps_before_it(tmp_path):
