@@ -13,7 +13,7 @@ from whence.doctor.of_watched import evidence_of_recorder
 from whence.doctor.rules.attention import padding_counted
 from whence.doctor.rules.data import repeated_examples
 from whence.doctor.rules.gradients import loss_rescaled
-from whence.doctor.rules.updates import schedule_never_moves
+from whence.doctor.rules.updates import schedule_never_moves, update_too_large
 from whence.doctor.texts import look_at_rows
 from whence.watch import watch
 
@@ -162,17 +162,30 @@ def test_a_schedule_that_never_moves_the_rate_is_named(least, found):
     assert bool(schedule_never_moves(Evidence("x", Setup(scheduled=True), rate=rate))) == found
 
 
+def measured(number, gradient=1.0, update=0.0, flows=()):
+    weight = Weight(
+        "w", (2, 2), 1.0, gradient, gradient, update, 0.0, trainable=True, optimized=True,
+        decay=None, alike=False, role="matrix", dtype="float32",
+    )  # fmt: skip
+    return Measured(number, {"w": weight}, flows=list(flows))
+
+
 def test_a_gradient_may_shrink_but_what_is_computed_stays_in_its_range():
     def step(output, gradient):
-        weight = Weight(
-            "w", (2, 2), 1.0, gradient, gradient, 0.0, 0.0, trainable=True, optimized=True,
-            decay=None, alike=False, role="matrix", dtype="float32",
-        )  # fmt: skip
-        return Measured(0, {"w": weight}, flows=[Flow("block", 0.0, 1.0, output, 1.0)])
+        return measured(0, gradient, flows=[Flow("block", 0.0, 1.0, output, 1.0)])
 
     usual = usual_of([step(1.0, 1.0), step(2.0, 2.0)])
     assert strangers(step(1.5, 1e-3), usual) == []
     assert strangers(step(1e-3, 9.0), usual) == [("block", 1e-3), ("w.grad", 9.0)]
+
+
+def test_the_first_update_may_be_large():
+    """Weights that begin near 0 take their size from it."""
+    first, later = measured(0, update=0.5), measured(3, update=0.5)
+    assert update_too_large(Evidence("x", measured=[first])) is None
+    found = update_too_large(Evidence("x", measured=[first, later]))
+    assert found is not None
+    assert found.facts[1].value == 0.5
 
 
 def test_a_nan_in_a_batch_is_not_said_of_the_steps_before_it(tmp_path):
