@@ -283,9 +283,24 @@ def test_a_token_that_takes_the_space_beside_it_leaves_no_bound(side):
     assert shrinking(file) == (0, b"")
 
 
-def test_another_layout_is_refused():
+@pytest.mark.parametrize(
+    ("part", "change"),
+    [
+        ("model", {"type": "Unigram"}),
+        ("model", {"byte_fallback": True}),
+        ("normalizer", {"type": "NFC"}),
+        ("pre_tokenizer", {"type": "Whitespace"}),
+        ("pre_tokenizer", {"add_prefix_space": True}),
+        ("pre_tokenizer", {"use_regex": False}),
+    ],
+)
+def test_another_layout_is_refused(part, change):
+    def other(record):
+        record[part] = {**(record[part] or {}), **change}
+
+    BPETokenizer(changed(lambda record: None))
     with pytest.raises(WhenceError, match="a byte-level BPE"):
-        BPETokenizer(changed(lambda record: record.update(pre_tokenizer=None)))
+        BPETokenizer(changed(other))
 
 
 # what goes wrong
