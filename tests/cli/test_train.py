@@ -131,13 +131,18 @@ def test_resume_with_more_steps(text_file, tmp_path, capsys):
 
 
 def test_exported_metrics(text_file, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
     out = tmp_path / "run"
     flags = ["--export-metrics", "csv", "tensorboard"]
     assert whence("train", text_file, "--out", out, "--steps", 3, *TINY, *flags) == 0
     lines = (out / "metrics.csv").read_text().splitlines()
     assert lines[0].startswith("step,loss,validation_loss")
     assert len(lines) == 1 + 4
-    assert list((out / "tensorboard").glob("events.*"))
+    found = EventAccumulator(str(out / "tensorboard")).Reload()
+    kept = [(s.step, s.value) for s in found.Scalars("loss")]
+    assert kept == [(s["step"], pytest.approx(s["loss"])) for s in Run.open(out).steps]
+    assert [s.step for s in found.Scalars("validation_loss")][-1] == 3
 
 
 def _leveldb_records(raw: bytes) -> Iterator[bytes]:

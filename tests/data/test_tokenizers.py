@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from whence.data.texts.sources import text_source
 from whence.data.tokenizers import KINDS, load_tokenizer, train_tokenizer
 from whence.data.tokenizers.bpe import BPETokenizer
+from whence.data.tokenizers.keeping import shrinking
 from whence.data.tokenizers.vocabulary import show
 from whence.errors import WhenceError
 
@@ -110,7 +111,8 @@ def test_saved_and_loaded_it_is_the_same(kind, tmp_path):
 @pytest.mark.parametrize("bad", [[-1], [10**6], [0, 2**40]])
 def test_an_id_outside_the_vocabulary_is_an_error(kind, bad):
     for call in (trained(kind).decode, trained(kind).n_bytes):
-        with pytest.raises(WhenceError, match="isn't in the vocabulary"):
+        last = trained(kind).vocab_size - 1
+        with pytest.raises(WhenceError, match=f"isn't in the vocabulary, whose ids are 0 … {last}"):
             call(bad)
     with pytest.raises(WhenceError, match="isn't in the vocabulary"):
         trained(kind).token(bad[-1])
@@ -271,9 +273,34 @@ def test_added_tokens_are_shown_and_decoded():
     )
 
 
-def test_another_layout_is_refused():
+@pytest.mark.parametrize("side", ["lstrip", "rstrip"])
+def test_a_token_that_takes_the_space_beside_it_leaves_no_bound(side):
+    """A text of any length can be one token and spaces."""
+    file = json.loads(trained("bpe").hugging_face.to_str())
+    file["added_tokens"] = [{"content": "<s>", "special": True, "lstrip": False, "rstrip": False}]
+    assert shrinking(file)[0] > 0
+    file["added_tokens"][0][side] = True
+    assert shrinking(file) == (0, b"")
+
+
+@pytest.mark.parametrize(
+    ("part", "change"),
+    [
+        ("model", {"type": "Unigram"}),
+        ("model", {"byte_fallback": True}),
+        ("normalizer", {"type": "NFC"}),
+        ("pre_tokenizer", {"type": "Whitespace"}),
+        ("pre_tokenizer", {"add_prefix_space": True}),
+        ("pre_tokenizer", {"use_regex": False}),
+    ],
+)
+def test_another_layout_is_refused(part, change):
+    def other(record):
+        record[part] = {**(record[part] or {}), **change}
+
+    BPETokenizer(changed(lambda record: None))
     with pytest.raises(WhenceError, match="a byte-level BPE"):
-        BPETokenizer(changed(lambda record: record.update(pre_tokenizer=None)))
+        BPETokenizer(changed(other))
 
 
 # what goes wrong

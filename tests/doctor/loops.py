@@ -9,6 +9,7 @@ from torch import nn
 from whence.watch import watch
 
 V, T = 17, 12
+PAD = V - 1
 MIDDLE = 23  # the step at which a fault of the second half begins
 SCHEDULES = {
     "rate ends": lambda step: float(step < MIDDLE),
@@ -121,10 +122,15 @@ def train(out, fault="", steps=40, seed=0, rate=3e-3, keep="crash"):
                 model.blocks[0].eval()
             if not (fault == "same batch late" and step > MIDDLE):
                 rows = text(8, generator)
+            if fault.startswith("padding"):
+                ends = T - 1 - torch.arange(len(rows))[:, None] % 4 * 2
+                rows = rows.masked_fill(torch.arange(T + 1) > ends, PAD)
             shift = {"shift 0": 0, "shift 2": 2}.get(fault, 1)
             x, y = rows[:, : T - 1], rows[:, shift : T - 1 + shift]
             if y.shape[1] < x.shape[1]:
                 x = x[:, : y.shape[1]]
+            if fault == "padding left out":
+                y = y.masked_fill(x == PAD, -100)
             if fault == "wrong targets":
                 y = torch.randint(V, y.shape, generator=generator)
             if fault != "not zeroed" and not (fault == "not zeroed late" and late):

@@ -13,6 +13,7 @@ from whence.cli import main
 from whence.data import text_source
 from whence.doctor import RULES, Finding, Rule, around, diagnose
 from whence.doctor.evidence import NEEDS
+from whence.doctor.of_run import evidence_of_run
 from whence.errors import WhenceError
 from whence.models import ClassifierConfig, GPTConfig, MLPConfig
 from whence.runs.recipe import Change, Data, Record
@@ -128,9 +129,14 @@ def test_a_number_that_is_not_finite_is_named(tmp_path):
         run.at(done).advance()
 
 
+WIDER = ClassifierConfig(n_layers=1, n_heads=2, d_model=16, context_length=32)
+
+
 def test_labels_and_counts_are_judged_too(tmp_path):
-    recipe = replace(SOUND, model=ClassifierConfig(n_layers=1, n_heads=2, d_model=16), steps=10)
+    recipe = replace(SOUND, model=WIDER, steps=10)
     run = trained(tmp_path / "labels", recipe, LABEL_SOURCE)
+    found = evidence_of_run(run, UNHURRIED)
+    assert found.texts.window == 10 / 32  # "99 bottles" of a model that reads 32 characters
     assert diagnose(run).judged
 
 
@@ -151,6 +157,7 @@ def test_what_is_not_judged_says_why(sound):
     assert not found.not_judged
     without = diagnose(sound, rules=[r for r in RULES if r.name == "wrong-axis"])
     assert without.judged == ("wrong-axis",)
+    assert str(without).startswith("nothing found\nlooked at: the record of 80 steps, ")
 
 
 def test_every_need_has_a_reason_and_every_rule_a_source():

@@ -6,10 +6,14 @@ import torch
 
 from tests.doctor.loops import MIDDLE, Tiny, train
 from whence.doctor import Evidence, diagnose
-from whence.doctor.evidence import Texts
-from whence.doctor.measuring.measured import Measured, Predicted
+from whence.doctor.cause import strangers, usual_of
+from whence.doctor.evidence import Setup, Texts
+from whence.doctor.measuring.measured import Flow, Measured, Predicted, Weight
+from whence.doctor.of_watched import evidence_of_recorder
+from whence.doctor.rules.attention import padding_counted
 from whence.doctor.rules.data import repeated_examples
 from whence.doctor.rules.gradients import loss_rescaled
+from whence.doctor.rules.updates import schedule_never_moves, update_too_large
 from whence.doctor.texts import look_at_rows
 from whence.watch import watch
 
@@ -46,6 +50,13 @@ BEGUN_LATE = {
 def test_a_fault_is_the_first_thing_found(tmp_path, fault):
     found = diagnose(train(tmp_path / "loop", fault))
     assert [f.rule for f in found][:1] == [FAULTS[fault]], str(found)
+
+
+@pytest.mark.parametrize(("fault", "share"), [("padding counts", 1.0), ("padding left out", 0.0)])
+def test_padding_whose_targets_count_is_named(fault, share, tmp_path):
+    found = evidence_of_recorder(train(tmp_path / "loop", fault, steps=6))
+    assert found.probes.pad_counted == share
+    assert bool(padding_counted(found)) == (share > 0)
 
 
 @pytest.mark.parametrize("fault", ["no mask", "not zeroed", "frozen", ""])
@@ -142,6 +153,39 @@ def test_short_examples_that_are_equal_by_chance_are_no_copies():
         found = repeated_examples(Evidence("x", texts=texts, measured=[Measured(0)]))
         assert found is not None
         assert found.level == level
+
+
+@pytest.mark.parametrize(("least", "found"), [(0.3, True), (0.29999, False)])
+def test_a_schedule_that_never_moves_the_rate_is_named(least, found):
+    rate = np.full(30, 0.3)
+    rate[-1] = least
+    assert bool(schedule_never_moves(Evidence("x", Setup(scheduled=True), rate=rate))) == found
+
+
+def measured(number, gradient=1.0, update=0.0, flows=()):
+    weight = Weight(
+        "w", (2, 2), 1.0, gradient, gradient, update, 0.0, trainable=True, optimized=True,
+        decay=None, alike=False, role="matrix", dtype="float32",
+    )  # fmt: skip
+    return Measured(number, {"w": weight}, flows=list(flows))
+
+
+def test_a_gradient_may_shrink_but_what_is_computed_stays_in_its_range():
+    def step(output, gradient):
+        return measured(0, gradient, flows=[Flow("block", 0.0, 1.0, output, 1.0)])
+
+    usual = usual_of([step(1.0, 1.0), step(2.0, 2.0)])
+    assert strangers(step(1.5, 1e-3), usual) == []
+    assert strangers(step(1e-3, 9.0), usual) == [("block", 1e-3), ("w.grad", 9.0)]
+
+
+def test_the_first_update_may_be_large():
+    """Weights that begin near 0 take their size from it."""
+    first, later = measured(0, update=0.5), measured(3, update=0.5)
+    assert update_too_large(Evidence("x", measured=[first])) is None
+    found = update_too_large(Evidence("x", measured=[first, later]))
+    assert found is not None
+    assert found.facts[1].value == 0.5
 
 
 def test_a_nan_in_a_batch_is_not_said_of_the_steps_before_it(tmp_path):

@@ -93,12 +93,11 @@ def put_in(path: Path, known: dict[str, Any], draw: random.Random) -> tuple[str,
             return None
         line = draw.choice(sorted({line for _, _, line in there}))
         name, occurrence, _ = draw.choice([fault for fault in there if fault[2] == line])
-        changed = mutate_code(code.encode(), known[name], occurrence)
+        changed = mutate_code(code, known[name], occurrence)
         if changed is not None:
-            text = changed if isinstance(changed, str) else changed.decode()
             with suppress(SyntaxError):  # `*` turned into `>>` before an argument
-                if meaning(text) != meaning(code):
-                    return name, text, line
+                if meaning(changed) != meaning(code):
+                    return name, changed, line
     return None
 
 

@@ -9,6 +9,7 @@ import torch
 from tests.runs.tiny import CPU, RECIPE, SOURCE, TEXT
 from whence import Recipe, Record, Run
 from whence.data import text_source
+from whence.errors import WhenceError
 from whence.runs.recipe import usual
 from whence.runs.tasks.pairs import some_of
 from whence.runs.tasks.text import Text
@@ -122,3 +123,15 @@ def test_a_usual_measurement_is_near_the_whole_one(kind, tmp_path):
 def test_pairs_are_measured_all_over_the_held_out_ones(tmp_path):
     pairs = [np.array([i, 0, 1, 1]) for i in range(2, 102)]
     assert [int(pair[0]) for pair in some_of(pairs, 20)] == [12, 32, 52, 72, 92]
+
+
+def test_characters_that_a_model_has_never_seen_are_left_out_and_counted(tmp_path):
+    run = Run.create(replace(RECIPE, steps=1), tmp_path / "run", SOURCE)
+    for _ in run.train():
+        pass
+    found = run.evaluate("50 bot∮tles o∮f bee→r.", at="last")
+    assert found.left_out == {"∮": 2, "→": 1}
+    known = run.evaluate("50 bottles of beer.", at="last")
+    assert (found.loss, found.n_tokens) == (known.loss, known.n_tokens)
+    with pytest.raises(WhenceError, match=r"none of the 2[0-9] characters that this model"):
+        run.evaluate("∮→∮→", at="last")

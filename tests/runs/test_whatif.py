@@ -84,6 +84,8 @@ def test_what_if_replays_without_the_windows(whole):
     rows = list(answer.predictions("bottles of ", top=3))
     assert 3 <= len(rows) <= 6
     assert all(0 <= p <= 1 and 0 <= q <= 1 for _, p, q in rows)
+    long = TEXT[:40]  # of a long prompt the model reads the last 16 characters
+    assert list(answer.predictions(long)) == list(answer.predictions(long[-16:]))
 
 
 def test_what_if_equals_training_without_them_by_hand(whole):

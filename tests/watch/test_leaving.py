@@ -369,6 +369,12 @@ def test_rows_are_told_by_the_users_function(tmp_path):
         other.source(batch)
 
 
+def test_a_row_of_one_token_is_found_whatever_its_padding():
+    rows = Rows([[7], [7, 7, 2, 7]])
+    batch = torch.tensor([[7, 7, 7, 7, 7], [7, 7, 2, 7, 7], [0, 7, 7, 2, 7], [7, 7, 2, 2, 7]])
+    assert rows(batch) == [0, 1, 1, None]
+
+
 def test_a_tokenizer_beside_the_models_files_is_found(tmp_path):
     from transformers import GPT2LMHeadModel
 

@@ -16,7 +16,7 @@ from whence.runs.fork import fork
 from whence.runs.run import Run
 from whence.train.optimizers import AdamWConfig, MuonConfig, SGDConfig
 from whence.why import influence
-from whence.why.history.slopes import token_slopes
+from whence.why.history.slopes import Question, token_slopes
 from whence.why.history.update_vjp import update_vjps
 
 GPT = GPTConfig(n_layers=1, n_heads=2, d_model=16, context_length=16, zero_head=False)
@@ -141,13 +141,23 @@ def test_the_command(tmp_path, capsys):
     assert "⟨" in told["largest"][0]["text"]
 
 
+@torch.no_grad()
+def test_a_question_may_end_one_token_after_what_the_model_reads(tmp_path):
+    moment = trained(tmp_path / "run", steps=1).at(1)
+    model, text = moment.model.eval(), "99 bottles of ble"  # 17 tokens, and it reads 16
+    ids = torch.as_tensor(moment.tokenizer.encode(text), dtype=torch.long)
+    chances = [model(ids[None, :n])[0, -1].softmax(-1)[ids[n]] for n in (15, 16)]
+    found, _ = Question(moment, text[:15], text[15:]).ask()
+    assert found == pytest.approx(torch.stack(chances).log().sum().item(), rel=1e-5)
+
+
 @pytest.mark.parametrize(
     ("prompt", "next", "step", "words"),
     [
         ("", "le", None, "the prompt is empty"),
         ("99", "", None, "--next is empty"),
         ("99", "∮", None, "isn't among the"),
-        ("99 bottles of beer", "le", None, "the model reads 16: shorten"),
+        ("99 bottles of be", "le", None, "have 18 tokens, but the model reads 16: shorten"),
         ("99", " ", 0, "no step of .* comes before step 0"),
         ("99", " ", 7, "has no step 7"),
     ],
