@@ -125,6 +125,29 @@ def test_a_template_that_does_harm_or_fails(template, said):
         render(template, TALK)
 
 
+class Interrupted:
+    """A pipe at which Ctrl-C comes while an answer is waited for."""
+
+    def __init__(self, pipe):
+        self.pipe = pipe
+
+    def readline(self):
+        raise KeyboardInterrupt
+
+    def __getattr__(self, name):
+        return getattr(self.pipe, name)
+
+
+def test_an_answer_that_nobody_waited_for_is_not_given_to_the_next():
+    render("{{ 1 }}", TALK)  # the process is there
+    asked = module._PROCESS._open
+    asked.stdout = Interrupted(asked.stdout)
+    with pytest.raises(KeyboardInterrupt):
+        render("{{ 2 }}", TALK)
+    assert asked.poll() is not None
+    assert render("{{ 3 }}", TALK) == "3"
+
+
 def test_a_model_without_a_template_says_so():
     with pytest.raises(WhenceError, match="no chat template"):
         conversation_ids(train_tokenizer("chars", lambda: ["abc"]), TALK)
