@@ -125,7 +125,7 @@ def called(faults: str, last: str = "B") -> str:
     finding = Made(verdict="sees the future", level="act")
     runs = {name: [finding] if name in faults else [] for name in "ABCD"}
     losses = {name: [0.1 if name == last else 1.0] for name in "ABCD"}
-    return said(15, "clean = ", runs=runs, diagnose=lambda run, seconds: run, losses=losses)
+    return said(15, "clean = ", runs=runs, found=runs, losses=losses)
 
 
 def paced(fast: float) -> str:
