@@ -195,19 +195,20 @@ def logit_drift(e: Evidence) -> Finding | None:
 
 
 def _driven_away(seen: list[Measured], shares: list[float]) -> Finding:
-    """A z-loss of the wrong sign: cross-entropy by itself drives ln Z nowhere."""
+    """As a z-loss of the wrong sign does: cross-entropy by itself drives ln Z nowhere."""
     first, last = seen[0], seen[-1]
     assert first.predicted is not None
     assert last.predicted is not None
     return Finding(
-        "a term of the loss drives the logits away from 0: a z-loss of the wrong sign", "act",
+        "a term of the loss drives the logits away from 0, as a z-loss of the wrong sign does",
+        "act",
         (
             Fact("share of the gradient at the logits that drives ln Z away from 0",
                  float(np.median(shares)), f"0 of cross-entropy; alarm: {AWAY:g} at each step"),
             Fact("mean ln Z", last.predicted.log_z,
                  f"at step {first.step:,} {first.predicted.log_z:.3g}", last.step),
         ),
-        "add 1e-4·ln²Z to the loss (PaLM), and don't take it off",
+        "look for the term that isn't cross-entropy: PaLM's z-loss is added, 1e-4·ln²Z",
         step=first.step, open="logits", weight=7.0,
     )  # fmt: skip
 
