@@ -137,8 +137,8 @@ def _opened(path: Path) -> Any:
     except MemoryError as error:  # the whole file is mapped
         size = path.stat().st_size
         raise WhenceError(
-            f"{path} has {size:,} bytes, more than this process may take: if it isn't that large "
-            "by rights, download it again."
+            f"{path} has {size:,} bytes, more than this process may take: if it should be smaller, "
+            "download it again."
         ) from error
 
 
