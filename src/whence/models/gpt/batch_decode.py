@@ -84,7 +84,8 @@ class BatchDecoder:
     def read(self, texts: Mapping[int, list[int]]) -> Tensor:
         """Read texts into seats, in place of what those held; logits [n, V] of what comes next.
 
-        They are read at once, padded at their ends, where nothing before them can see it.
+        They are read at once, padded at their ends, where nothing before them can see it. While
+        that lasts their keys and values are there twice.
 
         Args:
             texts: seat → tokens.
